@@ -1,0 +1,213 @@
+"""The Beam pipeline that every data set shares: a shard is one piece of work.
+
+Clips are dealt to shards by a hash of the seed and their names. A worker gets a
+shard's list of paths, decodes, resizes, encodes and writes one clip at a time, and
+puts the shard in its place when it is whole. So clips never travel between workers,
+memory does not grow with the data set, a shard's bytes depend on its clips alone, and
+a job that was killed goes on with the shards that are missing.
+"""
+
+import collections
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+
+import apache_beam as beam
+import cv2
+import numpy as np
+
+from tf_dvdgan.data import video_io
+
+from . import sources
+
+_RECEIPTS = ".prepare"  # beside the shards; one file for each that is done
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is done to each clip.
+
+    Attributes:
+      input_dir: clips' paths are relative to it.
+      output_dir: where shards go.
+      resolution: the smaller side, in pixels; aspect is kept.
+      encoding: of the frames, 'jpeg' or 'png'.
+      jpeg_quality: 1 to 100.
+    """
+
+    input_dir: str
+    output_dir: str
+    resolution: int
+    encoding: str = "jpeg"
+    jpeg_quality: int = 95
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardTask:
+    """One shard to write: its file's name and its clips, in their order."""
+
+    file: str
+    clips: tuple[sources.Clip, ...]
+    class_names: tuple[str, ...]
+
+    def fingerprint(self, settings: Settings) -> str:
+        """Of all that decides the shard's bytes."""
+        names = [(c.path, c.label, self.class_names[c.label]) for c in self.clips]
+        text = json.dumps([names, dataclasses.asdict(settings)], sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def plan(listing: sources.Listing, num_shards: int, seed: int) -> list[ShardTask]:
+    """Deals the clips of each split to at most `num_shards` shards, in a mixed order.
+
+    The order is that of a keyed hash: the same on every machine, whatever the order in
+    which a file system lists files.
+    """
+    by_split = collections.defaultdict(list)
+    for clip in listing.clips:
+        by_split[clip.split].append(clip)
+    tasks = []
+    for split, clips in sorted(by_split.items()):
+        clips.sort(key=lambda clip: _stable_hash(clip.video_id, seed))
+        count = min(num_shards, len(clips))
+        for i in range(count):
+            name = f"{split}-{i:05}-of-{count:05}.tfrecord"
+            own = tuple(clips[i::count])
+            tasks.append(ShardTask(name, own, tuple(listing.class_names)))
+    return tasks
+
+
+def _stable_hash(text: str, seed: int) -> bytes:
+    encoded = text.encode("utf-8", "surrogateescape")
+    return hashlib.blake2b(encoded, key=str(seed).encode()).digest()
+
+
+def run(
+    pipeline: beam.Pipeline, tasks: Sequence[ShardTask], settings: Settings
+) -> None:
+    """Adds the work to a pipeline; the caller runs it.
+
+    Args:
+      pipeline: on any runner.
+      tasks: shards that are already done are left as they are.
+      settings: of every clip.
+    """
+    unfinished = [t for t in tasks if read_receipt(t, settings) is None]
+    (
+        pipeline
+        | "Shards" >> beam.Create(unfinished)
+        | "Spread" >> beam.Reshuffle()
+        | "Write" >> beam.ParDo(WriteShard(settings))
+    )
+
+
+class WriteShard(beam.DoFn):
+    """Writes a shard, then its receipt: what is in it, and what was left out."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+
+    def process(self, task: ShardTask) -> Iterable[str]:
+        import tensorflow as tf
+
+        settings = self._settings
+        path = os.path.join(settings.output_dir, task.file)
+        unfinished = f"{path}.unfinished-{os.getpid()}"
+        class_counts = [0] * len(task.class_names)
+        rejected, lengths = [], []
+        with tf.io.TFRecordWriter(unfinished) as writer:
+            for clip in task.clips:
+                try:
+                    record, num_frames = _record_of(clip, task.class_names, settings)
+                except video_io.VideoError as error:
+                    rejected.append({"path": clip.path, "reason": str(error)})
+                    beam.metrics.Metrics.counter("prepare", "rejected").inc()
+                    continue
+                writer.write(record)
+                class_counts[clip.label] += 1
+                lengths.append(num_frames)
+                beam.metrics.Metrics.counter("prepare", "written").inc()
+        tf.io.gfile.rename(unfinished, path, overwrite=True)
+        receipt = {
+            "fingerprint": task.fingerprint(settings),
+            "shard": {
+                "file": task.file,
+                "num_clips": len(lengths),
+                "num_bytes": tf.io.gfile.stat(path).length,
+                "class_counts": class_counts,
+                "fewest_frames": min(lengths, default=0),
+            },
+            "rejected": rejected,
+        }
+        _write_receipt(task, settings, receipt)
+        yield task.file
+
+
+def _record_of(
+    clip: sources.Clip, class_names: Sequence[str], settings: Settings
+) -> tuple[bytes, int]:
+    """A clip's record and its number of frames."""
+    from tf_dvdgan.data import records
+
+    reader = video_io.VideoReader(os.path.join(settings.input_dir, clip.path))
+    frames = []
+    for frame in reader:
+        resized = video_io.resize_smallest_side(frame, settings.resolution)
+        frames.append(_encode(resized, settings))
+    height, width = resized.shape[:2]
+    record = records.serialize(
+        frames,
+        video_id=clip.video_id,
+        label=clip.label,
+        class_name=class_names[clip.label],
+        fps=reader.fps,
+        height=height,
+        width=width,
+        source=clip.path,
+    )
+    return record, len(frames)
+
+
+def _encode(frame: np.ndarray, settings: Settings) -> bytes:
+    options = []
+    if settings.encoding == "jpeg":
+        options = [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality]
+    bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(f".{settings.encoding}", bgr, options)
+    return encoded.tobytes()
+
+
+def receipts_dir(settings: Settings) -> str:
+    """Where receipts lie; counting them tells how far a job is."""
+    return os.path.join(settings.output_dir, _RECEIPTS)
+
+
+def _receipt_path(task: ShardTask, settings: Settings) -> str:
+    return os.path.join(receipts_dir(settings), f"{task.file}.json")
+
+
+def _write_receipt(task: ShardTask, settings: Settings, receipt: dict) -> None:
+    import tensorflow as tf
+
+    path = _receipt_path(task, settings)
+    unfinished = f"{path}.unfinished-{os.getpid()}"
+    with tf.io.gfile.GFile(unfinished, "w") as file:
+        json.dump(receipt, file)
+    tf.io.gfile.rename(unfinished, path, overwrite=True)
+
+
+def read_receipt(task: ShardTask, settings: Settings) -> dict | None:
+    """A finished shard's receipt; None if it is not finished, or not the same work."""
+    import tensorflow as tf
+
+    path = _receipt_path(task, settings)
+    shard = os.path.join(settings.output_dir, task.file)
+    if not (tf.io.gfile.exists(path) and tf.io.gfile.exists(shard)):
+        return None
+    with tf.io.gfile.GFile(path) as file:
+        receipt = json.load(file)
+    same = receipt["fingerprint"] == task.fingerprint(settings)
+    whole = receipt["shard"]["num_bytes"] == tf.io.gfile.stat(shard).length
+    return receipt if same and whole else None

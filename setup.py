@@ -1,0 +1,73 @@
+"""Packaging of tf_dvdgan.
+
+In the repository `data_prep`, `tools` and `gin` lie beside the package; installed they
+lie inside it, so that nothing with so general a name lands in site-packages.
+"""
+
+import pathlib
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+INSIDE = {"data_prep": "tf_dvdgan.data_prep", "tools": "tf_dvdgan.tools"}
+
+PACKAGES = setuptools.find_packages(include=["tf_dvdgan", "tf_dvdgan.*"])
+PACKAGE_DIR = {"tf_dvdgan": "tf_dvdgan", "tf_dvdgan.gin": "gin"}
+for folder, package in INSIDE.items():
+    PACKAGE_DIR[package] = folder
+    PACKAGES.append(package)
+    PACKAGES += [f"{package}.{sub}" for sub in setuptools.find_packages(folder)]
+PACKAGES.append("tf_dvdgan.gin")  # data alone: a module `gin` would hide gin-config
+
+# constraints.txt pins these and all that they bring, to the last digit.
+REQUIREMENTS = [
+    # TensorFlow Addons and TensorFlow I/O fix these to each other.
+    "tensorflow==2.15.1",
+    "keras==2.15.0",
+    "tensorboard==2.15.2",
+    "numpy>=1.26,<2",
+    "tensorflow-addons==0.23.0",  # moving average of weights; flow's warp, correlation
+    "tensorflow-io==0.36.0",  # s3://, az://, hdfs:// and http:// paths
+    "absl-py",  # flags
+    "gin-config==0.5.0",  # configs
+    "apache-beam==2.77.0",  # data preparation
+    "opencv-python-headless>=4.10,<5",  # decodes and resizes videos
+    "av>=13",  # encodes videos; knows how many frames a container promises
+    "pillow>=10.1",  # GIF and PNG
+    "setuptools<81",  # TensorBoard 2.15 imports pkg_resources
+]
+TESTS = [
+    "build",  # makes the wheel that a test installs
+    "pytest",
+    "pytest-xdist",  # both cores
+    "ruff",
+    "scikit-learn",  # handwritten digits for --kind=digits
+]
+
+setuptools.setup(
+    name="tf_dvdgan",
+    version="0.1.0",
+    description="Adversarial video generation in TensorFlow 2: DVD-GAN and companions",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.12",
+    packages=PACKAGES,
+    package_dir=PACKAGE_DIR,
+    package_data={"tf_dvdgan.gin": ["*.gin", "**/*.gin", "**/**/*.gin"]},
+    install_requires=REQUIREMENTS,
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]==2.15.1"],
+        "digits": ["scikit-learn"],
+        "tests": TESTS,
+    },
+    entry_points={
+        "console_scripts": [
+            "tf_dvdgan=tf_dvdgan.run:run",
+            "tf_dvdgan_prepare=tf_dvdgan.data_prep.prepare:run",
+            "tf_dvdgan_sample=tf_dvdgan.tools.sample:run",
+            "tf_dvdgan_export=tf_dvdgan.tools.export:run",
+            "tf_dvdgan_make_demo_videos=tf_dvdgan.tools.make_demo_videos:run",
+        ]
+    },
+)

@@ -1,0 +1,121 @@
+"""What every command shares: errors of one sentence, progress, leaving."""
+
+import difflib
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
+
+from absl import app, flags, logging
+
+# TensorFlow's C++ side logs much that is no user's business; what matters is raised.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+class UserError(Exception):
+    """A mistake of the user's; the message says what is wrong and what to do."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A suggestion to end a sentence with, or nothing if no known name is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def run(main: Callable[[list[str]], int | None], flags_parser: Callable | None = None):
+    """Runs a command's main: parses flags, turns `UserError` into one line.
+
+    Exit codes: 0 done, 1 a `UserError`, 2 flags that do not parse, 130 interrupted.
+
+    Args:
+      main: gets what is left of the command line; returns an exit code or None.
+      flags_parser: in the place of absl's, from the command line to what is left.
+    """
+    app.run(_Main(main), flags_parser=flags_parser or _parse_flags)
+
+
+class _Main:
+    def __init__(self, main):
+        self._main = main
+        self.__doc__ = sys.modules[main.__module__].__doc__  # what --help prints
+
+    def __call__(self, argv: list[str]) -> int | None:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)
+        try:
+            return self._main(argv)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("\ninterrupted", file=sys.stderr)
+            return 128 + signal.SIGINT
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses absl flags; nothing may be left over."""
+    try:
+        rest = flags.FLAGS(list(argv))
+        if rest[1:]:
+            raise flags.Error(f"{rest[1]!r} is not a flag; flags begin with --")
+        return rest
+    except flags.Error as error:
+        exit_with_flag_error(error)
+
+
+def exit_with_flag_error(error: object) -> NoReturn:
+    """Leaves with one sentence about the flags and exit code 2."""
+    print(f"error: {str(error).rstrip('.')}. --help lists the flags.", file=sys.stderr)
+    sys.exit(2)
+
+
+class Progress:
+    """One line now and then: how many are done, how fast, how long it will take.
+
+    On a terminal the line is rewritten; in a log each one stands.
+
+    Args:
+      task: what is being done.
+      total: how many there are.
+      seconds_between: lines in a log come at most so often.
+    """
+
+    def __init__(self, task: str, total: int, seconds_between: float = 10.0):
+        self._task = task
+        self._total = total
+        self._terminal = sys.stderr.isatty()
+        self._between = 0.2 if self._terminal else seconds_between
+        self._start = self._last = time.monotonic()
+
+    def update(self, done: int, note: str = "") -> None:
+        """Says that `done` of the total are done."""
+        now = time.monotonic()
+        if done < self._total and now - self._last < self._between:
+            return
+        self._last = now
+        elapsed = max(now - self._start, 1e-6)
+        left = (self._total - done) * elapsed / max(done, 1)
+        line = (
+            f"{self._task}: {done}/{self._total} ({100 * done // max(self._total, 1)} %)"
+            f"  {done / elapsed:.1f}/s  {duration(left)} left{note}"
+        )
+        end = "\n" if done >= self._total or not self._terminal else ""
+        start = "\r\x1b[K" if self._terminal else ""
+        print(start + line, end=end, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{seconds:02}"
+    return f"{minutes}:{seconds:02}"
+
+
+def safe_name(text: str) -> str:
+    """A text as part of a file's name: letters, digits, dots and dashes stay."""
+    return re.sub(r"[^\w.-]+", "_", text)

@@ -1,0 +1,175 @@
+"""Gin: finding files, strict parsing with suggestions, reading a run's config back.
+
+Layers, ops and losses know nothing of Gin; what configs may name of them is registered
+here. Models and training register their own; all modules of `models` are imported, so
+that a new model needs no entry anywhere.
+"""
+
+import importlib
+import inspect
+import os
+import pkgutil
+import re
+from collections.abc import Sequence
+
+import tensorflow as tf
+from absl import logging
+
+import gin
+from tf_dvdgan import cli, layers, losses, models
+from tf_dvdgan.data import readers
+from tf_dvdgan.training import optimizers
+
+CONFIG_FILE = "config.gin"
+
+for _layer in (layers.BatchNorm, layers.ConditionalBatchNorm, layers.ConvGRU):
+    gin.register(_layer, module="layers")
+for _loss in (losses.hinge_generator_loss, losses.hinge_discriminator_loss):
+    gin.register(_loss, module="losses")
+gin.register(optimizers.adam, module="optimizers")
+gin.register(optimizers.with_moving_average, module="optimizers")
+gin.register(readers.Window, module="data")
+for _module in pkgutil.iter_modules(models.__path__):
+    importlib.import_module(f"{models.__name__}.{_module.name}")
+
+
+def gin_directory() -> str:
+    """Where the Gin files that come with the package lie."""
+    package = os.path.dirname(os.path.abspath(__file__))
+    installed = os.path.join(package, "gin")
+    checkout = os.path.join(os.path.dirname(package), "gin")
+    return installed if os.path.isdir(installed) else checkout
+
+
+def load(files: Sequence[str], parameters: Sequence[str] = ()) -> None:
+    """Parses Gin files and then single bindings, in place of what was parsed before.
+
+    Args:
+      files: looked for as given, then among the files of the package.
+      parameters: bindings such as 'Trainer.seed = 3'.
+
+    Raises:
+      UserError: a file is missing, or a name in it or in a binding does not exist.
+    """
+    gin.clear_config()
+    gin.add_config_file_search_path(gin_directory())
+    for file in files:
+        _check_exists(file)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)  # Gin logs each place where a file is not
+    try:
+        gin.parse_config_files_and_bindings(
+            list(files), list(parameters), finalize_config=False, skip_unknown=False
+        )
+        _check_macros(parameters)
+        _check_parameters()
+        gin.finalize()
+    except Exception as error:  # Gin raises all kinds, some made on the fly
+        if isinstance(error, cli.UserError):
+            raise
+        raise cli.UserError(_sentence(error)) from None
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def is_run(model_dir: str) -> bool:
+    """Whether a run was started in a directory."""
+    return tf.io.gfile.exists(os.path.join(model_dir, CONFIG_FILE))
+
+
+def load_run(model_dir: str, parameters: Sequence[str] = ()) -> None:
+    """Parses the config that a run was started with.
+
+    Raises:
+      UserError: there is no run in the directory.
+    """
+    if not is_run(model_dir):
+        raise cli.UserError(
+            f"{model_dir!r} is not a run's directory: it has no {CONFIG_FILE}."
+        )
+    with tf.io.gfile.GFile(os.path.join(model_dir, CONFIG_FILE)) as file:
+        text = file.read()
+    load([], [text, *parameters])
+
+
+def save_run(model_dir: str) -> None:
+    """Writes what was parsed to the run's directory."""
+    path = os.path.join(model_dir, CONFIG_FILE)
+    with tf.io.gfile.GFile(path + ".unfinished", "w") as file:
+        file.write(gin.config_str())
+    tf.io.gfile.rename(path + ".unfinished", path, overwrite=True)
+
+
+def _check_exists(file: str) -> None:
+    if tf.io.gfile.exists(file) or os.path.exists(os.path.join(gin_directory(), file)):
+        return
+    known = [
+        os.path.relpath(os.path.join(parent, name), gin_directory())
+        for parent, _, names in os.walk(gin_directory())
+        for name in names
+    ]
+    raise cli.UserError(
+        f"There is no Gin file {file!r}, neither here nor in {gin_directory()}."
+        + cli.did_you_mean(file, known)
+    )
+
+
+def _check_macros(parameters: Sequence[str]) -> None:
+    """Refuses a binding such as 'RESOLUTON = 64', which Gin takes for a new macro."""
+    bindings = gin.config._CONFIG
+    macros = {scope for scope, selector in bindings if selector == "gin.macro"}
+    used = {
+        reference.scoped_selector.split("/")[0]
+        for reference in gin.config.iterate_references(bindings)
+        if reference.selector == "gin.macro"
+    }
+    for parameter in parameters:
+        for name in re.findall(r"^\s*(\w+)\s*=", parameter, re.MULTILINE):
+            if name in macros - used:
+                raise cli.UserError(
+                    f"Nothing in the config uses {name!r}.{cli.did_you_mean(name, used)}"
+                )
+
+
+def _check_parameters() -> None:
+    """Refuses names that only a layer's **kwargs would take; Gin lets them pass."""
+    for (_, selector), values in gin.config._CONFIG.items():
+        if selector == "gin.macro":
+            continue
+        known = _parameters(selector)
+        for name in values:
+            if name not in known:
+                raise cli.UserError(
+                    f"{selector} has no parameter {name!r}."
+                    + cli.did_you_mean(name, known)
+                )
+
+
+def _sentence(error: Exception) -> str:
+    """Gin's error as one sentence, with the right name where a name is wrong."""
+    text = str(error).strip()
+    place = re.search(r'In (?:bindings string|file "[^"]*"), line \d+', text)
+    where = f" ({place.group()[0].lower()}{place.group()[1:]})" if place else ""
+    unknown = re.search(r"No configurable matching (?:reference )?'@?([^'(]*)", text)
+    if unknown:
+        names = list(gin.config._REGISTRY._selector_map)
+        short = unknown.group(1).split(".")[-1]
+        near = cli.did_you_mean(unknown.group(1), names) or cli.did_you_mean(
+            short, {name.split(".")[-1] for name in names}
+        )
+        return f"Gin knows nothing called {unknown.group(1)!r}{where}.{near}"
+    parameter = re.search(
+        r"Configurable '([^']*)' doesn't have a parameter named '([^']*)'", text
+    )
+    if parameter:
+        owner, name = parameter.groups()
+        near = cli.did_you_mean(name, _parameters(owner))
+        return f"{owner} has no parameter {name!r}{where}.{near}"
+    return f"The Gin config cannot be used: {text.splitlines()[0]}{where}."
+
+
+def _parameters(owner: str) -> list[str]:
+    """Names that a configurable's signature spells out."""
+    signature = inspect.signature(gin.config._REGISTRY.get_match(owner).wrapped)
+    explicit = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p.name for p in signature.parameters.values() if p.kind in explicit]

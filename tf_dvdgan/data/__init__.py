@@ -1,0 +1,1 @@
+"""Records, manifests, readers, and video files."""

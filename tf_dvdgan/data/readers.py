@@ -1,0 +1,242 @@
+"""From TFRecord shards to batches of clips.
+
+For training, what stands in row i of batch b is a function of the seed, b and i alone:
+not of the number of workers, of threads, or of whether the run was stopped in between.
+The rows of a batch are dealt to streams, and so are the shards; a stream reads its
+shards in an order that is drawn anew each epoch, and shuffles their records. A worker
+reads only the streams of its own rows. The window and crop of a row are drawn from the
+seed and the row's number since the start.
+"""
+
+import dataclasses
+import math
+
+import tensorflow as tf
+
+from tf_dvdgan import cli
+from tf_dvdgan.data import manifest as manifest_lib
+from tf_dvdgan.data import records
+
+_SHUFFLE_BYTES = 256 * 2**20  # of encoded clips, over all of a worker's streams
+_DRAW_STREAM = 1 << 32  # keeps the seeds of draws apart from those of orders
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """What is taken of a clip.
+
+    Attributes:
+      num_frames: how many frames.
+      resolution: height and width of the crop.
+      stride: every so manieth frame; 2 in paper 001, section 2.3, 1 for prediction.
+    """
+
+    num_frames: int
+    resolution: int
+    stride: int = 2
+
+    @property
+    def length(self) -> int:
+        """Frames of the clip from the window's first to its last."""
+        return (self.num_frames - 1) * self.stride + 1
+
+
+def training_dataset(
+    data_dir: str,
+    window: Window,
+    global_batch_size: int,
+    seed: int,
+    first_batch: int = 0,
+    split: str = "train",
+    worker: int = 0,
+    num_workers: int = 1,
+) -> tf.data.Dataset:
+    """Endless training rows of one worker, in order, not yet batched.
+
+    Args:
+      data_dir: of the shards and the manifest.
+      window: drawn uniformly in time and space; a clip that is too short repeats its
+        last frame.
+      global_batch_size: rows of a batch, over all workers; each has an equal part.
+      seed: of all that is random.
+      first_batch: the number of the first batch given, to go on with a run.
+      split: which split.
+      worker: number of this worker.
+      num_workers: how many there are.
+
+    Returns:
+      Elements {'video': `[time, height, width, 3]` uint8, 'label': int32 scalar}.
+
+    Raises:
+      UserError: there is no such data, split or resolution.
+    """
+    manifest = manifest_lib.load(data_dir)
+    shards = _shards(manifest, data_dir, split, window)
+    rows_of_worker = global_batch_size // num_workers
+    num_streams = math.gcd(global_batch_size, len(shards))
+    rows_of_stream = global_batch_size // num_streams
+    own = [
+        s
+        for s in range(num_streams)
+        if s * rows_of_stream < (worker + 1) * rows_of_worker
+        and (s + 1) * rows_of_stream > worker * rows_of_worker
+    ]
+    bytes_per_clip = sum(s.num_bytes for s in shards) / manifest.num_clips(split)
+    buffer = max(16, int(_SHUFFLE_BYTES / len(own) / bytes_per_clip))
+    streams = []
+    for s in own:
+        records_ = _stream(
+            [f"{data_dir}/{shard.file}" for shard in shards[s::num_streams]],
+            sum(shard.num_clips for shard in shards[s::num_streams]),
+            first_record=first_batch * rows_of_stream,
+            seed=seed,
+            buffer=buffer,
+        )
+        streams.append(records_.map(_numbering(s, rows_of_stream, global_batch_size)))
+    dataset = streams[0]
+    if len(streams) > 1:
+        # Taking whole groups of rows in turn puts the rows of a batch in order.
+        turns = tf.data.Dataset.range(len(streams)).repeat()
+        turns = turns.flat_map(
+            lambda i: tf.data.Dataset.from_tensors(i).repeat(rows_of_stream)
+        )
+        dataset = tf.data.Dataset.choose_from_datasets(streams, turns)
+    covered = len(own) * rows_of_stream
+    if covered != rows_of_worker:  # streams are shared between workers
+        first = worker * rows_of_worker - own[0] * rows_of_stream
+        dataset = dataset.batch(covered).map(
+            lambda *row: tuple(x[first : first + rows_of_worker] for x in row)
+        )
+        dataset = dataset.unbatch()
+
+    def decode(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        draws = tf.random.stateless_uniform([3], [seed + _DRAW_STREAM, number])
+        return _decode(serialized, window, draws)
+
+    return dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def evaluation_dataset(
+    data_dir: str, window: Window, split: str = "test"
+) -> tf.data.Dataset:
+    """Every clip of a split once, in the shards' order: middle window, centre crop.
+
+    Arguments, elements and errors as `training_dataset`.
+    """
+    shards = _shards(manifest_lib.load(data_dir), data_dir, split, window)
+    files = [f"{data_dir}/{shard.file}" for shard in shards]
+    return tf.data.TFRecordDataset(files).map(
+        lambda serialized: _decode(serialized, window, tf.fill([3], 0.5)),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+
+
+def check_classes(manifest: manifest_lib.Manifest, split: str = "train") -> None:
+    """Refuses to train a class-conditional model on what has no classes.
+
+    Raises:
+      UserError: fewer than two classes have clips. A wrong folder layout gives every
+        clip label 0, and nothing else would tell.
+    """
+    counts = manifest.class_counts(split)
+    filled = [n for n, count in zip(manifest.class_names, counts, strict=True) if count]
+    if len(filled) > 1:
+        return
+    found = f"all {sum(counts)} clips are {filled[0]!r}" if filled else "none has clips"
+    raise cli.UserError(
+        f"The model wants classes, but of {len(counts)} in the data {found}. Prepare a "
+        "folder with one sub-folder for each class, or train without classes: "
+        "--gin_param='CLASS_CONDITIONAL = False'."
+    )
+
+
+def _shards(
+    manifest: manifest_lib.Manifest, data_dir: str, split: str, window: Window
+) -> list[manifest_lib.Shard]:
+    """A split's shards that have clips."""
+    if split not in manifest.splits:
+        raise cli.UserError(
+            f"{data_dir} has no split {split!r}; it has {sorted(manifest.splits)}."
+        )
+    if manifest.resolution != window.resolution:
+        raise cli.UserError(
+            f"The model makes {window.resolution} pixels, the shards in {data_dir} "
+            f"have {manifest.resolution}. Prepare with "
+            f"--resolution={window.resolution}, or train with "
+            f"--gin_param='RESOLUTION = {manifest.resolution}'."
+        )
+    shards = [shard for shard in manifest.splits[split] if shard.num_clips]
+    if not shards:
+        raise cli.UserError(f"The split {split!r} in {data_dir} has no clips.")
+    missing = [s.file for s in shards if not tf.io.gfile.exists(f"{data_dir}/{s.file}")]
+    if missing:
+        raise cli.UserError(
+            f"{len(missing)} of {len(shards)} shards are missing from {data_dir}, "
+            f"{missing[0]} among them; run the preparation again."
+        )
+    return shards
+
+
+def _stream(
+    files: list[str], num_clips: int, first_record: int, seed: int, buffer: int
+) -> tf.data.Dataset:
+    """Endless (number since the start, record) pairs, every record once an epoch."""
+    first_epoch, first_in_epoch = divmod(first_record, num_clips)
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        tf.random.set_seed(1)  # of this graph: the order shall depend on `draw` alone
+        order = tf.random.experimental.stateless_shuffle(
+            tf.constant(files), [seed, number]
+        )
+        draw = tf.random.stateless_uniform(
+            [], [seed, number], 0, tf.int64.max, tf.int64
+        )
+        shuffled = tf.data.TFRecordDataset(order).shuffle(
+            min(buffer, num_clips), seed=draw, reshuffle_each_iteration=False
+        )
+        before = tf.where(number == first_epoch, first_in_epoch, 0)
+        return shuffled.skip(tf.cast(before, tf.int64))
+
+    epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
+    return epochs.flat_map(epoch).enumerate(first_record)
+
+
+def _numbering(stream: int, rows_of_stream: int, global_batch_size: int):
+    """Numbers a stream's records by batch and row: number = batch * rows + row."""
+
+    def number(in_stream: tf.Tensor, record: tf.Tensor):
+        batch, row = in_stream // rows_of_stream, in_stream % rows_of_stream
+        return batch * global_batch_size + stream * rows_of_stream + row, record
+
+    return number
+
+
+def _decode(
+    serialized: tf.Tensor, window: Window, draws: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Decodes the frames and pixels of one window; `draws` `[3]` in [0, 1) place it."""
+    context, frames = records.parse(serialized)
+    size = tf.stack([context["num_frames"], context["height"], context["width"]])
+    taken = [window.length, window.resolution, window.resolution]
+    room = tf.cast(tf.maximum(size - taken, 0) + 1, tf.float32)
+    first, top, left = tf.unstack(tf.cast(tf.floor(draws * room), tf.int32))
+    index = first + tf.range(window.num_frames) * window.stride
+    last = tf.cast(context["num_frames"], tf.int32) - 1
+    encoded = tf.unstack(
+        tf.gather(frames, tf.minimum(index, last)), num=window.num_frames
+    )
+    side = window.resolution
+
+    def decode(frame: tf.Tensor) -> tf.Tensor:
+        return tf.cond(
+            tf.io.is_jpeg(frame),
+            lambda: tf.io.decode_and_crop_jpeg(frame, [top, left, side, side], 3),
+            lambda: tf.io.decode_png(frame, 3)[top : top + side, left : left + side],
+        )
+
+    video = tf.ensure_shape(
+        tf.stack([decode(frame) for frame in encoded]),
+        [window.num_frames, side, side, 3],
+    )
+    return {"video": video, "label": tf.cast(context["label"], tf.int32)}

@@ -1,0 +1,174 @@
+"""Video files to frames and back. Frames are RGB uint8 `[height, width, 3]`.
+
+OpenCV decodes (it is the fastest here), PyAV encodes and knows what the container
+promised, Pillow writes GIF and PNG. TensorFlow is not needed.
+"""
+
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+from PIL import Image
+
+VIDEO_SUFFIXES = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v")
+
+# Of an mp4's and an avi's video stream.
+_CODECS = {".mp4": "libx264", ".avi": "mpeg4"}
+# A clip may end so many frames before its container's count without being broken.
+_MISSING_FRAMES_ALLOWED = 2
+
+
+class VideoError(Exception):
+    """A file that cannot be read as a video; the message is the reason."""
+
+
+class VideoReader:
+    """Reads a video file's frames in order, and checks that they are all there.
+
+    Args:
+      path: of the file.
+
+    Attributes:
+      fps: frames per second, as the container says.
+      width, height: of the frames, in pixels, after rotation.
+
+    Raises:
+      VideoError: there is no such file, it is empty, or no video stream in it.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        if not os.path.isfile(path):
+            raise VideoError("not a file")
+        if os.path.getsize(path) == 0:
+            raise VideoError("empty file")
+        self._expected = _frames_promised(path)
+        self._capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+        if not self._capture.isOpened():
+            raise VideoError("not a video that can be decoded")
+        self.fps = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
+        self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+        self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yields the frames.
+
+        Raises:
+          VideoError: there are none, or fewer than the container promised.
+        """
+        count = 0
+        while True:
+            read, frame = self._capture.read()
+            if not read:
+                break
+            count += 1
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        self._capture.release()
+        if count == 0:
+            raise VideoError("no frame can be decoded")
+        if count < self._expected - _MISSING_FRAMES_ALLOWED:
+            raise VideoError(f"truncated: {count} of {self._expected} frames")
+
+
+def _frames_promised(path: str) -> int:
+    """The number of frames the container's header or index gives; 0 if it does not."""
+    try:
+        with av.open(path) as container:
+            if not container.streams.video:
+                raise VideoError("no video stream")
+            return container.streams.video[0].frames
+    except (av.FFmpegError, ValueError) as error:
+        raise VideoError("not a video that can be decoded") from error
+
+
+def resize_smallest_side(frame: np.ndarray, size: int) -> np.ndarray:
+    """Resizes bilinearly so that the smaller side is `size`, aspect kept.
+
+    (Paper 001, appendix B.1.)
+    """
+    height, width = frame.shape[:2]
+    scale = size / min(height, width)
+    new_height = max(size, round(height * scale))
+    new_width = max(size, round(width * scale))
+    if (new_height, new_width) == (height, width):
+        return frame
+    return cv2.resize(frame, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+
+
+def write_video(path: str, frames: Iterable[np.ndarray], fps: float = 25.0) -> None:
+    """Encodes frames as H.264 (.mp4) or MPEG-4 (.avi), by the path's suffix.
+
+    Args:
+      path: where to write.
+      frames: uint8 RGB, all of one even height and width.
+      fps: frames per second.
+
+    Raises:
+      ValueError: the suffix is neither .mp4 nor .avi.
+    """
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in _CODECS:
+        raise ValueError(f"Write .mp4 or .avi. Received: {path}")
+    with av.open(path, "w") as container:
+        stream = None
+        for frame in frames:
+            if stream is None:
+                rate = Fraction(fps).limit_denominator(1001)
+                stream = container.add_stream(_CODECS[suffix], rate=rate)
+                stream.height, stream.width = frame.shape[:2]
+                stream.pix_fmt = "yuv420p"
+                stream.codec_context.thread_count = 1
+                if suffix == ".avi":
+                    stream.codec_context.qscale = True
+                    stream.codec_context.global_quality = 2 * 118  # FF_QP2LAMBDA
+                else:
+                    stream.options = {"crf": "18"}
+            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24")
+            container.mux(stream.encode(image))
+        if stream is not None:
+            container.mux(stream.encode())
+
+
+def gif_bytes(frames: Sequence[np.ndarray], fps: float = 12.5) -> bytes:
+    """Encodes frames as an endlessly repeating GIF."""
+    images = [Image.fromarray(frame) for frame in frames]
+    buffer = io.BytesIO()
+    images[0].save(
+        buffer,
+        format="GIF",
+        save_all=True,
+        append_images=images[1:],
+        duration=round(1000 / fps),
+        loop=0,
+    )
+    return buffer.getvalue()
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """Encodes one frame as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def write_clip(path: str, frames: np.ndarray, fps: float) -> None:
+    """Writes a clip as .gif, .mp4, .avi, or as a .png of its frames side by side.
+
+    Args:
+      path: where; its suffix says what.
+      frames: `[time, height, width, 3]` uint8.
+      fps: frames per second.
+    """
+    if path.endswith(".gif"):
+        data = gif_bytes(frames, fps)
+    elif path.endswith(".png"):
+        data = png_bytes(np.concatenate(list(frames), axis=1))
+    else:
+        write_video(path, frames, fps)
+        return
+    with open(path, "wb") as file:
+        file.write(data)

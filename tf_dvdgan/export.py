@@ -1,0 +1,137 @@
+"""A trained generator as a SavedModel that needs nothing but TensorFlow.
+
+It keeps standing statistics for a grid of truncations and interpolates between them.
+Signatures:
+
+- `serving_default` and `generate`: (count, label, truncation, seed), all scalars, to
+  `videos` `[count, time, height, width, 3]` uint8. A label of -1 draws one for each
+  video. The same seed gives the videos of `tools.sample`.
+- `generate_from_latents`: (z `[n, size]`, label `[n]`) to `videos` float32 in [-1, 1],
+  with the statistics of truncation 1.
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tf_dvdgan import sampling, trained
+from tf_dvdgan.data import transforms
+from tf_dvdgan.layers import conditional_batch_norm
+from tf_dvdgan.training import standing_statistics
+
+TRUNCATIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def export(
+    model: trained.TrainedModel,
+    directory: str,
+    truncations: Sequence[float] = TRUNCATIONS,
+    num_batches: int = 16,
+    batch_size: int = 32,
+) -> None:
+    """Writes a SavedModel; it is whole or not there at all.
+
+    Args:
+      model: with its weights in place.
+      directory: to write to.
+      truncations: increasing; for each, statistics are made.
+      num_batches: for each truncation's statistics.
+      batch_size: of those batches.
+    """
+    module = _ExportedGenerator(model, truncations, num_batches, batch_size)
+    unfinished = directory.rstrip("/") + ".unfinished"
+    signatures = {
+        "serving_default": module.generate,
+        "generate": module.generate,
+        "generate_from_latents": module.generate_from_latents,
+    }
+    if tf.io.gfile.exists(unfinished):
+        tf.io.gfile.rmtree(unfinished)
+    tf.saved_model.save(module, unfinished, signatures)
+    if tf.io.gfile.exists(directory):
+        tf.io.gfile.rmtree(directory)
+    tf.io.gfile.rename(unfinished, directory)
+
+
+class _ExportedGenerator(tf.Module):
+    """The generator's variables and two functions; no Keras object is saved."""
+
+    def __init__(self, model, truncations, num_batches, batch_size):
+        super().__init__(name="exported_generator")
+        gan = model.gan
+        generator = gan.generator
+        self.weights = list(generator.variables)
+        self.truncations = tf.constant(truncations, tf.float32)
+        self.statistics = _grid(gan, truncations, num_batches, batch_size)
+        self.class_names = tf.saved_model.Asset(_class_names_file(model.class_names))
+        num_classes = max(generator.num_classes, 1)
+
+        def run(z, labels, truncation):
+            with conditional_batch_norm.use_statistics(self._statistics(truncation)):
+                return generator(z, labels, training=False)
+
+        def generate(count, label, truncation, seed):
+            z = sampling.latents(gan.latent, count, seed, truncation)
+            drawn = sampling.labels(count, seed, num_classes)
+            labels = tf.where(label < 0, drawn, label)
+            return {"videos": transforms.to_uint8(run(z, labels, truncation))}
+
+        def generate_from_latents(z, label):
+            return {"videos": run(z, label, tf.constant(1.0))}
+
+        self.generate = tf.function(
+            generate,
+            input_signature=[
+                tf.TensorSpec([], tf.int32, "count"),
+                tf.TensorSpec([], tf.int32, "label"),
+                tf.TensorSpec([], tf.float32, "truncation"),
+                tf.TensorSpec([], tf.int32, "seed"),
+            ],
+        )
+        self.generate_from_latents = tf.function(
+            generate_from_latents,
+            input_signature=[
+                tf.TensorSpec([None, gan.latent.size], tf.float32, "z"),
+                tf.TensorSpec([None], tf.int32, "label"),
+            ],
+        )
+
+    def _statistics(self, truncation: tf.Tensor) -> dict:
+        """Statistics between the two nearest truncations of the grid."""
+        grid = self.truncations
+        position = tf.reduce_sum(tf.cast(grid[1:-1] <= truncation, tf.int32))
+        low, high = grid[position], grid[position + 1]
+        weight = tf.clip_by_value((truncation - low) / (high - low), 0.0, 1.0)
+
+        def between(values: tf.Tensor) -> tf.Tensor:
+            return (1.0 - weight) * values[position] + weight * values[position + 1]
+
+        return {
+            name: (between(mean), between(variance))
+            for name, (mean, variance) in self.statistics.items()
+        }
+
+
+def _grid(gan, truncations, num_batches, batch_size) -> dict:
+    """Each normalisation layer's mean and variance, `[truncations, time, channels]`."""
+    accumulator = standing_statistics.StandingStatistics(gan, batch_size)
+    rows = []
+    for truncation in truncations:
+        accumulator.accumulate(num_batches, truncation)
+        rows.append(standing_statistics.read(gan.generator))
+    return {
+        name: tuple(
+            tf.Variable(tf.stack([row[name][i] for row in rows]), trainable=False)
+            for i in range(2)
+        )
+        for name in rows[0]
+    }
+
+
+def _class_names_file(class_names: Sequence[str]) -> str:
+    path = os.path.join(tempfile.mkdtemp(), "class_names.txt")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("".join(f"{name}\n" for name in class_names))
+    return path

@@ -1,0 +1,216 @@
+"""Batch normalisation of videos: per time step, over all replicas, standing statistics.
+
+Statistics are taken over batch, height and width, for each time step on its own
+(paper 001, appendix B.2), so that no information travels through them along time.
+When training they are the batch's, over all replicas. Otherwise they are standing
+statistics (BigGAN): the means of mean and variance over many batches, accumulated on
+request with `accumulate_standing_statistics`.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+
+import tensorflow as tf
+
+from tf_dvdgan.layers import spectral_norm
+
+_EPSILON = 1e-4  # BigGAN's
+_mode = threading.local()  # a strategy runs each replica's Python in its own thread
+
+Statistics = tuple[tf.Tensor, tf.Tensor]
+
+
+@contextlib.contextmanager
+def accumulate_standing_statistics() -> Iterator[None]:
+    """Makes calls with `training=False` use batch statistics and accumulate them.
+
+    Spectral norm's state does not move meanwhile. Enter it where the layers are
+    called: inside the replica's function, under a strategy.
+    """
+    with _set_mode("accumulate", True):
+        yield
+
+
+@contextlib.contextmanager
+def use_statistics(statistics: Mapping[str, Statistics]) -> Iterator[None]:
+    """Makes calls with `training=False` use the statistics given.
+
+    Args:
+      statistics: for each normalisation layer's name its mean and variance,
+        `[time, channels]` each.
+    """
+    with _set_mode("statistics", statistics):
+        yield
+
+
+@contextlib.contextmanager
+def _set_mode(name: str, value) -> Iterator[None]:
+    previous = getattr(_mode, name, None)
+    setattr(_mode, name, value)
+    try:
+        yield
+    finally:
+        setattr(_mode, name, previous)
+
+
+class BatchNorm(tf.keras.layers.Layer):
+    """Batch normalisation with a learned scale and offset for each channel.
+
+    Args:
+      epsilon: added to the variance.
+      per_time_step: whether each time step has statistics of its own; otherwise they
+        are taken over time too.
+    """
+
+    def __init__(self, epsilon: float = _EPSILON, per_time_step: bool = True, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+        self.per_time_step = per_time_step
+
+    def build(self, input_shape):
+        self.add_standing_statistics(input_shape)
+        channels = input_shape[-1]
+        self.scale = self._affine_weight("scale", channels, "ones")
+        self.offset = self._affine_weight("offset", channels, "zeros")
+        super().build(input_shape)
+
+    def _affine_weight(self, name: str, channels: int, initializer: str):
+        return self.add_weight(
+            name, [channels], initializer=initializer, experimental_autocast=False
+        )
+
+    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Normalises `[batch, time, height, width, channels]`."""
+        mean, variance = self.statistics(x, training)
+        return self.normalize(x, mean, variance, self.scale, self.offset)
+
+    def add_standing_statistics(self, input_shape) -> None:
+        """Makes the accumulators: sums of mean and variance, and the count."""
+        steps = input_shape[1] if self.per_time_step else 1
+        shape = [steps, input_shape[-1]]
+        self.mean_sum = self._accumulator("mean_sum", shape)
+        self.variance_sum = self._accumulator("variance_sum", shape)
+        self.standing_count = self._accumulator("standing_count", [])
+
+    def _accumulator(self, name: str, shape: list[int]):
+        return self.add_weight(
+            name,
+            shape,
+            initializer="zeros",
+            trainable=False,
+            experimental_autocast=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+
+    def statistics(self, x: tf.Tensor, training: bool | None) -> Statistics:
+        """Mean and variance to normalise with, `[time or 1, channels]` float32."""
+        if training:
+            return self.batch_statistics(x)
+        if getattr(_mode, "accumulate", None):
+            mean, variance = self.batch_statistics(x)
+            self.mean_sum.assign_add(mean)
+            self.variance_sum.assign_add(variance)
+            self.standing_count.assign_add(1.0)
+            return mean, variance
+        given = getattr(_mode, "statistics", None)
+        return self.standing_statistics() if given is None else given[self.name]
+
+    def batch_statistics(self, x: tf.Tensor) -> Statistics:
+        """Moments of the batch over all replicas, `[time or 1, channels]` float32."""
+        axes = [0, 2, 3] if self.per_time_step else [0, 1, 2, 3]
+        mean, variance = tf.nn.moments(tf.cast(x, tf.float32), axes)
+        channels = x.shape[-1]
+        mean = tf.reshape(mean, [-1, channels])
+        variance = tf.reshape(variance, [-1, channels])
+        context = tf.distribute.get_replica_context()
+        if context is None or context.num_replicas_in_sync == 1:
+            return mean, variance
+        local = tf.stack([mean, variance + tf.square(mean)])
+        mean, square = tf.unstack(
+            context.all_reduce(tf.distribute.ReduceOp.MEAN, local)
+        )
+        return mean, square - tf.square(mean)
+
+    def standing_statistics(self) -> Statistics:
+        """The accumulated means; 0 and 1 before anything was accumulated."""
+        count = tf.maximum(self.standing_count, 1.0)
+        empty = tf.cast(tf.equal(self.standing_count, 0.0), tf.float32)
+        return self.mean_sum / count, self.variance_sum / count + empty
+
+    def reset_standing_statistics(self) -> None:
+        """Forgets what was accumulated."""
+        for variable in (self.mean_sum, self.variance_sum, self.standing_count):
+            variable.assign(tf.zeros_like(variable))
+
+    def normalize(
+        self,
+        x: tf.Tensor,
+        mean: tf.Tensor,
+        variance: tf.Tensor,
+        scale: tf.Tensor,
+        offset: tf.Tensor,
+    ) -> tf.Tensor:
+        """(x - mean) / sqrt(variance + epsilon) * scale + offset, as one product.
+
+        Args:
+          x: `[batch, time, height, width, channels]`.
+          mean: `[time or 1, channels]`.
+          variance: as `mean`.
+          scale: `[..., channels]`, broadcasts against `[batch, time, channels]`.
+          offset: as `scale`.
+
+        Returns:
+          As `x`.
+        """
+        factor = tf.math.rsqrt(variance + self.epsilon) * scale
+        shift = offset - mean * factor
+        if factor.shape.rank == 2:  # [time, channels]
+            factor, shift = factor[tf.newaxis], shift[tf.newaxis]
+        factor = factor[:, :, tf.newaxis, tf.newaxis]
+        shift = shift[:, :, tf.newaxis, tf.newaxis]
+        return x * tf.cast(factor, x.dtype) + tf.cast(shift, x.dtype)
+
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "epsilon": self.epsilon,
+            "per_time_step": self.per_time_step,
+        }
+
+
+class ConditionalBatchNorm(BatchNorm):
+    """Batch normalisation whose scale and offset are linear in a condition.
+
+    y = normalised(x) * (1 + A c) + B c, A and B spectrally normalised, without bias
+    (paper 001, appendix B.3; BigGAN). c is `[z; e(y)]` in DVD-GAN.
+    """
+
+    def build(self, input_shape):
+        self.add_standing_statistics(input_shape)
+        channels = input_shape[-1]
+        self.scale = spectral_norm.SpectralDense(channels, use_bias=False, name="scale")
+        self.offset = spectral_norm.SpectralDense(
+            channels, use_bias=False, name="offset"
+        )
+        tf.keras.layers.Layer.build(self, input_shape)
+
+    def call(
+        self, x: tf.Tensor, condition: tf.Tensor, training: bool | None = None
+    ) -> tf.Tensor:
+        """Normalises a video under a condition.
+
+        Args:
+          x: `[batch, time, height, width, channels]`.
+          condition: `[batch, size]`, or `[batch, time, size]` for one of each frame.
+          training: batch statistics, or standing ones.
+
+        Returns:
+          As `x`.
+        """
+        if condition.shape.rank == 2:
+            condition = condition[:, tf.newaxis]
+        mean, variance = self.statistics(x, training)
+        scale = 1.0 + tf.cast(self.scale(condition, training=training), tf.float32)
+        offset = tf.cast(self.offset(condition, training=training), tf.float32)
+        return self.normalize(x, mean, variance, scale, offset)

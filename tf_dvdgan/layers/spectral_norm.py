@@ -1,0 +1,265 @@
+"""Spectrally normalised layers (Miyato et al., 2018), as BigGAN trains them.
+
+Each layer keeps its raw kernel W and works with W / sigma, sigma the largest singular
+value of W reshaped to `[-1, out]`. One power iteration a forward pass estimates it;
+its vectors are constants to the gradient, sigma is not. The estimate of the right
+singular vector, `u`, is kept, and moves only when `training=True`.
+
+Statistics are float32 whatever the compute precision; the kernel is cast after it has
+been normalised.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from tf_dvdgan import ops
+
+_EPSILON = 1e-4  # BigGAN's
+
+
+def power_iteration(matrix: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """One step of power iteration.
+
+    Args:
+      matrix: `[rows, out]`.
+      u: `[out]`, the estimate of the first right singular vector.
+
+    Returns:
+      sigma, a scalar through which the gradient flows to `matrix` alone, and the new
+      `u`, a constant.
+    """
+    constant = tf.stop_gradient(matrix)
+    v = _unit(tf.linalg.matvec(constant, u))
+    u = _unit(tf.linalg.matvec(constant, v, transpose_a=True))
+    u, v = tf.stop_gradient(u), tf.stop_gradient(v)
+    sigma = tf.tensordot(v, tf.linalg.matvec(matrix, u), 1)
+    return sigma, u
+
+
+def _unit(vector: tf.Tensor) -> tf.Tensor:
+    return vector / tf.maximum(tf.norm(vector), _EPSILON)
+
+
+class SpectralLayer(tf.keras.layers.Layer):
+    """What spectrally normalised layers share: a kernel, its `u`, perhaps a bias.
+
+    Args:
+      units: size of the kernel's last axis.
+      use_bias: whether a bias is added.
+      spectral_normalization: False gives the plain layer, without `u`.
+      kernel_initializer: of the kernel; orthogonal by default.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        use_bias: bool = True,
+        spectral_normalization: bool = True,
+        kernel_initializer: str | Callable = "orthogonal",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.units = units
+        self.use_bias = use_bias
+        self.spectral_normalization = spectral_normalization
+        self.kernel_initializer = tf.keras.initializers.get(kernel_initializer)
+        self.bias = None
+
+    def add_kernel(self, shape: tuple[int, ...]) -> None:
+        """Makes the variables; `shape` is the kernel's, its last axis `units`."""
+        self.kernel = self.add_weight(
+            "kernel",
+            shape,
+            initializer=self.kernel_initializer,
+            experimental_autocast=False,
+        )
+        if self.use_bias:
+            self.bias = self.add_weight("bias", [self.units], initializer="zeros")
+        if self.spectral_normalization:
+            self.u = self.add_weight(
+                "u",
+                [self.units],
+                initializer=tf.keras.initializers.RandomNormal(stddev=1.0),
+                trainable=False,
+                experimental_autocast=False,
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
+
+    def normalized_kernel(self, training: bool | None = None) -> tf.Tensor:
+        """The kernel over sigma, in the compute dtype. Moves `u` when training.
+
+        Call it once a forward pass, however often the kernel is then used.
+        """
+        kernel = tf.convert_to_tensor(self.kernel)
+        if self.spectral_normalization:
+            sigma, u = power_iteration(tf.reshape(kernel, [-1, self.units]), self.u)
+            if training:
+                self.u.assign(u)
+            kernel /= tf.maximum(sigma, _EPSILON)
+        return tf.cast(kernel, self.compute_dtype)
+
+    def largest_singular_value(self) -> tf.Tensor:
+        """The current estimate of the raw kernel's largest singular value, a scalar."""
+        return power_iteration(tf.reshape(self.kernel, [-1, self.units]), self.u)[0]
+
+    def add_bias(self, x: tf.Tensor) -> tf.Tensor:
+        """Adds the bias, if there is one."""
+        return x if self.bias is None else x + tf.cast(self.bias, x.dtype)
+
+    def get_config(self) -> dict:
+        initializer = tf.keras.initializers.serialize(self.kernel_initializer)
+        return super().get_config() | {
+            "units": self.units,
+            "use_bias": self.use_bias,
+            "spectral_normalization": self.spectral_normalization,
+            "kernel_initializer": initializer,
+        }
+
+
+class SpectralDense(SpectralLayer):
+    """Linear map of the last axis."""
+
+    def build(self, input_shape):
+        self.add_kernel((input_shape[-1], self.units))
+        super().build(input_shape)
+
+    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Maps `[..., in]` to `[..., units]`."""
+        x = tf.cast(x, self.compute_dtype)
+        kernel = self.normalized_kernel(training)
+        return self.add_bias(tf.tensordot(x, kernel, [[-1], [0]]))
+
+
+class SpectralEmbedding(SpectralLayer):
+    """A vector for each class, as a product of one-hot labels and a matrix.
+
+    The product gives a dense gradient on every device and makes a mixture of classes
+    a label like any other.
+
+    Args:
+      num_classes: how many there are.
+      units: size of a class's vector.
+    """
+
+    def __init__(self, num_classes: int, units: int, **kwargs):
+        super().__init__(units, use_bias=False, **kwargs)
+        self.num_classes = num_classes
+
+    def build(self, input_shape):
+        self.add_kernel((self.num_classes, self.units))
+        super().build(input_shape)
+
+    def call(self, labels: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Maps labels to vectors.
+
+        Args:
+          labels: `[batch]` class numbers, or `[batch, num_classes]` weights of classes.
+          training: whether `u` moves.
+
+        Returns:
+          `[batch, units]`.
+        """
+        if labels.dtype.is_integer:
+            labels = tf.one_hot(labels, self.num_classes)
+        labels = tf.cast(labels, self.compute_dtype)
+        return tf.linalg.matmul(labels, self.normalized_kernel(training))
+
+    def get_config(self) -> dict:
+        config = super().get_config() | {"num_classes": self.num_classes}
+        del config["use_bias"]
+        return config
+
+
+class SpectralConv2D(SpectralLayer):
+    """Convolution of every frame, 'SAME' padding, perhaps resampling by two.
+
+    Args:
+      filters: number of output channels.
+      kernel_size: height and width of the kernel.
+      resample: None, 'up' (nearest x2 first) or 'down' (2x2 average pooling after);
+        both cost less than the two operations one after the other.
+      strides: plain strides.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int = 3,
+        resample: str | None = None,
+        strides: int = 1,
+        **kwargs,
+    ):
+        super().__init__(filters, **kwargs)
+        if resample not in (None, "up", "down"):
+            raise ValueError(
+                f"resample must be None, 'up' or 'down'. Received: {resample!r}"
+            )
+        self.kernel_size = kernel_size
+        self.resample = resample
+        self.strides = strides
+
+    def build(self, input_shape):
+        size = self.kernel_size
+        self.add_kernel((size, size, input_shape[-1], self.units))
+        super().build(input_shape)
+
+    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Maps `[batch, (time,) height, width, in]` to `[..., filters]`."""
+        kernel = self.normalized_kernel(training)
+        return self.add_bias(ops.conv2d(x, kernel, self.resample, self.strides))
+
+    def get_config(self) -> dict:
+        config = super().get_config() | {
+            "filters": self.units,
+            "kernel_size": self.kernel_size,
+            "resample": self.resample,
+            "strides": self.strides,
+        }
+        del config["units"]
+        return config
+
+
+class SpectralConv3D(SpectralLayer):
+    """Convolution in space and time, 'SAME' padding, perhaps average pooled.
+
+    Args:
+      filters: number of output channels.
+      kernel_size: of all three axes.
+      pool: whether height and width are halved after it.
+      pool_time: whether time is halved with them, rounded up.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int = 3,
+        pool: bool = False,
+        pool_time: bool = True,
+        **kwargs,
+    ):
+        super().__init__(filters, **kwargs)
+        self.kernel_size = kernel_size
+        self.pool = pool
+        self.pool_time = pool_time
+
+    def build(self, input_shape):
+        size = self.kernel_size
+        self.add_kernel((size, size, size, input_shape[-1], self.units))
+        super().build(input_shape)
+
+    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Maps `[batch, time, height, width, in]` to `[..., filters]`."""
+        kernel = self.normalized_kernel(training)
+        return self.add_bias(ops.conv3d(x, kernel, self.pool, self.pool_time))
+
+    def get_config(self) -> dict:
+        config = super().get_config() | {
+            "filters": self.units,
+            "kernel_size": self.kernel_size,
+            "pool": self.pool,
+            "pool_time": self.pool_time,
+        }
+        del config["units"]
+        return config

@@ -1,0 +1,1 @@
+"""Models, one paper a file; `video_gan` composes a generator and discriminators."""

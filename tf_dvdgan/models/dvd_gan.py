@@ -1,0 +1,438 @@
+"""DVD-GAN: adversarial video generation on complex datasets.
+
+Clark, Donahue and Simonyan, 2019 (https://arxiv.org/abs/1907.06571). What stands here
+is the final version, v2 (section 3, appendix B.2, figure 7). The first version, v1,
+is the same classes with other values: see `gin/models/`.
+
+Widths in multiples of `ch`:
+
+| pixels | generator           | discriminators       | ch  |
+|--------|---------------------|----------------------|-----|
+| 64     | 8, 8, 8, 4, 2       | 2, 4, 8, 16, 16      | 128 |
+| 128    | 8, 8, 8, 4, 2, 1    | 1, 2, 4, 8, 16, 16   | 96  |
+| 256    | 8, 8, 8, 8, 4, 2, 1 | 1, 2, 4, 8, 8, 16, 16| 96  |
+
+The paper has no widths for 256 pixels: these follow BigGAN's at 256. Those of 32 and
+16 pixels are this project's, for small machines.
+
+Trainable parameters in millions, 600 classes (generator, spatial, temporal
+discriminator): 64 pixels, ch 128: 305.28, 154.41, 162.68; 128 pixels, ch 96: 176.96,
+87.36, 88.52. The number of frames does not change them.
+
+Where the paper is silent:
+
+- From BigGAN's code: spectral norm's epsilon 1e-4 and which layers it covers (the
+  generator's class embedding and all biases are left out); the head is ReLU, sum over
+  space, linear plus projection; a 1x1 shortcut only where a block changes channels or
+  size; no leading ReLU in a discriminator's first block; its last block does not pool;
+  batch norm's epsilon 1e-4; Adam's epsilon 1e-6.
+- From the authors' later code for DGMR: 3-D blocks pool 2x2x2.
+- Ours: an odd number of frames is pooled with its last frame alone; frames' scores are
+  summed before the hinge, also over the time steps left in the temporal discriminator.
+
+Settings the results need are in `gin/models/dvdgan_v2.gin`: hinge loss, two updates of
+the discriminators for each of the generator, Adam(0, 0.999) at 1e-4 and 5e-4, batch
+512, average of weights 0.9999 from step 20,000.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import tensorflow as tf
+
+import gin
+from tf_dvdgan import layers, ops
+
+GENERATOR_WIDTHS = {
+    16: (8, 4, 2),
+    32: (8, 8, 4, 2),
+    64: (8, 8, 8, 4, 2),
+    128: (8, 8, 8, 4, 2, 1),
+    256: (8, 8, 8, 8, 4, 2, 1),
+}
+DISCRIMINATOR_WIDTHS = {
+    16: (8, 16, 16),
+    32: (4, 8, 16, 16),
+    64: (2, 4, 8, 16, 16),
+    128: (1, 2, 4, 8, 16, 16),
+    256: (1, 2, 4, 8, 8, 16, 16),
+}
+_FIRST_SIZE = 4  # height and width where the generator starts
+_NUM_3D_BLOCKS = 2
+
+LayerFactory = Callable[..., tf.keras.layers.Layer]
+
+
+def widths_for(
+    table: Mapping[int, Sequence[int]], resolution: int, ch: int
+) -> list[int]:
+    """A network's widths in channels at a resolution.
+
+    Raises:
+      ValueError: the table has no such resolution.
+    """
+    if resolution not in table:
+        raise ValueError(
+            f"There are widths for {sorted(table)} pixels; name channel_multipliers "
+            f"for others. Received: resolution={resolution}"
+        )
+    return [multiplier * ch for multiplier in table[resolution]]
+
+
+@gin.register(module="dvd_gan")
+class Generator(tf.keras.Model):
+    """Maps a latent and a class to a video (paper 001, appendix B.2).
+
+    An affine map of [z; e(y)] gives a 4x4 tensor, the input of every time step. Each
+    stage is a recurrence over time (where it has one), attention (where it has one), a
+    residual block that keeps the size and one that doubles it. Batch norm, ReLU, a 3x3
+    convolution and tanh end it.
+
+    Args:
+      resolution: height and width of the video, a power of two.
+      num_frames: length of the video.
+      num_classes: how many classes; 0 for a generator without them.
+      ch: width multiplier.
+      channel_multipliers: widths in multiples of `ch`, the first tensor's and then one
+        for each stage; by default those of the paper for `resolution`.
+      latent_size: size of z.
+      embedding_size: size of e(y).
+      recurrence: makes the recurrent layer of a stage.
+      recurrent_stages: which stages have one; None means all.
+      attention: for stages that have it, what makes their attention layer. A stage may
+        be counted from the end: -1 is the last.
+      normalization: makes the residual blocks' normalisation layers.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        num_frames: int,
+        num_classes: int,
+        ch: int = 128,
+        channel_multipliers: Sequence[int] | None = None,
+        latent_size: int = 120,
+        embedding_size: int = 120,
+        recurrence: LayerFactory = layers.ConvGRU,
+        recurrent_stages: Sequence[int] | None = None,
+        attention: Mapping[int, LayerFactory] | None = None,
+        normalization: LayerFactory = layers.ConditionalBatchNorm,
+        name: str = "generator",
+    ):
+        super().__init__(name=name)
+        self.resolution = resolution
+        self.num_frames = num_frames
+        self.num_classes = num_classes
+        self.latent_size = latent_size
+        table = GENERATOR_WIDTHS
+        if channel_multipliers is not None:
+            table = {resolution: channel_multipliers}
+        self.widths = widths_for(table, resolution, ch)
+        num_stages = len(self.widths) - 1
+        if _FIRST_SIZE * 2**num_stages != resolution:
+            raise ValueError(
+                f"{num_stages} stages double {_FIRST_SIZE} pixels to "
+                f"{_FIRST_SIZE * 2**num_stages}. Received: resolution={resolution}"
+            )
+        self.embedding = None
+        if num_classes:
+            self.embedding = layers.SpectralEmbedding(
+                num_classes,
+                embedding_size,
+                spectral_normalization=False,
+                name="embedding",
+            )
+        first_values = _FIRST_SIZE**2 * self.widths[0]
+        self.first = layers.SpectralDense(first_values, name="first")
+        self.stages = []
+        for i, (width, next_width) in enumerate(
+            zip(self.widths[:-1], self.widths[1:], strict=True)
+        ):
+            recurrent = recurrent_stages is None or i in recurrent_stages
+            make_attention = _of_stage(attention or {}, i, num_stages)
+            self.stages.append(
+                _Stage(
+                    recurrence(name=f"stage_{i}_recurrence") if recurrent else None,
+                    make_attention(name=f"stage_{i}_attention")
+                    if make_attention
+                    else None,
+                    layers.GeneratorBlock(
+                        width, False, normalization, name=f"stage_{i}_block_1"
+                    ),
+                    layers.GeneratorBlock(
+                        next_width, True, normalization, name=f"stage_{i}_block_2"
+                    ),
+                    name=f"stage_{i}",
+                )
+            )
+        self.last_norm = layers.BatchNorm(name="last_norm")
+        self.last = layers.SpectralConv2D(3, name="last")
+
+    def call(
+        self,
+        z: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        initial_states: Sequence[tf.Tensor | None] | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
+        """Generates videos.
+
+        Args:
+          z: `[batch, latent_size]`.
+          labels: `[batch]` class numbers or `[batch, num_classes]` weights of classes;
+            not looked at without classes.
+          initial_states: for each stage the state its recurrence starts from, or None.
+          training: batch statistics and moving spectral norm vectors, or standing
+            statistics and fixed ones.
+
+        Returns:
+          `[batch, time, height, width, 3]` float32 in [-1, 1].
+        """
+        condition = z
+        if self.embedding is not None:
+            embedded = self.embedding(labels, training=training)
+            condition = tf.concat([tf.cast(z, embedded.dtype), embedded], axis=-1)
+        x = self.first(condition, training=training)
+        x = tf.reshape(x, [-1, 1, _FIRST_SIZE, _FIRST_SIZE, self.widths[0]])
+        initial_states = initial_states or [None] * len(self.stages)
+        for stage, state in zip(self.stages, initial_states, strict=True):
+            x = stage(x, condition, state, self.num_frames, training=training)
+        x = tf.nn.relu(self.last_norm(x, training=training))
+        return tf.tanh(tf.cast(self.last(x, training=training), tf.float32))
+
+
+def _of_stage(by_stage: Mapping[int, LayerFactory], stage: int, num_stages: int):
+    return by_stage.get(stage, by_stage.get(stage - num_stages))
+
+
+class _Stage(tf.keras.layers.Layer):
+    """One size of the generator: recurrence, attention, two residual blocks."""
+
+    def __init__(self, recurrence, attention, block_1, block_2, **kwargs):
+        super().__init__(**kwargs)
+        self.recurrence = recurrence
+        self.attention = attention
+        self.block_1 = block_1
+        self.block_2 = block_2
+
+    def call(self, x, condition, initial_state, num_frames, training=None):
+        if self.recurrence is not None:
+            x = self.recurrence(x, initial_state, num_frames, training=training)
+        elif x.shape[1] == 1 and num_frames > 1:
+            x = tf.repeat(x, num_frames, axis=1)
+        if self.attention is not None:
+            x = self.attention(x, training=training)
+        x = self.block_1(x, condition, training=training)
+        return self.block_2(x, condition, training=training)
+
+
+class _Discriminator(tf.keras.Model):
+    """What both discriminators share: residual blocks and a projection head."""
+
+    def __init__(
+        self,
+        resolution: int,
+        num_classes: int,
+        ch: int,
+        channel_multipliers: Sequence[int] | None,
+        num_3d_blocks: int,
+        pool_time: bool,
+        name: str,
+    ):
+        super().__init__(name=name)
+        table = DISCRIMINATOR_WIDTHS
+        if channel_multipliers is not None:
+            table = {resolution: channel_multipliers}
+        widths = widths_for(table, resolution, ch)
+        self.blocks = [
+            layers.DiscriminatorBlock(
+                width,
+                downsample=i < len(widths) - 1,
+                leading_relu=i > 0,
+                three_d=i < num_3d_blocks,
+                pool_time=pool_time,
+                name=f"block_{i}",
+            )
+            for i, width in enumerate(widths)
+        ]
+        self.head = ProjectionHead(num_classes, name="head")
+
+    def score(
+        self, x: tf.Tensor, labels: tf.Tensor | None, training: bool | None
+    ) -> tf.Tensor:
+        """Sums the scores of all frames, or of all time steps left: `[batch]`."""
+        for block in self.blocks:
+            x = block(x, training=training)
+        return tf.reduce_sum(self.head(x, labels, training=training), axis=1)
+
+
+@gin.register(module="dvd_gan")
+class SpatialDiscriminator(_Discriminator):
+    """D_S: judges `num_frames` full-size frames of each video one by one.
+
+    The frames are drawn for each video on its own, without replacement; the score is
+    the sum of theirs (paper 001, section 3.1 and appendix B.2).
+
+    Args:
+      resolution: height and width of the video.
+      num_classes: how many classes; 0 for none.
+      ch: width multiplier.
+      channel_multipliers: widths in multiples of `ch`; by default the paper's.
+      num_frames: k, how many frames of each video are judged.
+      skip_frames: so many first frames are never drawn.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        num_classes: int,
+        ch: int = 128,
+        channel_multipliers: Sequence[int] | None = None,
+        num_frames: int = 8,
+        skip_frames: int = 0,
+        name: str = "spatial_discriminator",
+    ):
+        super().__init__(
+            resolution, num_classes, ch, channel_multipliers, 0, False, name
+        )
+        self.num_frames = num_frames
+        self.skip_frames = skip_frames
+
+    def num_draws(self, num_frames: int) -> int:
+        """How many random numbers a video of `num_frames` frames needs."""
+        return num_frames - self.skip_frames
+
+    def call(
+        self,
+        videos: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        draws: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
+        """Scores videos.
+
+        Args:
+          videos: `[batch, time, height, width, 3]`.
+          labels: `[batch]` or `[batch, num_classes]`.
+          draws: `[batch, num_draws(time)]` uniform numbers in [0, 1) that decide which
+            frames are judged; None takes the first ones.
+          training: whether spectral norm's vectors move.
+
+        Returns:
+          `[batch]` float32.
+
+        Raises:
+          ValueError: the videos have fewer frames than are to be judged.
+        """
+        videos = videos[:, self.skip_frames :]
+        if videos.shape[1] < self.num_frames:
+            raise ValueError(
+                f"{self.name} judges {self.num_frames} frames of each video. "
+                f"Received: videos with {videos.shape[1]} frames to draw from"
+            )
+        if draws is None:
+            frames = videos[:, : self.num_frames]
+        else:
+            frames = ops.draw_frames(videos, draws, self.num_frames)
+        return self.score(frames, labels, training)
+
+
+@gin.register(module="dvd_gan")
+class TemporalDiscriminator(_Discriminator):
+    """D_T: judges the motion of the whole video at a reduced size.
+
+    A downsampling phi (section 3.1, figure 6) comes first; the first two residual
+    blocks are 3-D (appendix B.2).
+
+    Args:
+      resolution: height and width of the video.
+      num_classes: how many classes; 0 for none.
+      ch: width multiplier.
+      channel_multipliers: widths in multiples of `ch`; by default the paper's.
+      downsampling: phi, one of 'pool2', 'pool4', 'none', 'crop'.
+      pool_time: whether the 3-D blocks halve time with space.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        num_classes: int,
+        ch: int = 128,
+        channel_multipliers: Sequence[int] | None = None,
+        downsampling: str = "pool2",
+        pool_time: bool = True,
+        name: str = "temporal_discriminator",
+    ):
+        super().__init__(
+            resolution,
+            num_classes,
+            ch,
+            channel_multipliers,
+            _NUM_3D_BLOCKS,
+            pool_time,
+            name,
+        )
+        if downsampling not in ("pool2", "pool4", "none", "crop"):
+            raise ValueError(
+                "downsampling must be 'pool2', 'pool4', 'none' or 'crop'. Received: "
+                f"{downsampling!r}"
+            )
+        self.downsampling = downsampling
+
+    def num_draws(self, num_frames: int) -> int:
+        """How many random numbers a video needs."""
+        del num_frames
+        return 2 if self.downsampling == "crop" else 0
+
+    def call(
+        self,
+        videos: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        draws: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
+        """Scores videos; arguments and result as `SpatialDiscriminator.call`."""
+        return self.score(self.downsample(videos, draws), labels, training)
+
+    def downsample(self, videos: tf.Tensor, draws: tf.Tensor | None) -> tf.Tensor:
+        """phi: `[batch, time, height, width, 3]` to what the blocks see."""
+        if self.downsampling == "none":
+            return videos
+        if self.downsampling == "crop":
+            if draws is None:
+                draws = tf.fill([tf.shape(videos)[0], 2], 0.5)
+            return ops.random_half_crop(videos, draws)
+        return ops.average_pool(videos, factor=int(self.downsampling[-1]))
+
+
+class ProjectionHead(tf.keras.layers.Layer):
+    """ReLU, sum over space, linear, plus projection on the class's embedding.
+
+    (Miyato & Koyama, 2018; the embedding is spectrally normalised as in BigGAN.)
+
+    Args:
+      num_classes: 0 for a head without projection.
+    """
+
+    def __init__(self, num_classes: int, **kwargs):
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+
+    def build(self, input_shape):
+        self.linear = layers.SpectralDense(1, name="linear")
+        self.embedding = None
+        if self.num_classes:
+            self.embedding = layers.SpectralEmbedding(
+                self.num_classes, input_shape[-1], name="embedding"
+            )
+        super().build(input_shape)
+
+    def call(
+        self, x: tf.Tensor, labels: tf.Tensor | None, training: bool | None = None
+    ) -> tf.Tensor:
+        """Maps `[batch, time, height, width, channels]` to `[batch, time]` float32."""
+        features = tf.reduce_sum(tf.nn.relu(x), axis=[2, 3])  # [batch, time, channels]
+        scores = tf.squeeze(self.linear(features, training=training), -1)
+        if self.embedding is not None:
+            embedded = self.embedding(labels, training=training)
+            scores += tf.einsum("btc,bc->bt", features, embedded)
+        return tf.cast(scores, tf.float32)

@@ -1,0 +1,59 @@
+"""A trained model, put together again from its run's directory."""
+
+import dataclasses
+
+from tf_dvdgan import cli, config
+from tf_dvdgan.models import video_gan
+from tf_dvdgan.training import checkpoints, loop
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """What sampling, export and evaluation need.
+
+    Attributes:
+      gan: its generator holds averaged weights; standing statistics are to be made.
+      class_names: of the data it was trained on; one name if it knows no classes.
+      step: of the checkpoint.
+    """
+
+    gan: video_gan.VideoGAN
+    class_names: list[str]
+    step: int
+
+    def label_of(self, name: str) -> int:
+        """A class's number, from its name or its number.
+
+        Raises:
+          UserError: there is no such class.
+        """
+        names = self.class_names
+        if name in names:
+            return names.index(name)
+        if name.isdigit() and int(name) < len(names):
+            return int(name)
+        raise cli.UserError(
+            f"The model knows no class {name!r}; it has {len(names)}, named "
+            f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}."
+            + cli.did_you_mean(name, names)
+        )
+
+
+def load(model_dir: str, step: int | None = None) -> TrainedModel:
+    """Builds a run's model outside any strategy and restores a checkpoint.
+
+    Args:
+      model_dir: of the run.
+      step: which checkpoint; the newest by default.
+
+    Raises:
+      UserError: it is no run's directory, or has no such checkpoint.
+    """
+    config.load_run(model_dir)
+    class_names = loop.load_class_names(model_dir)
+    gan = video_gan.build(class_names)
+    gan.build()
+    found = checkpoints.restore_generator(model_dir, gan.generator, step)
+    if not gan.generator.num_classes:
+        class_names = ["video"]
+    return TrainedModel(gan, class_names, found)

@@ -1,0 +1,326 @@
+"""The outer loop: data, steps, progress, summaries, checkpoints, stopping."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+import gin
+from tf_dvdgan import cli, config, sampling
+from tf_dvdgan.data import manifest as manifest_lib
+from tf_dvdgan.data import readers
+from tf_dvdgan.models import video_gan
+from tf_dvdgan.training import (
+    checkpoints,
+    optimizers,
+    standing_statistics,
+    summaries,
+    trainer,
+)
+
+DATASET_FILE = "dataset.json"
+_STANDING_BATCHES = 8  # for the pictures made while training
+
+
+@gin.register(module="training")
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """When things happen, in steps.
+
+    Attributes:
+      num_steps: length of the run.
+      steps_per_loop: steps in one call to the device; progress is shown after each.
+      checkpoint_every: steps between checkpoints.
+      samples_every: steps between sample sheets.
+      keep_checkpoints: how many of the newest are kept.
+    """
+
+    num_steps: int = 300_000
+    steps_per_loop: int = 100
+    checkpoint_every: int = 1000
+    samples_every: int = 1000
+    keep_checkpoints: int = 3
+
+    def steps_from(self, step: int) -> int:
+        """How many steps until something happens, at most `steps_per_loop`."""
+        ends = (self.checkpoint_every, self.samples_every)
+        until = min(every - step % every for every in ends)
+        return min(until, self.steps_per_loop, self.num_steps - step)
+
+
+@gin.configurable(module="training")
+def train(
+    model_dir: str,
+    data_dir: str,
+    strategy: tf.distribute.Strategy,
+    window: readers.Window = gin.REQUIRED,
+    global_batch_size: int = 512,
+    schedule: Schedule = Schedule(),
+    generator_optimizer: Callable = optimizers.adam,
+    generator_learning_rate: float = 1e-4,
+    discriminator_optimizer: Callable = optimizers.adam,
+    discriminator_learning_rate: float = 5e-4,
+    moving_average: Callable = optimizers.with_moving_average,
+    num_d_steps: int = 2,
+    seed: int = 0,
+    jit_compile: bool = False,
+) -> None:
+    """Trains a GAN, or goes on with training one.
+
+    Args:
+      model_dir: of the run; a checkpoint in it is gone on from.
+      data_dir: of prepared shards.
+      strategy: where to train.
+      window: frames and pixels taken of each clip.
+      global_batch_size: videos of one update, over all replicas.
+      schedule: when things happen.
+      generator_optimizer: makes it from a learning rate.
+      generator_learning_rate: of the generator.
+      discriminator_optimizer: makes it from a learning rate.
+      discriminator_learning_rate: of the discriminators.
+      moving_average: adds an average of the generator's weights to its optimizer.
+      num_d_steps: discriminator updates for each generator update.
+      seed: of everything random.
+      jit_compile: whether XLA compiles the step.
+
+    Raises:
+      UserError: data, config and run do not fit, or the losses are no longer finite.
+    """
+    # 1. The data, before anything that takes long.
+    manifest = manifest_lib.load(data_dir)
+    # 2. Networks, optimizers and their variables.
+    tf.keras.utils.set_random_seed(seed)
+    with strategy.scope():
+        gan = video_gan.build(manifest.class_names)
+        if gan.generator.num_classes:
+            readers.check_classes(manifest)
+        the_trainer = trainer.Trainer(
+            gan,
+            strategy,
+            global_batch_size,
+            moving_average(generator_optimizer(generator_learning_rate)),
+            discriminator_optimizer(discriminator_learning_rate),
+            num_d_steps=num_d_steps,
+            seed=seed,
+            jit_compile=jit_compile,
+        )
+    # 3. Where the run stands.
+    run = checkpoints.Checkpoints(
+        model_dir,
+        the_trainer.checkpoint_objects(),
+        {"seed": seed, "global_batch_size": global_batch_size},
+        schedule.keep_checkpoints,
+    )
+    resumed = run.restore()
+    step = int(the_trainer.step)
+    print(f"{'Going on from' if resumed else 'Starting at'} step {step}", flush=True)
+    if step >= schedule.num_steps:
+        print(f"The run has its {schedule.num_steps} steps; nothing to train.")
+        return
+    # 4. Batches from there on.
+    batches = _distribute(
+        strategy, data_dir, window, global_batch_size, seed, step * num_d_steps
+    )
+    # 5. What is written once.
+    config.save_run(model_dir)
+    save_dataset(model_dir, manifest)
+    observer = _Observer(model_dir, the_trainer, manifest.class_names, window)
+    observer.config(step)
+    observer.real_clips(data_dir)
+    _run(the_trainer, iter(batches), schedule, run, observer)
+
+
+def _distribute(
+    strategy, data_dir, window, global_batch_size, seed, first_batch
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    def dataset_of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        rows = readers.training_dataset(
+            data_dir,
+            window,
+            global_batch_size,
+            seed,
+            first_batch,
+            worker=context.input_pipeline_id,
+            num_workers=context.num_input_pipelines,
+        )
+        size = context.get_per_replica_batch_size(global_batch_size)
+        return rows.batch(size, drop_remainder=True).prefetch(4)
+
+    return strategy.distribute_datasets_from_function(dataset_of_worker)
+
+
+def save_dataset(model_dir: str, manifest: manifest_lib.Manifest) -> None:
+    """Keeps what sampling wants to know of the data."""
+    facts = {"class_names": manifest.class_names, "dataset": manifest.dataset}
+    with tf.io.gfile.GFile(os.path.join(model_dir, DATASET_FILE), "w") as file:
+        json.dump(facts, file, ensure_ascii=False)
+
+
+def load_class_names(model_dir: str) -> list[str]:
+    """Names of the classes that a run was trained on."""
+    with tf.io.gfile.GFile(os.path.join(model_dir, DATASET_FILE)) as file:
+        return json.load(file)["class_names"]
+
+
+def _run(the_trainer, batches, schedule, run, observer) -> None:
+    """Steps until the end, or until the process is asked to stop."""
+    step = int(the_trainer.step)
+    stop = _StopRequest()
+    observer.start(step, schedule.num_steps)
+    while step < schedule.num_steps:
+        num_steps = schedule.steps_from(step)
+        metrics = the_trainer.run_steps(batches, num_steps)
+        step += num_steps
+        _check_finite(metrics, step, run.newest)
+        observer.progress(step, num_steps, metrics)
+        ending = stop.requested or step == schedule.num_steps
+        if step % schedule.checkpoint_every == 0 or ending:
+            run.save(step)
+        if step % schedule.samples_every == 0 or step == schedule.num_steps:
+            observer.samples(step)
+        if stop.requested:
+            print(
+                f"Stopped at step {step}, saved; the same command goes on from there."
+            )
+            return
+    print(f"Trained {step} steps; newest checkpoint: {run.newest}", flush=True)
+
+
+def _check_finite(metrics: dict[str, float], step: int, newest: str | None) -> None:
+    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if bad:
+        raise cli.UserError(
+            f"{', '.join(bad)} not finite at step {step}. The last good checkpoint is "
+            f"{newest or 'none: the run diverged before its first'}. Lower the learning "
+            "rates or change Trainer.seed, and start again."
+        )
+
+
+class _StopRequest:
+    """Notes SIGINT and SIGTERM; a second one ends the process at once."""
+
+    def __init__(self):
+        self.requested = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: object) -> None:
+        del frame
+        if self.requested:
+            os._exit(128 + number)
+        self.requested = True
+        print("Stopping after the steps in hand…", file=sys.stderr, flush=True)
+
+
+class _Observer:
+    """Shows how a run goes; nothing it does changes the run."""
+
+    def __init__(
+        self,
+        model_dir: str,
+        the_trainer: trainer.Trainer,
+        class_names: Sequence[str],
+        window: readers.Window,
+    ):
+        self._model_dir = model_dir
+        self._trainer = the_trainer
+        self._window = window
+        self._summaries = summaries.Summaries(model_dir)
+        gan, strategy = the_trainer.gan, the_trainer.strategy
+        size = (
+            max(32 // strategy.num_replicas_in_sync, 1) * strategy.num_replicas_in_sync
+        )
+        self._standing = standing_statistics.StandingStatistics(gan, size, strategy)
+        # A few classes from all over the list, a row of samples for each.
+        count = len(class_names) if gan.generator.num_classes else 1
+        self._columns = 4
+        rows = np.unique(np.linspace(0, count - 1, min(count, 12)).astype(int))
+        self._names = [class_names[i] for i in rows] if count > 1 else []
+        self._labels = rows.repeat(self._columns)
+        self._z = sampling.latents(gan.latent, len(self._labels), 0)
+        self._singular_values = tf.function(
+            lambda: summaries.singular_values([gan.generator, *gan.discriminators])
+        )
+
+    def config(self, step: int) -> None:
+        text = gin.operative_config_str()
+        path = os.path.join(self._model_dir, f"operative_config-{step}.gin")
+        with tf.io.gfile.GFile(path, "w") as file:
+            file.write(text)
+        self._summaries.text(step, "operative_config", text)
+
+    def real_clips(self, data_dir: str) -> None:
+        """Shows what the generator should learn to make."""
+        rows = readers.training_dataset(data_dir, self._window, 1, seed=0)
+        count = len(self._names) or 4
+        clips = rows.take(count * self._columns).batch(count * self._columns)
+        videos = next(iter(clips))["video"].numpy()
+        self._summaries.videos(0, "videos/real", videos, self._columns, [])
+
+    def start(self, step: int, num_steps: int) -> None:
+        self._first = step
+        self._total = num_steps
+        self._time = self._begin = time.monotonic()
+
+    def progress(self, step: int, num_steps: int, metrics: dict[str, float]) -> None:
+        """A line for people, numbers for TensorBoard."""
+        now = time.monotonic()
+        seconds = (now - self._time) / num_steps
+        self._time = now
+        the_trainer = self._trainer
+        clips = the_trainer.global_batch_size * the_trainer.num_d_steps / seconds
+        left = (now - self._begin) / (step - self._first) * (self._total - step)
+        losses = "  ".join(
+            f"{_short(name)} {value:.3f}"
+            for name, value in metrics.items()
+            if name.startswith("loss/")
+        )
+        print(
+            f"step {step}/{self._total}  {seconds:.3f} s/step  {clips:.0f} clips/s  "
+            f"{losses}  {cli.duration(left)} left",
+            flush=True,
+        )
+        rates = {
+            "learning_rate/generator": the_trainer.generator_optimizer,
+            "learning_rate/discriminators": the_trainer.discriminator_optimizer,
+        }
+        self._summaries.scalars(
+            step,
+            metrics
+            | {tag: optimizers.learning_rate(o) for tag, o in rates.items()}
+            | {"speed/seconds_per_step": seconds, "speed/clips_per_second": clips},
+        )
+
+    def samples(self, step: int) -> None:
+        """Samples of fixed latents, with the raw weights and with their averages."""
+        the_trainer = self._trainer
+        began = time.monotonic()
+        self._show(step, "raw")
+        with optimizers.averaged_weights(
+            the_trainer.generator_optimizer, the_trainer.generator_variables
+        ):
+            path = self._show(step, "ema")
+        values = self._singular_values()
+        self._summaries.scalars(step, {tag: float(v) for tag, v in values.items()})
+        print(f"samples: {path}", flush=True)
+        self._time += time.monotonic() - began  # steps are timed without it
+
+    def _show(self, step: int, weights: str) -> str:
+        self._standing.accumulate(_STANDING_BATCHES)
+        videos = sampling.generate(self._trainer.gan.generator, self._z, self._labels)
+        self._standing.reset()
+        tag = f"videos/samples_{weights}"
+        return self._summaries.videos(step, tag, videos, self._columns, self._names)
+
+
+def _short(metric: str) -> str:
+    """loss/spatial_discriminator: the loss's name on a line for people."""
+    name = metric.removeprefix("loss/").removesuffix("_discriminator")
+    return {"spatial": "D_S", "temporal": "D_T", "generator": "G"}.get(name, name)

@@ -1,0 +1,97 @@
+"""What a run shows: TensorBoard's curves and videos, sample sheets as files."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins.image import metadata as image_metadata
+
+from tf_dvdgan import visualize
+from tf_dvdgan.data import video_io
+from tf_dvdgan.layers import spectral_norm
+
+_FPS = 8.0
+
+
+class Summaries:
+    """Writes a run's event file and its `samples/` folder.
+
+    Args:
+      model_dir: of the run.
+    """
+
+    def __init__(self, model_dir: str):
+        self._samples_dir = os.path.join(model_dir, "samples")
+        tf.io.gfile.makedirs(self._samples_dir)
+        self._writer = tf.summary.create_file_writer(os.path.join(model_dir, "train"))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes numbers by tag."""
+        with self._writer.as_default(step):
+            for tag, value in values.items():
+                tf.summary.scalar(tag, value)
+        self._writer.flush()
+
+    def text(self, step: int, tag: str, text: str) -> None:
+        """Writes preformatted text."""
+        indented = "\n".join("    " + line for line in text.splitlines())
+        with self._writer.as_default(step):
+            tf.summary.text(tag, indented)
+
+    def videos(
+        self,
+        step: int,
+        tag: str,
+        videos: np.ndarray,
+        columns: int,
+        names: Sequence[str],
+    ) -> str:
+        """Writes a moving grid to TensorBoard and `samples/`, and its frames as PNG.
+
+        Args:
+          step: of the run.
+          tag: of the summary; its last part begins the files' names.
+          videos: `[count, time, height, width, 3]` uint8.
+          columns: videos in a row of the grid.
+          names: of the rows.
+
+        Returns:
+          The path of the PNG: one video a row, the first of each row of the grid.
+        """
+        frames = visualize.grid(videos, columns, names)
+        gif = video_io.gif_bytes(frames, _FPS)
+        with self._writer.as_default(step):
+            height, width = frames.shape[1:3]
+            tf.summary.write(
+                tag,
+                tf.constant([str(width).encode(), str(height).encode(), gif]),
+                metadata=_image_metadata(tag),
+            )
+        self._writer.flush()
+        stem = os.path.join(self._samples_dir, f"{tag.split('/')[-1]}-{step:07}")
+        sheet = visualize.strips(videos[::columns], names)
+        for path, data in (
+            (f"{stem}.gif", gif),
+            (f"{stem}.png", video_io.png_bytes(sheet)),
+        ):
+            with tf.io.gfile.GFile(path, "wb") as file:
+                file.write(data)
+        return f"{stem}.png"
+
+
+def _image_metadata(tag: str) -> tf.compat.v1.SummaryMetadata:
+    """TensorBoard's image plugin shows a GIF as it is: moving."""
+    made = image_metadata.create_summary_metadata(tag, "", converted_to_tensor=True)
+    return tf.compat.v1.SummaryMetadata.FromString(made.SerializeToString())
+
+
+def singular_values(models: Sequence[tf.keras.Model]) -> dict[str, tf.Tensor]:
+    """The largest singular value of every spectrally normalised kernel, by tag."""
+    values = {}
+    for model in models:
+        for layer in model.submodules:
+            if isinstance(layer, spectral_norm.SpectralLayer) and hasattr(layer, "u"):
+                name = layer.kernel.name.removesuffix("/kernel:0")
+                values[f"singular_values/{name}"] = layer.largest_singular_value()
+    return values

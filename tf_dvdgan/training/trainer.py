@@ -1,0 +1,215 @@
+"""The training step: discriminator updates, then a generator update.
+
+One code path for every device: `strategy.run` of one replica's step, several steps in
+one `tf.function`. All random numbers of a step are drawn for the global batch from
+(seed, step), and each replica takes the rows of its samples: the number of replicas
+does not change what is trained.
+"""
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+
+import tensorflow as tf
+
+from tf_dvdgan.data import transforms
+from tf_dvdgan.models import video_gan
+from tf_dvdgan.training import optimizers
+
+Batch = Mapping[str, tf.Tensor]
+
+# What a step draws random numbers for; each has a stream of its own.
+_LATENTS, _REAL_DRAWS, _FAKE_DRAWS = range(3)
+
+
+class Trainer:
+    """Owns the training state and the step.
+
+    Args:
+      gan: generator, discriminators, latent and losses. Built here.
+      strategy: where it runs. Make the trainer in its scope.
+      global_batch_size: videos of one update, over all replicas.
+      generator_optimizer: perhaps with a moving average of the weights.
+      discriminator_optimizer: of all discriminators.
+      num_d_steps: discriminator updates for each generator update, each with real
+        videos and latents of its own.
+      seed: of all random draws.
+      jit_compile: whether XLA compiles the step; TPUs always do.
+
+    Raises:
+      ValueError: the replicas cannot share the batch evenly.
+    """
+
+    def __init__(
+        self,
+        gan: video_gan.VideoGAN,
+        strategy: tf.distribute.Strategy,
+        global_batch_size: int,
+        generator_optimizer: tf.keras.optimizers.legacy.Optimizer,
+        discriminator_optimizer: tf.keras.optimizers.legacy.Optimizer,
+        num_d_steps: int = 2,
+        seed: int = 0,
+        jit_compile: bool = False,
+    ):
+        self.num_replicas = strategy.num_replicas_in_sync
+        if global_batch_size % self.num_replicas:
+            raise ValueError(
+                f"A batch of {global_batch_size} videos cannot be shared evenly by "
+                f"{self.num_replicas} replicas"
+            )
+        self.gan = gan
+        self.strategy = strategy
+        self.global_batch_size = global_batch_size
+        self.num_d_steps = num_d_steps
+        self.seed = seed
+        self.generator_optimizer = generator_optimizer
+        self.discriminator_optimizer = discriminator_optimizer
+        gan.build()
+        self.generator_variables = gan.generator.trainable_variables
+        self.discriminator_variables = gan.discriminator_variables
+        optimizers.create_slots(generator_optimizer, self.generator_variables)
+        optimizers.create_slots(discriminator_optimizer, self.discriminator_variables)
+        self.step = tf.Variable(
+            0,
+            dtype=tf.int64,
+            trainable=False,
+            name="step",
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+        names = [d.name for d in gan.discriminators]
+        self.metric_names = (
+            *(f"loss/{name}" for name in names),
+            *(f"scores/{name}_{of}" for name in names for of in ("real", "fake")),
+            "gradient_norm/discriminators",
+            "loss/generator",
+            "gradient_norm/generator",
+        )
+        self._compiled_step = tf.function(self._replica_step, jit_compile=jit_compile)
+
+    def checkpoint_objects(self) -> dict[str, tf.Module]:
+        """Everything that a run must keep to go on as if never stopped."""
+        discriminators = {d.name: d for d in self.gan.discriminators}
+        return {
+            "step": self.step,
+            "generator": self.gan.generator,
+            "generator_optimizer": self.generator_optimizer,
+            "discriminator_optimizer": self.discriminator_optimizer,
+            **discriminators,
+        }
+
+    def run_steps(self, batches: Iterator[Batch], num_steps: int) -> dict[str, float]:
+        """Trains `num_steps` steps on the device and waits for them.
+
+        Args:
+          batches: a (distributed) iterator; each step takes `num_d_steps` batches.
+          num_steps: at least 1.
+
+        Returns:
+          The mean of each metric over the steps and replicas.
+        """
+        means = self._run_steps(batches, tf.constant(num_steps)).numpy()
+        return dict(zip(self.metric_names, map(float, means), strict=True))
+
+    @tf.function
+    def _run_steps(self, batches: Iterator[Batch], num_steps: tf.Tensor) -> tf.Tensor:
+        total = tf.zeros([len(self.metric_names)])
+        for _ in tf.range(num_steps):
+            taken = [next(batches) for _ in range(self.num_d_steps)]
+            metrics = self.strategy.run(self._compiled_step, args=(taken,))
+            total += self.strategy.reduce("MEAN", metrics, axis=None)
+        return total / tf.cast(num_steps, tf.float32)
+
+    def _replica_step(self, batches: Sequence[Batch]) -> tf.Tensor:
+        """One step of one replica: `num_d_steps` batches to the metrics `[n]`."""
+        step_seed = fold_in(tf.constant([self.seed, 0], tf.int64), self.step)
+        rounds = []
+        for i, batch in enumerate(batches):
+            rounds.append(self._update_discriminators(batch, fold_in(step_seed, i)))
+        d_metrics = tf.add_n(rounds) / float(len(rounds))
+        g_seed = fold_in(step_seed, len(batches))
+        g_metrics = self._update_generator(batches[-1]["label"], g_seed)
+        self.step.assign_add(1)
+        return tf.concat([d_metrics, g_metrics], axis=0)
+
+    def _update_discriminators(self, batch: Batch, seed: tf.Tensor) -> tf.Tensor:
+        """One update on real and fake videos together, made without G's gradient."""
+        gan = self.gan
+        real = transforms.to_unit_range(batch["video"])
+        labels = batch["label"]
+        fake = gan.generator(self._latents(seed), labels, training=True)
+        videos = tf.concat([real, fake], axis=0)
+        labels = tf.concat([labels, labels], axis=0)
+        losses, scores = [], []
+        with tf.GradientTape() as tape:
+            for i, discriminator in enumerate(gan.discriminators):
+                draws = tf.concat(
+                    [
+                        self._draws(i, fold_in(seed, _REAL_DRAWS)),
+                        self._draws(i, fold_in(seed, _FAKE_DRAWS)),
+                    ],
+                    axis=0,
+                )
+                both = discriminator(videos, labels, draws, training=True)
+                real_scores, fake_scores = tf.split(both, 2)
+                losses.append(gan.discriminator_loss(real_scores, fake_scores))
+                scores += [tf.reduce_mean(real_scores), tf.reduce_mean(fake_scores)]
+            loss = tf.add_n(losses) / self.num_replicas
+        norm = self._apply(
+            tape, loss, self.discriminator_variables, self.discriminator_optimizer
+        )
+        return tf.stack([*losses, *scores, norm])
+
+    def _update_generator(self, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """One update; only G's weights are watched: no gradient of D's is made."""
+        gan = self.gan
+        latents = self._latents(seed)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self.generator_variables)
+            fake = gan.generator(latents, labels, training=True)
+            losses = []
+            for i, discriminator in enumerate(gan.discriminators):
+                draws = self._draws(i, fold_in(seed, _FAKE_DRAWS))
+                scores = discriminator(fake, labels, draws, training=True)
+                losses.append(gan.generator_loss(scores))
+            loss = tf.add_n(losses)
+            scaled = loss / self.num_replicas
+        norm = self._apply(
+            tape, scaled, self.generator_variables, self.generator_optimizer
+        )
+        return tf.stack([loss, norm])
+
+    def _apply(self, tape, loss, variables, optimizer) -> tf.Tensor:
+        """Sums gradients over replicas, applies them, gives their global norm."""
+        gradients = tape.gradient(loss, variables)
+        if self.num_replicas > 1:
+            context = tf.distribute.get_replica_context()
+            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        optimizer.apply_gradients(
+            zip(gradients, variables, strict=True),
+            experimental_aggregate_gradients=False,
+        )
+        return tf.linalg.global_norm(gradients)
+
+    def _latents(self, seed: tf.Tensor) -> tf.Tensor:
+        draw = functools.partial(self.gan.latent.sample, seed=fold_in(seed, _LATENTS))
+        return self._own_rows(draw(self.global_batch_size))
+
+    def _draws(self, discriminator: int, seed: tf.Tensor) -> tf.Tensor:
+        num_frames = self.gan.generator.num_frames
+        num_draws = self.gan.discriminators[discriminator].num_draws(num_frames)
+        draws = tf.random.stateless_uniform(
+            [self.global_batch_size, num_draws], fold_in(seed, discriminator)
+        )
+        return self._own_rows(draws)
+
+    def _own_rows(self, x: tf.Tensor) -> tf.Tensor:
+        """This replica's part of what was drawn for the global batch."""
+        if self.num_replicas == 1:
+            return x
+        size = self.global_batch_size // self.num_replicas
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return tf.slice(x, [replica * size, 0], [size, x.shape[1]])
+
+
+def fold_in(seed: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
+    """A new seed `[2]` from a seed and a number."""
+    return tf.random.experimental.stateless_fold_in(seed, tf.cast(number, seed.dtype))

@@ -1,0 +1,97 @@
+"""The main job in small: videos, shards, training, samples, a SavedModel.
+
+  python -m tools.demo --output=FOLDER
+
+Runs the commands a user would, one after the other, and shows each. Stopped and
+started again, it goes on where it was.
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+from absl import flags
+
+from tf_dvdgan import cli
+
+FLAGS = flags.FLAGS
+_NUM_VIDEOS = 540
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("output", "demo_run", "Folder for everything.")
+    flags.DEFINE_multi_string("gin_param", [], "Passed on to the training.")
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    began = time.monotonic()
+    output = FLAGS.output
+    videos, shards, run_dir, samples = (
+        os.path.join(output, name) for name in ("videos", "shards", "run", "samples")
+    )
+    inside = __package__.removesuffix("tools")  # "tf_dvdgan." once installed
+    tools, data_prep = f"{inside}tools", f"{inside}data_prep"
+    if not os.path.exists(os.path.join(videos, "ucfTrainTestlist", "testlist01.txt")):
+        _run(
+            "Videos, encoded, in UCF-101's layout",
+            f"{tools}.make_demo_videos",
+            f"--output={videos}",
+            f"--num_videos={_NUM_VIDEOS}",
+        )
+    _run(
+        "TFRecord shards",
+        f"{data_prep}.prepare",
+        "--dataset=ucf101",
+        f"--input={videos}",
+        f"--output={shards}",
+        "--resolution=32",
+        "--num_shards=8",
+    )
+    _run(
+        f"Training; sample sheets come to {run_dir}/samples",
+        "tf_dvdgan.run",
+        "--mode=train",
+        "--gin_file=demo.gin",
+        f"--data_dir={shards}",
+        f"--model_dir={run_dir}",
+        *(f"--gin_param={parameter}" for parameter in FLAGS.gin_param),
+    )
+    _run(
+        "Samples",
+        f"{tools}.sample",
+        f"--model_dir={run_dir}",
+        f"--output={samples}",
+        "--num_videos=36",
+    )
+    _run("SavedModel", f"{tools}.export", f"--model_dir={run_dir}")
+    print(
+        f"\nDone in {cli.duration(time.monotonic() - began)}. Look at\n"
+        f"  samples     {samples}/grid.gif and {run_dir}/samples\n"
+        f"  SavedModel  {run_dir}/export\n"
+        f"  curves      {sys.executable} -m tensorboard.main --logdir={run_dir}"
+    )
+
+
+def _run(title: str, *command: str) -> None:
+    """Runs a module as a user would; ends the demo as it ends, if it fails."""
+    print(f"\n== {title}\n   python -m {' '.join(command)}", flush=True)
+    child = subprocess.Popen([sys.executable, "-m", *command])
+    try:
+        code = child.wait()
+    except KeyboardInterrupt:  # the child got it too, and saves what it has
+        child.wait()
+        print("Stopped; `make demo` goes on from here.")
+        sys.exit(130)
+    if code:
+        sys.exit(code)
+
+
+def run() -> None:
+    define_flags()
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,83 @@
+"""Makes videos with a trained model.
+
+  python -m tools.sample --model_dir=RUN --output=FOLDER --num_videos=16
+
+Each video becomes a file named after its number and class, and all of them one grid.
+The weights are the run's moving average; normalisation uses standing statistics, made
+for the truncation asked for. The same seed gives the same videos.
+"""
+
+import os
+
+from absl import flags
+
+from tf_dvdgan import cli
+
+FLAGS = flags.FLAGS
+
+_STANDING_BATCHES = 16
+_BATCH_SIZE = 32
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("model_dir", None, "The run's folder.", required=True)
+    flags.DEFINE_string("output", None, "Folder to write to.", required=True)
+    flags.DEFINE_integer("num_videos", 16, "How many.", lower_bound=1)
+    flags.DEFINE_string(
+        "class_name", None, "Name or number of the class; by default all in turn."
+    )
+    flags.DEFINE_float(
+        "truncation",
+        1.0,
+        "Factor of the latents: below 1 less diverse, nearer the mean.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
+    flags.DEFINE_enum("format", "gif", ["gif", "mp4", "png"], "Of the files.")
+    flags.DEFINE_integer("seed", 0, "Of the latents.")
+    flags.DEFINE_integer("step", None, "Which checkpoint; the newest by default.")
+    flags.DEFINE_float("fps", 8.0, "Frames per second of GIF and MP4.", lower_bound=1)
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    from tf_dvdgan import sampling, trained, visualize
+    from tf_dvdgan.data import video_io
+    from tf_dvdgan.training import standing_statistics
+
+    model = trained.load(FLAGS.model_dir, FLAGS.step)
+    names = model.class_names
+    count = FLAGS.num_videos
+    if FLAGS.class_name is None:
+        labels = [
+            i * len(names) // count if count > len(names) else i % len(names)
+            for i in range(count)
+        ]
+    else:
+        labels = [model.label_of(FLAGS.class_name)] * count
+    gan = model.gan
+    accumulator = standing_statistics.StandingStatistics(gan, _BATCH_SIZE)
+    accumulator.accumulate(_STANDING_BATCHES, FLAGS.truncation)
+    z = sampling.latents(gan.latent, count, FLAGS.seed, FLAGS.truncation)
+    videos = sampling.generate(gan.generator, z, labels)
+    os.makedirs(FLAGS.output, exist_ok=True)
+    for i, (video, label) in enumerate(zip(videos, labels, strict=True)):
+        stem = os.path.join(FLAGS.output, f"{i:04}_{cli.safe_name(names[label])}")
+        video_io.write_clip(f"{stem}.{FLAGS.format}", video, FLAGS.fps)
+    columns = max(1, round(count**0.5))
+    path = os.path.join(FLAGS.output, f"grid.{FLAGS.format}")
+    if FLAGS.format == "png":
+        image = visualize.strips(videos, [names[label] for label in labels])
+        video_io.write_clip(path, image[None], FLAGS.fps)
+    else:
+        video_io.write_clip(path, visualize.grid(videos, columns), FLAGS.fps)
+    print(f"{count} videos of step {model.step}: {path}")
+
+
+def run() -> None:
+    define_flags()
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()
