@@ -1,6 +1,6 @@
-"""Turns a folder of videos into TFRecord shards that training reads.
+r"""Turns a folder of videos into TFRecord shards that training reads.
 
-  python -m data_prep.prepare --dataset=folder --input=VIDEOS --output=SHARDS \\
+  python -m data_prep.prepare --dataset=folder --input=VIDEOS --output=SHARDS \
       --resolution=64
 
 --dataset=folder takes any folder with one sub-folder of videos for each class (or
@@ -253,7 +253,7 @@ def _parse(argv: list[str]) -> list[str]:
     unknown = [flag for flag in parser.parse_known_args(rest)[1] if flag[:2] == "--"]
     if unknown and not any(flag.startswith("--runner") for flag in rest):
         name = unknown[0][2:].split("=")[0]
-        near = cli.did_you_mean(name, _FLAG_NAMES + ("output", "max_bad_fraction"))
+        near = cli.did_you_mean(name, (*_FLAG_NAMES, "output", "max_bad_fraction"))
         cli.exit_with_flag_error(f"Neither this command nor Beam has --{name}.{near}")
     return rest
 

@@ -99,7 +99,8 @@ class Progress:
         elapsed = max(now - self._start, 1e-6)
         left = (self._total - done) * elapsed / max(done, 1)
         line = (
-            f"{self._task}: {done}/{self._total} ({100 * done // max(self._total, 1)} %)"
+            f"{self._task}: {done}/{self._total} "
+            f"({100 * done // max(self._total, 1)} %)"
             f"  {done / elapsed:.1f}/s  {duration(left)} left{note}"
         )
         end = "\n" if done >= self._total or not self._terminal else ""

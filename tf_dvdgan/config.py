@@ -127,7 +127,8 @@ def _check_macros(parameters: Sequence[str]) -> None:
         for name in re.findall(r"^\s*(\w+)\s*=", parameter, re.MULTILINE):
             if name in macros - used:
                 raise cli.UserError(
-                    f"Nothing in the config uses {name!r}.{cli.did_you_mean(name, used)}"
+                    f"Nothing in the config uses {name!r}."
+                    + cli.did_you_mean(name, used)
                 )
 
 

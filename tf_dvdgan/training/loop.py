@@ -198,8 +198,8 @@ def _check_finite(metrics: dict[str, float], step: int, newest: str | None) -> N
     if bad:
         raise cli.UserError(
             f"{', '.join(bad)} not finite at step {step}. The last good checkpoint is "
-            f"{newest or 'none: the run diverged before its first'}. Lower the learning "
-            "rates or change Trainer.seed, and start again."
+            f"{newest or 'none: the run diverged before its first'}. Lower the "
+            "learning rates or change training.train.seed, and start again."
         )
 
 

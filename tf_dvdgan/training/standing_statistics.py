@@ -1,4 +1,4 @@
-"""Standing statistics of a generator (BigGAN): batch statistics, averaged on request."""
+"""Standing statistics of a generator (BigGAN): those of batches, averaged."""
 
 from collections.abc import Sequence
 

@@ -34,6 +34,6 @@ def _tpu(tpu: str) -> tf.distribute.Strategy:
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, tf.errors.OpError, OSError) as error:
         raise cli.UserError(
-            f"The TPU {tpu!r} cannot be used: {str(error).splitlines()[0]} Name it with "
-            "--tpu, or run elsewhere with --strategy=auto."
+            f"The TPU {tpu!r} cannot be used: {str(error).splitlines()[0]} Name it "
+            "with --tpu, or run elsewhere with --strategy=auto."
         ) from None
