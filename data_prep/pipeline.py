@@ -12,12 +12,13 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import apache_beam as beam
 import cv2
 import numpy as np
 
+from tf_dvdgan import cli
 from tf_dvdgan.data import video_io
 
 from . import sources
@@ -211,3 +212,65 @@ def read_receipt(task: ShardTask, settings: Settings) -> dict | None:
     same = receipt["fingerprint"] == task.fingerprint(settings)
     whole = receipt["shard"]["num_bytes"] == tf.io.gfile.stat(shard).length
     return receipt if same and whole else None
+
+
+def finish(
+    listing: sources.Listing,
+    tasks: Sequence[ShardTask],
+    settings: Settings,
+    max_bad_fraction: float,
+    made_with: Mapping[str, object],
+) -> None:
+    """Counts what was written against what was listed; writes manifest and list.
+
+    Raises:
+      UserError: clips are missing, or too many were rejected.
+    """
+    import tensorflow as tf
+
+    from tf_dvdgan.data import manifest as manifest_lib
+
+    splits = {clip.split: [] for clip in listing.clips}
+    rejected = []
+    for task in tasks:
+        receipt = read_receipt(task, settings)
+        written = receipt["shard"]["num_clips"] if receipt else 0
+        left_out = receipt["rejected"] if receipt else []
+        if written + len(left_out) != len(task.clips):
+            raise cli.UserError(
+                f"{task.file} should hold {len(task.clips)} clips, but {written} were "
+                f"written and {len(left_out)} rejected: the runner lost work. Start "
+                "the same command again, or use another --runner."
+            )
+        splits[task.clips[0].split].append(manifest_lib.Shard(**receipt["shard"]))
+        rejected += left_out
+    list_path = os.path.join(settings.output_dir, "rejected.jsonl")
+    with tf.io.gfile.GFile(list_path, "w") as file:
+        file.write("".join(json.dumps(entry) + "\n" for entry in rejected))
+    bad = len(rejected) / max(len(listing.clips), 1)
+    if bad > max_bad_fraction:
+        raise cli.UserError(
+            f"{len(rejected)} of {len(listing.clips)} files cannot be used, more than "
+            f"--max_bad_fraction={max_bad_fraction}; {list_path} says why."
+        )
+    manifest = manifest_lib.Manifest(
+        dataset=str(made_with.get("dataset", "")),
+        class_names=listing.class_names,
+        resolution=settings.resolution,
+        splits=splits,
+        num_rejected=dict(collections.Counter(_kind(r["reason"]) for r in rejected)),
+        made_with=dict(made_with),
+    )
+    manifest.save(settings.output_dir)
+    for split in splits:
+        counts = manifest.class_counts(split)
+        print(
+            f"{split}: {manifest.num_clips(split)} clips in {len(splits[split])} shards"
+            f", {min(counts)} to {max(counts)} of a class"
+        )
+    print(f"{len(rejected)} rejected ({list_path}); {settings.output_dir} is ready")
+
+
+def _kind(reason: str) -> str:
+    """A reason without its numbers, to count by."""
+    return reason.split(":")[0]

@@ -16,7 +16,6 @@ could not be used, and why). A file that cannot be used stops nothing, unless mo
 import argparse
 import collections
 import contextlib
-import json
 import logging
 import os
 import sys
@@ -28,7 +27,7 @@ from absl import flags
 
 from tf_dvdgan import cli
 
-from . import pipeline, sources
+from . import sources
 from .sources import folder, ucf101
 
 FLAGS = flags.FLAGS
@@ -68,6 +67,8 @@ def define_flags() -> None:
 def main(beam_flags: list[str]) -> None:
     import tensorflow as tf
 
+    from . import pipeline
+
     if not os.path.isdir(FLAGS.input):
         raise cli.UserError(f"--input={FLAGS.input} is not a folder.")
     if FLAGS.dataset == "ucf101":
@@ -88,7 +89,8 @@ def main(beam_flags: list[str]) -> None:
     with _local_log() if local else contextlib.nullcontext():
         with _watch(tasks, settings):
             _run_beam(beam_flags, tasks, settings, local)
-    _finish(listing, tasks, settings)
+    made_with = {name: FLAGS[name].value for name in _FLAG_NAMES}
+    pipeline.finish(listing, tasks, settings, FLAGS.max_bad_fraction, made_with)
 
 
 def _absolute(path: str) -> str:
@@ -104,6 +106,8 @@ def _summarize_listing(listing: sources.Listing) -> None:
 def _run_beam(beam_flags, tasks, settings, local: bool) -> None:
     import apache_beam as beam
     from apache_beam.options import pipeline_options
+
+    from . import pipeline
 
     if local:
         workers = min(os.cpu_count() or 1, len(tasks))
@@ -157,6 +161,8 @@ class _watch:
         self._thread.join()
 
     def _show(self) -> None:
+        from . import pipeline
+
         total = sum(len(task.clips) for task in self._tasks)
         progress = cli.Progress("preparing clips", total)
         waiting = list(self._tasks)
@@ -174,53 +180,6 @@ class _watch:
             progress.update(done, f"  {rejected} rejected")
 
 
-def _finish(listing, tasks, settings) -> None:
-    """Counts what was written against what was listed; writes manifest and list."""
-    import tensorflow as tf
-
-    from tf_dvdgan.data import manifest as manifest_lib
-
-    splits = {clip.split: [] for clip in listing.clips}
-    rejected = []
-    for task in tasks:
-        receipt = pipeline.read_receipt(task, settings)
-        written = receipt["shard"]["num_clips"] if receipt else 0
-        left_out = receipt["rejected"] if receipt else []
-        if written + len(left_out) != len(task.clips):
-            raise cli.UserError(
-                f"{task.file} should hold {len(task.clips)} clips, but {written} were "
-                f"written and {len(left_out)} rejected: the runner lost work. Start "
-                "the same command again, or use another --runner."
-            )
-        splits[task.clips[0].split].append(manifest_lib.Shard(**receipt["shard"]))
-        rejected += left_out
-    list_path = os.path.join(settings.output_dir, "rejected.jsonl")
-    with tf.io.gfile.GFile(list_path, "w") as file:
-        file.write("".join(json.dumps(entry) + "\n" for entry in rejected))
-    bad = len(rejected) / max(len(listing.clips), 1)
-    if bad > FLAGS.max_bad_fraction:
-        raise cli.UserError(
-            f"{len(rejected)} of {len(listing.clips)} files cannot be used, more than "
-            f"--max_bad_fraction={FLAGS.max_bad_fraction}; {list_path} says why."
-        )
-    manifest = manifest_lib.Manifest(
-        dataset=FLAGS.dataset,
-        class_names=listing.class_names,
-        resolution=settings.resolution,
-        splits=splits,
-        num_rejected=dict(collections.Counter(_kind(r["reason"]) for r in rejected)),
-        made_with={name: FLAGS[name].value for name in _FLAG_NAMES},
-    )
-    manifest.save(settings.output_dir)
-    for split in splits:
-        counts = manifest.class_counts(split)
-        print(
-            f"{split}: {manifest.num_clips(split)} clips in {len(splits[split])} shards"
-            f", {min(counts)} to {max(counts)} of a class"
-        )
-    print(f"{len(rejected)} rejected ({list_path}); {settings.output_dir} is ready")
-
-
 _FLAG_NAMES = (
     "dataset",
     "input",
@@ -233,29 +192,26 @@ _FLAG_NAMES = (
 )
 
 
-def _kind(reason: str) -> str:
-    """A reason without its numbers, to count by."""
-    return reason.split(":")[0]
-
-
 def _parse(argv: list[str]) -> list[str]:
     """Parses our flags; gives what is left, if Beam knows it."""
     logging.getLogger().setLevel(logging.ERROR)  # Beam warns of clouds not installed
     from apache_beam.options import pipeline_options
 
-    try:
-        rest = FLAGS(argv, known_only=True)[1:]
-    except flags.Error as error:
-        cli.exit_with_flag_error(error)
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for options in pipeline_options.PipelineOptions.__subclasses__():
         options._add_argparse_args(parser)
-    unknown = [flag for flag in parser.parse_known_args(rest)[1] if flag[:2] == "--"]
-    if unknown and not any(flag.startswith("--runner") for flag in rest):
-        name = unknown[0][2:].split("=")[0]
-        near = cli.did_you_mean(name, (*_FLAG_NAMES, "output", "max_bad_fraction"))
+    known = {name[2:] for name in parser._option_string_actions if name[:2] == "--"}
+    own_runner = any(flag.startswith("--runner") for flag in argv)
+    for flag in argv[1:]:
+        name = flag.lstrip("-").split("=")[0]
+        if flag[:1] != "-" or own_runner or name in known or name in FLAGS:
+            continue
+        near = cli.did_you_mean(name, FLAGS)
         cli.exit_with_flag_error(f"Neither this command nor Beam has --{name}.{near}")
-    return rest
+    try:
+        return FLAGS(argv, known_only=True)[1:]
+    except flags.Error as error:
+        cli.exit_with_flag_error(error)
 
 
 def run() -> None:

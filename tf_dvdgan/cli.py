@@ -48,7 +48,7 @@ class _Main:
         try:
             return self._main(argv)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {error.args[0]}", file=sys.stderr)  # Gin adds to its str
             return 1
         except KeyboardInterrupt:
             print("\ninterrupted", file=sys.stderr)

@@ -13,14 +13,15 @@ import re
 from collections.abc import Sequence
 
 import tensorflow as tf
-from absl import logging
 
 import gin
 from tf_dvdgan import cli, layers, losses, models
 from tf_dvdgan.data import readers
-from tf_dvdgan.training import optimizers
+from tf_dvdgan.training import loop, optimizers
 
-CONFIG_FILE = "config.gin"
+# Files alone, local or remote: Gin's own reader takes the first folder of
+# 'models/x.gin' for a Python package, and stumbles over any folder of that name.
+gin.config._FILE_READERS[:] = [(tf.io.gfile.GFile, tf.io.gfile.exists)]
 
 for _layer in (layers.BatchNorm, layers.ConditionalBatchNorm, layers.ConvGRU):
     gin.register(_layer, module="layers")
@@ -55,8 +56,6 @@ def load(files: Sequence[str], parameters: Sequence[str] = ()) -> None:
     gin.add_config_file_search_path(gin_directory())
     for file in files:
         _check_exists(file)
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.FATAL)  # Gin logs each place where a file is not
     try:
         gin.parse_config_files_and_bindings(
             list(files), list(parameters), finalize_config=False, skip_unknown=False
@@ -68,13 +67,11 @@ def load(files: Sequence[str], parameters: Sequence[str] = ()) -> None:
         if isinstance(error, cli.UserError):
             raise
         raise cli.UserError(_sentence(error)) from None
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def is_run(model_dir: str) -> bool:
     """Whether a run was started in a directory."""
-    return tf.io.gfile.exists(os.path.join(model_dir, CONFIG_FILE))
+    return tf.io.gfile.exists(os.path.join(model_dir, loop.CONFIG_FILE))
 
 
 def load_run(model_dir: str, parameters: Sequence[str] = ()) -> None:
@@ -85,19 +82,11 @@ def load_run(model_dir: str, parameters: Sequence[str] = ()) -> None:
     """
     if not is_run(model_dir):
         raise cli.UserError(
-            f"{model_dir!r} is not a run's directory: it has no {CONFIG_FILE}."
+            f"{model_dir!r} is not a run's directory: it has no {loop.CONFIG_FILE}."
         )
-    with tf.io.gfile.GFile(os.path.join(model_dir, CONFIG_FILE)) as file:
+    with tf.io.gfile.GFile(os.path.join(model_dir, loop.CONFIG_FILE)) as file:
         text = file.read()
     load([], [text, *parameters])
-
-
-def save_run(model_dir: str) -> None:
-    """Writes what was parsed to the run's directory."""
-    path = os.path.join(model_dir, CONFIG_FILE)
-    with tf.io.gfile.GFile(path + ".unfinished", "w") as file:
-        file.write(gin.config_str())
-    tf.io.gfile.rename(path + ".unfinished", path, overwrite=True)
 
 
 def _check_exists(file: str) -> None:

@@ -30,8 +30,6 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     del argv
-    import tensorflow as tf
-
     from tf_dvdgan import config
     from tf_dvdgan.data import manifest
     from tf_dvdgan.training import loop, strategy
@@ -43,7 +41,6 @@ def main(argv: list[str]) -> None:
         config.load_run(FLAGS.model_dir, FLAGS.gin_param)
     else:
         raise cli.UserError("Name a config with --gin_file, such as demo.gin.")
-    tf.io.gfile.makedirs(FLAGS.model_dir)
     where = strategy.create(FLAGS.strategy, FLAGS.tpu)
     loop.train(FLAGS.model_dir, FLAGS.data_dir, where)
 

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 import gin
-from tf_dvdgan import cli, config, sampling
+from tf_dvdgan import cli, sampling
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.data import readers
 from tf_dvdgan.models import video_gan
@@ -25,6 +25,7 @@ from tf_dvdgan.training import (
     trainer,
 )
 
+CONFIG_FILE = "config.gin"
 DATASET_FILE = "dataset.json"
 _STANDING_BATCHES = 8  # for the pictures made while training
 
@@ -119,7 +120,7 @@ def train(
         schedule.keep_checkpoints,
     )
     resumed = run.restore()
-    step = int(the_trainer.step)
+    step = int(the_trainer.step.numpy())
     print(f"{'Going on from' if resumed else 'Starting at'} step {step}", flush=True)
     if step >= schedule.num_steps:
         print(f"The run has its {schedule.num_steps} steps; nothing to train.")
@@ -129,7 +130,8 @@ def train(
         strategy, data_dir, window, global_batch_size, seed, step * num_d_steps
     )
     # 5. What is written once.
-    config.save_run(model_dir)
+    tf.io.gfile.makedirs(model_dir)
+    save_config(model_dir)
     save_dataset(model_dir, manifest)
     observer = _Observer(model_dir, the_trainer, manifest.class_names, window)
     observer.config(step)
@@ -156,6 +158,14 @@ def _distribute(
     return strategy.distribute_datasets_from_function(dataset_of_worker)
 
 
+def save_config(model_dir: str) -> None:
+    """Keeps the whole config, as parsed; `config.load_run` reads it back."""
+    path = os.path.join(model_dir, CONFIG_FILE)
+    with tf.io.gfile.GFile(path + ".unfinished", "w") as file:
+        file.write(gin.config_str())
+    tf.io.gfile.rename(path + ".unfinished", path, overwrite=True)
+
+
 def save_dataset(model_dir: str, manifest: manifest_lib.Manifest) -> None:
     """Keeps what sampling wants to know of the data."""
     facts = {"class_names": manifest.class_names, "dataset": manifest.dataset}
@@ -171,7 +181,7 @@ def load_class_names(model_dir: str) -> list[str]:
 
 def _run(the_trainer, batches, schedule, run, observer) -> None:
     """Steps until the end, or until the process is asked to stop."""
-    step = int(the_trainer.step)
+    step = int(the_trainer.step.numpy())
     stop = _StopRequest()
     observer.start(step, schedule.num_steps)
     while step < schedule.num_steps:

@@ -97,4 +97,4 @@ def learning_rate(optimizer: tf.keras.optimizers.legacy.Optimizer) -> float:
     rate = optimizer.learning_rate
     if isinstance(rate, tf.keras.optimizers.schedules.LearningRateSchedule):
         rate = rate(optimizer.iterations)
-    return float(rate)
+    return float(tf.convert_to_tensor(rate))

@@ -1,0 +1,57 @@
+"""What tests share: quiet TensorFlow, small prepared data, tiny configs."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import apache_beam as beam
+import pytest
+import tensorflow as tf
+
+from data_prep import pipeline
+from data_prep.sources import ucf101
+from tf_dvdgan import config
+from tools import make_demo_videos
+
+TINY = os.path.join(os.path.dirname(__file__), "tiny.gin")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_state():
+    tf.keras.mixed_precision.set_global_policy("float32")
+    tf.random.set_seed(0)
+    yield
+    tf.keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.fixture(scope="session")
+def demo_videos(tmp_path_factory) -> str:
+    """144 encoded clips of 9 classes in UCF-101's layout."""
+    folder = str(tmp_path_factory.mktemp("videos"))
+    make_demo_videos.write(folder, "shapes", 144, (24, 32), seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_shards(demo_videos, tmp_path_factory) -> str:
+    """The same as shards of 16 pixels: 108 training clips in 4, 36 test clips."""
+    folder = str(tmp_path_factory.mktemp("shards"))
+    prepare_in_process(ucf101.list_clips(demo_videos), demo_videos, folder)
+    return folder
+
+
+def prepare_in_process(listing, input_dir: str, output_dir: str, **settings) -> None:
+    """Runs the pipeline in this process, and writes the manifest."""
+    chosen = {"resolution": 16, **settings}
+    settings = pipeline.Settings(input_dir, output_dir, **chosen)
+    tasks = pipeline.plan(listing, num_shards=4, seed=0)
+    os.makedirs(pipeline.receipts_dir(settings), exist_ok=True)
+    with beam.Pipeline(runner="FnApiRunner") as beam_pipeline:
+        pipeline.run(beam_pipeline, tasks, settings)
+    pipeline.finish(listing, tasks, settings, max_bad_fraction=0.5, made_with={})
+
+
+@pytest.fixture
+def tiny_config():
+    """The demo's config at 16 pixels and the least width."""
+    config.load([TINY])

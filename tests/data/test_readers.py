@@ -1,0 +1,218 @@
+"""Reading: what is in a batch, its order, and who reads what."""
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_dvdgan import cli
+from tf_dvdgan.data import manifest as manifest_lib
+from tf_dvdgan.data import readers, records
+
+HEIGHT, WIDTH, NUM_FRAMES = 16, 22, 20
+CLIPS_OF_SHARD = (5, 7, 6, 6)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory) -> str:
+    """24 clips whose pixels say clip, frame and column: (10 * clip, t, column)."""
+    folder = str(tmp_path_factory.mktemp("shards"))
+    clip, entries = 0, []
+    for i, count in enumerate(CLIPS_OF_SHARD):
+        name, class_counts = f"train-{i}.tfrecord", [0, 0]
+        with tf.io.TFRecordWriter(f"{folder}/{name}") as writer:
+            for _ in range(count):
+                writer.write(_record(clip))
+                class_counts[clip % 2] += 1
+                clip += 1
+        size = tf.io.gfile.stat(f"{folder}/{name}").length
+        entries.append(manifest_lib.Shard(name, count, size, class_counts, NUM_FRAMES))
+    manifest_lib.Manifest(
+        "test", ["even", "odd"], HEIGHT, {"train": entries}, {}, {}
+    ).save(folder)
+    return folder
+
+
+def _record(clip: int, num_frames: int = NUM_FRAMES) -> bytes:
+    frames = []
+    for t in range(num_frames):
+        frame = np.empty([HEIGHT, WIDTH, 3], np.uint8)
+        frame[..., 0], frame[..., 1], frame[..., 2] = 10 * clip, t, np.arange(WIDTH)
+        frames.append(cv2.imencode(".png", frame[..., ::-1])[1].tobytes())
+    return records.serialize(
+        frames,
+        video_id=str(clip),
+        label=clip % 2,
+        class_name="",
+        fps=25.0,
+        height=HEIGHT,
+        width=WIDTH,
+        source="",
+    )
+
+
+WINDOW = readers.Window(num_frames=4, resolution=16, stride=3)
+
+
+def read(shards, num_batches, batch=8, **kwargs):
+    """(clip, first frame, first column) of each row, one list a batch."""
+    kwargs = {"window": WINDOW, "global_batch_size": batch, "seed": 1} | kwargs
+    rows = readers.training_dataset(shards, **kwargs)
+    own = batch // kwargs.get("num_workers", 1)
+    batches = rows.batch(own).take(num_batches)
+    return [
+        [tuple(video[0, 0, 0] // [10, 1, 1]) for video in batch["video"].numpy()]
+        for batch in batches
+    ]
+
+
+def test_a_window_is_of_one_clip_with_stride_and_crop(shards):
+    rows = readers.training_dataset(shards, WINDOW, 8, seed=1).take(24)
+    firsts, lefts = set(), set()
+    for row in rows.as_numpy_iterator():
+        video = row["video"]
+        assert video.shape == (4, 16, 16, 3) and video.dtype == np.uint8
+        assert len(np.unique(video[..., 0])) == 1
+        assert row["label"] == video[0, 0, 0, 0] // 10 % 2
+        times = video[:, 0, 0, 1]
+        np.testing.assert_array_equal(np.diff(times), [3, 3, 3])
+        np.testing.assert_array_equal(np.diff(video[0, 0, :, 2]), 1)
+        firsts.add(times[0])
+        lefts.add(video[0, 0, 0, 2])
+    assert firsts <= set(range(11)) and len(firsts) > 5
+    assert lefts <= set(range(7)) and len(lefts) > 3
+
+
+def test_every_clip_comes_once_an_epoch(shards):
+    clips = [row[0] for batch in read(shards, 3, num_workers=1) for row in batch]
+    # With 8 rows and 4 shards there are 4 streams of unequal length; a stream of six
+    # clips ends its first epoch after three batches of its two rows.
+    assert {clips.count(c) for c in range(12, 24)} == {1}
+    one_stream = [r[0] for b in read(shards, 24, batch=1) for r in b]
+    assert sorted(one_stream) == list(range(24))
+
+
+def test_order_and_draws_are_a_function_of_the_seed(shards):
+    assert read(shards, 10) == read(shards, 10)
+    assert read(shards, 10) != read(shards, 10, seed=2)
+    tf.random.set_seed(123)  # no other seed matters
+    again = read(shards, 10)
+    tf.random.set_seed(0)
+    assert again == read(shards, 10)
+
+
+def test_epochs_differ_in_order_and_draws(shards):
+    batches = read(shards, 48, batch=1)
+    first, second = batches[:24], batches[24:]
+    assert sorted(b[0][0] for b in first) == sorted(b[0][0] for b in second)
+    assert [b[0][0] for b in first] != [b[0][0] for b in second]
+    assert {b[0] for b in first} != {b[0] for b in second}
+
+
+@pytest.mark.parametrize("first_batch", [1, 5, 17])
+def test_reading_goes_on_anywhere_as_if_never_stopped(shards, first_batch):
+    whole = read(shards, 20)
+    rest = read(shards, 20 - first_batch, first_batch=first_batch)
+    assert rest == whole[first_batch:]
+
+
+@pytest.mark.parametrize("num_workers", [2, 4, 8])
+def test_workers_share_the_rows_of_a_single_one(shards, num_workers):
+    parts = [
+        read(shards, 6, worker=w, num_workers=num_workers) for w in range(num_workers)
+    ]
+    joined = [[row for part in parts for row in part[b]] for b in range(6)]
+    assert joined == read(shards, 6)
+    assert parts[0] != parts[1]
+
+
+def test_a_worker_reads_only_its_own_shards(shards, monkeypatch):
+    opened = []
+    original = readers._stream
+    monkeypatch.setattr(
+        readers,
+        "_stream",
+        lambda files, *a, **k: opened.extend(files) or original(files, *a, **k),
+    )
+    readers.training_dataset(shards, WINDOW, 8, 1, worker=1, num_workers=2)
+    assert [path.rsplit("/")[-1] for path in opened] == [
+        "train-2.tfrecord",
+        "train-3.tfrecord",
+    ]
+
+
+def test_a_clip_that_is_too_short_repeats_its_last_frame():
+    row = readers._decode(_record(3, num_frames=5), WINDOW, tf.fill([3], 0.9))
+    np.testing.assert_array_equal(row["video"][:, 0, 0, 1], [0, 3, 4, 4])
+
+
+def test_only_drawn_frames_are_decoded():
+    good = cv2.imencode(".png", np.zeros([16, 22, 3], np.uint8))[1].tobytes()
+    frames = [b"not an image"] * 20
+    for t in (0, 3, 6, 9):
+        frames[t] = good
+    record = records.serialize(
+        frames,
+        video_id="",
+        label=0,
+        class_name="",
+        fps=1.0,
+        height=16,
+        width=22,
+        source="",
+    )
+    readers._decode(record, WINDOW, tf.zeros([3]))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        readers._decode(record, WINDOW, tf.fill([3], 0.9))
+
+
+def test_evaluation_reads_every_clip_once_at_its_centre(shards):
+    rows = list(readers.evaluation_dataset(shards, WINDOW, "train").as_numpy_iterator())
+    corners = [tuple(row["video"][0, 0, 0] // [10, 1, 1]) for row in rows]
+    assert corners == [(clip, 5, 3) for clip in range(24)]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"split": "test"}, "no split 'test'"),
+        ({"window": readers.Window(4, 32)}, "--resolution=32"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_a_sentence(shards, change, sentence):
+    with pytest.raises(cli.UserError, match=sentence):
+        read(shards, 1, **change)
+
+
+def test_a_missing_folder_and_a_missing_shard_are_named(shards, tmp_path):
+    with pytest.raises(cli.UserError, match="No prepared data in '/nowhere'"):
+        read("/nowhere", 1)
+    manifest_lib.load(shards).save(str(tmp_path))
+    with pytest.raises(cli.UserError, match="4 of 4 shards are missing"):
+        read(str(tmp_path), 1)
+
+
+@pytest.mark.parametrize(
+    ("names", "counts"),
+    [(["video"], [7]), (["a", "b"], [7, 0]), (["a", "b", "c"], [0, 0, 7])],
+)
+def test_a_data_set_without_classes_is_refused(names, counts):
+    shard = manifest_lib.Shard("x", 7, 1, counts, 9)
+    manifest = manifest_lib.Manifest("folder", names, 16, {"train": [shard]}, {}, {})
+    with pytest.raises(cli.UserError, match="The model wants classes"):
+        readers.check_classes(manifest)
+
+
+def test_a_data_set_with_classes_is_not_refused(shards):
+    readers.check_classes(manifest_lib.load(shards))
+
+
+def test_a_manifest_of_another_version_or_damaged_is_refused(shards, tmp_path):
+    text = open(f"{shards}/manifest.json").read()
+    for changed, sentence in (
+        (text.replace('"schema_version": 1', '"schema_version": 9'), "version 9"),
+        (text[:40], "damaged"),
+    ):
+        (tmp_path / "manifest.json").write_text(changed)
+        with pytest.raises(cli.UserError, match=sentence):
+            manifest_lib.load(str(tmp_path))

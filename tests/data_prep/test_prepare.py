@@ -1,0 +1,175 @@
+"""From encoded videos to shards: the command, and the parts it is made of."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import prepare_in_process
+
+from data_prep import pipeline, sources
+from data_prep.sources import folder, ucf101
+from tf_dvdgan import cli
+from tf_dvdgan.data import manifest as manifest_lib
+from tf_dvdgan.data import records, video_io
+
+
+def run(*flags: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "data_prep.prepare", *flags]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def read_records(shards: str, split: str):
+    manifest = manifest_lib.load(shards)
+    for shard in manifest.splits[split]:
+        for record in tf.data.TFRecordDataset(f"{shards}/{shard.file}"):
+            yield records.parse(record)
+
+
+def test_the_command_writes_good_clips_and_lists_bad_ones(demo_videos, tmp_path):
+    videos, shards = tmp_path / "videos", tmp_path / "shards"
+    shutil.copytree(demo_videos, videos)
+    some = videos / "RoundCircle"
+    whole = next(some.glob("*.mp4")).read_bytes()
+    (some / "empty.avi").touch()
+    (some / "text.mp4").write_text("no video\n")
+    (some / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    (some / "late.avi").symlink_to("gone.avi")
+    shutil.rmtree(videos / "ucfTrainTestlist")
+    flags = [f"--input={videos}", f"--output={shards}", "--resolution=16"]
+    result = run(*flags, "--num_shards=3")
+    assert result.returncode == 0, result.stderr
+    manifest = manifest_lib.load(str(shards))
+    assert manifest.num_clips("train") == 144
+    assert manifest.class_counts("train") == [16] * 9
+    assert manifest.resolution == 16 and len(manifest.splits["train"]) == 3
+    rejected = [json.loads(line) for line in open(shards / "rejected.jsonl")]
+    reasons = {entry["path"].split("/")[1]: entry["reason"] for entry in rejected}
+    assert reasons == {
+        "empty.avi": "empty file",
+        "text.mp4": "not a video that can be decoded",
+        "cut.mp4": "not a video that can be decoded",
+        "late.avi": "not a file",
+    }
+    assert sum(manifest.num_rejected.values()) == 4
+
+    # Again: nothing is written anew. With a stricter limit: it fails, and says why.
+    times = {p: p.stat().st_mtime_ns for p in shards.glob("*.tfrecord")}
+    assert run(*flags, "--num_shards=3").returncode == 0
+    assert {p: p.stat().st_mtime_ns for p in shards.glob("*.tfrecord")} == times
+    strict = run(*flags, "--num_shards=3", "--max_bad_fraction=0.01")
+    assert strict.returncode == 1
+    assert "4 of 148 files cannot be used" in strict.stderr
+    assert "Traceback" not in strict.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "sentence"),
+    [
+        (["--input=/nowhere", "--output=x"], 1, "--input=/nowhere is not a folder"),
+        (["--inptu=a", "--output=b"], 2, "inptu"),
+        (["--input=a", "--output=b", "--resoltion=3"], 2, "Did you mean 'resolution'"),
+    ],
+)
+def test_mistakes_get_one_sentence(flags, code, sentence):
+    result = run(*flags)
+    assert result.returncode == code
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_records_hold_what_the_clips_were(demo_shards, demo_videos):
+    parsed = list(read_records(demo_shards, "train"))
+    context, frames = parsed[0]
+    values = {name: value.numpy() for name, value in context.items()}
+    assert values["height"] == 16 and values["width"] == 21
+    assert values["num_frames"] == len(frames) == 40 and values["fps"] == 25.0
+    class_names = manifest_lib.load(demo_shards).class_names
+    assert values["class_name"].decode() == class_names[values["label"]]
+    source = values["source"].decode()
+    assert source.startswith(values["class_name"].decode())
+    reader = video_io.VideoReader(os.path.join(demo_videos, source))
+    expected = video_io.resize_smallest_side(list(reader)[7], 16)
+    decoded = tf.io.decode_jpeg(frames[7]).numpy().astype(int)
+    assert np.abs(decoded - expected).mean() < 4
+    ids = [context["video_id"].numpy() for context, _ in parsed]
+    assert len(set(ids)) == len(ids) == 108
+
+
+def test_png_frames_are_lossless(demo_videos, tmp_path):
+    listing = ucf101.list_clips(demo_videos)
+    few = sources.Listing(listing.class_names, listing.clips[:3])
+    prepare_in_process(few, demo_videos, str(tmp_path), encoding="png")
+    context, frames = next(read_records(str(tmp_path), "train"))
+    source = context["source"].numpy().decode()
+    reader = video_io.VideoReader(os.path.join(demo_videos, source))
+    expected = video_io.resize_smallest_side(next(iter(reader)), 16)
+    np.testing.assert_array_equal(tf.io.decode_png(frames[0]), expected)
+
+
+def test_the_plan_deals_every_clip_once_whatever_the_order_of_listing():
+    clips = [sources.Clip(f"{i}.avi", i % 3, str(i), "train") for i in range(100)]
+    tasks = pipeline.plan(sources.Listing(list("abc"), clips), 8, seed=1)
+    other = pipeline.plan(sources.Listing(list("abc"), clips[::-1]), 8, seed=1)
+    assert tasks == other
+    assert tasks != pipeline.plan(sources.Listing(list("abc"), clips), 8, seed=2)
+    dealt = [clip for task in tasks for clip in task.clips]
+    assert sorted(dealt, key=clips.index) == clips
+    assert {len(task.clips) for task in tasks} == {12, 13}
+
+
+def test_lost_work_is_noticed(demo_videos, tmp_path):
+    listing = ucf101.list_clips(demo_videos)
+    prepare_in_process(listing, demo_videos, str(tmp_path))
+    settings = pipeline.Settings(demo_videos, str(tmp_path), 16)
+    tasks = pipeline.plan(listing, num_shards=4, seed=0)
+    os.remove(tmp_path / tasks[2].file)
+    with pytest.raises(cli.UserError, match="the runner lost work"):
+        pipeline.finish(listing, tasks, settings, 0.5, {})
+
+
+def test_ucf101_flat_files_dos_line_ends_and_the_odd_spelling(tmp_path):
+    lists = tmp_path / "ucfTrainTestlist"
+    lists.mkdir()
+    (lists / "classInd.txt").write_bytes(b"1 Archery\r\n2 HandstandPushups\r\n")
+    (lists / "trainlist01.txt").write_bytes(
+        b"HandstandPushups/v_HandStandPushups_g08_c01.avi 2\r\n"
+        b"Archery/v_Archery_g08_c02.avi 1\r\n"
+    )
+    (lists / "testlist01.txt").write_bytes(b"Archery/v_Archery_g01_c01.avi\r\n")
+    (tmp_path / "v_Archery_g08_c02.avi").touch()
+    listing = ucf101.list_clips(str(tmp_path))
+    assert listing.class_names == ["Archery", "HandstandPushups"]
+    assert listing.clips == [
+        sources.Clip(
+            "HandstandPushups/v_HandStandPushups_g08_c01.avi",
+            1,
+            "v_HandStandPushups_g08_c01",
+            "train",
+        ),
+        sources.Clip("v_Archery_g08_c02.avi", 0, "v_Archery_g08_c02", "train"),
+        sources.Clip("Archery/v_Archery_g01_c01.avi", 0, "v_Archery_g01_c01", "test"),
+    ]
+
+
+def test_a_folder_has_classes_or_none_but_not_both(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / ".hidden").touch()
+    listing = folder.list_clips(str(tmp_path))
+    assert listing == sources.Listing(
+        ["video"], [sources.Clip("a.mp4", 0, "a.mp4", "train")]
+    )
+    (tmp_path / "class").mkdir()
+    with pytest.raises(cli.UserError, match="loose files"):
+        folder.list_clips(str(tmp_path))
+    (tmp_path / "a.mp4").rename(tmp_path / "class" / "a.mp4")
+    assert folder.list_clips(str(tmp_path)).class_names == ["class"]
+
+
+def test_missing_lists_are_named(tmp_path):
+    with pytest.raises(cli.UserError, match=r"classInd\.txt is missing"):
+        ucf101.list_clips(str(tmp_path))

@@ -1,0 +1,103 @@
+"""ConvGRU against its equations in NumPy, over five steps."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_dvdgan import layers
+from tf_dvdgan.layers import conv_gru
+
+
+def convolve(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """3x3 'SAME' convolution of `[batch, height, width, in]`, spelt out."""
+    _, height, width, _ = x.shape
+    padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    return sum(
+        padded[:, i : i + height, j : j + width] @ kernel[i, j]
+        for i in range(3)
+        for j in range(3)
+    )
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def oracle(layer, x, h):
+    """Paper 001, appendix B.2, line by line."""
+    w_r, w_u, w_c = (
+        part.normalized_kernel().numpy().astype(np.float64)
+        for part in (layer.reset, layer.update, layer.candidate)
+    )
+    b_r, b_u, b_c = (
+        part.bias.numpy() for part in (layer.reset, layer.update, layer.candidate)
+    )
+    states = []
+    for t in range(x.shape[1]):
+        both = np.concatenate([h, x[:, t]], -1)
+        r = sigmoid(convolve(both, w_r) + b_r)
+        u = sigmoid(convolve(both, w_u) + b_u)
+        c = np.maximum(convolve(np.concatenate([x[:, t], r * h], -1), w_c) + b_c, 0)
+        h = u * h + (1 - u) * c
+        states.append(h)
+    return np.stack(states, 1)
+
+
+@pytest.fixture(params=["unrolled", "scanned"])
+def way(request, monkeypatch):
+    if request.param == "scanned":
+        monkeypatch.setattr(conv_gru, "_UNROLL_AT_MOST", 0)
+
+
+def make(channels=3):
+    layer = layers.ConvGRU()
+    layer.build([None, 5, 4, 6, channels])
+    for i, part in enumerate((layer.reset, layer.update, layer.candidate)):
+        part.bias.assign(tf.random.stateless_normal([channels], [i, 9]))
+    return layer
+
+
+@pytest.mark.usefixtures("way")
+def test_five_steps_equal_numpy():
+    layer, x = make(), tf.random.stateless_normal([2, 5, 4, 6, 3], [1, 1])
+    expected = oracle(layer, x.numpy(), np.zeros([2, 4, 6, 3]))
+    np.testing.assert_allclose(layer(x), expected, atol=1e-5)
+
+
+@pytest.mark.usefixtures("way")
+def test_it_starts_from_a_given_state():
+    layer, x = make(), tf.random.stateless_normal([2, 5, 4, 6, 3], [1, 1])
+    h = tf.random.stateless_normal([2, 4, 6, 3], [2, 2])
+    np.testing.assert_allclose(layer(x, h), oracle(layer, x, h.numpy()), atol=1e-5)
+
+
+@pytest.mark.usefixtures("way")
+def test_a_constant_input_equals_the_same_input_at_every_step():
+    layer, x = make(), tf.random.stateless_normal([2, 1, 4, 6, 3], [1, 1])
+    y = layer(x, num_frames=5)
+    np.testing.assert_allclose(y, layer(tf.repeat(x, 5, axis=1)), atol=1e-6)
+
+
+def test_scan_and_unrolled_loop_have_the_same_gradients(monkeypatch):
+    layer, x = make(), tf.random.stateless_normal([2, 5, 4, 6, 3], [1, 1])
+
+    def gradients():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(layer(x)))
+        return tape.gradient(loss, layer.trainable_variables)
+
+    unrolled = gradients()
+    monkeypatch.setattr(conv_gru, "_UNROLL_AT_MOST", 0)
+    for a, b in zip(unrolled, gradients(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_kernels_are_normalised_once_a_forward_pass():
+    layer, x = make(), tf.random.stateless_normal([2, 5, 4, 6, 3], [1, 1])
+    twin = layers.SpectralConv2D(3)
+    twin.build([2, 4, 6, 6])
+    twin.kernel.assign(layer.reset.kernel)
+    twin.u.assign(layer.reset.u)
+    twin.normalized_kernel(training=True)
+    layer(x, training=True)
+    np.testing.assert_array_equal(layer.reset.u, twin.u)

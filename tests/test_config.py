@@ -1,0 +1,87 @@
+"""Gin files build; misspelt names are told, with the right one."""
+
+import os
+
+import pytest
+import tensorflow as tf
+
+import gin
+from tf_dvdgan import cli, config
+from tf_dvdgan.models import video_gan
+from tf_dvdgan.training import loop
+
+HARDWARE = ("hardware/",)
+
+
+def gin_files() -> list[str]:
+    root = config.gin_directory()
+    return sorted(
+        os.path.relpath(os.path.join(parent, name), root)
+        for parent, _, names in os.walk(root)
+        for name in names
+        if name.endswith(".gin")
+    )
+
+
+@pytest.mark.parametrize("file", gin_files())
+def test_every_gin_file_builds(file):
+    files = [file]
+    if file.startswith("hardware/"):
+        files = ["models/dvdgan_v2.gin", file]
+    elif file == "base.gin":
+        files = ["demo.gin"]
+    config.load(files, ["CH = 1"])
+    with tf.Graph().as_default():
+        gan = video_gan.build(["a", "b", "c"])
+        gan.build()
+        window = gin.get_configurable("data.Window")()
+        assert gan.generator.num_frames == window.num_frames
+        assert gan.generator.resolution == window.resolution
+    assert "train.global_batch_size" in gin.config_str()
+
+
+def test_each_row_of_the_paper_has_a_file_headed_by_what_it_is():
+    rows = [file for file in gin_files() if file.startswith("papers/")]
+    assert len(rows) == 13
+    for row in rows:
+        with open(os.path.join(config.gin_directory(), row)) as file:
+            head = file.read(400)
+        assert "paper 001" in head and "Expected" in head and "Hardware" in head, row
+
+
+@pytest.mark.parametrize(
+    ("binding", "sentence"),
+    [
+        ("dvd_gan.Generatr.ch = 3", "nothing called 'dvd_gan.Generatr'.*Generator"),
+        ("dvd_gan.Generator.chh = 3", "no parameter 'chh'.*'ch'"),
+        ("layers.ConvGRU.kernel_sise = 3", "no parameter 'kernel_sise'.*'kernel_size'"),
+        ("RESOLUTOIN = 32", "Nothing in the config uses.*'RESOLUTION'"),
+        ("dvd_gan.Generator.recurrence = @layers.ConvGRUU", "layers.ConvGRU"),
+        ("dvd_gan.Generator.ch = %NO_SUCH", "NO_SUCH"),
+        ("dvd_gan.Generator.ch = ", "cannot be used"),
+    ],
+)
+def test_a_misspelt_binding_gets_a_sentence(binding, sentence):
+    with pytest.raises(cli.UserError, match=sentence):
+        config.load(["demo.gin"], [binding])
+
+
+def test_a_missing_file_gets_a_sentence():
+    with pytest.raises(cli.UserError, match=r"no Gin file 'demmo\.gin'.*'demo\.gin'"):
+        config.load(["demmo.gin"])
+
+
+def test_a_run_config_is_read_back_as_it_was(tmp_path):
+    config.load(["demo.gin"], ["CH = 5"])
+    before = gin.config_str()
+    loop.save_config(str(tmp_path))
+    config.load(["papers/dvdgan_v2/figure6_k1.gin"])
+    config.load_run(str(tmp_path))
+    assert gin.config_str() == before
+    assert gin.query_parameter("%CH") == 5
+
+
+def test_precision_is_one_of_two():
+    config.load(["demo.gin"], ["video_gan.build.precision = 'float8'"])
+    with pytest.raises(ValueError, match="float8"):
+        video_gan.build(["a", "b"])

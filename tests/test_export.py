@@ -1,0 +1,207 @@
+"""Samples and SavedModels of a trained run, as their users get them."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import TINY
+from PIL import Image
+
+from tf_dvdgan import cli, config, export, sampling, trained
+from tf_dvdgan.data import transforms
+from tf_dvdgan.layers import conditional_batch_norm
+from tf_dvdgan.training import loop, optimizers, standing_statistics
+from tf_dvdgan.training import strategy as strategy_lib
+
+pytestmark = pytest.mark.xdist_group("export")
+
+NAME = "RoundCircle"
+
+
+@pytest.fixture(scope="module")
+def run_dir(demo_shards, tmp_path_factory) -> str:
+    folder = str(tmp_path_factory.mktemp("run"))
+    config.load([TINY], ["training.Schedule.keep_checkpoints = 3"])
+    loop.train(folder, demo_shards, strategy_lib.create("one_device"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def saved_model(run_dir, tmp_path_factory) -> str:
+    folder = str(tmp_path_factory.mktemp("export") / "6")
+    export.export(trained.load(run_dir), folder, num_batches=3, batch_size=8)
+    return folder
+
+
+def test_a_trained_model_has_the_averaged_weights(run_dir):
+    model = trained.load(run_dir)
+    assert model.step == 6 and len(model.class_names) == 9
+    reader = tf.train.load_checkpoint(f"{run_dir}/checkpoints/step-6")
+    slot = "embedding/kernel/.OPTIMIZER_SLOT/generator_optimizer/average"
+    average = reader.get_tensor(f"generator/{slot}/.ATTRIBUTES/VARIABLE_VALUE")
+    np.testing.assert_array_equal(model.gan.generator.embedding.kernel, average)
+
+
+def test_an_older_checkpoint_can_be_asked_for(run_dir):
+    assert trained.load(run_dir, step=3).step == 3
+    with pytest.raises(cli.UserError, match="no checkpoint of step 4"):
+        trained.load(run_dir, step=4)
+
+
+def test_a_class_is_known_by_name_and_number(run_dir):
+    model = trained.load(run_dir)
+    assert model.label_of(NAME) == model.label_of("2") == 2
+    with pytest.raises(cli.UserError, match="Did you mean 'RoundCircle'"):
+        model.label_of("RoundCircel")
+    with pytest.raises(cli.UserError, match="no class '9'"):
+        model.label_of("9")
+
+
+def test_samples_do_not_depend_on_the_batch_size_or_the_count(run_dir):
+    gan = trained.load(run_dir).gan
+    standing_statistics.StandingStatistics(gan, 8).accumulate(2)
+    z = sampling.latents(gan.latent, 5, seed=3)
+    np.testing.assert_array_equal(z[:2], sampling.latents(gan.latent, 2, seed=3))
+    whole = sampling.generate(gan.generator, z, [0, 1, 2, 3, 4]).astype(int)
+    parts = sampling.generate(gan.generator, z, [0, 1, 2, 3, 4], batch_size=2)
+    assert np.abs(whole - parts).max() <= 1
+    np.testing.assert_allclose(
+        sampling.latents(gan.latent, 5, 3, truncation=0.5), 0.5 * z, rtol=1e-6
+    )
+
+
+def test_standing_statistics_are_those_of_the_truncation(run_dir):
+    gan = trained.load(run_dir).gan
+    accumulator = standing_statistics.StandingStatistics(gan, 8)
+    accumulator.accumulate(3, truncation=0.5)
+    norm = gan.generator.last_norm
+    assert float(norm.standing_count) == 3.0
+    half = norm.standing_statistics()[0].numpy()
+    accumulator.accumulate(3, truncation=0.5)
+    np.testing.assert_array_equal(norm.standing_statistics()[0], half)
+    accumulator.accumulate(3, truncation=1.0)
+    assert np.abs(norm.standing_statistics()[0] - half).max() > 1e-6
+
+
+def test_the_saved_model_runs_where_the_package_cannot_be_imported(saved_model):
+    script = f"""
+import sys
+for name in ("tf_dvdgan", "keras", "tensorflow_addons"):
+    sys.modules[name] = None
+import numpy as np
+import tensorflow as tf
+model = tf.saved_model.load({saved_model!r})
+names = open(model.class_names.asset_path.numpy()).read().split()
+assert names[2] == {NAME!r}, names
+generate = model.signatures["generate"]
+arguments = dict(count=tf.constant(5), truncation=tf.constant(0.6), seed=tf.constant(7))
+videos = generate(label=tf.constant(2), **arguments)["videos"]
+assert videos.shape == (5, 4, 16, 16, 3) and videos.dtype == tf.uint8
+again = generate(label=tf.constant(2), **arguments)["videos"]
+assert np.array_equal(videos, again)
+any_class = generate(label=tf.constant(-1), **arguments)["videos"]
+assert not np.array_equal(videos, any_class)
+from_z = model.signatures["generate_from_latents"]
+z = tf.random.normal([3, 120])
+videos = from_z(z=z, label=tf.constant([0, 1, 2]))["videos"]
+assert videos.shape == (3, 4, 16, 16, 3) and videos.dtype == tf.float32
+assert float(tf.reduce_max(tf.abs(videos))) <= 1
+print("served")
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert "served" in result.stdout, result.stderr[-2000:]
+
+
+def test_the_saved_model_gives_the_videos_of_sampling(run_dir, saved_model):
+    gan = trained.load(run_dir).gan
+    accumulator = standing_statistics.StandingStatistics(gan, 8)
+    grids = {}
+    for truncation in (0.5, 0.75):
+        accumulator.accumulate(3, truncation)
+        grids[truncation] = {
+            name: [part.numpy() for part in parts]
+            for name, parts in standing_statistics.read(gan.generator).items()
+        }
+    served = tf.saved_model.load(saved_model).signatures["generate"]
+    for truncation, weight in ((0.5, 0.0), (0.6, 0.4)):  # on the grid, and between
+        statistics = {
+            name: tuple(
+                (1 - weight) * low + weight * high
+                for low, high in zip(grids[0.5][name], grids[0.75][name], strict=True)
+            )
+            for name in grids[0.5]
+        }
+        z = sampling.latents(gan.latent, 3, 11, truncation)
+        with conditional_batch_norm.use_statistics(statistics):
+            videos = gan.generator(z, tf.constant([4, 4, 4]), training=False)
+        expected = transforms.to_uint8(videos).numpy().astype(int)
+        found = served(
+            count=tf.constant(3),
+            label=tf.constant(4),
+            truncation=tf.constant(truncation),
+            seed=tf.constant(11),
+        )["videos"]
+        assert np.abs(found - expected).max() <= 1
+
+
+def test_an_export_killed_half_way_leaves_nothing_that_looks_whole(
+    run_dir, tmp_path, monkeypatch
+):
+    def fail(*_args, **_kwargs):
+        raise OSError("killed")
+
+    monkeypatch.setattr(tf.io.gfile, "rename", fail)
+    target = str(tmp_path / "export" / "6")
+    with pytest.raises(OSError, match="killed"):
+        export.export(trained.load(run_dir), target, num_batches=1, batch_size=4)
+    assert not os.path.exists(target)
+    monkeypatch.undo()
+    export.export(trained.load(run_dir), target, num_batches=1, batch_size=4)
+    assert os.listdir(tmp_path / "export") == ["6"]
+
+
+def sample(run_dir, output, *flags):
+    command = [sys.executable, "-m", "tools.sample", f"--model_dir={run_dir}"]
+    return subprocess.run(
+        [*command, f"--output={output}", *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_sample_command_writes_what_is_asked(run_dir, tmp_path):
+    result = sample(run_dir, tmp_path, "--num_videos=3", f"--class_name={NAME}")
+    assert result.returncode == 0, result.stderr
+    assert sorted(os.listdir(tmp_path)) == [
+        *(f"000{i}_{NAME}.gif" for i in range(3)),
+        "grid.gif",
+    ]
+    with Image.open(tmp_path / f"0000_{NAME}.gif") as image:
+        assert image.n_frames == 4 and image.size == (16, 16)
+    result = sample(run_dir, tmp_path, "--num_videos=9", "--format=mp4")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "0000_HorizontalCircle.mp4").stat().st_size > 0
+
+
+def test_an_unknown_class_gets_one_sentence(run_dir, tmp_path):
+    result = sample(run_dir, tmp_path, "--class_name=Dancing")
+    assert result.returncode == 1
+    assert "The model knows no class 'Dancing'" in result.stderr
+    assert "Traceback" not in result.stderr
+    result = sample("/nowhere", tmp_path)
+    assert result.returncode == 1 and "not a run's directory" in result.stderr
+
+
+def test_learning_rate_is_the_config_s_after_a_restore():
+    optimizer = optimizers.with_moving_average(optimizers.adam(0.5))
+    variable = tf.Variable([1.0])
+    optimizers.create_slots(optimizer, [variable])
+    with optimizers.keep_hyperparameters([optimizer]):
+        optimizer._optimizer._set_hyper("learning_rate", 0.1)
+    assert optimizers.learning_rate(optimizer) == 0.5

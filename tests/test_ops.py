@@ -1,0 +1,117 @@
+"""Fused resampling convolutions against their plain forms; drawing frames."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_dvdgan import ops
+
+
+def random(*shape: int, seed: int = 0) -> tf.Tensor:
+    return tf.random.stateless_normal(shape, [seed, len(shape)])
+
+
+def plain_upsample(x):
+    return tf.repeat(tf.repeat(x, 2, axis=-3), 2, axis=-2)
+
+
+def plain_conv(x, kernel):
+    return tf.nn.conv2d(x, kernel, 1, "SAME")
+
+
+def assert_same_with_gradients(fused, plain, x, kernel):
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x, kernel])
+        a, b = fused(x, kernel), plain(x, kernel)
+        weights = random(*a.shape, seed=7)
+        loss_a, loss_b = tf.reduce_sum(a * weights), tf.reduce_sum(b * weights)
+    np.testing.assert_allclose(a, b, atol=1e-5)
+    for of in (x, kernel):
+        np.testing.assert_allclose(
+            tape.gradient(loss_a, of), tape.gradient(loss_b, of), atol=1e-4
+        )
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_upsampling_convolution_equals_nearest_then_convolution(size):
+    assert_same_with_gradients(
+        lambda x, k: ops.conv2d(x, k, "up"),
+        lambda x, k: plain_conv(plain_upsample(x), k),
+        random(2, 5, 6, 3),
+        random(size, size, 3, 4),
+    )
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_downsampling_convolution_equals_convolution_then_average_pool(size):
+    assert_same_with_gradients(
+        lambda x, k: ops.conv2d(x, k, "down"),
+        lambda x, k: tf.nn.avg_pool2d(plain_conv(x, k), 2, 2, "VALID"),
+        random(2, 6, 8, 3),
+        random(size, size, 3, 4),
+    )
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("num_frames", [4, 5, 1])
+@pytest.mark.parametrize("pool_time", [True, False])
+def test_pooled_3d_convolution_equals_convolution_then_pool(
+    size, num_frames, pool_time
+):
+    def plain(x, kernel):
+        y = tf.nn.conv3d(x, kernel, [1] * 5, "SAME")
+        factors = [2 if pool_time else 1, 2, 2]
+        return tf.nn.avg_pool3d(y, factors, factors, "SAME")
+
+    assert_same_with_gradients(
+        lambda x, k: ops.conv3d(x, k, pool=True, pool_time=pool_time),
+        plain,
+        random(2, num_frames, 4, 6, 3),
+        random(size, size, size, 3, 4),
+    )
+
+
+def test_pooling_an_odd_time_counts_only_real_frames():
+    x = random(1, 3, 2, 2, 1)
+    pooled = ops.average_pool(x, time=True)
+    np.testing.assert_allclose(pooled[0, 1, 0, 0, 0], tf.reduce_mean(x[0, 2]), 1e-5)
+
+
+def test_frames_of_a_sample_stay_together_when_time_folds():
+    x = tf.reshape(tf.range(2 * 3), [2, 3, 1, 1, 1])
+    seen = []
+    y = ops.on_frames(lambda f: seen.append(f) or f, x)
+    np.testing.assert_array_equal(tf.reshape(seen[0], [-1]), range(6))
+    np.testing.assert_array_equal(y, x)
+
+
+def test_upsample_repeats_pixels():
+    x = random(2, 3, 2, 4, 2)
+    np.testing.assert_array_equal(ops.upsample(x), plain_upsample(x))
+
+
+def test_drawn_frames_are_of_their_own_video_and_never_twice():
+    videos = tf.reshape(tf.range(5 * 8), [5, 8, 1, 1, 1])
+    draws = tf.random.stateless_uniform([5, 8], [0, 1])
+    drawn = ops.draw_frames(videos, draws, 6).numpy().reshape(5, 6)
+    for i, row in enumerate(drawn):
+        assert len(set(row)) == 6
+        assert set(row) <= set(range(8 * i, 8 * i + 8))
+    assert len({tuple(sorted(row % 8)) for row in drawn}) > 1
+
+
+def test_every_frame_is_drawn_equally_often():
+    videos = tf.tile(tf.reshape(tf.range(6), [1, 6, 1, 1, 1]), [6000, 1, 1, 1, 1])
+    draws = tf.random.stateless_uniform([6000, 6], [0, 2])
+    counts = np.bincount(ops.draw_frames(videos, draws, 2).numpy().ravel())
+    np.testing.assert_allclose(counts / 2000, 1.0, atol=0.08)
+
+
+def test_half_crops_lie_where_the_draws_say():
+    rows, columns = tf.meshgrid(tf.range(8), tf.range(8), indexing="ij")
+    video = tf.stack([rows, columns], -1)[tf.newaxis, tf.newaxis]
+    videos = tf.tile(video, [3, 2, 1, 1, 1])
+    draws = tf.constant([[0.0, 0.0], [0.999, 0.999], [0.5, 0.25]])
+    corner = ops.random_half_crop(videos, draws)[:, 1, 0, 0]
+    np.testing.assert_array_equal(corner, [[0, 0], [4, 4], [2, 1]])
+    assert ops.random_half_crop(videos, draws).shape == [3, 2, 4, 4, 2]

@@ -1,0 +1,98 @@
+"""The wheel: what lies in it, and that it works outside the repository."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+pytestmark = pytest.mark.xdist_group("packaging")
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory) -> pathlib.Path:
+    """The wheel's contents, as site-packages would hold them."""
+    folder = tmp_path_factory.mktemp("wheel")
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")
+    source = folder / "source"
+    for name in filter(None, tracked):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", str(source)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = (source / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def run(site: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=site.parent,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_nothing_has_a_generic_name_at_the_top(unpacked):
+    top = {p.name for p in unpacked.iterdir() if not p.name.endswith(".dist-info")}
+    assert top == {"tf_dvdgan"}
+
+
+def test_every_gin_file_and_module_is_in_it(unpacked):
+    for folder, pattern in (
+        ("gin", "*.gin"),
+        ("data_prep", "*.py"),
+        ("tools", "*.py"),
+    ):
+        for path in (ROOT / folder).rglob(pattern):
+            inside = unpacked / "tf_dvdgan" / path.relative_to(ROOT)
+            assert inside.exists(), inside
+
+
+def test_installed_it_finds_its_gin_files(unpacked):
+    script = """
+import tf_dvdgan
+from tf_dvdgan import config
+config.load(["papers/dvdgan_v2/table2_ucf101_16x128.gin"])
+print(tf_dvdgan.__file__)
+"""
+    result = run(unpacked, "-c", script)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(str(unpacked))
+
+
+def test_every_console_script_says_what_it_does(unpacked):
+    (entries,) = unpacked.glob("*.dist-info/entry_points.txt")
+    modules = [
+        line.split(" = ")[1].split(":")[0]
+        for line in entries.read_text().splitlines()
+        if " = " in line
+    ]
+    assert len(modules) >= 5
+    for module in modules:
+        result = run(unpacked, "-m", module, "--help")
+        assert "--" in result.stdout, (module, result.stderr)
+        documented = module.removeprefix("tf_dvdgan.").replace(".", "/") + ".py"
+        first_line = (
+            ROOT / documented if "/" in documented else ROOT / "tf_dvdgan" / documented
+        )
+        text = first_line.read_text().split('"""')[1].splitlines()[0]
+        assert text in result.stdout, module

@@ -1,0 +1,193 @@
+"""The step: which weights move, what it draws, and that XLA compiles it."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_dvdgan.models import dvd_gan, video_gan
+from tf_dvdgan.training import optimizers, trainer
+
+BATCH, FRAMES, PIXELS = 4, 4, 16
+
+
+def make(num_d_steps=2, seed=0, g_rate=1e-3, d_rate=1e-3, start_step=0):
+    tf.keras.utils.set_random_seed(1)
+    gan = video_gan.VideoGAN(
+        dvd_gan.Generator(PIXELS, FRAMES, 3, ch=2),
+        [
+            dvd_gan.SpatialDiscriminator(PIXELS, 3, ch=2, num_frames=2),
+            dvd_gan.TemporalDiscriminator(PIXELS, 3, ch=2),
+        ],
+        video_gan.GaussianLatent(),
+    )
+    g_optimizer = optimizers.with_moving_average(
+        optimizers.adam(g_rate), decay=0.9, start_step=start_step
+    )
+    return trainer.Trainer(
+        gan,
+        tf.distribute.get_strategy(),
+        BATCH,
+        g_optimizer,
+        optimizers.adam(d_rate),
+        num_d_steps=num_d_steps,
+        seed=seed,
+    )
+
+
+def batches(seed=0):
+    rng = np.random.default_rng(seed)
+    shape = [BATCH, FRAMES, PIXELS, PIXELS, 3]
+    while True:
+        yield {
+            "video": tf.constant(rng.integers(0, 256, shape, np.uint8)),
+            "label": tf.constant(rng.integers(0, 3, [BATCH], np.int32)),
+        }
+
+
+def dataset(seed=0):
+    made = list(zip(range(12), batches(seed), strict=False))
+    stacked = tf.nest.map_structure(lambda *x: tf.stack(x), *[b for _, b in made])
+    return iter(tf.data.Dataset.from_tensor_slices(stacked).repeat())
+
+
+def values(variables):
+    return [v.numpy() for v in variables]
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_a_rate_of_zero_leaves_a_side_as_it_is():
+    for g_rate, d_rate in ((0.0, 1e-3), (1e-3, 0.0)):
+        t = make(g_rate=g_rate, d_rate=d_rate)
+        g, d = values(t.generator_variables), values(t.discriminator_variables)
+        t.run_steps(dataset(), 1)
+        assert same(g, values(t.generator_variables)) == (g_rate == 0.0)
+        assert same(d, values(t.discriminator_variables)) == (d_rate == 0.0)
+
+
+def test_a_step_takes_num_d_steps_batches_and_counts_one():
+    t = make(num_d_steps=3)
+    source = dataset()
+    t.run_steps(source, 2)
+    assert int(t.step) == 2
+    assert int(t.generator_optimizer.iterations) == 2
+    assert int(t.discriminator_optimizer.iterations) == 6
+    expected = dataset()
+    for _ in range(6):
+        next(expected)
+    np.testing.assert_array_equal(next(source)["video"], next(expected)["video"])
+
+
+def test_one_discriminator_update_equals_the_equations():
+    """Losses and Adam's first update from the parts, by hand."""
+    t = make(num_d_steps=1, g_rate=0.0)
+    twin = make(num_d_steps=1, g_rate=0.0)
+    batch = next(dataset())
+    metrics = t.run_steps(dataset(), 1)
+    gan = twin.gan
+    real = tf.cast(batch["video"], tf.float32) / 127.5 - 1.0
+    step_seed = trainer.fold_in(tf.constant([0, 0], tf.int64), twin.step)
+    seed = trainer.fold_in(step_seed, 0)
+    z = twin._latents(seed)
+    fake = gan.generator(z, batch["label"], training=True)
+    labels = tf.concat([batch["label"]] * 2, 0)
+    for i, discriminator in enumerate(gan.discriminators):
+        draws = [twin._draws(i, trainer.fold_in(seed, stream)) for stream in (1, 2)]
+        scores = discriminator(
+            tf.concat([real, fake], 0), labels, tf.concat(draws, 0), training=True
+        ).numpy()
+        expected = (
+            np.maximum(0, 1 - scores[:BATCH]).mean()
+            + np.maximum(0, 1 + scores[BATCH:]).mean()
+        )
+        name = discriminator.name
+        np.testing.assert_allclose(metrics[f"loss/{name}"], expected, rtol=1e-4)
+        found = metrics[f"scores/{name}_real"], metrics[f"scores/{name}_fake"]
+        np.testing.assert_allclose(
+            found, [scores[:BATCH].mean(), scores[BATCH:].mean()], rtol=1e-4, atol=1e-4
+        )
+
+
+def test_draws_differ_between_steps_updates_and_seeds():
+    t = make()
+    seeds = [
+        trainer.fold_in(trainer.fold_in(tf.constant([s, 0], tf.int64), step), update)
+        for s in (0, 1)
+        for step in (0, 1)
+        for update in (0, 1)
+    ]
+    drawn = {tuple(t._latents(seed).numpy()[0, :4]) for seed in seeds}
+    assert len(drawn) == 8
+
+
+def test_the_average_equals_the_weights_until_its_start_and_lags_after():
+    t = make(start_step=2)
+    first = t.generator_variables[0]
+    history = []
+    for _ in range(4):
+        t.run_steps(dataset(), 1)
+        average = optimizers.average_of(t.generator_optimizer, first).numpy()
+        history.append((first.numpy(), average))
+    for weights, average in history[:2]:
+        np.testing.assert_array_equal(weights, average)
+    expected = history[1][1]
+    for weights, average in history[2:]:
+        expected = 0.9 * expected + 0.1 * weights
+        np.testing.assert_allclose(average, expected, atol=1e-6)
+
+
+def test_weights_come_back_to_the_bit_after_averages_were_looked_at():
+    t = make()
+    t.run_steps(dataset(), 2)
+    before = values(t.generator_variables)
+    with optimizers.averaged_weights(t.generator_optimizer, t.generator_variables):
+        assert not same(before, values(t.generator_variables))
+    assert same(before, values(t.generator_variables))
+
+
+def test_a_batch_that_replicas_cannot_share_is_refused():
+    class Three:
+        num_replicas_in_sync = 3
+
+    with pytest.raises(ValueError, match="4 videos cannot be shared evenly by 3"):
+        trainer.Trainer(None, Three(), 4, None, None)
+
+
+@pytest.mark.xdist_group("xla")
+def test_xla_compiles_the_step_of_the_demo():
+    """In a process of its own, so that LLVM need not optimise what runs once."""
+    script = """
+import tensorflow as tf
+from tf_dvdgan import config
+from tf_dvdgan.models import video_gan
+from tf_dvdgan.training import optimizers, trainer
+config.load(["demo.gin"])
+import gin
+gan = video_gan.build([str(i) for i in range(9)])
+batch = gin.query_parameter("%BATCH_SIZE")
+t = trainer.Trainer(
+    gan, tf.distribute.get_strategy(), batch,
+    optimizers.with_moving_average(optimizers.adam(1e-4)), optimizers.adam(1e-4),
+    num_d_steps=1, jit_compile=True)
+g = gan.generator
+shape = [batch, g.num_frames, g.resolution, g.resolution, 3]
+element = {"video": tf.zeros(shape, tf.uint8), "label": tf.zeros([batch], tf.int32)}
+metrics = t.run_steps(iter(tf.data.Dataset.from_tensors(element).repeat()), 1)
+assert all(value == value for value in metrics.values()), metrics
+print("compiled", len(metrics))
+"""
+    environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert "compiled 9" in result.stdout, result.stderr[-3000:]
