@@ -68,6 +68,7 @@ setuptools.setup(
             "tf_dvdgan_sample=tf_dvdgan.tools.sample:run",
             "tf_dvdgan_export=tf_dvdgan.tools.export:run",
             "tf_dvdgan_make_demo_videos=tf_dvdgan.tools.make_demo_videos:run",
+            "tf_dvdgan_demo=tf_dvdgan.tools.demo:run",
         ]
     },
 )

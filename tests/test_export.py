@@ -65,8 +65,9 @@ def test_samples_do_not_depend_on_the_batch_size_or_the_count(run_dir):
     standing_statistics.StandingStatistics(gan, 8).accumulate(2)
     z = sampling.latents(gan.latent, 5, seed=3)
     np.testing.assert_array_equal(z[:2], sampling.latents(gan.latent, 2, seed=3))
-    whole = sampling.generate(gan.generator, z, [0, 1, 2, 3, 4]).astype(int)
-    parts = sampling.generate(gan.generator, z, [0, 1, 2, 3, 4], batch_size=2)
+    given = gan.conditioning_from_bank(tf.range(5))
+    whole = sampling.generate(gan, z, given)["videos"].astype(int)
+    parts = sampling.generate(gan, z, given, batch_size=2)["videos"]
     assert np.abs(whole - parts).max() <= 1
     np.testing.assert_allclose(
         sampling.latents(gan.latent, 5, 3, truncation=0.5), 0.5 * z, rtol=1e-6

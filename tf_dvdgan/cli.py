@@ -48,7 +48,8 @@ class _Main:
         try:
             return self._main(argv)
         except UserError as error:
-            print(f"error: {error.args[0]}", file=sys.stderr)  # Gin adds to its str
+            sentence = str(error).splitlines()[0]  # Gin adds lines of its own
+            print(f"error: {sentence}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("\ninterrupted", file=sys.stderr)

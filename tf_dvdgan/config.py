@@ -23,9 +23,15 @@ from tf_dvdgan.training import loop, optimizers
 # 'models/x.gin' for a Python package, and stumbles over any folder of that name.
 gin.config._FILE_READERS[:] = [(tf.io.gfile.GFile, tf.io.gfile.exists)]
 
-for _layer in (layers.BatchNorm, layers.ConditionalBatchNorm, layers.ConvGRU):
-    gin.register(_layer, module="layers")
-for _loss in (losses.hinge_generator_loss, losses.hinge_discriminator_loss):
+for _name in layers.__all__:
+    gin.register(getattr(layers, _name), module="layers")
+for _loss in (
+    losses.hinge_generator_loss,
+    losses.hinge_discriminator_loss,
+    losses.cross_entropy_generator_loss,
+    losses.cross_entropy_discriminator_loss,
+    losses.OrthogonalRegularization,
+):
     gin.register(_loss, module="losses")
 gin.register(optimizers.adam, module="optimizers")
 gin.register(optimizers.with_moving_average, module="optimizers")

@@ -6,10 +6,13 @@ Signatures:
 - `serving_default` and `generate`: (count, label, truncation, seed), all scalars, to
   `videos` `[count, time, height, width, 3]` uint8. A label of -1 draws one for each
   video. The same seed gives the videos of `tools.sample`.
-- `generate_from_latents`: (z `[n, size]`, label `[n]`) to `videos` float32 in [-1, 1],
-  with the statistics of truncation 1.
+  A model that starts from frames takes (frames `[n, count, height, width, 3]` uint8,
+  truncation, seed) instead, and continues each.
+- `generate_from_latents`: (z `[n, size]`, label `[n]` or frames) to `videos`
+  float32 in [-1, 1], with the statistics of truncation 1.
 """
 
+import functools
 import os
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +22,7 @@ import tensorflow as tf
 from tf_dvdgan import sampling, trained
 from tf_dvdgan.data import transforms
 from tf_dvdgan.layers import conditional_batch_norm
+from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import standing_statistics
 
 TRUNCATIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -61,16 +65,24 @@ class _ExportedGenerator(tf.Module):
     def __init__(self, model, truncations, num_batches, batch_size):
         super().__init__(name="exported_generator")
         gan = model.gan
-        generator = gan.generator
-        self.weights = list(generator.variables)
+        self.weights = list(gan.generator.variables)
         self.truncations = tf.constant(truncations, tf.float32)
         self.statistics = _grid(gan, truncations, num_batches, batch_size)
         self.class_names = tf.saved_model.Asset(_class_names_file(model.class_names))
-        num_classes = max(generator.num_classes, 1)
+        self._add_functions(gan)
 
-        def run(z, labels, truncation):
+    def _add_functions(self, gan: video_gan.VideoGAN) -> None:
+        """Makes the two functions; frames take the place of classes where wanted."""
+        generator = gan.generator
+        num_classes = max(generator.num_classes, 1)
+        frames = generator.num_conditioning_frames
+        size = generator.resolution
+
+        def run(z, given, truncation):
+            labels = given if not frames else tf.zeros([tf.shape(z)[0]], tf.int32)
+            start = transforms.to_unit_range(given) if frames else None
             with conditional_batch_norm.use_statistics(self._statistics(truncation)):
-                return generator(z, labels, training=False)
+                return gan.generate(z, gan.conditioning(labels, start))["videos"]
 
         def generate(count, label, truncation, seed):
             z = sampling.latents(gan.latent, count, seed, truncation)
@@ -78,25 +90,30 @@ class _ExportedGenerator(tf.Module):
             labels = tf.where(label < 0, drawn, label)
             return {"videos": transforms.to_uint8(run(z, labels, truncation))}
 
-        def generate_from_latents(z, label):
-            return {"videos": run(z, label, tf.constant(1.0))}
+        def continue_frames(frames, truncation, seed):
+            z = sampling.latents(gan.latent, tf.shape(frames)[0], seed, truncation)
+            return {"videos": transforms.to_uint8(run(z, frames, truncation))}
 
-        self.generate = tf.function(
-            generate,
-            input_signature=[
-                tf.TensorSpec([], tf.int32, "count"),
-                tf.TensorSpec([], tf.int32, "label"),
-                tf.TensorSpec([], tf.float32, "truncation"),
-                tf.TensorSpec([], tf.int32, "seed"),
-            ],
-        )
-        self.generate_from_latents = tf.function(
-            generate_from_latents,
-            input_signature=[
-                tf.TensorSpec([None, gan.latent.size], tf.float32, "z"),
-                tf.TensorSpec([None], tf.int32, "label"),
-            ],
-        )
+        def generate_from_latents(z, given):
+            return {"videos": run(z, given, tf.constant(1.0))}
+
+        integer = functools.partial(tf.TensorSpec, [], tf.int32)
+        truncation = tf.TensorSpec([], tf.float32, "truncation")
+        z = tf.TensorSpec([None, gan.latent.size], tf.float32, "z")
+        if frames:
+            given = tf.TensorSpec([None, frames, size, size, 3], tf.uint8, "frames")
+            signature = [given, truncation, integer("seed")]
+            self.generate = tf.function(continue_frames, signature)
+        else:
+            given = tf.TensorSpec([None], tf.int32, "label")
+            signature = [
+                integer("count"),
+                integer("label"),
+                truncation,
+                integer("seed"),
+            ]
+            self.generate = tf.function(generate, signature)
+        self.generate_from_latents = tf.function(generate_from_latents, [z, given])
 
     def _statistics(self, truncation: tf.Tensor) -> dict:
         """Statistics between the two nearest truncations of the grid."""

@@ -33,3 +33,56 @@ def hinge_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:
       Scalar: minus their mean.
     """
     return -tf.reduce_mean(fake_logits)
+
+
+def cross_entropy_discriminator_loss(
+    real_logits: tf.Tensor, fake_logits: tf.Tensor
+) -> tf.Tensor:
+    """Cross-entropy of a discriminator (Goodfellow et al., 2014; paper 003, eq. 1).
+
+    Args:
+      real_logits: `[batch]`, log-odds that real videos are real.
+      fake_logits: `[batch]`, the same of generated videos.
+
+    Returns:
+      Scalar: mean of -log s(real) plus mean of -log(1 - s(fake)), s the sigmoid.
+    """
+    real = tf.reduce_mean(tf.nn.softplus(-real_logits))
+    return real + tf.reduce_mean(tf.nn.softplus(fake_logits))
+
+
+def cross_entropy_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:
+    """Non-saturating loss of a generator: mean of -log s(fake).
+
+    Args:
+      fake_logits: `[batch]`, log-odds that generated videos are real.
+    """
+    return tf.reduce_mean(tf.nn.softplus(-fake_logits))
+
+
+class OrthogonalRegularization:
+    """Penalty on kernels whose columns are not orthogonal (Brock et al., 2019, eq. 3).
+
+    weight * sum over kernels of |W^T W * (1 - I)|^2, W reshaped to `[-1, out]`; vectors
+    are left alone, and so are embeddings.
+
+    Args:
+      weight: BigGAN's is 1e-4.
+    """
+
+    name = "orthogonal_regularization"
+
+    def __init__(self, weight: float = 1e-4):
+        self._weight = weight
+
+    def __call__(self, generator, outputs, real, labels) -> tf.Tensor:
+        del outputs, real, labels
+        total = tf.constant(0.0)
+        for variable in generator.trainable_variables:
+            if variable.shape.rank < 2 or "embedding" in variable.name:
+                continue
+            matrix = tf.reshape(variable, [-1, variable.shape[-1]])
+            gram = tf.matmul(matrix, matrix, transpose_a=True)
+            off_diagonal = gram - tf.linalg.diag(tf.linalg.diag_part(gram))
+            total += tf.reduce_sum(tf.square(off_diagonal))
+        return self._weight * total

@@ -63,7 +63,11 @@ def conv2d(
 
 
 def conv3d(
-    x: tf.Tensor, kernel: tf.Tensor, pool: bool = False, pool_time: bool = True
+    x: tf.Tensor,
+    kernel: tf.Tensor,
+    pool: bool = False,
+    pool_time: bool = True,
+    strides: int = 1,
 ) -> tf.Tensor:
     """Convolves a video in space and time, 'SAME' padding, then perhaps average pools.
 
@@ -76,12 +80,13 @@ def conv3d(
       kernel: `[k, k, k, in, out]`, k 1 or 3 where it pools.
       pool: whether height and width are halved.
       pool_time: whether time is halved (rounded up) with them.
+      strides: plain strides of all three axes, only without `pool`.
 
     Returns:
       `[batch, time', height', width', out]`.
     """
     if not pool:
-        return tf.nn.conv3d(x, kernel, [1] * 5, "SAME")
+        return tf.nn.conv3d(x, kernel, [1, *[strides] * 3, 1], "SAME")
     if kernel.shape[0] == 1:
         return conv3d(average_pool(x, pool_time), kernel)
     merge_time = pool_time and x.shape[1] % 2 == 0

@@ -1,7 +1,5 @@
 """Samples of a generator: reproducible by seed, whatever the batch size."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import tensorflow as tf
 
@@ -55,32 +53,36 @@ def labels(
 
 
 def generate(
-    generator: tf.keras.Model,
+    gan: video_gan.VideoGAN,
     z: tf.Tensor,
-    labels: Sequence[int],
+    conditioning: video_gan.Conditioning,
     batch_size: int = 16,
-) -> np.ndarray:
+) -> dict[str, np.ndarray]:
     """Generates videos with standing statistics.
 
     Args:
-      generator: with weights and statistics in place.
+      gan: with weights and statistics in place.
       z: `[count, size]`.
-      labels: `[count]` class numbers.
+      conditioning: of `count` samples.
       batch_size: how many at a time; it does not change them.
 
     Returns:
+      "videos" and what parts the generator shows, each
       `[count, time, height, width, 3]` uint8.
     """
-    run = tf.function(
-        lambda z, y: transforms.to_uint8(generator(z, y, training=False)),
-        input_signature=[
-            tf.TensorSpec([None, z.shape[1]], tf.float32),
-            tf.TensorSpec([None], tf.int32),
-        ],
-    )
-    labels = tf.constant(labels, tf.int32)
-    batches = [
-        run(z[i : i + batch_size], labels[i : i + batch_size]).numpy()
-        for i in range(0, len(z), batch_size)
-    ]
-    return np.concatenate(batches)
+
+    @tf.function(reduce_retracing=True)
+    def run(z: tf.Tensor, conditioning: video_gan.Conditioning) -> dict:
+        outputs = gan.generate(z, conditioning)
+        return {name: transforms.to_uint8(_in_colour(x)) for name, x in outputs.items()}
+
+    batches = []
+    for i in range(0, len(z), batch_size):
+        part = {name: x[i : i + batch_size] for name, x in conditioning.items()}
+        batches.append(run(z[i : i + batch_size], part))
+    return {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
+
+
+def _in_colour(part: tf.Tensor) -> tf.Tensor:
+    """A mask in [0, 1], one channel, as a grey video in [-1, 1]."""
+    return tf.repeat(2.0 * part - 1.0, 3, -1) if part.shape[-1] == 1 else part

@@ -2,7 +2,9 @@
 
 import dataclasses
 
+import gin
 from tf_dvdgan import cli, config
+from tf_dvdgan.data import readers
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import checkpoints, loop
 
@@ -15,11 +17,13 @@ class TrainedModel:
       gan: its generator holds averaged weights; standing statistics are to be made.
       class_names: of the data it was trained on; one name if it knows no classes.
       step: of the checkpoint.
+      window: frames, pixels and stride of its videos.
     """
 
     gan: video_gan.VideoGAN
     class_names: list[str]
     step: int
+    window: readers.Window
 
     def label_of(self, name: str) -> int:
         """A class's number, from its name or its number.
@@ -39,12 +43,15 @@ class TrainedModel:
         )
 
 
-def load(model_dir: str, step: int | None = None) -> TrainedModel:
+def load(
+    model_dir: str, step: int | None = None, with_discriminators: bool = False
+) -> TrainedModel:
     """Builds a run's model outside any strategy and restores a checkpoint.
 
     Args:
       model_dir: of the run.
       step: which checkpoint; the newest by default.
+      with_discriminators: whether their weights are restored too.
 
     Raises:
       UserError: it is no run's directory, or has no such checkpoint.
@@ -53,7 +60,10 @@ def load(model_dir: str, step: int | None = None) -> TrainedModel:
     class_names = loop.load_class_names(model_dir)
     gan = video_gan.build(class_names)
     gan.build()
-    found = checkpoints.restore_generator(model_dir, gan.generator, step)
-    if not gan.generator.num_classes:
+    others = {d.name: d for d in gan.discriminators} if with_discriminators else {}
+    found = checkpoints.restore_generator(model_dir, gan.generator, step, others)
+    gan.frame_bank = loop.load_frame_bank(model_dir)
+    if not gan.class_conditional:
         class_names = ["video"]
-    return TrainedModel(gan, class_names, found)
+    window = gin.get_configurable("data.Window")()
+    return TrainedModel(gan, class_names, found, window)

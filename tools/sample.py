@@ -41,6 +41,8 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     del argv
+    import tensorflow as tf
+
     from tf_dvdgan import sampling, trained, visualize
     from tf_dvdgan.data import video_io
     from tf_dvdgan.training import standing_statistics
@@ -59,7 +61,8 @@ def main(argv: list[str]) -> None:
     accumulator = standing_statistics.StandingStatistics(gan, _BATCH_SIZE)
     accumulator.accumulate(_STANDING_BATCHES, FLAGS.truncation)
     z = sampling.latents(gan.latent, count, FLAGS.seed, FLAGS.truncation)
-    videos = sampling.generate(gan.generator, z, labels)
+    conditioning = gan.conditioning_from_bank(tf.constant(labels, tf.int32))
+    videos = sampling.generate(gan, z, conditioning)["videos"]
     os.makedirs(FLAGS.output, exist_ok=True)
     for i, (video, label) in enumerate(zip(videos, labels, strict=True)):
         stem = os.path.join(FLAGS.output, f"{i:04}_{cli.safe_name(names[label])}")

@@ -18,6 +18,16 @@ class _WithCondition(tf.keras.layers.Layer):
         return self.layer(x, tf.reduce_mean(x, axis=[1, 2, 3]), training=training)
 
 
+def _opened(make):
+    """Attention whose gamma is not 0, so that all of it takes part."""
+    layer = make()
+    layer.build([None, *VIDEO[1:]])
+    for variable in layer.trainable_variables:
+        if "gamma" in variable.name:
+            variable.assign(0.5)
+    return layer
+
+
 VIDEO, VECTOR = (2, 3, 4, 4, 6), (2, 6)
 LAYERS = {
     "SpectralDense": (lambda: layers.SpectralDense(5), VECTOR),
@@ -32,7 +42,18 @@ LAYERS = {
         lambda: _WithCondition(layers.ConditionalBatchNorm()),
         VIDEO,
     ),
+    "ConditionalGroupNorm": (
+        lambda: _WithCondition(layers.ConditionalGroupNorm(3)),
+        VIDEO,
+    ),
+    "ConditionalNoNorm": (lambda: _WithCondition(layers.ConditionalNoNorm()), VIDEO),
+    "GroupNorm": (lambda: layers.GroupNorm(2), VIDEO),
+    "NoNorm": (layers.NoNorm, VIDEO),
     "ConvGRU": (layers.ConvGRU, VIDEO),
+    "MultiplicativeConvGRU": (layers.MultiplicativeConvGRU, VIDEO),
+    "SelfAttention": (lambda: _opened(layers.SelfAttention), VIDEO),
+    "SeparableAttention": (lambda: _opened(layers.SeparableAttention), VIDEO),
+    "TemporalShift": (layers.TemporalShift, VIDEO),
     "GeneratorBlock": (
         lambda: _WithCondition(layers.GeneratorBlock(4, upsample=True)),
         VIDEO,

@@ -63,8 +63,10 @@ def test_weights_u_vectors_and_averages_are_those_of_one(checkpoints, replicas):
         if a.dtype.kind != "f":
             np.testing.assert_array_equal(a, b, err_msg=key)
             continue
-        error = np.linalg.norm(a - b) / max(np.linalg.norm(a), 1e-3)
-        assert error < 1e-4, (key, error)
+        error, size = np.linalg.norm(a - b), np.linalg.norm(a)
+        # A bias that batch norm cancels has rounding for a gradient: it stays tiny.
+        cancelled = key.split("/.")[0].endswith("bias") and size < 1e-3
+        assert error < (1e-4 if cancelled else 1e-4 * size), (key, error, size)
 
 
 def test_pictures_are_made_under_replicas_too(checkpoints):

@@ -23,8 +23,13 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
+def pointwise(layer, x):
+    kernel = layer.normalized_kernel().numpy().astype(np.float64)[0, 0]
+    return x @ kernel + layer.bias.numpy()
+
+
 def oracle(layer, x, h):
-    """Paper 001, appendix B.2, line by line."""
+    """Paper 001, appendix B.2, or paper 002, appendix A.2, line by line."""
     w_r, w_u, w_c = (
         part.normalized_kernel().numpy().astype(np.float64)
         for part in (layer.reset, layer.update, layer.candidate)
@@ -34,6 +39,8 @@ def oracle(layer, x, h):
     )
     states = []
     for t in range(x.shape[1]):
+        if isinstance(layer, layers.MultiplicativeConvGRU):
+            h = pointwise(layer.mix_state, h) * pointwise(layer.mix_input, x[:, t])
         both = np.concatenate([h, x[:, t]], -1)
         r = sigmoid(convolve(both, w_r) + b_r)
         u = sigmoid(convolve(both, w_u) + b_u)
@@ -49,37 +56,44 @@ def way(request, monkeypatch):
         monkeypatch.setattr(conv_gru, "_UNROLL_AT_MOST", 0)
 
 
-def make(channels=3):
-    layer = layers.ConvGRU()
+@pytest.fixture(params=[layers.ConvGRU, layers.MultiplicativeConvGRU])
+def kind(request):
+    return request.param
+
+
+def make(kind=layers.ConvGRU, channels=3):
+    layer = kind()
     layer.build([None, 5, 4, 6, channels])
-    for i, part in enumerate((layer.reset, layer.update, layer.candidate)):
+    parts = [m for m in layer.submodules if isinstance(m, layers.SpectralConv2D)]
+    assert len(parts) == (3 if kind is layers.ConvGRU else 5)
+    for i, part in enumerate(parts):
         part.bias.assign(tf.random.stateless_normal([channels], [i, 9]))
     return layer
 
 
 @pytest.mark.usefixtures("way")
-def test_five_steps_equal_numpy():
-    layer, x = make(), tf.random.stateless_normal([2, 5, 4, 6, 3], [1, 1])
+def test_five_steps_equal_numpy(kind):
+    layer, x = make(kind), tf.random.stateless_normal([2, 5, 4, 6, 3], [1, 1])
     expected = oracle(layer, x.numpy(), np.zeros([2, 4, 6, 3]))
     np.testing.assert_allclose(layer(x), expected, atol=1e-5)
 
 
 @pytest.mark.usefixtures("way")
-def test_it_starts_from_a_given_state():
-    layer, x = make(), tf.random.stateless_normal([2, 5, 4, 6, 3], [1, 1])
+def test_it_starts_from_a_given_state(kind):
+    layer, x = make(kind), tf.random.stateless_normal([2, 5, 4, 6, 3], [1, 1])
     h = tf.random.stateless_normal([2, 4, 6, 3], [2, 2])
     np.testing.assert_allclose(layer(x, h), oracle(layer, x, h.numpy()), atol=1e-5)
 
 
 @pytest.mark.usefixtures("way")
-def test_a_constant_input_equals_the_same_input_at_every_step():
-    layer, x = make(), tf.random.stateless_normal([2, 1, 4, 6, 3], [1, 1])
+def test_a_constant_input_equals_the_same_input_at_every_step(kind):
+    layer, x = make(kind), tf.random.stateless_normal([2, 1, 4, 6, 3], [1, 1])
     y = layer(x, num_frames=5)
     np.testing.assert_allclose(y, layer(tf.repeat(x, 5, axis=1)), atol=1e-6)
 
 
-def test_scan_and_unrolled_loop_have_the_same_gradients(monkeypatch):
-    layer, x = make(), tf.random.stateless_normal([2, 5, 4, 6, 3], [1, 1])
+def test_scan_and_unrolled_loop_have_the_same_gradients(kind, monkeypatch):
+    layer, x = make(kind), tf.random.stateless_normal([2, 5, 4, 6, 3], [1, 1])
 
     def gradients():
         with tf.GradientTape() as tape:

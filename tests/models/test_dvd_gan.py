@@ -46,7 +46,7 @@ def test_parameter_counts_of_the_paper_widths(resolution, num_frames, ch, expect
 
 
 def make_generator(**kwargs):
-    generator = dvd_gan.Generator(16, 3, 4, ch=2, **kwargs)
+    generator = dvd_gan.Generator(16, 3, 4, ch=4, **kwargs)
     z = tf.random.stateless_normal([4, 120], [0, 1])
     labels = tf.constant([0, 1, 2, 3])
     generator(z, labels)
@@ -54,7 +54,7 @@ def make_generator(**kwargs):
         if isinstance(layer, layers.BatchNorm):
             layer.standing_count.assign(2.0)
             shape = layer.mean_sum.shape
-            layer.mean_sum.assign(tf.random.stateless_normal(shape, [1, 1]))
+            layer.mean_sum.assign(0.2 * tf.random.stateless_normal(shape, [1, 1]))
             layer.variance_sum.assign(tf.random.stateless_uniform(shape, [1, 2]) + 1)
     return generator, z, labels
 

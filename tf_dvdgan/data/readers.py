@@ -71,7 +71,7 @@ def training_dataset(
       UserError: there is no such data, split or resolution.
     """
     manifest = manifest_lib.load(data_dir)
-    shards = _shards(manifest, data_dir, split, window)
+    shards = shards_of(manifest, data_dir, split, window)
     rows_of_worker = global_batch_size // num_workers
     num_streams = math.gcd(global_batch_size, len(shards))
     rows_of_stream = global_batch_size // num_streams
@@ -123,7 +123,7 @@ def evaluation_dataset(
 
     Arguments, elements and errors as `training_dataset`.
     """
-    shards = _shards(manifest_lib.load(data_dir), data_dir, split, window)
+    shards = shards_of(manifest_lib.load(data_dir), data_dir, split, window)
     files = [f"{data_dir}/{shard.file}" for shard in shards]
     return tf.data.TFRecordDataset(files).map(
         lambda serialized: _decode(serialized, window, tf.fill([3], 0.5)),
@@ -147,14 +147,18 @@ def check_classes(manifest: manifest_lib.Manifest, split: str = "train") -> None
     raise cli.UserError(
         f"The model wants classes, but of {len(counts)} in the data {found}. Prepare a "
         "folder with one sub-folder for each class, or train without classes: "
-        "--gin_param='CLASS_CONDITIONAL = False'."
+        "--gin_param='NUM_CLASSES = 0'."
     )
 
 
-def _shards(
+def shards_of(
     manifest: manifest_lib.Manifest, data_dir: str, split: str, window: Window
 ) -> list[manifest_lib.Shard]:
-    """A split's shards that have clips."""
+    """A split's shards that have clips.
+
+    Raises:
+      UserError: there are none, some are missing, or the resolution does not fit.
+    """
     if split not in manifest.splits:
         raise cli.UserError(
             f"{data_dir} has no split {split!r}; it has {sorted(manifest.splits)}."

@@ -1,7 +1,14 @@
 """Layers of the video generators and discriminators, one idea a file."""
 
+from tf_dvdgan.layers.attention import SelfAttention, SeparableAttention
 from tf_dvdgan.layers.conditional_batch_norm import BatchNorm, ConditionalBatchNorm
-from tf_dvdgan.layers.conv_gru import ConvGRU
+from tf_dvdgan.layers.conv_gru import ConvGRU, MultiplicativeConvGRU
+from tf_dvdgan.layers.normalization import (
+    ConditionalGroupNorm,
+    ConditionalNoNorm,
+    GroupNorm,
+    NoNorm,
+)
 from tf_dvdgan.layers.res_blocks import DiscriminatorBlock, GeneratorBlock
 from tf_dvdgan.layers.spectral_norm import (
     SpectralConv2D,
@@ -9,15 +16,24 @@ from tf_dvdgan.layers.spectral_norm import (
     SpectralDense,
     SpectralEmbedding,
 )
+from tf_dvdgan.layers.temporal_shift import TemporalShift
 
 __all__ = [
     "BatchNorm",
     "ConditionalBatchNorm",
+    "ConditionalGroupNorm",
+    "ConditionalNoNorm",
     "ConvGRU",
     "DiscriminatorBlock",
     "GeneratorBlock",
+    "GroupNorm",
+    "MultiplicativeConvGRU",
+    "NoNorm",
+    "SelfAttention",
+    "SeparableAttention",
     "SpectralConv2D",
     "SpectralConv3D",
     "SpectralDense",
     "SpectralEmbedding",
+    "TemporalShift",
 ]

@@ -13,12 +13,10 @@ from collections.abc import Iterator, Mapping
 
 import tensorflow as tf
 
-from tf_dvdgan.layers import spectral_norm
+from tf_dvdgan.layers import normalization
+from tf_dvdgan.layers.normalization import Statistics
 
-_EPSILON = 1e-4  # BigGAN's
 _mode = threading.local()  # a strategy runs each replica's Python in its own thread
-
-Statistics = tuple[tf.Tensor, tf.Tensor]
 
 
 @contextlib.contextmanager
@@ -54,38 +52,19 @@ def _set_mode(name: str, value) -> Iterator[None]:
         setattr(_mode, name, previous)
 
 
-class BatchNorm(tf.keras.layers.Layer):
+class BatchNorm(normalization.Normalization):
     """Batch normalisation with a learned scale and offset for each channel.
 
     Args:
-      epsilon: added to the variance.
       per_time_step: whether each time step has statistics of its own; otherwise they
         are taken over time too.
     """
 
-    def __init__(self, epsilon: float = _EPSILON, per_time_step: bool = True, **kwargs):
+    def __init__(self, per_time_step: bool = True, **kwargs):
         super().__init__(**kwargs)
-        self.epsilon = epsilon
         self.per_time_step = per_time_step
 
-    def build(self, input_shape):
-        self.add_standing_statistics(input_shape)
-        channels = input_shape[-1]
-        self.scale = self._affine_weight("scale", channels, "ones")
-        self.offset = self._affine_weight("offset", channels, "zeros")
-        super().build(input_shape)
-
-    def _affine_weight(self, name: str, channels: int, initializer: str):
-        return self.add_weight(
-            name, [channels], initializer=initializer, experimental_autocast=False
-        )
-
-    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Normalises `[batch, time, height, width, channels]`."""
-        mean, variance = self.statistics(x, training)
-        return self.normalize(x, mean, variance, self.scale, self.offset)
-
-    def add_standing_statistics(self, input_shape) -> None:
+    def add_state(self, input_shape) -> None:
         """Makes the accumulators: sums of mean and variance, and the count."""
         steps = input_shape[1] if self.per_time_step else 1
         shape = [steps, input_shape[-1]]
@@ -144,73 +123,9 @@ class BatchNorm(tf.keras.layers.Layer):
         for variable in (self.mean_sum, self.variance_sum, self.standing_count):
             variable.assign(tf.zeros_like(variable))
 
-    def normalize(
-        self,
-        x: tf.Tensor,
-        mean: tf.Tensor,
-        variance: tf.Tensor,
-        scale: tf.Tensor,
-        offset: tf.Tensor,
-    ) -> tf.Tensor:
-        """(x - mean) / sqrt(variance + epsilon) * scale + offset, as one product.
-
-        Args:
-          x: `[batch, time, height, width, channels]`.
-          mean: `[time or 1, channels]`.
-          variance: as `mean`.
-          scale: `[..., channels]`, broadcasts against `[batch, time, channels]`.
-          offset: as `scale`.
-
-        Returns:
-          As `x`.
-        """
-        factor = tf.math.rsqrt(variance + self.epsilon) * scale
-        shift = offset - mean * factor
-        if factor.shape.rank == 2:  # [time, channels]
-            factor, shift = factor[tf.newaxis], shift[tf.newaxis]
-        factor = factor[:, :, tf.newaxis, tf.newaxis]
-        shift = shift[:, :, tf.newaxis, tf.newaxis]
-        return x * tf.cast(factor, x.dtype) + tf.cast(shift, x.dtype)
-
     def get_config(self) -> dict:
-        return super().get_config() | {
-            "epsilon": self.epsilon,
-            "per_time_step": self.per_time_step,
-        }
+        return super().get_config() | {"per_time_step": self.per_time_step}
 
 
-class ConditionalBatchNorm(BatchNorm):
-    """Batch normalisation whose scale and offset are linear in a condition.
-
-    y = normalised(x) * (1 + A c) + B c, A and B spectrally normalised, without bias
-    (paper 001, appendix B.3; BigGAN). c is `[z; e(y)]` in DVD-GAN.
-    """
-
-    def build(self, input_shape):
-        self.add_standing_statistics(input_shape)
-        channels = input_shape[-1]
-        self.scale = spectral_norm.SpectralDense(channels, use_bias=False, name="scale")
-        self.offset = spectral_norm.SpectralDense(
-            channels, use_bias=False, name="offset"
-        )
-        tf.keras.layers.Layer.build(self, input_shape)
-
-    def call(
-        self, x: tf.Tensor, condition: tf.Tensor, training: bool | None = None
-    ) -> tf.Tensor:
-        """Normalises a video under a condition.
-
-        Args:
-          x: `[batch, time, height, width, channels]`.
-          condition: `[batch, size]`, or `[batch, time, size]` for one of each frame.
-          training: batch statistics, or standing ones.
-
-        Returns:
-          As `x`.
-        """
-        if condition.shape.rank == 2:
-            condition = condition[:, tf.newaxis]
-        mean, variance = self.statistics(x, training)
-        scale = 1.0 + tf.cast(self.scale(condition, training=training), tf.float32)
-        offset = tf.cast(self.offset(condition, training=training), tf.float32)
-        return self.normalize(x, mean, variance, scale, offset)
+class ConditionalBatchNorm(normalization.Conditional, BatchNorm):
+    """Batch normalisation, then scale and offset linear in a condition."""

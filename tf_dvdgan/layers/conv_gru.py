@@ -36,11 +36,8 @@ class ConvGRU(tf.keras.layers.Layer):
         channels = input_shape[-1]
         joint_shape = [*input_shape[:-1], 2 * channels]
         for name in ("reset", "update", "candidate"):
-            convolution = spectral_norm.SpectralConv2D(
-                channels, self.kernel_size, name=name
-            )
-            convolution.build(joint_shape)
-            setattr(self, name, convolution)
+            size = self.kernel_size
+            setattr(self, name, _convolution(channels, size, joint_shape, name))
         super().build(input_shape)
 
     def call(
@@ -84,9 +81,13 @@ class ConvGRU(tf.keras.layers.Layer):
         candidate_kernel = candidate[:, :, channels:]
         inputs = ops.conv2d(x, input_kernel)  # [batch, time or 1, h, w, 3 * channels]
         inputs += tf.cast(bias, inputs.dtype)
+        inputs, mix = self.mixing(x, inputs, training)
 
         def step(h: tf.Tensor, x_part: tf.Tensor) -> tf.Tensor:
-            x_gates, x_candidate = tf.split(x_part, [2 * channels, channels], axis=-1)
+            h = mix(h, x_part[..., 3 * channels :])
+            x_gates, x_candidate, _ = tf.split(
+                x_part, [2 * channels, channels, x_part.shape[-1] - 3 * channels], -1
+            )
             gates = tf.sigmoid(ops.conv2d(h, gate_kernel) + x_gates)
             r, u = tf.split(gates, 2, axis=-1)
             c = tf.nn.relu(x_candidate + ops.conv2d(r * h, candidate_kernel))
@@ -94,8 +95,58 @@ class ConvGRU(tf.keras.layers.Layer):
 
         return run_over_time(step, inputs, initial_state, num_frames, channels)
 
+    def mixing(self, x: tf.Tensor, inputs: tf.Tensor, training: bool | None):
+        """What becomes of the state before the gates see it: here, nothing.
+
+        Args:
+          x: as for `call`.
+          inputs: what a step gets of each frame, `[batch, time or 1, ..., any]`.
+          training: as for `call`.
+
+        Returns:
+          `inputs` with what mixing needs behind its channels, and a function of a state
+          and those channels of one frame.
+        """
+        del x, training
+        return inputs, lambda h, _: h
+
     def get_config(self) -> dict:
         return super().get_config() | {"kernel_size": self.kernel_size}
+
+
+class MultiplicativeConvGRU(ConvGRU):
+    """ConvGRU that multiplies its state with the input first (paper 002, appendix A.2).
+
+    With 1x1 convolutions,
+
+        g = (W_gh * h + b_gh) (W_gx * x + b_gx)
+
+    takes the place of h in all of `ConvGRU`'s equations.
+    """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        channels = input_shape[-1]
+        self.mix_state = _convolution(channels, 1, input_shape, "mix_state")
+        self.mix_input = _convolution(channels, 1, input_shape, "mix_input")
+
+    def mixing(self, x: tf.Tensor, inputs: tf.Tensor, training: bool | None):
+        from_x = self.mix_input(x, training=training)
+        kernel = self.mix_state.normalized_kernel(training)
+        bias = self.mix_state.bias
+
+        def mix(h: tf.Tensor, from_x: tf.Tensor) -> tf.Tensor:
+            return (ops.conv2d(h, kernel) + tf.cast(bias, h.dtype)) * from_x
+
+        return tf.concat([inputs, from_x], axis=-1), mix
+
+
+def _convolution(
+    channels: int, size: int, input_shape, name: str
+) -> spectral_norm.SpectralConv2D:
+    layer = spectral_norm.SpectralConv2D(channels, size, name=name)
+    layer.build(input_shape)
+    return layer
 
 
 def run_over_time(step, inputs, initial_state, num_frames: int, channels: int):

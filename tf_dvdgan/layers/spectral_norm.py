@@ -229,6 +229,7 @@ class SpectralConv3D(SpectralLayer):
       kernel_size: of all three axes.
       pool: whether height and width are halved after it.
       pool_time: whether time is halved with them, rounded up.
+      strides: plain strides of all three axes, only without `pool`.
     """
 
     def __init__(
@@ -237,12 +238,14 @@ class SpectralConv3D(SpectralLayer):
         kernel_size: int = 3,
         pool: bool = False,
         pool_time: bool = True,
+        strides: int = 1,
         **kwargs,
     ):
         super().__init__(filters, **kwargs)
         self.kernel_size = kernel_size
         self.pool = pool
         self.pool_time = pool_time
+        self.strides = strides
 
     def build(self, input_shape):
         size = self.kernel_size
@@ -252,7 +255,9 @@ class SpectralConv3D(SpectralLayer):
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Maps `[batch, time, height, width, in]` to `[..., filters]`."""
         kernel = self.normalized_kernel(training)
-        return self.add_bias(ops.conv3d(x, kernel, self.pool, self.pool_time))
+        return self.add_bias(
+            ops.conv3d(x, kernel, self.pool, self.pool_time, self.strides)
+        )
 
     def get_config(self) -> dict:
         config = super().get_config() | {
@@ -260,6 +265,7 @@ class SpectralConv3D(SpectralLayer):
             "kernel_size": self.kernel_size,
             "pool": self.pool,
             "pool_time": self.pool_time,
+            "strides": self.strides,
         }
         del config["units"]
         return config

@@ -56,7 +56,7 @@ DISCRIMINATOR_WIDTHS = {
     128: (1, 2, 4, 8, 16, 16),
     256: (1, 2, 4, 8, 8, 16, 16),
 }
-_FIRST_SIZE = 4  # height and width where the generator starts
+FIRST_SIZE = 4  # height and width where the generator starts
 _NUM_3D_BLOCKS = 2
 
 LayerFactory = Callable[..., tf.keras.layers.Layer]
@@ -101,7 +101,10 @@ class Generator(tf.keras.Model):
       attention: for stages that have it, what makes their attention layer. A stage may
         be counted from the end: -1 is the last.
       normalization: makes the residual blocks' normalisation layers.
+      last_normalization: makes the one before the last convolution.
     """
+
+    num_conditioning_frames = 0
 
     def __init__(
         self,
@@ -116,6 +119,7 @@ class Generator(tf.keras.Model):
         recurrent_stages: Sequence[int] | None = None,
         attention: Mapping[int, LayerFactory] | None = None,
         normalization: LayerFactory = layers.ConditionalBatchNorm,
+        last_normalization: LayerFactory = layers.BatchNorm,
         name: str = "generator",
     ):
         super().__init__(name=name)
@@ -128,10 +132,10 @@ class Generator(tf.keras.Model):
             table = {resolution: channel_multipliers}
         self.widths = widths_for(table, resolution, ch)
         num_stages = len(self.widths) - 1
-        if _FIRST_SIZE * 2**num_stages != resolution:
+        if FIRST_SIZE * 2**num_stages != resolution:
             raise ValueError(
-                f"{num_stages} stages double {_FIRST_SIZE} pixels to "
-                f"{_FIRST_SIZE * 2**num_stages}. Received: resolution={resolution}"
+                f"{num_stages} stages double {FIRST_SIZE} pixels to "
+                f"{FIRST_SIZE * 2**num_stages}. Received: resolution={resolution}"
             )
         self.embedding = None
         if num_classes:
@@ -141,7 +145,7 @@ class Generator(tf.keras.Model):
                 spectral_normalization=False,
                 name="embedding",
             )
-        first_values = _FIRST_SIZE**2 * self.widths[0]
+        first_values = FIRST_SIZE**2 * self.widths[0]
         self.first = layers.SpectralDense(first_values, name="first")
         self.stages = []
         for i, (width, next_width) in enumerate(
@@ -164,7 +168,7 @@ class Generator(tf.keras.Model):
                     name=f"stage_{i}",
                 )
             )
-        self.last_norm = layers.BatchNorm(name="last_norm")
+        self.last_norm = last_normalization(name="last_norm")
         self.last = layers.SpectralConv2D(3, name="last")
 
     def call(
@@ -172,6 +176,7 @@ class Generator(tf.keras.Model):
         z: tf.Tensor,
         labels: tf.Tensor | None = None,
         initial_states: Sequence[tf.Tensor | None] | None = None,
+        before_stage: Callable[[int, tf.Tensor], tf.Tensor] | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
         """Generates videos.
@@ -181,6 +186,7 @@ class Generator(tf.keras.Model):
           labels: `[batch]` class numbers or `[batch, num_classes]` weights of classes;
             not looked at without classes.
           initial_states: for each stage the state its recurrence starts from, or None.
+          before_stage: what becomes of a stage's input, from the stage's number and it.
           training: batch statistics and moving spectral norm vectors, or standing
             statistics and fixed ones.
 
@@ -192,9 +198,13 @@ class Generator(tf.keras.Model):
             embedded = self.embedding(labels, training=training)
             condition = tf.concat([tf.cast(z, embedded.dtype), embedded], axis=-1)
         x = self.first(condition, training=training)
-        x = tf.reshape(x, [-1, 1, _FIRST_SIZE, _FIRST_SIZE, self.widths[0]])
+        x = tf.reshape(x, [-1, 1, FIRST_SIZE, FIRST_SIZE, self.widths[0]])
         initial_states = initial_states or [None] * len(self.stages)
-        for stage, state in zip(self.stages, initial_states, strict=True):
+        for i, (stage, state) in enumerate(
+            zip(self.stages, initial_states, strict=True)
+        ):
+            if before_stage is not None:
+                x = before_stage(i, x)
             x = stage(x, condition, state, self.num_frames, training=training)
         x = tf.nn.relu(self.last_norm(x, training=training))
         return tf.tanh(tf.cast(self.last(x, training=training), tf.float32))
@@ -225,6 +235,23 @@ class _Stage(tf.keras.layers.Layer):
         return self.block_2(x, condition, training=training)
 
 
+def residual_blocks(
+    widths: Sequence[int], num_3d_blocks: int = 0, pool_time: bool = True
+) -> list[layers.DiscriminatorBlock]:
+    """The discriminators' blocks: the first without leading ReLU, the last unpooled."""
+    return [
+        layers.DiscriminatorBlock(
+            width,
+            downsample=i < len(widths) - 1,
+            leading_relu=i > 0,
+            three_d=i < num_3d_blocks,
+            pool_time=pool_time,
+            name=f"block_{i}",
+        )
+        for i, width in enumerate(widths)
+    ]
+
+
 class _Discriminator(tf.keras.Model):
     """What both discriminators share: residual blocks and a projection head."""
 
@@ -243,17 +270,7 @@ class _Discriminator(tf.keras.Model):
         if channel_multipliers is not None:
             table = {resolution: channel_multipliers}
         widths = widths_for(table, resolution, ch)
-        self.blocks = [
-            layers.DiscriminatorBlock(
-                width,
-                downsample=i < len(widths) - 1,
-                leading_relu=i > 0,
-                three_d=i < num_3d_blocks,
-                pool_time=pool_time,
-                name=f"block_{i}",
-            )
-            for i, width in enumerate(widths)
-        ]
+        self.blocks = residual_blocks(widths, num_3d_blocks, pool_time)
         self.head = ProjectionHead(num_classes, name="head")
 
     def score(
@@ -411,11 +428,13 @@ class ProjectionHead(tf.keras.layers.Layer):
 
     Args:
       num_classes: 0 for a head without projection.
+      activation: applied before the sum.
     """
 
-    def __init__(self, num_classes: int, **kwargs):
+    def __init__(self, num_classes: int, activation: Callable = tf.nn.relu, **kwargs):
         super().__init__(**kwargs)
         self.num_classes = num_classes
+        self.activation = activation
 
     def build(self, input_shape):
         self.linear = layers.SpectralDense(1, name="linear")
@@ -430,7 +449,9 @@ class ProjectionHead(tf.keras.layers.Layer):
         self, x: tf.Tensor, labels: tf.Tensor | None, training: bool | None = None
     ) -> tf.Tensor:
         """Maps `[batch, time, height, width, channels]` to `[batch, time]` float32."""
-        features = tf.reduce_sum(tf.nn.relu(x), axis=[2, 3])  # [batch, time, channels]
+        features = tf.reduce_sum(
+            self.activation(x), axis=[2, 3]
+        )  # [batch, time, channels]
         scores = tf.squeeze(self.linear(features, training=training), -1)
         if self.embedding is not None:
             embedded = self.embedding(labels, training=training)

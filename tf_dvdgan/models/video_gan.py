@@ -8,6 +8,8 @@ import gin
 from tf_dvdgan import losses
 from tf_dvdgan.data import readers
 
+Conditioning = dict[str, tf.Tensor]
+
 
 @gin.register(module="video_gan")
 class GaussianLatent:
@@ -40,13 +42,27 @@ class GaussianLatent:
 class VideoGAN(tf.Module):
     """Composes a generator and the discriminators that judge it.
 
+    A generator is called with (z, labels=..., training=...) and, if it has
+    `num_conditioning_frames`, with the frames that it starts from as `frames`. It gives
+    whole videos, with those frames, or a dictionary of "videos" and parts of them.
+
     Args:
-      generator: called with (z, labels, training=...), gives videos.
+      generator: has `num_frames` (of the whole video), `num_classes` and
+        `num_conditioning_frames`.
       discriminators: each called with (videos, labels, draws, training=...), gives a
         score for each video.
       latent: distribution of z.
       generator_loss: of the generator, from one discriminator's scores.
       discriminator_loss: of one discriminator, from its scores of real and fake videos.
+      generator_terms: added to the generator's loss; each has a `name` and is called
+        with (generator, outputs, real videos, labels).
+      discriminator_noise: standard deviation of Gaussian noise on what discriminators
+        see, real and fake.
+      class_conditional: whether the data's classes are looked at.
+
+    Attributes:
+      frame_bank: `[count, frames, height, width, 3]` in [-1, 1], real frames that
+        samples start from where nobody gives others; None if they start from none.
     """
 
     def __init__(
@@ -56,6 +72,9 @@ class VideoGAN(tf.Module):
         latent: GaussianLatent,
         generator_loss: Callable = losses.hinge_generator_loss,
         discriminator_loss: Callable = losses.hinge_discriminator_loss,
+        generator_terms: Sequence[Callable] = (),
+        discriminator_noise: float = 0.0,
+        class_conditional: bool = True,
     ):
         super().__init__(name="video_gan")
         self.generator = generator
@@ -63,19 +82,61 @@ class VideoGAN(tf.Module):
         self.latent = latent
         self.generator_loss = generator_loss
         self.discriminator_loss = discriminator_loss
+        self.generator_terms = list(generator_terms)
+        self.discriminator_noise = discriminator_noise
+        self.class_conditional = class_conditional
+        self.frame_bank: tf.Tensor | None = None
 
     @property
     def discriminator_variables(self) -> list[tf.Variable]:
         """Trainable variables of all discriminators."""
         return [v for d in self.discriminators for v in d.trainable_variables]
 
+    def conditioning(self, labels: tf.Tensor, videos: tf.Tensor | None) -> Conditioning:
+        """What the generator is told: classes, and the first frames if it wants them.
+
+        Args:
+          labels: `[batch]` class numbers, or `[batch, num_classes]` weights of classes.
+          videos: `[batch, time, height, width, 3]`, at least the frames it starts from;
+            None for a generator that starts from none.
+        """
+        if self.generator.num_classes <= 1:
+            labels = tf.zeros([tf.shape(labels)[0]], tf.int32)
+        given = {"labels": labels}
+        if self.generator.num_conditioning_frames:
+            given["frames"] = videos[:, : self.generator.num_conditioning_frames]
+        return given
+
+    def conditioning_from_bank(
+        self, labels: tf.Tensor, first: int | tf.Tensor = 0
+    ) -> Conditioning:
+        """Conditioning for samples, their frames in turn from the bank.
+
+        Args:
+          labels: as for `conditioning`.
+          first: number of the first sample.
+        """
+        if not self.generator.num_conditioning_frames:
+            return self.conditioning(labels, None)
+        index = (first + tf.range(tf.shape(labels)[0])) % len(self.frame_bank)
+        return self.conditioning(labels, tf.gather(self.frame_bank, index))
+
+    def generate(
+        self, z: tf.Tensor, conditioning: Conditioning, training: bool = False
+    ) -> dict[str, tf.Tensor]:
+        """Generates "videos" `[batch, time, height, width, 3]`, and parts by name."""
+        outputs = self.generator(z, **conditioning, training=training)
+        return outputs if isinstance(outputs, dict) else {"videos": outputs}
+
     def build(self) -> None:
         """Makes all variables, by one call on a video of zeros."""
-        z = tf.zeros([1, self.latent.size])
-        labels = tf.zeros([1], tf.int32)
-        videos = self.generator(z, labels, training=False)
+        generator = self.generator
+        size = generator.resolution
+        zeros = tf.zeros([1, generator.num_frames, size, size, 3])
+        conditioning = self.conditioning(tf.zeros([1], tf.int32), zeros)
+        videos = self.generate(tf.zeros([1, self.latent.size]), conditioning)["videos"]
         for discriminator in self.discriminators:
-            discriminator(videos, labels, training=False)
+            discriminator(videos, conditioning["labels"], training=False)
 
 
 @gin.configurable(module="video_gan")
@@ -85,35 +146,46 @@ def build(
     generator: Callable[..., tf.keras.Model] = gin.REQUIRED,
     discriminators: Sequence[Callable[..., tf.keras.Model]] = gin.REQUIRED,
     latent: Callable[[], GaussianLatent] = GaussianLatent,
-    class_conditional: bool = True,
+    num_classes: int | None = None,
     precision: str = "float32",
     generator_loss: Callable = losses.hinge_generator_loss,
     discriminator_loss: Callable = losses.hinge_discriminator_loss,
+    generator_terms: Sequence[Callable[[], Callable]] = (),
+    discriminator_noise: float = 0.0,
+    with_terms: bool = False,
 ) -> VideoGAN:
     """Puts a GAN together as the config says.
 
     Args:
       class_names: of the data.
       window: what the videos are: frames and pixels.
-      generator: makes it from resolution, num_frames, num_classes.
+      generator: makes it from resolution, num_frames, num_classes, latent_size.
       discriminators: each makes one from resolution, num_classes.
       latent: makes the distribution of z.
-      class_conditional: whether the networks see classes at all.
+      num_classes: None takes the data's, 0 makes networks without classes, 1 gives
+        every sample class 0 (paper 001, appendix B.4).
       precision: 'float32', or 'bfloat16' for compute with float32 parameters.
-      generator_loss: see `VideoGAN`.
-      discriminator_loss: see `VideoGAN`.
+      generator_loss: see `VideoGAN`, as for what follows.
+      discriminator_loss: see there.
+      generator_terms: make those of `VideoGAN`.
+      discriminator_noise: see there.
+      with_terms: whether the generator's terms are made: training wants them.
 
     Returns:
       The GAN, without its variables yet.
 
     Raises:
-      ValueError: the precision is neither of the two.
+      ValueError: the precision or the number of classes is none of those.
     """
     policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
     if precision not in policies:
         raise ValueError(f"precision is one of {[*policies]}. Received: {precision!r}")
+    if num_classes not in (None, 0, 1):
+        raise ValueError(f"num_classes is None, 0 or 1. Received: {num_classes!r}")
     tf.keras.mixed_precision.set_global_policy(policies[precision])
-    num_classes = len(class_names) if class_conditional else 0
+    class_conditional = num_classes is None
+    if num_classes is None:
+        num_classes = len(class_names)
     sizes = {"resolution": window.resolution, "num_classes": num_classes}
     distribution = latent()
     return VideoGAN(
@@ -122,4 +194,7 @@ def build(
         distribution,
         generator_loss,
         discriminator_loss,
+        [make() for make in generator_terms] if with_terms else [],
+        discriminator_noise,
+        class_conditional,
     )

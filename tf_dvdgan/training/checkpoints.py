@@ -81,7 +81,10 @@ class Checkpoints:
 
 
 def restore_generator(
-    model_dir: str, generator: tf.keras.Model, step: int | None = None
+    model_dir: str,
+    generator: tf.keras.Model,
+    step: int | None = None,
+    others: Mapping[str, tf.keras.Model] | None = None,
 ) -> int:
     """Restores a generator for sampling, with its averaged weights if it has them.
 
@@ -89,6 +92,7 @@ def restore_generator(
       model_dir: of the run.
       generator: built.
       step: which checkpoint; the newest by default.
+      others: what else to restore, by the names it was saved under.
 
     Returns:
       The checkpoint's step.
@@ -104,7 +108,8 @@ def restore_generator(
         which = "" if step is None else f" of step {step}"
         raise cli.UserError(f"{model_dir!r} has no checkpoint{which}.")
     found = tf.Variable(0, dtype=tf.int64)
-    _restore(tf.train.Checkpoint(generator=generator, step=found), path, whole=False)
+    wanted = {"generator": generator, "step": found, **(others or {})}
+    _restore(tf.train.Checkpoint(**wanted), path, whole=False)
     if any(
         "generator_optimizer/average" in key for key, _ in tf.train.list_variables(path)
     ):
@@ -125,13 +130,14 @@ def _restore(checkpoint: tf.train.Checkpoint, path: str, whole: bool) -> None:
         else:
             status.assert_existing_objects_matched().expect_partial()
     except (ValueError, AssertionError) as error:
+        tf.get_logger().setLevel("ERROR")  # it would list all that was not restored
         raise cli.UserError(
             f"The checkpoint {path} is of another architecture than the config says: "
-            f"{_first_difference(error)}. Use the config that it was trained with, or "
+            f"{_first_difference(error)} Use the config that it was trained with, or "
             "a new --model_dir."
         ) from None
 
 
 def _first_difference(error: Exception) -> str:
     text = " ".join(str(error).split())
-    return text[:160] + ("…" if len(text) > 160 else "")
+    return text[:160].rstrip(".") + ("…" if len(text) > 160 else ".")

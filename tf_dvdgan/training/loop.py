@@ -1,6 +1,7 @@
 """The outer loop: data, steps, progress, summaries, checkpoints, stopping."""
 
 import dataclasses
+import io
 import json
 import math
 import os
@@ -15,7 +16,7 @@ import tensorflow as tf
 import gin
 from tf_dvdgan import cli, sampling
 from tf_dvdgan.data import manifest as manifest_lib
-from tf_dvdgan.data import readers
+from tf_dvdgan.data import readers, transforms
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import (
     checkpoints,
@@ -27,6 +28,8 @@ from tf_dvdgan.training import (
 
 CONFIG_FILE = "config.gin"
 DATASET_FILE = "dataset.json"
+FRAME_BANK_FILE = "frame_bank.npz"
+_FRAME_BANK_CLIPS = 64
 _STANDING_BATCHES = 8  # for the pictures made while training
 
 
@@ -96,11 +99,12 @@ def train(
     """
     # 1. The data, before anything that takes long.
     manifest = manifest_lib.load(data_dir)
+    readers.shards_of(manifest, data_dir, "train", window)
     # 2. Networks, optimizers and their variables.
     tf.keras.utils.set_random_seed(seed)
     with strategy.scope():
-        gan = video_gan.build(manifest.class_names)
-        if gan.generator.num_classes:
+        gan = video_gan.build(manifest.class_names, with_terms=True)
+        if gan.class_conditional:
             readers.check_classes(manifest)
         the_trainer = trainer.Trainer(
             gan,
@@ -133,6 +137,8 @@ def train(
     tf.io.gfile.makedirs(model_dir)
     save_config(model_dir)
     save_dataset(model_dir, manifest)
+    if gan.generator.num_conditioning_frames:
+        gan.frame_bank = _frame_bank(model_dir, data_dir, window, gan)
     observer = _Observer(model_dir, the_trainer, manifest.class_names, window)
     observer.config(step)
     observer.real_clips(data_dir)
@@ -177,6 +183,29 @@ def load_class_names(model_dir: str) -> list[str]:
     """Names of the classes that a run was trained on."""
     with tf.io.gfile.GFile(os.path.join(model_dir, DATASET_FILE)) as file:
         return json.load(file)["class_names"]
+
+
+def _frame_bank(model_dir, data_dir, window, gan) -> tf.Tensor:
+    """First frames of some real clips, kept with the run; samples start there."""
+    if not tf.io.gfile.exists(os.path.join(model_dir, FRAME_BANK_FILE)):
+        rows = readers.training_dataset(data_dir, window, 1, seed=0)
+        clips = next(iter(rows.take(_FRAME_BANK_CLIPS).batch(_FRAME_BANK_CLIPS)))
+        frames = clips["video"][:, : gan.generator.num_conditioning_frames]
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, frames=frames.numpy())
+        with tf.io.gfile.GFile(os.path.join(model_dir, FRAME_BANK_FILE), "wb") as file:
+            file.write(buffer.getvalue())
+    return load_frame_bank(model_dir)
+
+
+def load_frame_bank(model_dir: str) -> tf.Tensor | None:
+    """The frames that a run's samples start from, in [-1, 1]; None if from none."""
+    path = os.path.join(model_dir, FRAME_BANK_FILE)
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path, "rb") as file:
+        frames = np.load(io.BytesIO(file.read()), allow_pickle=False)["frames"]
+    return transforms.to_unit_range(frames)
 
 
 def _run(the_trainer, batches, schedule, run, observer) -> None:
@@ -249,11 +278,12 @@ class _Observer:
         )
         self._standing = standing_statistics.StandingStatistics(gan, size, strategy)
         # A few classes from all over the list, a row of samples for each.
-        count = len(class_names) if gan.generator.num_classes else 1
+        count = len(class_names) if gan.class_conditional else 1
         self._columns = 4
         rows = np.unique(np.linspace(0, count - 1, min(count, 12)).astype(int))
         self._names = [class_names[i] for i in rows] if count > 1 else []
-        self._labels = rows.repeat(self._columns)
+        rows = rows if count > 1 else np.zeros(4, int)
+        self._labels = tf.constant(rows.repeat(self._columns), tf.int32)
         self._z = sampling.latents(gan.latent, len(self._labels), 0)
         self._singular_values = tf.function(
             lambda: summaries.singular_values([gan.generator, *gan.discriminators])
@@ -324,10 +354,17 @@ class _Observer:
 
     def _show(self, step: int, weights: str) -> str:
         self._standing.accumulate(_STANDING_BATCHES)
-        videos = sampling.generate(self._trainer.gan.generator, self._z, self._labels)
+        gan = self._trainer.gan
+        conditioning = gan.conditioning_from_bank(self._labels)
+        parts = sampling.generate(gan, self._z, conditioning)
         self._standing.reset()
-        tag = f"videos/samples_{weights}"
-        return self._summaries.videos(step, tag, videos, self._columns, self._names)
+        paths = {}
+        for name, videos in parts.items():
+            tag = f"videos/{'samples' if name == 'videos' else name}_{weights}"
+            paths[name] = self._summaries.videos(
+                step, tag, videos, self._columns, self._names
+            )
+        return paths["videos"]
 
 
 def _short(metric: str) -> str:

@@ -71,7 +71,7 @@ class StandingStatistics:
         z = tf.slice(z, [replica * size, 0], [size, gan.latent.size])
         labels = tf.slice(labels, [replica * size], [size])
         with conditional_batch_norm.accumulate_standing_statistics():
-            gan.generator(z, labels, training=False)
+            gan.generate(z, gan.conditioning_from_bank(labels, replica * size))
 
 
 def read(generator: tf.keras.Model) -> dict[str, Sequence[tf.Tensor]]:

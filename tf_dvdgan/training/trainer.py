@@ -18,7 +18,7 @@ from tf_dvdgan.training import optimizers
 Batch = Mapping[str, tf.Tensor]
 
 # What a step draws random numbers for; each has a stream of its own.
-_LATENTS, _REAL_DRAWS, _FAKE_DRAWS = range(3)
+_LATENTS, _REAL_DRAWS, _FAKE_DRAWS, _REAL_NOISE, _FAKE_NOISE = range(5)
 
 
 class Trainer:
@@ -75,14 +75,7 @@ class Trainer:
             name="step",
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
-        names = [d.name for d in gan.discriminators]
-        self.metric_names = (
-            *(f"loss/{name}" for name in names),
-            *(f"scores/{name}_{of}" for name in names for of in ("real", "fake")),
-            "gradient_norm/discriminators",
-            "loss/generator",
-            "gradient_norm/generator",
-        )
+        self.metric_names = self._metric_names()
         self._compiled_step = tf.function(self._replica_step, jit_compile=jit_compile)
 
     def checkpoint_objects(self) -> dict[str, tf.Module]:
@@ -118,26 +111,49 @@ class Trainer:
             total += self.strategy.reduce("MEAN", metrics, axis=None)
         return total / tf.cast(num_steps, tf.float32)
 
+    def _metric_names(self) -> tuple[str, ...]:
+        """What `_replica_step` returns, in order."""
+        names = [d.name for d in self.gan.discriminators]
+        norm = ["gradient_norm/discriminators"] if names else []
+        return (
+            *(f"loss/{name}" for name in names),
+            *(f"scores/{name}_{of}" for name in names for of in ("real", "fake")),
+            *norm,
+            "loss/generator",
+            *(f"loss/{term.name}" for term in self.gan.generator_terms),
+            "gradient_norm/generator",
+        )
+
     def _replica_step(self, batches: Sequence[Batch]) -> tf.Tensor:
         """One step of one replica: `num_d_steps` batches to the metrics `[n]`."""
         step_seed = fold_in(tf.constant([self.seed, 0], tf.int64), self.step)
-        rounds = []
-        for i, batch in enumerate(batches):
-            rounds.append(self._update_discriminators(batch, fold_in(step_seed, i)))
-        d_metrics = tf.add_n(rounds) / float(len(rounds))
+        metrics = []
+        if self.gan.discriminators:
+            rounds = [
+                self._update_discriminators(batch, fold_in(step_seed, i))
+                for i, batch in enumerate(batches)
+            ]
+            metrics.append(tf.add_n(rounds) / float(len(rounds)))
         g_seed = fold_in(step_seed, len(batches))
-        g_metrics = self._update_generator(batches[-1]["label"], g_seed)
+        metrics.append(self._update_generator(batches[-1], g_seed))
         self.step.assign_add(1)
-        return tf.concat([d_metrics, g_metrics], axis=0)
+        return tf.concat(metrics, axis=0)
 
     def _update_discriminators(self, batch: Batch, seed: tf.Tensor) -> tf.Tensor:
         """One update on real and fake videos together, made without G's gradient."""
         gan = self.gan
         real = transforms.to_unit_range(batch["video"])
-        labels = batch["label"]
-        fake = gan.generator(self._latents(seed), labels, training=True)
-        videos = tf.concat([real, fake], axis=0)
-        labels = tf.concat([labels, labels], axis=0)
+        conditioning = gan.conditioning(batch["label"], real)
+        z = self._latents(seed)
+        fake = gan.generate(z, conditioning, training=True)["videos"]
+        videos = tf.concat(
+            [
+                self._with_noise(real, fold_in(seed, _REAL_NOISE)),
+                self._with_noise(fake, fold_in(seed, _FAKE_NOISE)),
+            ],
+            axis=0,
+        )
+        labels = tf.concat([conditioning["labels"]] * 2, axis=0)
         losses, scores = [], []
         with tf.GradientTape() as tape:
             for i, discriminator in enumerate(gan.discriminators):
@@ -158,24 +174,44 @@ class Trainer:
         )
         return tf.stack([*losses, *scores, norm])
 
-    def _update_generator(self, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def _update_generator(self, batch: Batch, seed: tf.Tensor) -> tf.Tensor:
         """One update; only G's weights are watched: no gradient of D's is made."""
         gan = self.gan
-        latents = self._latents(seed)
+        real = transforms.to_unit_range(batch["video"])
+        conditioning = gan.conditioning(batch["label"], real)
+        labels, z = conditioning["labels"], self._latents(seed)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.generator_variables)
-            fake = gan.generator(latents, labels, training=True)
-            losses = []
+            outputs = gan.generate(z, conditioning, training=True)
+            fake = self._with_noise(outputs["videos"], fold_in(seed, _FAKE_NOISE))
+            loss = tf.constant(0.0)
             for i, discriminator in enumerate(gan.discriminators):
                 draws = self._draws(i, fold_in(seed, _FAKE_DRAWS))
                 scores = discriminator(fake, labels, draws, training=True)
-                losses.append(gan.generator_loss(scores))
-            loss = tf.add_n(losses)
-            scaled = loss / self.num_replicas
+                loss += gan.generator_loss(scores)
+            terms = [
+                term(gan.generator, outputs, real, labels)
+                for term in gan.generator_terms
+            ]
+            scaled = tf.add_n([loss, *terms]) / self.num_replicas
         norm = self._apply(
             tape, scaled, self.generator_variables, self.generator_optimizer
         )
-        return tf.stack([loss, norm])
+        return tf.stack([loss, *terms, norm])
+
+    def _with_noise(self, videos: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Adds the discriminators' noise, drawn for each sample on its own."""
+        if not self.gan.discriminator_noise:
+            return videos
+        rows = self._own_rows(tf.range(self.global_batch_size)[:, tf.newaxis])[:, 0]
+        noise = tf.map_fn(
+            lambda row: tf.random.stateless_normal(
+                videos.shape[1:], fold_in(seed, row)
+            ),
+            rows,
+            fn_output_signature=tf.float32,
+        )
+        return videos + self.gan.discriminator_noise * noise
 
     def _apply(self, tape, loss, variables, optimizer) -> tf.Tensor:
         """Sums gradients over replicas, applies them, gives their global norm."""

@@ -1,0 +1,1 @@
+"""Optical flow: PWC-Net, frozen and differentiable."""

@@ -1,0 +1,154 @@
+"""Self-attention over a video's positions, whole or one axis after the other."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tf_dvdgan.layers import spectral_norm
+
+
+def separable_attention(
+    x: tf.Tensor,
+    q1: tf.Tensor,
+    k1: tf.Tensor,
+    v1: tf.Tensor,
+    q2: tf.Tensor,
+    k2: tf.Tensor,
+    v2: tf.Tensor,
+    q3: tf.Tensor,
+    k3: tf.Tensor,
+    v3: tf.Tensor,
+) -> tf.Tensor:
+    """Attention over time, then height, then width (paper 001, appendix A).
+
+    The pseudocode there reshapes alone; as its footnote says, axes must be transposed
+    before. The largest tensor is `[batch * H * W, T, T]` or its like for the other two
+    axes, never (H W T) squared.
+
+    Args:
+      x: `[batch, height, width, time, channels]`.
+      q1: query matrix of the attention over time, `[channels, channels]`.
+      k1: its key matrix.
+      v1: its value matrix.
+      q2: of the attention over height.
+      k2: likewise.
+      v2: likewise.
+      q3: of the attention over width.
+      k3: likewise.
+      v3: likewise.
+
+    Returns:
+      As `x`.
+    """
+    for axis, q, k, v in ((3, q1, k1, v1), (1, q2, k2, v2), (2, q3, k3, v3)):
+        x = on_axis(
+            x, axis, lambda rows, q=q, k=k, v=v: attend(rows @ q, rows @ k, rows @ v)
+        )
+    return x
+
+
+def attend(queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """softmax(queries keys^T) values, softmax over keys, in float32.
+
+    Args:
+      queries: `[..., positions, size]`.
+      keys: as `queries`.
+      values: `[..., positions, any]`.
+    """
+    logits = tf.matmul(queries, keys, transpose_b=True)
+    weights = tf.nn.softmax(tf.cast(logits, tf.float32))
+    return tf.matmul(tf.cast(weights, values.dtype), values)
+
+
+def on_axis(x: tf.Tensor, axis: int, function) -> tf.Tensor:
+    """Applies a function of `[rows, positions, channels]` along one axis of a tensor.
+
+    Args:
+      x: `[batch, a, b, c, channels]`.
+      axis: 1, 2 or 3: which one holds the positions; the others are rows.
+      function: keeps rows and positions.
+    """
+    order = [0, *(a for a in (1, 2, 3) if a != axis), axis, 4]
+    transposed = tf.transpose(x, order)  # [batch, other, other, axis, channels]
+    positions, channels = x.shape[axis], x.shape[4]
+    y = function(tf.reshape(transposed, [-1, positions, channels]))
+    y = tf.reshape(y, [-1, *transposed.shape[1:4], y.shape[-1]])
+    return tf.transpose(y, [order.index(a) for a in range(5)])
+
+
+class SelfAttention(tf.keras.layers.Layer):
+    """Self-attention over all positions of a video (Zhang et al., 2019; BigGAN).
+
+    y = x + gamma o(attend(theta(x), phi(x), g(x))), one head; theta and phi have an
+    eighth of the channels, g a half; all are 1x1 convolutions, spectrally normalised,
+    without bias; gamma is 0 at the start. BigGAN's max pooling of keys and values is
+    left out, as it would pool time.
+
+    Args:
+      per_frame: each frame attends to itself alone; otherwise all to all.
+    """
+
+    def __init__(self, per_frame: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.per_frame = per_frame
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        for name, units in (
+            ("theta", max(channels // 8, 1)),
+            ("phi", max(channels // 8, 1)),
+            ("g", max(channels // 2, 1)),
+            ("o", channels),
+        ):
+            layer = spectral_norm.SpectralDense(units, use_bias=False, name=name)
+            setattr(self, name, layer)
+        self.gamma = self.add_weight(
+            "gamma", [], initializer="zeros", experimental_autocast=False
+        )
+        super().build(input_shape)
+
+    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Maps `[batch, time, height, width, channels]` to the same shape."""
+        _, num_frames, height, width, channels = x.shape
+        positions = height * width * (1 if self.per_frame else num_frames)
+        rows = tf.reshape(x, [-1, positions, channels])
+        y = self.attention(rows, training)
+        return x + tf.reshape(y, tf.shape(x))
+
+    def attention(self, rows: tf.Tensor, training: bool | None) -> tf.Tensor:
+        """Gamma o(...) of `[rows, positions, channels]`."""
+        attended = attend(
+            self.theta(rows, training=training),
+            self.phi(rows, training=training),
+            self.g(rows, training=training),
+        )
+        y = self.o(attended, training=training)
+        return tf.cast(self.gamma, y.dtype) * y
+
+    def get_config(self) -> dict:
+        return super().get_config() | {"per_frame": self.per_frame}
+
+
+class SeparableAttention(tf.keras.layers.Layer):
+    """Three attentions in a row: over time, height, width (paper 002, section 3.2).
+
+    Each is a `SelfAttention` along its axis, with weights and gamma of its own.
+    """
+
+    AXES: Sequence[tuple[str, int]] = (("time", 1), ("height", 2), ("width", 3))
+
+    def build(self, input_shape):
+        for name, _ in self.AXES:
+            layer = SelfAttention(name=name)
+            layer.build(input_shape)
+            setattr(self, f"over_{name}", layer)
+        super().build(input_shape)
+
+    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Maps `[batch, time, height, width, channels]` to the same shape."""
+        for name, axis in self.AXES:
+            layer = getattr(self, f"over_{name}")
+            x += on_axis(
+                x, axis, lambda rows, layer=layer: layer.attention(rows, training)
+            )
+        return x

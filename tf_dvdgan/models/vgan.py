@@ -1,0 +1,491 @@
+"""VGAN: generating videos with scene dynamics.
+
+Vondrick, Pirsiavash and Torralba, 2016 (paper 004): 32 frames of 64x64, no classes.
+
+- **Two streams**: a foreground stream of transposed 3-D convolutions (512, 256, 128, 64
+  channels, then heads for 3 colours and a mask) and a background stream of the same in
+  2-D; video = mask * foreground + (1 - mask) * background, and a penalty of 0.1 on the
+  mask's mean. **One stream**: the foreground's colours alone.
+- **Discriminator**: 3-D convolutions 64, 128, 256, 512 and one to two logits.
+- **Future prediction**: a network of five 2-D layers turns the first frame into the
+  latent; an L1 loss ties the first generated frame to it.
+- **Autoencoder baseline**: an encoder like the discriminator to 100 numbers, the
+  two-stream generator as decoder, and a Gaussian mixture of 256 components over the
+  codes to sample from.
+- **Representation learning**: the discriminator's last layer gives way to dropout 0.5
+  and a linear layer; see `Classifier`, and the command `tools.classify`.
+
+Where the paper is silent, from the authors' code: kernels N(0, 0.01), scales
+N(1, 0.02), biases and offsets 0; batch norm and ReLU between the generator's layers;
+batch norm (epsilon 1e-3, from the second layer on) and leaky ReLU 0.2 in the
+discriminator; Adam at 2e-4 with beta_1 0.5; batches of 64; non-saturating
+cross-entropy.
+
+Ours: two logits enter the losses by their difference, which is the same function; batch
+norm's statistics are over time too; sizes other than 64x64x32 drop or add layers of the
+stream between 4x4 and the size wanted; the first-frame loss has weight 1.
+
+Trainable parameters: two streams 16,245,383; one stream 12,663,619; discriminator
+11,057,858; future predictor 19,823,019; autoencoder 28,908,971.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+import gin
+from tf_dvdgan import layers
+
+_FIRST_SIZE = 4
+# Of the generator's layers, in multiples of ch; the discriminator's are the reverse.
+_WIDTHS = (8, 4, 2, 1)
+
+
+def _kernels() -> dict:
+    return {"kernel_initializer": tf.keras.initializers.RandomNormal(0.0, 0.01)}
+
+
+def _norm(name: str, epsilon: float = 1e-5) -> layers.BatchNorm:
+    return layers.BatchNorm(
+        per_time_step=False,
+        epsilon=epsilon,
+        scale_initializer=tf.keras.initializers.RandomNormal(1.0, 0.02),
+        name=name,
+    )
+
+
+def _num_doublings(resolution: int) -> int:
+    doublings = int(np.log2(resolution // _FIRST_SIZE))
+    if _FIRST_SIZE * 2**doublings != resolution or not 1 <= doublings <= len(_WIDTHS):
+        raise ValueError(
+            f"VGAN makes 8, 16, 32 or 64 pixels. Received: resolution={resolution}"
+        )
+    return doublings
+
+
+class Stream(tf.keras.layers.Layer):
+    """Transposed convolutions from a latent up to the layer before the heads.
+
+    Args:
+      num_frames: length of the video; 1 makes the background's stream, whose kernels
+        have no extent in time.
+      resolution: height and width of the video.
+      ch: width of the layer nearest to the pixels; the others are multiples of it.
+    """
+
+    def __init__(self, num_frames: int, resolution: int, ch: int, **kwargs):
+        super().__init__(**kwargs)
+        doublings = _num_doublings(resolution)
+        first_frames = num_frames // 2**doublings if num_frames > 1 else 1
+        if num_frames > 1 and first_frames * 2**doublings != num_frames:
+            raise ValueError(
+                f"At {resolution} pixels VGAN makes a multiple of {2**doublings} "
+                f"frames. Received: num_frames={num_frames}"
+            )
+        self.still = num_frames == 1
+        widths = [w * ch for w in _WIDTHS[-doublings:]]
+        first = tf.keras.layers.Conv3DTranspose(
+            widths[0], (first_frames, 4, 4), name="conv_0", **_kernels()
+        )
+        self.convolutions = [first] + [
+            self.doubling(width, f"conv_{i}") for i, width in enumerate(widths[1:], 1)
+        ]
+        self.norms = [_norm(f"{self.name}_norm_{i}") for i in range(len(widths))]
+
+    def doubling(self, filters: int, name: str) -> tf.keras.layers.Layer:
+        """Doubles the size, and time unless it stands still."""
+        size, strides = ((1, 4, 4), (1, 2, 2)) if self.still else (4, 2)
+        return tf.keras.layers.Conv3DTranspose(
+            filters, size, strides, "same", name=name, **_kernels()
+        )
+
+    def call(self, z: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Maps `[batch, size]` to half the video's frames and size."""
+        x = z[:, tf.newaxis, tf.newaxis, tf.newaxis]
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = tf.nn.relu(norm(convolution(x), training=training))
+        return x
+
+
+@gin.register(module="vgan")
+class Generator(tf.keras.Model):
+    """One or two streams.
+
+    Args:
+      resolution: 64 in the paper.
+      num_frames: 32 in the paper.
+      num_classes: has to be 0: VGAN knows no classes.
+      latent_size: size of z; only told, never asked for.
+      two_streams: whether there is a background stream and a mask.
+      ch: width of the layer before the heads; the others are multiples of it.
+    """
+
+    num_conditioning_frames = 0
+
+    def __init__(
+        self,
+        resolution: int,
+        num_frames: int,
+        num_classes: int,
+        latent_size: int = 100,
+        two_streams: bool = True,
+        ch: int = 64,
+        name: str = "generator",
+    ):
+        super().__init__(name=name)
+        if num_classes:
+            raise ValueError(f"VGAN knows no classes. Received: {num_classes}")
+        self.resolution = resolution
+        self.num_frames = num_frames
+        self.num_classes = num_classes
+        self.latent_size = latent_size
+        foreground = Stream(num_frames, resolution, ch, name="foreground")
+        self.foreground = foreground
+        self.colours = foreground.doubling(3, "colours")
+        self.background = None
+        if two_streams:
+            self.mask = foreground.doubling(1, "mask")
+            self.background = Stream(1, resolution, ch, name="background")
+            self.background_colours = self.background.doubling(3, "background_colours")
+
+    def call(
+        self,
+        z: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """Generates videos.
+
+        Args:
+          z: `[batch, latent_size]`.
+          labels: not looked at.
+          training: as everywhere.
+
+        Returns:
+          "videos" `[batch, time, height, width, 3]` float32 in [-1, 1]; of two streams
+          also "foreground", "background" (the same, still) and "mask" (one channel, in
+          [0, 1]).
+        """
+        del labels
+        moving = self.foreground(z, training=training)
+        colours = tf.tanh(tf.cast(self.colours(moving), tf.float32))
+        if self.background is None:
+            return {"videos": colours}
+        mask = tf.sigmoid(tf.cast(self.mask(moving), tf.float32))
+        still = self.background_colours(self.background(z, training=training))
+        still = tf.tanh(tf.cast(still, tf.float32))
+        return {
+            "videos": mask * colours + (1.0 - mask) * still,
+            "foreground": colours,
+            "background": tf.repeat(still, self.num_frames, axis=1),
+            "mask": mask,
+        }
+
+
+class VideoEncoder(tf.keras.layers.Layer):
+    """The discriminator's four 3-D convolutions of stride 2.
+
+    Args:
+      resolution: height and width of the video.
+      ch: width of the layer nearest to the pixels; the others are multiples of it.
+    """
+
+    def __init__(self, resolution: int, ch: int = 64, **kwargs):
+        super().__init__(**kwargs)
+        doublings = _num_doublings(resolution)
+        widths = [w * ch for w in _WIDTHS[-doublings:][::-1]]
+        self.convolutions = [
+            tf.keras.layers.Conv3D(w, 4, 2, "same", name=f"conv_{i}", **_kernels())
+            for i, w in enumerate(widths)
+        ]
+        self.norms = [
+            _norm(f"{self.name}_norm_{i}", 1e-3) for i in range(1, len(widths))
+        ]
+
+    def call(self, videos: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Maps a video `[batch, time, height, width, 3]` to 4x4 features."""
+        x = tf.cast(videos, self.compute_dtype)
+        for i, convolution in enumerate(self.convolutions):
+            x = convolution(x)
+            if i:
+                x = self.norms[i - 1](x, training=training)
+            x = tf.nn.leaky_relu(x, 0.2)
+        return x
+
+
+@gin.register(module="vgan")
+class Discriminator(tf.keras.Model):
+    """Five 3-D convolutions to two logits; the score is their difference.
+
+    Args:
+      resolution: height and width of the video.
+      num_classes: has to be 0.
+      ch: width of the layer nearest to the pixels; the others are multiples of it.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        num_classes: int,
+        ch: int = 64,
+        name: str = "video_discriminator",
+    ):
+        del num_classes
+        super().__init__(name=name)
+        self.encoder = VideoEncoder(resolution, ch, name="encoder")
+        self.logits = tf.keras.layers.Dense(2, name="logits", **_kernels())
+
+    def num_draws(self, num_frames: int) -> int:
+        """It draws nothing."""
+        del num_frames
+        return 0
+
+    def call(
+        self,
+        videos: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        draws: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
+        """Log-odds that `[batch, time, height, width, 3]` is real: `[batch]`."""
+        del labels, draws
+        logits = self.logits(flatten(self.encoder(videos, training=training)))
+        return tf.cast(logits[:, 1] - logits[:, 0], tf.float32)
+
+
+def flatten(x: tf.Tensor) -> tf.Tensor:
+    """All that a sample has, as one vector: a last convolution over it is a product."""
+    return tf.reshape(x, [-1, int(np.prod(x.shape[1:]))])
+
+
+@gin.register(module="vgan")
+class FuturePredictor(tf.keras.Model):
+    """Predicts the future of a frame: five 2-D convolutions make it the latent.
+
+    Args:
+      resolution: height and width of the video.
+      num_frames: its length, the first frame included.
+      num_classes: has to be 0.
+      latent_size: of the code.
+      two_streams: see `Generator`.
+      ch: see `Generator`.
+    """
+
+    num_conditioning_frames = 1
+
+    def __init__(
+        self,
+        resolution: int,
+        num_frames: int,
+        num_classes: int,
+        latent_size: int = 100,
+        two_streams: bool = True,
+        ch: int = 64,
+        name: str = "generator",
+    ):
+        super().__init__(name=name)
+        self.resolution = resolution
+        self.num_frames = num_frames
+        self.num_classes = num_classes
+        doublings = _num_doublings(resolution)
+        widths = [w * ch for w in _WIDTHS[-doublings:][::-1]]
+        self.convolutions = [
+            tf.keras.layers.Conv3D(
+                w, (1, 4, 4), (1, 2, 2), "same", name=f"conv_{i}", **_kernels()
+            )
+            for i, w in enumerate(widths)
+        ]
+        self.norms = [_norm(f"encoder_norm_{i}") for i in range(1, len(widths))]
+        self.code = tf.keras.layers.Dense(latent_size, name="code", **_kernels())
+        self.decoder = Generator(
+            resolution,
+            num_frames,
+            num_classes,
+            latent_size,
+            two_streams,
+            ch,
+            name="decoder",
+        )
+
+    def call(
+        self,
+        z: tf.Tensor,
+        labels: tf.Tensor | None,
+        frames: tf.Tensor,
+        training: bool | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """Generates the video that begins like `frames`.
+
+        Args:
+          z: not looked at: the frame decides.
+          labels: not looked at.
+          frames: `[batch, 1, height, width, 3]`.
+          training: as everywhere.
+
+        Returns:
+          As `Generator.call`.
+        """
+        del z, labels
+        x = tf.cast(frames, self.compute_dtype)
+        for i, convolution in enumerate(self.convolutions):
+            x = convolution(x)
+            if i:
+                x = self.norms[i - 1](x, training=training)
+            x = tf.nn.relu(x)
+        return self.decoder(self.code(flatten(x)), training=training)
+
+
+@gin.register(module="vgan")
+class Autoencoder(tf.keras.Model):
+    """The baseline: encodes a whole video to a latent and decodes it.
+
+    It trains with `ReconstructionLoss` and no discriminators. To sample from, fit
+    `fit_mixture` to the codes of real videos.
+
+    Args:
+      resolution: height and width of the video.
+      num_frames: its length.
+      num_classes: has to be 0.
+      latent_size: of the code.
+      two_streams: of the decoder.
+      ch: see `Generator`.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        num_frames: int,
+        num_classes: int,
+        latent_size: int = 100,
+        two_streams: bool = True,
+        ch: int = 64,
+        name: str = "generator",
+    ):
+        super().__init__(name=name)
+        self.resolution = resolution
+        self.num_frames = num_frames
+        self.num_classes = num_classes
+        self.num_conditioning_frames = num_frames
+        self.encoder = VideoEncoder(resolution, ch, name="encoder")
+        self.code = tf.keras.layers.Dense(latent_size, name="code", **_kernels())
+        self.decoder = Generator(
+            resolution,
+            num_frames,
+            num_classes,
+            latent_size,
+            two_streams,
+            ch,
+            name="decoder",
+        )
+
+    def encode(self, videos: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Maps `[batch, time, height, width, 3]` to codes `[batch, latent_size]`."""
+        return self.code(flatten(self.encoder(videos, training=training)))
+
+    def call(
+        self,
+        z: tf.Tensor,
+        labels: tf.Tensor | None,
+        frames: tf.Tensor,
+        training: bool | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """Reconstructs `frames`, whole videos; result as `Generator.call`."""
+        del z, labels
+        return self.decoder(self.encode(frames, training), training=training)
+
+
+def fit_mixture(codes: np.ndarray, num_components: int = 256, seed: int = 0):
+    """Fits a Gaussian mixture with diagonal covariances to codes `[count, size]`.
+
+    Returns:
+      scikit-learn's `GaussianMixture`; its `sample` gives codes to decode. There are
+      never more components than half the codes.
+    """
+    from sklearn import mixture
+
+    components = min(num_components, max(len(codes) // 2, 1))
+    fitted = mixture.GaussianMixture(
+        components, covariance_type="diag", random_state=seed
+    )
+    return fitted.fit(codes)
+
+
+@gin.register(module="vgan")
+class MaskPenalty:
+    """L1 penalty on the mask, for the background to be used.
+
+    Args:
+      weight: 0.1 in the paper.
+    """
+
+    name = "mask_penalty"
+
+    def __init__(self, weight: float = 0.1):
+        self._weight = weight
+
+    def __call__(self, generator, outputs, real, labels) -> tf.Tensor:
+        del generator, real, labels
+        return self._weight * tf.reduce_mean(tf.abs(outputs["mask"]))
+
+
+@gin.register(module="vgan")
+class FirstFrameLoss:
+    """L1 distance of the first generated frame to the real one.
+
+    Args:
+      weight: of the loss.
+    """
+
+    name = "first_frame"
+
+    def __init__(self, weight: float = 1.0):
+        self._weight = weight
+
+    def __call__(self, generator, outputs, real, labels) -> tf.Tensor:
+        del generator, labels
+        distance = tf.abs(outputs["videos"][:, 0] - real[:, 0])
+        return self._weight * tf.reduce_mean(distance)
+
+
+@gin.register(module="vgan")
+class ReconstructionLoss:
+    """Mean squared distance of a video to its reconstruction.
+
+    Args:
+      weight: of the loss.
+    """
+
+    name = "reconstruction"
+
+    def __init__(self, weight: float = 1.0):
+        self._weight = weight
+
+    def __call__(self, generator, outputs, real, labels) -> tf.Tensor:
+        del generator, labels
+        return self._weight * tf.reduce_mean(tf.square(outputs["videos"] - real))
+
+
+class Classifier(tf.keras.Model):
+    """A discriminator's convolutions, dropout 0.5, and a linear layer to classes.
+
+    Args:
+      encoder: a trained discriminator's, or a new one.
+      num_classes: K.
+    """
+
+    def __init__(self, encoder: VideoEncoder, num_classes: int, dropout: float = 0.5):
+        super().__init__(name="classifier")
+        self.encoder = encoder
+        self.dropout = tf.keras.layers.Dropout(dropout)
+        self.linear = tf.keras.layers.Dense(num_classes, name="linear")
+
+    def call(self, videos: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Logits `[batch, num_classes]` of `[batch, time, height, width, 3]`."""
+        features = flatten(self.encoder(videos, training=training))
+        return self.linear(self.dropout(features, training=training))
+
+
+def accuracy(logits: Sequence, labels: Sequence) -> float:
+    """Share of rows whose largest logit is the label's."""
+    return float(np.mean(np.argmax(logits, axis=-1) == np.asarray(labels)))

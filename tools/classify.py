@@ -1,0 +1,81 @@
+"""Fine-tunes VGAN's discriminator as an action classifier (paper 004, figure 4).
+
+  python -m tools.classify --model_dir=RUN --data_dir=SHARDS
+
+The discriminator's last layer gives way to dropout 0.5 and a linear layer over the
+data's classes. For each share of the labelled clips the classifier is trained twice,
+from the run's weights and from new ones, and its accuracy on the test split is printed
+and kept in <model_dir>/classify.jsonl.
+"""
+
+import json
+import os
+
+from absl import flags
+
+from tf_dvdgan import cli
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("model_dir", None, "The run's folder.", required=True)
+    flags.DEFINE_string("data_dir", None, "Shards with classes.", required=True)
+    flags.DEFINE_integer("step", None, "Which checkpoint; the newest by default.")
+    flags.DEFINE_list("shares", ["1/8", "1/4", "1/2", "1"], "Of the labelled clips.")
+    flags.DEFINE_integer("epochs", 20, "Over the labelled clips.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 16, "Of the fine-tuning.", lower_bound=1)
+    flags.DEFINE_float("learning_rate", 1e-4, "Of the fine-tuning.", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "Of the choice of clips and the new weights.")
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    import fractions
+
+    from tf_dvdgan import classification, trained
+    from tf_dvdgan.data import manifest as manifest_lib
+
+    shares = []
+    for text in FLAGS.shares:
+        try:
+            shares.append(fractions.Fraction(text))
+        except (ValueError, ZeroDivisionError):
+            raise cli.UserError(f"--shares are numbers such as 1/8: {text!r}") from None
+        if not 0 < shares[-1] <= 1:
+            raise cli.UserError(f"A share is above 0 and at most 1: {text!r}")
+    class_names = manifest_lib.load(FLAGS.data_dir).class_names
+    model = trained.load(FLAGS.model_dir, FLAGS.step, with_discriminators=True)
+    clips = classification.Clips.read(FLAGS.data_dir, model.window)
+    path = os.path.join(FLAGS.model_dir, "classify.jsonl")
+    print(
+        f"{'share':>6} {'clips':>6} {'fine-tuned':>11} {'from new':>9}   chance", end=""
+    )
+    print(f" {1 / len(class_names):.3f}")
+    for share in shares:
+        row = {"share": str(share), "step": model.step, "seed": FLAGS.seed}
+        for name in ("fine_tuned", "new"):
+            row[name], row["clips"] = classification.fine_tune(
+                model.gan.discriminators[0],
+                clips,
+                len(class_names),
+                pretrained=name == "fine_tuned",
+                share=float(share),
+                epochs=FLAGS.epochs,
+                batch_size=FLAGS.batch_size,
+                learning_rate=FLAGS.learning_rate,
+                seed=FLAGS.seed,
+            )
+        line = f"{share!s:>6} {row['clips']:>6} {row['fine_tuned']:>11.3f}"
+        print(f"{line} {row['new']:>9.3f}", flush=True)
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def run() -> None:
+    define_flags()
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()
