@@ -34,14 +34,16 @@ REQUIREMENTS = [
     "opencv-python-headless>=4.10,<5",  # decodes and resizes videos
     "av>=13",  # encodes videos; knows how many frames a container promises
     "pillow>=10.1",  # GIF and PNG
+    "scikit-learn>=1.4",  # Gaussian mixture of VGAN's baseline; handwritten digits
     "setuptools<81",  # TensorBoard 2.15 imports pkg_resources
 ]
+WEIGHTS = ["torch==2.13.0"]  # reads the weights files of PyTorch projects
 TESTS = [
+    *WEIGHTS,
     "build",  # makes the wheel that a test installs
     "pytest",
     "pytest-xdist",  # both cores
     "ruff",
-    "scikit-learn",  # handwritten digits for --kind=digits
 ]
 
 setuptools.setup(
@@ -58,7 +60,7 @@ setuptools.setup(
     install_requires=REQUIREMENTS,
     extras_require={
         "gpu": ["tensorflow[and-cuda]==2.15.1"],
-        "digits": ["scikit-learn"],
+        "weights": WEIGHTS,
         "tests": TESTS,
     },
     entry_points={
@@ -66,6 +68,8 @@ setuptools.setup(
             "tf_dvdgan=tf_dvdgan.run:run",
             "tf_dvdgan_prepare=tf_dvdgan.data_prep.prepare:run",
             "tf_dvdgan_sample=tf_dvdgan.tools.sample:run",
+            "tf_dvdgan_predict=tf_dvdgan.tools.predict:run",
+            "tf_dvdgan_classify=tf_dvdgan.tools.classify:run",
             "tf_dvdgan_export=tf_dvdgan.tools.export:run",
             "tf_dvdgan_make_demo_videos=tf_dvdgan.tools.make_demo_videos:run",
             "tf_dvdgan_demo=tf_dvdgan.tools.demo:run",

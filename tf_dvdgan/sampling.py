@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan.data import transforms
-from tf_dvdgan.models import video_gan
+from tf_dvdgan.data import readers, transforms
+from tf_dvdgan.models import vgan, video_gan
 
 _LABELS = -1  # keeps their seeds apart from those of latents
 
@@ -81,6 +81,44 @@ def generate(
         part = {name: x[i : i + batch_size] for name, x in conditioning.items()}
         batches.append(run(z[i : i + batch_size], part))
     return {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
+
+
+def read_frames(
+    gan: video_gan.VideoGAN, data_dir: str, window: readers.Window, split: str = "train"
+) -> tf.Tensor:
+    """First frames of every clip of a split, in [-1, 1], as a frame bank."""
+    count = gan.generator.num_conditioning_frames
+    rows = readers.evaluation_dataset(data_dir, window, split)
+    frames = [row["video"][:count] for row in rows.as_numpy_iterator()]
+    return transforms.to_unit_range(np.stack(frames))
+
+
+def from_mixture(
+    gan: video_gan.VideoGAN, count: int, seed: int, batch_size: int = 16
+) -> tuple[np.ndarray, int]:
+    """Samples of an autoencoder: codes from a mixture fitted to its frame bank's.
+
+    Args:
+      gan: with an autoencoder for a generator, and videos as its frame bank.
+      count: how many.
+      seed: of the mixture and its samples.
+      batch_size: how many at a time.
+
+    Returns:
+      `[count, time, height, width, 3]` uint8, and the mixture's number of components.
+    """
+    bank, generator = gan.frame_bank, gan.generator
+    codes = [
+        generator.encode(bank[i : i + batch_size], training=False).numpy()
+        for i in range(0, len(bank), batch_size)
+    ]
+    mixture = vgan.fit_mixture(np.concatenate(codes).astype(np.float64), seed=seed)
+    drawn = mixture.sample(count)[0].astype(np.float32)
+    videos = [
+        transforms.to_uint8(generator.decoder(drawn[i : i + batch_size])["videos"])
+        for i in range(0, count, batch_size)
+    ]
+    return np.concatenate(videos), mixture.n_components
 
 
 def _in_colour(part: tf.Tensor) -> tf.Tensor:

@@ -36,6 +36,12 @@ def define_flags() -> None:
     flags.DEFINE_enum("format", "gif", ["gif", "mp4", "png"], "Of the files.")
     flags.DEFINE_integer("seed", 0, "Of the latents.")
     flags.DEFINE_integer("step", None, "Which checkpoint; the newest by default.")
+    flags.DEFINE_string(
+        "data_dir",
+        None,
+        "Shards whose clips an autoencoder's samples are drawn like, or that a model "
+        "which starts from frames continues; by default a few that the run kept.",
+    )
     flags.DEFINE_float("fps", 8.0, "Frames per second of GIF and MP4.", lower_bound=1)
 
 
@@ -61,8 +67,14 @@ def main(argv: list[str]) -> None:
     accumulator = standing_statistics.StandingStatistics(gan, _BATCH_SIZE)
     accumulator.accumulate(_STANDING_BATCHES, FLAGS.truncation)
     z = sampling.latents(gan.latent, count, FLAGS.seed, FLAGS.truncation)
-    conditioning = gan.conditioning_from_bank(tf.constant(labels, tf.int32))
-    videos = sampling.generate(gan, z, conditioning)["videos"]
+    if FLAGS.data_dir and gan.generator.num_conditioning_frames:
+        gan.frame_bank = sampling.read_frames(gan, FLAGS.data_dir, model.window)
+    if hasattr(gan.generator, "encode"):
+        videos, components = sampling.from_mixture(gan, count, FLAGS.seed)
+        print(f"Codes drawn from a mixture of {components} components")
+    else:
+        conditioning = gan.conditioning_from_bank(tf.constant(labels, tf.int32))
+        videos = sampling.generate(gan, z, conditioning)["videos"]
     os.makedirs(FLAGS.output, exist_ok=True)
     for i, (video, label) in enumerate(zip(videos, labels, strict=True)):
         stem = os.path.join(FLAGS.output, f"{i:04}_{cli.safe_name(names[label])}")

@@ -59,7 +59,7 @@ def test_a_warp_by_half_a_pixel_is_the_mean_and_passes_gradients():
 
 @pytest.fixture(scope="module")
 def released_file(tmp_path_factory):
-    """A file in the released naming, with random values, and a PyTorch forward of it."""
+    """A file in the released naming with random values, and its tensors."""
     torch = pytest.importorskip("torch")
     network = pwc_net.PWCNet()
     network.build_all()

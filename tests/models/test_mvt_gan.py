@@ -61,7 +61,7 @@ def test_changing_one_sample_changes_only_its_video():
 
 
 def test_temporal_shift_lets_frames_see_their_neighbours():
-    """The gradient of a middle frame reaches the neighbours' codes only with a shift."""
+    """A frame's gradient reaches its neighbours' input only with a shift."""
     reach = {}
     for shift in (False, True):
         generator = make(temporal_shift=shift)

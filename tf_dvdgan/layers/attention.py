@@ -94,13 +94,16 @@ class SelfAttention(tf.keras.layers.Layer):
 
     def build(self, input_shape):
         channels = input_shape[-1]
-        for name, units in (
-            ("theta", max(channels // 8, 1)),
-            ("phi", max(channels // 8, 1)),
-            ("g", max(channels // 2, 1)),
-            ("o", channels),
+        half, eighth = max(channels // 2, 1), max(channels // 8, 1)
+        for name, inputs, units in (
+            ("theta", channels, eighth),
+            ("phi", channels, eighth),
+            ("g", channels, half),
+            ("o", half, channels),
         ):
             layer = spectral_norm.SpectralDense(units, use_bias=False, name=name)
+            with tf.name_scope(name):
+                layer.build([None, inputs])
             setattr(self, name, layer)
         self.gamma = self.add_weight(
             "gamma", [], initializer="zeros", experimental_autocast=False
@@ -140,7 +143,8 @@ class SeparableAttention(tf.keras.layers.Layer):
     def build(self, input_shape):
         for name, _ in self.AXES:
             layer = SelfAttention(name=name)
-            layer.build(input_shape)
+            with tf.name_scope(name):
+                layer.build(input_shape)
             setattr(self, f"over_{name}", layer)
         super().build(input_shape)
 

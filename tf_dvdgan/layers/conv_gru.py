@@ -145,7 +145,8 @@ def _convolution(
     channels: int, size: int, input_shape, name: str
 ) -> spectral_norm.SpectralConv2D:
     layer = spectral_norm.SpectralConv2D(channels, size, name=name)
-    layer.build(input_shape)
+    with tf.name_scope(name):
+        layer.build(input_shape)
     return layer
 
 

@@ -74,7 +74,8 @@ class SequenceGenerator(tf.keras.layers.Layer):
             name="cell",
         )
         self.to_code = layers.SpectralDense(self.code_size, name="to_code")
-        self.to_code.build([None, self.units])
+        with tf.name_scope("to_code"):
+            self.to_code.build([None, self.units])
         self.norms = [
             layers.BatchNorm(affine=False, name=f"{self.name}_norm_{t}")
             for t in range(self.num_frames)

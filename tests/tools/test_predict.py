@@ -1,0 +1,146 @@
+"""Continuing a user's own video, and classifying with VGAN's discriminator."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tf_dvdgan import classification, config
+from tf_dvdgan.data import readers, video_io
+from tf_dvdgan.models import vgan
+from tf_dvdgan.training import loop
+from tf_dvdgan.training import strategy as strategy_lib
+from tools import predict
+
+pytestmark = pytest.mark.xdist_group("predict")
+
+TINY = ["RESOLUTION = 16", "STRIDE = 2", "BATCH_SIZE = 4", "CH = 2", "NUM_FRAMES = 8"]
+
+
+def train(folder: str, shards: str, file: str, *parameters: str) -> str:
+    config.load([file], [*TINY, "NUM_STEPS = 2", *parameters])
+    loop.train(folder, shards, strategy_lib.create("one_device"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fp_run(demo_shards, tmp_path_factory) -> str:
+    return train(
+        str(tmp_path_factory.mktemp("fp")),
+        demo_shards,
+        "models/dvdgan_fp_v2.gin",
+        "CONDITIONING_FRAMES = 3",
+        "dvd_gan.SpatialDiscriminator.num_frames = 2",
+    )
+
+
+@pytest.fixture(scope="module")
+def vgan_run(demo_shards, tmp_path_factory) -> str:
+    folder = str(tmp_path_factory.mktemp("vgan"))
+    return train(folder, demo_shards, "models/vgan.gin")
+
+
+@pytest.fixture
+def video(tmp_path) -> str:
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 255, [24, 40, 3], np.uint8).repeat(2, 0).repeat(2, 1)
+    frames = np.stack([np.roll(base, 2 * t, axis=1) for t in range(20)])
+    path = str(tmp_path / "mine.avi")
+    video_io.write_video(path, frames)
+    return path
+
+
+def command(module: str, *flags: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", module, *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_video_is_continued_from_its_own_frames(fp_run, video, tmp_path):
+    out = tmp_path / "out"
+    flags = [f"--model_dir={fp_run}", f"--video={video}", f"--output={out}"]
+    result = command("tools.predict", *flags, "--num_samples=2", "--format=png")
+    assert result.returncode == 0, result.stderr
+    assert sorted(os.listdir(out)) == ["0000.png", "0001.png", "grid.png"]
+    strip = np.asarray(Image.open(out / "0000.png"))
+    assert strip.shape == (16, 8 * 16, 3)
+    given = predict.read_frames(video, 3, 2, 0, 16)
+    np.testing.assert_array_equal(strip[:, : 3 * 16], np.concatenate(list(given), 1))
+
+
+def test_frames_are_read_with_stride_from_the_start_asked_for(video):
+    every = list(video_io.VideoReader(video))
+    frames = predict.read_frames(video, 3, 4, 5, 16)
+    for frame, t in zip(frames, (5, 9, 13), strict=True):
+        small = video_io.resize_smallest_side(every[t], 16)
+        left = (small.shape[1] - 16) // 2
+        np.testing.assert_array_equal(frame, small[:, left : left + 16])
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--start_frame=18"], "is too short"),
+        (["--video=/nowhere.mp4"], "cannot be used: not a file"),
+    ],
+)
+def test_a_video_that_cannot_be_continued_gets_a_sentence(
+    fp_run, video, tmp_path, flags, sentence
+):
+    base = [f"--model_dir={fp_run}", f"--video={video}", f"--output={tmp_path}"]
+    result = command("tools.predict", *base, *flags)
+    assert result.returncode == 1 and sentence in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_model_without_frames_is_sent_elsewhere(vgan_run, video, tmp_path):
+    flags = [f"--model_dir={vgan_run}", f"--video={video}", f"--output={tmp_path}"]
+    result = command("tools.predict", *flags)
+    assert result.returncode == 1 and "does not start from frames" in result.stderr
+
+
+def test_the_discriminator_becomes_a_classifier(vgan_run, demo_shards):
+    flags = [f"--model_dir={vgan_run}", f"--data_dir={demo_shards}", "--epochs=1"]
+    result = command("tools.classify", *flags, "--shares=1/4,1")
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in open(f"{vgan_run}/classify.jsonl")]
+    assert [row["clips"] for row in rows] == [27, 108]
+    assert all(0 <= row[name] <= 1 for row in rows for name in ("fine_tuned", "new"))
+
+
+def test_fine_tuning_starts_from_the_given_weights_and_learns():
+    discriminator = vgan.Discriminator(16, 0, ch=8)
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    videos = rng.integers(0, 60, [60, 8, 16, 16, 3], np.uint8)
+    videos += (labels * 80).astype(np.uint8)[:, None, None, None, None]
+    discriminator(videos[:1].astype(np.float32))
+    before = discriminator.encoder.get_weights()
+    clips = classification.Clips((videos, labels), (videos, labels))
+    accuracy, count = classification.fine_tune(
+        discriminator, clips, 3, share=0.5, epochs=15, learning_rate=1e-3
+    )
+    assert count == 30 and accuracy > 0.9
+    for a, b in zip(before, discriminator.encoder.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_clips_are_read_once_each(demo_shards):
+    clips = classification.Clips.read(demo_shards, readers.Window(4, 16))
+    assert len(clips.train[0]) == 108 and len(clips.test[0]) == 36
+
+
+def test_the_autoencoder_samples_from_a_mixture_of_codes(demo_shards, tmp_path):
+    run_dir = train(str(tmp_path / "run"), demo_shards, "models/vgan_autoencoder.gin")
+    flags = [f"--model_dir={run_dir}", f"--output={tmp_path / 'o'}", "--num_videos=3"]
+    result = command("tools.sample", *flags, f"--data_dir={demo_shards}")
+    assert result.returncode == 0, result.stderr
+    assert "mixture of 54 components" in result.stdout
+    assert "grid.gif" in os.listdir(tmp_path / "o")

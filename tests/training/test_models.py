@@ -1,0 +1,123 @@
+"""Every model through the same trainer: replicas, resuming, sampling, exporting."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+from conftest import prepare_in_process
+
+from data_prep.sources import ucf101
+
+# What makes a model tiny, by its Gin file.
+TINY = ["STRIDE = 2", "BATCH_SIZE = 4", "CH = 2", "NUM_FRAMES = 8"]
+RATES = ["optimizers.with_moving_average.start_step = 2"]
+DVD = ["dvd_gan.SpatialDiscriminator.num_frames = 2"]
+FP = [*DVD, "CONDITIONING_FRAMES = 3"]
+V1 = ["G_CH = 2"]
+MVT = ["IMAGE_FRAMES = 2", "mvt_gan.Generator.gru_units = 16", "RESOLUTION = 32"]
+MODELS = {
+    "dvdgan_v2": DVD,
+    "dvdgan_v1": [*DVD, *V1],
+    "dvdgan_fp_v2": FP,
+    "dvdgan_fp_v1": [*FP, *V1],
+    "mvt_gan": MVT,
+    "mvt_gan_var": MVT,
+    "mvt_gan_tsa": MVT,
+    "mvt_gan_mc": MVT,
+    "vgan": [],
+    "vgan_one_stream": [],
+    "vgan_future": [],
+    "vgan_autoencoder": [],
+}
+QUICK = ("dvdgan_fp_v2", "vgan")
+
+_TRAIN = """
+import sys
+replicas, shards, out, file, *parameters = sys.argv[1:]
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(
+    cpu, [tf.config.LogicalDeviceConfiguration()] * int(replicas))
+from tf_dvdgan import config
+from tf_dvdgan.training import loop
+config.load([file], parameters)
+if replicas == "1":
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+else:
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+loop.train(out, shards, strategy)
+"""
+
+
+@pytest.fixture(scope="session")
+def demo_shards_32(demo_videos, tmp_path_factory) -> str:
+    folder = str(tmp_path_factory.mktemp("shards32"))
+    listing = ucf101.list_clips(demo_videos)
+    prepare_in_process(listing, demo_videos, folder, resolution=32)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def flow_weights(tmp_path_factory) -> str:
+    from tf_dvdgan.flow import pwc_net
+
+    network = pwc_net.PWCNet()
+    network.build_all()
+    path = str(tmp_path_factory.mktemp("flow") / "pwc_net.h5")
+    network.save_weights(path)
+    return path
+
+
+def run(*command: str) -> str:
+    result = subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+def parameters_of(model: str, flow_weights: str) -> list[str]:
+    chosen = ["RESOLUTION = 16", *TINY, *RATES, *MODELS[model]]
+    chosen.append("training.Schedule.steps_per_loop = 10")
+    if model == "mvt_gan_mc":
+        chosen.append(f"mvt_gan.MotionConstraint.weights = {flow_weights!r}")
+    return chosen
+
+
+@pytest.mark.parametrize(
+    "model",
+    [pytest.param(m, marks=[] if m in QUICK else pytest.mark.slow) for m in MODELS],
+)
+def test_a_model_trains_resumes_samples_and_exports(
+    model, demo_shards, demo_shards_32, flow_weights, tmp_path
+):
+    shards = demo_shards_32 if model.startswith("mvt") else demo_shards
+    run_dir = str(tmp_path / "run")
+    chosen = parameters_of(model, flow_weights)
+    file = f"models/{model}.gin"
+    common = (shards, run_dir, file, *chosen)
+    run("-c", _TRAIN, "2", *common, "NUM_STEPS = 10")
+    out = run("-c", _TRAIN, "1", *common, "NUM_STEPS = 20")
+    assert "Going on from step 10" in out and "step 20/20" in out
+    videos = str(tmp_path / "videos")
+    run("-m", "tools.sample", f"--model_dir={run_dir}", f"--output={videos}",
+        "--num_videos=3")  # fmt: skip
+    assert "grid.gif" in os.listdir(videos) and len(os.listdir(videos)) == 4
+    run("-m", "tools.export", f"--model_dir={run_dir}")
+    served = tf.saved_model.load(f"{run_dir}/export/20").signatures["generate"]
+    names = served.structured_input_signature[1]
+    size = 32 if model.startswith("mvt") else 16
+    arguments = {"truncation": tf.constant(1.0), "seed": tf.constant(0)}
+    if "frames" in names:
+        shape = [2, *names["frames"].shape[1:]]
+        arguments["frames"] = tf.zeros(shape, tf.uint8)
+    else:
+        arguments |= {"count": tf.constant(2), "label": tf.constant(-1)}
+    assert served(**arguments)["videos"].shape == [2, 8, size, size, 3]
+    parts = {name.split("-")[0] for name in os.listdir(f"{run_dir}/samples")}
+    assert "samples_ema" in parts
+    assert ("mask_ema" in parts) == (
+        model in ("vgan", "vgan_future", "vgan_autoencoder")
+    )
