@@ -12,7 +12,7 @@ SOURCES = [
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 # Each may import those before it and itself; what is not listed stands alone.
-ORDER = ["ops", "layers", "losses", "data", "models", "flow", "training"]
+ORDER = ["ops", "layers", "losses", "data", "flow", "models", "training"]
 MAINS = {"run.py", "prepare.py"}
 
 
