@@ -2,10 +2,10 @@
 
 import os
 
+import gin
 import pytest
 import tensorflow as tf
 
-import gin
 from tf_dvdgan import cli, config
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import loop

@@ -12,9 +12,9 @@ import pkgutil
 import re
 from collections.abc import Sequence
 
+import gin
 import tensorflow as tf
 
-import gin
 from tf_dvdgan import cli, layers, losses, models
 from tf_dvdgan.data import readers
 from tf_dvdgan.training import loop, optimizers

@@ -60,7 +60,35 @@ def cross_entropy_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.nn.softplus(-fake_logits))
 
 
-class OrthogonalRegularization:
+class Term:
+    """Something that is added to the generator's loss.
+
+    Args:
+      weight: of the term.
+    """
+
+    name = "term"
+
+    def __init__(self, weight: float = 1.0):
+        self.weight = weight
+
+    def __call__(self, generator, outputs, real, labels) -> tf.Tensor:
+        """The term's value, a scalar.
+
+        Args:
+          generator: the model, for its weights.
+          outputs: what it generated, "videos" and parts by name.
+          real: `[batch, time, height, width, 3]`, real videos in [-1, 1].
+          labels: `[batch]`, of both.
+        """
+        return self.weight * self.value(generator, outputs, real, labels)
+
+    def value(self, generator, outputs, real, labels) -> tf.Tensor:
+        """The value before it is weighted; arguments as for a call."""
+        raise NotImplementedError
+
+
+class OrthogonalRegularization(Term):
     """Penalty on kernels whose columns are not orthogonal (Brock et al., 2019, eq. 3).
 
     weight * sum over kernels of |W^T W * (1 - I)|^2, W reshaped to `[-1, out]`; vectors
@@ -73,9 +101,9 @@ class OrthogonalRegularization:
     name = "orthogonal_regularization"
 
     def __init__(self, weight: float = 1e-4):
-        self._weight = weight
+        super().__init__(weight)
 
-    def __call__(self, generator, outputs, real, labels) -> tf.Tensor:
+    def value(self, generator, outputs, real, labels) -> tf.Tensor:
         del outputs, real, labels
         total = tf.constant(0.0)
         for variable in generator.trainable_variables:
@@ -85,4 +113,4 @@ class OrthogonalRegularization:
             gram = tf.matmul(matrix, matrix, transpose_a=True)
             off_diagonal = gram - tf.linalg.diag(tf.linalg.diag_part(gram))
             total += tf.reduce_sum(tf.square(off_diagonal))
-        return self._weight * total
+        return total

@@ -3,6 +3,7 @@
 import dataclasses
 
 import gin
+
 from tf_dvdgan import cli, config
 from tf_dvdgan.data import readers
 from tf_dvdgan.models import video_gan

@@ -37,9 +37,9 @@ the discriminators for each of the generator, Adam(0, 0.999) at 1e-4 and 5e-4, b
 
 from collections.abc import Callable, Mapping, Sequence
 
+import gin
 import tensorflow as tf
 
-import gin
 from tf_dvdgan import layers, ops
 
 GENERATOR_WIDTHS = {
@@ -254,6 +254,8 @@ def residual_blocks(
 
 class _Discriminator(tf.keras.Model):
     """What both discriminators share: residual blocks and a projection head."""
+
+    has_batch_norm = False
 
     def __init__(
         self,

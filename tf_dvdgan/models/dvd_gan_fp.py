@@ -31,9 +31,9 @@ discriminators are DVD-GAN's for one class: 153.19 and 161.46.
 
 from collections.abc import Callable, Sequence
 
+import gin
 import tensorflow as tf
 
-import gin
 from tf_dvdgan import layers
 from tf_dvdgan.models import dvd_gan
 

@@ -33,10 +33,10 @@ video discriminator): 128 pixels 90.82, 86.59, 24.87; 96 pixels 88.22, 86.59, 24
 
 import functools
 
+import gin
 import tensorflow as tf
 
-import gin
-from tf_dvdgan import layers
+from tf_dvdgan import layers, losses
 from tf_dvdgan.flow import pwc_net
 from tf_dvdgan.models import dvd_gan
 
@@ -206,6 +206,8 @@ class VideoDiscriminator(tf.keras.Model):
       ch: a, the width multiplier.
     """
 
+    has_batch_norm = True
+
     def __init__(
         self,
         resolution: int,
@@ -251,7 +253,7 @@ class VideoDiscriminator(tf.keras.Model):
 
 
 @gin.register(module="mvt_gan")
-class MotionConstraint:
+class MotionConstraint(losses.Term):
     """alpha (1 - L_M): flows of a class's real and fake videos should point alike.
 
     L_M is the mean cosine of the optical flows of every real and fake video of the same
@@ -266,10 +268,10 @@ class MotionConstraint:
     name = "motion_constraint"
 
     def __init__(self, weights: str | None = None, alpha: float = 1.0):
-        self._alpha = alpha
+        super().__init__(alpha)
         self._network = pwc_net.load(weights)
 
-    def __call__(self, generator, outputs, real, labels) -> tf.Tensor:
+    def value(self, generator, outputs, real, labels) -> tf.Tensor:
         del generator
         real_motion = tf.stop_gradient(self.motion(real))
         fake_motion = self.motion(outputs["videos"])

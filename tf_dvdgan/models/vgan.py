@@ -31,11 +31,11 @@ Trainable parameters: two streams 16,245,383; one stream 12,663,619; discriminat
 
 from collections.abc import Sequence
 
+import gin
 import numpy as np
 import tensorflow as tf
 
-import gin
-from tf_dvdgan import layers
+from tf_dvdgan import layers, losses
 
 _FIRST_SIZE = 4
 # Of the generator's layers, in multiples of ch; the discriminator's are the reverse.
@@ -223,6 +223,8 @@ class Discriminator(tf.keras.Model):
       num_classes: has to be 0.
       ch: width of the layer nearest to the pixels; the others are multiples of it.
     """
+
+    has_batch_norm = True
 
     def __init__(
         self,
@@ -412,58 +414,36 @@ def fit_mixture(codes: np.ndarray, num_components: int = 256, seed: int = 0):
 
 
 @gin.register(module="vgan")
-class MaskPenalty:
-    """L1 penalty on the mask, for the background to be used.
-
-    Args:
-      weight: 0.1 in the paper.
-    """
+class MaskPenalty(losses.Term):
+    """L1 penalty on the mask, for the background to be used; 0.1 in the paper."""
 
     name = "mask_penalty"
 
-    def __init__(self, weight: float = 0.1):
-        self._weight = weight
-
-    def __call__(self, generator, outputs, real, labels) -> tf.Tensor:
+    def value(self, generator, outputs, real, labels) -> tf.Tensor:
         del generator, real, labels
-        return self._weight * tf.reduce_mean(tf.abs(outputs["mask"]))
+        return tf.reduce_mean(tf.abs(outputs["mask"]))
 
 
 @gin.register(module="vgan")
-class FirstFrameLoss:
-    """L1 distance of the first generated frame to the real one.
-
-    Args:
-      weight: of the loss.
-    """
+class FirstFrameLoss(losses.Term):
+    """L1 distance of the first generated frame to the real one."""
 
     name = "first_frame"
 
-    def __init__(self, weight: float = 1.0):
-        self._weight = weight
-
-    def __call__(self, generator, outputs, real, labels) -> tf.Tensor:
+    def value(self, generator, outputs, real, labels) -> tf.Tensor:
         del generator, labels
-        distance = tf.abs(outputs["videos"][:, 0] - real[:, 0])
-        return self._weight * tf.reduce_mean(distance)
+        return tf.reduce_mean(tf.abs(outputs["videos"][:, 0] - real[:, 0]))
 
 
 @gin.register(module="vgan")
-class ReconstructionLoss:
-    """Mean squared distance of a video to its reconstruction.
-
-    Args:
-      weight: of the loss.
-    """
+class ReconstructionLoss(losses.Term):
+    """Mean squared distance of a video to its reconstruction."""
 
     name = "reconstruction"
 
-    def __init__(self, weight: float = 1.0):
-        self._weight = weight
-
-    def __call__(self, generator, outputs, real, labels) -> tf.Tensor:
+    def value(self, generator, outputs, real, labels) -> tf.Tensor:
         del generator, labels
-        return self._weight * tf.reduce_mean(tf.square(outputs["videos"] - real))
+        return tf.reduce_mean(tf.square(outputs["videos"] - real))
 
 
 class Classifier(tf.keras.Model):

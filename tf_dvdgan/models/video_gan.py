@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+import gin
 import tensorflow as tf
 
-import gin
 from tf_dvdgan import losses
 from tf_dvdgan.data import readers
 
@@ -50,7 +50,8 @@ class VideoGAN(tf.Module):
       generator: has `num_frames` (of the whole video), `num_classes` and
         `num_conditioning_frames`.
       discriminators: each called with (videos, labels, draws, training=...), gives a
-        score for each video.
+        score for each video; has `num_draws(num_frames)`, how many random numbers a
+        video wants, and says whether it `has_batch_norm`.
       latent: distribution of z.
       generator_loss: of the generator, from one discriminator's scores.
       discriminator_loss: of one discriminator, from its scores of real and fake videos.

@@ -164,8 +164,7 @@ class Trainer:
                     ],
                     axis=0,
                 )
-                both = discriminator(videos, labels, draws, training=True)
-                real_scores, fake_scores = tf.split(both, 2)
+                real_scores, fake_scores = _judge(discriminator, videos, labels, draws)
                 losses.append(gan.discriminator_loss(real_scores, fake_scores))
                 scores += [tf.reduce_mean(real_scores), tf.reduce_mean(fake_scores)]
             loss = tf.add_n(losses) / self.num_replicas
@@ -244,6 +243,28 @@ class Trainer:
         size = self.global_batch_size // self.num_replicas
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         return tf.slice(x, [replica * size, 0], [size, x.shape[1]])
+
+
+def _judge(
+    discriminator: tf.keras.Model,
+    videos: tf.Tensor,
+    labels: tf.Tensor,
+    draws: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Scores of real videos and of fake ones, which come behind them.
+
+    They go through in one pass, unless the discriminator has batch norm: it would see
+    what a video is by whom it is normalised with.
+    """
+    if not discriminator.has_batch_norm:
+        scores = discriminator(videos, labels, draws, training=True)
+        return tuple(tf.split(scores, 2))
+    return tuple(
+        discriminator(*part, training=True)
+        for part in zip(
+            tf.split(videos, 2), tf.split(labels, 2), tf.split(draws, 2), strict=True
+        )
+    )
 
 
 def fold_in(seed: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,139 @@
+"""What a run shows of itself while it trains: lines, curves, sample sheets."""
+
+import os
+import time
+from collections.abc import Sequence
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from tf_dvdgan import cli, sampling
+from tf_dvdgan.data import readers
+from tf_dvdgan.training import optimizers, standing_statistics, summaries, trainer
+
+_STANDING_BATCHES = 8  # for the pictures made while training
+_STANDING_BATCH_SIZE = 32
+
+
+class Observer:
+    """Shows how a run goes; nothing it does changes the run.
+
+    Args:
+      model_dir: of the run.
+      the_trainer: whose state is shown.
+      class_names: of the data.
+      window: of the real clips that are shown.
+    """
+
+    def __init__(
+        self,
+        model_dir: str,
+        the_trainer: trainer.Trainer,
+        class_names: Sequence[str],
+        window: readers.Window,
+    ):
+        self._model_dir = model_dir
+        self._trainer = the_trainer
+        self._window = window
+        self._summaries = summaries.Summaries(model_dir)
+        gan, strategy = the_trainer.gan, the_trainer.strategy
+        replicas = strategy.num_replicas_in_sync
+        size = max(_STANDING_BATCH_SIZE // replicas, 1) * replicas
+        self._standing = standing_statistics.StandingStatistics(gan, size, strategy)
+        # A few classes from all over the list, a row of samples for each.
+        count = len(class_names) if gan.class_conditional else 1
+        self._columns = 4
+        rows = np.unique(np.linspace(0, count - 1, min(count, 12)).astype(int))
+        self._names = [class_names[i] for i in rows] if count > 1 else []
+        rows = rows if count > 1 else np.zeros(4, int)
+        self._labels = tf.constant(rows.repeat(self._columns), tf.int32)
+        self._z = sampling.latents(gan.latent, len(self._labels), 0)
+        self._singular_values = tf.function(
+            lambda: summaries.singular_values([gan.generator, *gan.discriminators])
+        )
+
+    def config(self, step: int) -> None:
+        """Keeps the config that is in use."""
+        text = gin.operative_config_str()
+        path = os.path.join(self._model_dir, f"operative_config-{step}.gin")
+        with tf.io.gfile.GFile(path, "w") as file:
+            file.write(text)
+        self._summaries.text(step, "operative_config", text)
+
+    def real_clips(self, data_dir: str) -> None:
+        """Shows what the generator should learn to make."""
+        rows = readers.training_dataset(data_dir, self._window, 1, seed=0)
+        count = len(self._names) or 4
+        clips = rows.take(count * self._columns).batch(count * self._columns)
+        videos = next(iter(clips))["video"].numpy()
+        self._summaries.videos(0, "videos/real", videos, self._columns, [])
+
+    def start(self, step: int, num_steps: int) -> None:
+        """Begins to take the time."""
+        self._first = step
+        self._total = num_steps
+        self._time = self._begin = time.monotonic()
+
+    def progress(self, step: int, num_steps: int, metrics: dict[str, float]) -> None:
+        """A line for people, numbers for TensorBoard."""
+        now = time.monotonic()
+        seconds = (now - self._time) / num_steps
+        self._time = now
+        the_trainer = self._trainer
+        clips = the_trainer.global_batch_size * the_trainer.num_d_steps / seconds
+        left = (now - self._begin) / (step - self._first) * (self._total - step)
+        losses = "  ".join(
+            f"{_short(name)} {value:.3f}"
+            for name, value in metrics.items()
+            if name.startswith("loss/")
+        )
+        print(
+            f"step {step}/{self._total}  {seconds:.3f} s/step  {clips:.0f} clips/s  "
+            f"{losses}  {cli.duration(left)} left",
+            flush=True,
+        )
+        rates = {
+            "learning_rate/generator": the_trainer.generator_optimizer,
+            "learning_rate/discriminators": the_trainer.discriminator_optimizer,
+        }
+        self._summaries.scalars(
+            step,
+            metrics
+            | {tag: optimizers.learning_rate(o) for tag, o in rates.items()}
+            | {"speed/seconds_per_step": seconds, "speed/clips_per_second": clips},
+        )
+
+    def samples(self, step: int) -> None:
+        """Samples of fixed latents, with the raw weights and with their averages."""
+        the_trainer = self._trainer
+        began = time.monotonic()
+        self._show(step, "raw")
+        with optimizers.averaged_weights(
+            the_trainer.generator_optimizer, the_trainer.generator_variables
+        ):
+            path = self._show(step, "ema")
+        values = self._singular_values()
+        self._summaries.scalars(step, {tag: float(v) for tag, v in values.items()})
+        print(f"samples: {path}", flush=True)
+        self._time += time.monotonic() - began  # steps are timed without it
+
+    def _show(self, step: int, weights: str) -> str:
+        self._standing.accumulate(_STANDING_BATCHES)
+        gan = self._trainer.gan
+        conditioning = gan.conditioning_from_bank(self._labels)
+        parts = sampling.generate(gan, self._z, conditioning)
+        self._standing.reset()
+        paths = {}
+        for name, videos in parts.items():
+            tag = f"videos/{'samples' if name == 'videos' else name}_{weights}"
+            paths[name] = self._summaries.videos(
+                step, tag, videos, self._columns, self._names
+            )
+        return paths["videos"]
+
+
+def _short(metric: str) -> str:
+    """loss/spatial_discriminator: the loss's name on a line for people."""
+    name = metric.removeprefix("loss/").removesuffix("_discriminator")
+    return {"spatial": "D_S", "temporal": "D_T", "generator": "G"}.get(name, name)
