@@ -190,13 +190,9 @@ def _receipt_path(task: ShardTask, settings: Settings) -> str:
 
 
 def _write_receipt(task: ShardTask, settings: Settings, receipt: dict) -> None:
-    import tensorflow as tf
+    from tf_dvdgan.data import files
 
-    path = _receipt_path(task, settings)
-    unfinished = f"{path}.unfinished-{os.getpid()}"
-    with tf.io.gfile.GFile(unfinished, "w") as file:
-        json.dump(receipt, file)
-    tf.io.gfile.rename(unfinished, path, overwrite=True)
+    files.write_whole(_receipt_path(task, settings), json.dumps(receipt))
 
 
 def read_receipt(task: ShardTask, settings: Settings) -> dict | None:

@@ -161,22 +161,22 @@ class _watch:
         self._thread.join()
 
     def _show(self) -> None:
+        import tensorflow as tf
+
         from . import pipeline
 
-        total = sum(len(task.clips) for task in self._tasks)
-        progress = cli.Progress("preparing clips", total)
-        waiting = list(self._tasks)
+        waiting = {f"{task.file}.json": task for task in self._tasks}
+        progress = cli.Progress(
+            "preparing clips", sum(len(task.clips) for task in self._tasks)
+        )
         done = rejected = 0
         while waiting and not self._stop.wait(1.0):
-            still = []
-            for task in waiting:
-                receipt = pipeline.read_receipt(task, self._settings)
-                if receipt is None:
-                    still.append(task)
-                    continue
-                done += len(task.clips)
-                rejected += len(receipt["rejected"])
-            waiting = still
+            there = tf.io.gfile.listdir(pipeline.receipts_dir(self._settings))
+            for name in waiting.keys() & set(there):
+                receipt = pipeline.read_receipt(waiting[name], self._settings)
+                if receipt is not None:
+                    done += len(waiting.pop(name).clips)
+                    rejected += len(receipt["rejected"])
             progress.update(done, f"  {rejected} rejected")
 
 

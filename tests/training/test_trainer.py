@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan.models import dvd_gan, video_gan
+from tf_dvdgan.models import dvd_gan, vgan, video_gan
 from tf_dvdgan.training import optimizers, trainer
 
 BATCH, FRAMES, PIXELS = 4, 4, 16
@@ -191,3 +191,26 @@ print("compiled", len(metrics))
         env=environment,
     )
     assert "compiled 9" in result.stdout, result.stderr[-3000:]
+
+
+def test_noise_is_each_sample_s_own_and_of_the_deviation_asked_for():
+    t = make()
+    videos, seed = tf.zeros([BATCH, 8, 8, 8, 3]), tf.constant([0, 7], tf.int64)
+    np.testing.assert_array_equal(t._with_noise(videos, seed), videos)
+    t.gan.discriminator_noise = 0.5
+    noise = t._with_noise(videos, seed).numpy()
+    np.testing.assert_allclose(noise.std(axis=(1, 2, 3, 4)), [0.5] * BATCH, rtol=0.1)
+    assert len({round(float(n[0, 0, 0, 0]), 6) for n in noise}) == BATCH
+    other = trainer.fold_in(seed, 1)
+    assert np.abs(noise - t._with_noise(videos, other)).max() > 0.1
+
+
+def test_a_discriminator_with_batch_norm_judges_real_and_fake_apart():
+    discriminator = vgan.Discriminator(PIXELS, 0, ch=2)
+    real = tf.random.stateless_normal([4, 8, PIXELS, PIXELS, 3], [0, 1])
+    fake = 3.0 * tf.random.stateless_normal([4, 8, PIXELS, PIXELS, 3], [0, 2])
+    rest = (tf.zeros([8], tf.int32), tf.zeros([8, 0]))
+    scores = trainer._judge(discriminator, tf.concat([real, fake], 0), *rest)
+    for part, videos in zip(scores, (real, fake), strict=True):
+        alone = discriminator(videos, training=True)
+        np.testing.assert_allclose(part, alone, atol=1e-6)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from tf_dvdgan import cli
+from tf_dvdgan.data import files
 
 FILE_NAME = "manifest.json"
 SCHEMA_VERSION = 1
@@ -72,10 +73,7 @@ class Manifest:
     def save(self, directory: str) -> None:
         """Writes `manifest.json`; it is whole or not there at all."""
         text = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False)
-        path = os.path.join(directory, FILE_NAME)
-        with tf.io.gfile.GFile(path + ".unfinished", "w") as file:
-            file.write(text + "\n")
-        tf.io.gfile.rename(path + ".unfinished", path, overwrite=True)
+        files.write_whole(os.path.join(directory, FILE_NAME), text + "\n")
 
 
 def load(directory: str) -> Manifest:

@@ -49,9 +49,10 @@ class Checkpoints:
         """Path of the newest checkpoint, or None."""
         return self._manager.latest_checkpoint
 
-    def save(self, step: int) -> str:
-        """Writes a checkpoint and returns its path."""
-        return self._manager.save(checkpoint_number=step)
+    def save(self, step: int) -> None:
+        """Writes a checkpoint, unless that of the step is there already."""
+        if self.newest != os.path.join(self._manager.directory, f"step-{step}"):
+            self._manager.save(checkpoint_number=step)
 
     def restore(self) -> bool:
         """Restores the newest checkpoint; tells whether there was one.

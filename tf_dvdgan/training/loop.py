@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tf_dvdgan import cli
 from tf_dvdgan.data import manifest as manifest_lib
-from tf_dvdgan.data import readers, transforms
+from tf_dvdgan.data import files, readers, transforms
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import checkpoints, optimizers, trainer
 from tf_dvdgan.training import observer as observer_lib
@@ -161,17 +161,14 @@ def _distribute(
 
 def save_config(model_dir: str) -> None:
     """Keeps the whole config, as parsed; `config.load_run` reads it back."""
-    path = os.path.join(model_dir, CONFIG_FILE)
-    with tf.io.gfile.GFile(path + ".unfinished", "w") as file:
-        file.write(gin.config_str())
-    tf.io.gfile.rename(path + ".unfinished", path, overwrite=True)
+    files.write_whole(os.path.join(model_dir, CONFIG_FILE), gin.config_str())
 
 
 def save_dataset(model_dir: str, manifest: manifest_lib.Manifest) -> None:
     """Keeps what sampling wants to know of the data."""
     facts = {"class_names": manifest.class_names, "dataset": manifest.dataset}
-    with tf.io.gfile.GFile(os.path.join(model_dir, DATASET_FILE), "w") as file:
-        json.dump(facts, file, ensure_ascii=False)
+    text = json.dumps(facts, ensure_ascii=False)
+    files.write_whole(os.path.join(model_dir, DATASET_FILE), text)
 
 
 def load_class_names(model_dir: str) -> list[str]:
@@ -182,14 +179,14 @@ def load_class_names(model_dir: str) -> list[str]:
 
 def _frame_bank(model_dir, data_dir, window, gan) -> tf.Tensor:
     """First frames of some real clips, kept with the run; samples start there."""
-    if not tf.io.gfile.exists(os.path.join(model_dir, FRAME_BANK_FILE)):
+    path = os.path.join(model_dir, FRAME_BANK_FILE)
+    if not tf.io.gfile.exists(path):
         rows = readers.training_dataset(data_dir, window, 1, seed=0)
         clips = next(iter(rows.take(_FRAME_BANK_CLIPS).batch(_FRAME_BANK_CLIPS)))
         frames = clips["video"][:, : gan.generator.num_conditioning_frames]
         buffer = io.BytesIO()
         np.savez_compressed(buffer, frames=frames.numpy())
-        with tf.io.gfile.GFile(os.path.join(model_dir, FRAME_BANK_FILE), "wb") as file:
-            file.write(buffer.getvalue())
+        files.write_whole(path, buffer.getvalue())
     return load_frame_bank(model_dir)
 
 
@@ -206,25 +203,25 @@ def load_frame_bank(model_dir: str) -> tf.Tensor | None:
 def _run(the_trainer, batches, schedule, run, observer) -> None:
     """Steps until the end, or until the process is asked to stop."""
     step = int(the_trainer.step.numpy())
-    stop = _StopRequest()
     observer.start(step, schedule.num_steps)
-    while step < schedule.num_steps:
-        num_steps = schedule.steps_from(step)
-        metrics = the_trainer.run_steps(batches, num_steps)
-        step += num_steps
-        _check_finite(metrics, step, run.newest)
-        observer.progress(step, num_steps, metrics)
-        ending = stop.requested or step == schedule.num_steps
-        if step % schedule.checkpoint_every == 0 or ending:
-            run.save(step)
-        if step % schedule.samples_every == 0 or step == schedule.num_steps:
-            observer.samples(step)
+    with _StopRequest() as stop:
+        while step < schedule.num_steps and not stop.requested:
+            num_steps = schedule.steps_from(step)
+            metrics = the_trainer.run_steps(batches, num_steps)
+            step += num_steps
+            _check_finite(metrics, step, run.newest)
+            observer.progress(step, num_steps, metrics)
+            at_end = step == schedule.num_steps
+            if step % schedule.checkpoint_every == 0 or at_end:
+                run.save(step)
+            if step % schedule.samples_every == 0 or at_end:
+                observer.samples(step)
         if stop.requested:
-            print(
-                f"Stopped at step {step}, saved; the same command goes on from there."
-            )
-            return
-    print(f"Trained {step} steps; newest checkpoint: {run.newest}", flush=True)
+            run.save(step)
+    if step < schedule.num_steps:
+        print(f"Stopped at step {step}, saved; the same command goes on from there.")
+    else:
+        print(f"Trained {step} steps; newest checkpoint: {run.newest}", flush=True)
 
 
 def _check_finite(metrics: dict[str, float], step: int, newest: str | None) -> None:
@@ -238,12 +235,19 @@ def _check_finite(metrics: dict[str, float], step: int, newest: str | None) -> N
 
 
 class _StopRequest:
-    """Notes SIGINT and SIGTERM; a second one ends the process at once."""
+    """Notes SIGINT and SIGTERM while it is entered; a second one ends the process."""
 
-    def __init__(self):
+    def __enter__(self) -> "_StopRequest":
         self.requested = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
+        self._handlers = {
+            number: signal.signal(number, self._note)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
     def _note(self, number: int, frame: object) -> None:
         del frame
