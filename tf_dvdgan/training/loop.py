@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import cli
-from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.data import files, readers, transforms
+from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import checkpoints, optimizers, trainer
 from tf_dvdgan.training import observer as observer_lib
