@@ -24,6 +24,7 @@ CONFIG_FILE = "config.gin"
 DATASET_FILE = "dataset.json"
 FRAME_BANK_FILE = "frame_bank.npz"
 _FRAME_BANK_CLIPS = 64
+_SECONDS_PER_LOOP = 10.0
 
 
 @gin.register(module="training")
@@ -33,7 +34,8 @@ class Schedule:
 
     Attributes:
       num_steps: length of the run.
-      steps_per_loop: steps in one call to the device; progress is shown after each.
+      steps_per_loop: steps in one call to the device at the most; progress is shown
+        after each. Slow steps are fewer, so that a call takes some seconds.
       checkpoint_every: steps between checkpoints.
       samples_every: steps between sample sheets.
       keep_checkpoints: how many of the newest are kept.
@@ -45,11 +47,19 @@ class Schedule:
     samples_every: int = 1000
     keep_checkpoints: int = 3
 
-    def steps_from(self, step: int) -> int:
-        """How many steps until something happens, at most `steps_per_loop`."""
+    def steps_from(self, step: int, seconds_per_step: float | None) -> int:
+        """How many steps to do in one call, none past the next thing that happens.
+
+        Args:
+          step: where the run is.
+          seconds_per_step: as measured; None before there is a measure.
+        """
+        if seconds_per_step is None:
+            return 1
         ends = (self.checkpoint_every, self.samples_every)
         until = min(every - step % every for every in ends)
-        return min(until, self.steps_per_loop, self.num_steps - step)
+        in_time = max(1, int(_SECONDS_PER_LOOP / max(seconds_per_step, 1e-6)))
+        return min(until, in_time, self.steps_per_loop, self.num_steps - step)
 
 
 @gin.configurable(module="training")
@@ -204,13 +214,14 @@ def _run(the_trainer, batches, schedule, run, observer) -> None:
     """Steps until the end, or until the process is asked to stop."""
     step = int(the_trainer.step.numpy())
     observer.start(step, schedule.num_steps)
+    seconds = None
     with _StopRequest() as stop:
         while step < schedule.num_steps and not stop.requested:
-            num_steps = schedule.steps_from(step)
+            num_steps = schedule.steps_from(step, seconds)
             metrics = the_trainer.run_steps(batches, num_steps)
             step += num_steps
             _check_finite(metrics, step, run.newest)
-            observer.progress(step, num_steps, metrics)
+            seconds = observer.progress(step, num_steps, metrics)
             at_end = step == schedule.num_steps
             if step % schedule.checkpoint_every == 0 or at_end:
                 run.save(step)

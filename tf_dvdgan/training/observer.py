@@ -39,7 +39,8 @@ class Observer:
         self._summaries = summaries.Summaries(model_dir)
         gan, strategy = the_trainer.gan, the_trainer.strategy
         replicas = strategy.num_replicas_in_sync
-        size = max(_STANDING_BATCH_SIZE // replicas, 1) * replicas
+        batch = min(_STANDING_BATCH_SIZE, the_trainer.global_batch_size)
+        size = max(batch // replicas, 1) * replicas
         self._standing = standing_statistics.StandingStatistics(gan, size, strategy)
         # A few classes from all over the list, a row of samples for each.
         count = len(class_names) if gan.class_conditional else 1
@@ -73,36 +74,46 @@ class Observer:
         """Begins to take the time."""
         self._first = step
         self._total = num_steps
+        self._traced = False
         self._time = self._begin = time.monotonic()
 
-    def progress(self, step: int, num_steps: int, metrics: dict[str, float]) -> None:
-        """A line for people, numbers for TensorBoard."""
+    def progress(
+        self, step: int, num_steps: int, metrics: dict[str, float]
+    ) -> float | None:
+        """A line for people, numbers for TensorBoard.
+
+        Returns:
+          Seconds a step took; None for the first call, which also traced the step.
+        """
         now = time.monotonic()
-        seconds = (now - self._time) / num_steps
-        self._time = now
+        seconds, self._time = (now - self._time) / num_steps, now
         the_trainer = self._trainer
-        clips = the_trainer.global_batch_size * the_trainer.num_d_steps / seconds
-        left = (now - self._begin) / (step - self._first) * (self._total - step)
+        rates = {
+            "learning_rate/generator": the_trainer.generator_optimizer,
+            "learning_rate/discriminators": the_trainer.discriminator_optimizer,
+        }
+        scalars = metrics | {t: optimizers.learning_rate(o) for t, o in rates.items()}
         losses = "  ".join(
             f"{_short(name)} {value:.3f}"
             for name, value in metrics.items()
             if name.startswith("loss/")
         )
+        if not self._traced:
+            self._traced, self._begin, self._first = True, now, step
+            self._summaries.scalars(step, scalars)
+            speed = f"{seconds:.1f} s with tracing  {losses}"
+            print(f"step {step}/{self._total}  {speed}", flush=True)
+            return None
+        clips = the_trainer.global_batch_size * the_trainer.num_d_steps / seconds
+        left = (now - self._begin) / (step - self._first) * (self._total - step)
+        speed = {"speed/seconds_per_step": seconds, "speed/clips_per_second": clips}
+        self._summaries.scalars(step, scalars | speed)
         print(
             f"step {step}/{self._total}  {seconds:.3f} s/step  {clips:.0f} clips/s  "
             f"{losses}  {cli.duration(left)} left",
             flush=True,
         )
-        rates = {
-            "learning_rate/generator": the_trainer.generator_optimizer,
-            "learning_rate/discriminators": the_trainer.discriminator_optimizer,
-        }
-        self._summaries.scalars(
-            step,
-            metrics
-            | {tag: optimizers.learning_rate(o) for tag, o in rates.items()}
-            | {"speed/seconds_per_step": seconds, "speed/clips_per_second": clips},
-        )
+        return seconds
 
     def samples(self, step: int) -> None:
         """Samples of fixed latents, with the raw weights and with their averages."""
