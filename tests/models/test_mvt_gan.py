@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tf_dvdgan import cli
+from tf_dvdgan.flow import pwc_net
 from tf_dvdgan.models import mvt_gan, video_gan
 
 
@@ -120,3 +121,23 @@ def test_without_weights_the_motion_constraint_says_so():
 def test_a_resolution_that_cannot_be_doubled_to_is_refused():
     with pytest.raises(ValueError, match="resolution=100"):
         make(100)
+
+
+def test_the_motion_constraint_passes_gradients_to_the_fakes_alone(tmp_path):
+    network = pwc_net.PWCNet()
+    network.build_all()
+    path = str(tmp_path / "pwc_net.h5")
+    network.save_weights(path)
+    constraint = mvt_gan.MotionConstraint(path, alpha=2.0)
+    real, fake = (tf.random.stateless_normal([3, 3, 32, 32, 3], [0, i]) for i in (1, 2))
+    labels = tf.constant([0, 1, 1])
+    with tf.GradientTape() as tape:
+        tape.watch([real, fake])
+        term = constraint(None, {"videos": fake}, real, labels)
+    gradients = tape.gradient(term, [real, fake])
+    assert gradients[0] is None and np.abs(gradients[1]).max() > 0
+    motions = [constraint.motion(x).numpy() for x in (real, fake)]
+    pairs = [(0, 0), (1, 1), (1, 2), (2, 1), (2, 2)]
+    mean = np.mean([motions[0][j] @ motions[1][i] for i, j in pairs])
+    np.testing.assert_allclose(term, 2.0 * (1.0 - mean), atol=1e-4)
+    assert not constraint._network.trainable_variables

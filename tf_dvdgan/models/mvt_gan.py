@@ -285,9 +285,7 @@ class MotionConstraint(losses.Term):
         count = tf.reduce_sum(same)
         if replicas > 1:
             count = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
-        return self._alpha * motion_term(
-            fake_motion, real_motion, same, count, replicas
-        )
+        return motion_term(fake_motion, real_motion, same, count, replicas)
 
     def motion(self, videos: tf.Tensor) -> tf.Tensor:
         """All flows of a video as one unit vector: `[batch, any]`."""
