@@ -1,4 +1,4 @@
-"""DVD-GAN: parameter counts of MODELS.md, independence of samples, phi and k."""
+"""DVD-GAN: parameter counts, independence of samples, phi and k of figure 6."""
 
 import numpy as np
 import pytest
