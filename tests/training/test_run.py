@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -148,7 +149,9 @@ def mistakes(demo_shards, whole_run, tmp_path):
 
 def test_each_mistake_gets_one_sentence(demo_shards, whole_run, tmp_path):
     for flags, sentence in mistakes(demo_shards, whole_run[0], tmp_path):
+        began = time.monotonic()
         code, _, err = run(*flags)
         assert code in (1, 2), (flags, err)
         assert sentence in err, err
         assert len(err.strip().splitlines()) == 1, err
+        assert time.monotonic() - began < 60
