@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import cli, sampling
-from tf_dvdgan.data import readers
+from tf_dvdgan.data import files, readers
 from tf_dvdgan.training import optimizers, standing_statistics, summaries, trainer
 
 _STANDING_BATCHES = 8  # for the pictures made while training
@@ -58,8 +58,7 @@ class Observer:
         """Keeps the config that is in use."""
         text = gin.operative_config_str()
         path = os.path.join(self._model_dir, f"operative_config-{step}.gin")
-        with tf.io.gfile.GFile(path, "w") as file:
-            file.write(text)
+        files.write_whole(path, text)
         self._summaries.text(step, "operative_config", text)
 
     def real_clips(self, data_dir: str) -> None:
