@@ -36,7 +36,7 @@ def test_every_gin_file_builds(file):
         window = gin.get_configurable("data.Window")()
         assert gan.generator.num_frames == window.num_frames
         assert gan.generator.resolution == window.resolution
-    assert "train.global_batch_size" in gin.config_str()
+    assert "trainer.build.global_batch_size" in gin.config_str()
 
 
 def test_each_row_of_the_paper_has_a_file_headed_by_what_it_is():

@@ -142,8 +142,8 @@ def mistakes(demo_shards, whole_run, tmp_path):
         ((f"--model_dir={tmp_path}", "--data_dir=/nowhere"), "'/nowhere'"),
         ((*good, "--gin_param=RESOLUTION=32"), "--resolution=32"),
         ((*old, "--gin_param=NUM_STEPS=9", "--gin_param=CH=4"), "another architecture"),
-        ((*old, "--gin_param=training.train.seed=5"), "This run has seed 0"),
-        ((*good, "--gin_param=training.train.generator_learning_rate=1e38"), "finite"),
+        ((*old, "--gin_param=trainer.build.seed=5"), "This run has seed 0"),
+        ((*good, "--gin_param=trainer.build.generator_learning_rate=1e38"), "finite"),
     ]
 
 

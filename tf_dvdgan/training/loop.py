@@ -7,7 +7,6 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable
 
 import gin
 import numpy as np
@@ -17,7 +16,7 @@ from tf_dvdgan import cli
 from tf_dvdgan.data import files, readers, transforms
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.models import video_gan
-from tf_dvdgan.training import checkpoints, optimizers, trainer
+from tf_dvdgan.training import checkpoints, trainer
 from tf_dvdgan.training import observer as observer_lib
 
 CONFIG_FILE = "config.gin"
@@ -68,16 +67,7 @@ def train(
     data_dir: str,
     strategy: tf.distribute.Strategy,
     window: readers.Window = gin.REQUIRED,
-    global_batch_size: int = 512,
     schedule: Schedule = Schedule(),
-    generator_optimizer: Callable = optimizers.adam,
-    generator_learning_rate: float = 1e-4,
-    discriminator_optimizer: Callable = optimizers.adam,
-    discriminator_learning_rate: float = 5e-4,
-    moving_average: Callable = optimizers.with_moving_average,
-    num_d_steps: int = 2,
-    seed: int = 0,
-    jit_compile: bool = False,
 ) -> None:
     """Trains a GAN, or goes on with training one.
 
@@ -86,16 +76,7 @@ def train(
       data_dir: of prepared shards.
       strategy: where to train.
       window: frames and pixels taken of each clip.
-      global_batch_size: videos of one update, over all replicas.
       schedule: when things happen.
-      generator_optimizer: makes it from a learning rate.
-      generator_learning_rate: of the generator.
-      discriminator_optimizer: makes it from a learning rate.
-      discriminator_learning_rate: of the discriminators.
-      moving_average: adds an average of the generator's weights to its optimizer.
-      num_d_steps: discriminator updates for each generator update.
-      seed: of everything random.
-      jit_compile: whether XLA compiles the step.
 
     Raises:
       UserError: data, config and run do not fit, or the losses are no longer finite.
@@ -103,22 +84,12 @@ def train(
     # 1. The data, before anything that takes long.
     manifest = manifest_lib.load(data_dir)
     readers.shards_of(manifest, data_dir, "train", window)
+    if video_gan.build(manifest.class_names).class_conditional:  # no variables yet
+        readers.check_classes(manifest)
     # 2. Networks, optimizers and their variables.
-    tf.keras.utils.set_random_seed(seed)
-    with strategy.scope():
-        gan = video_gan.build(manifest.class_names, with_terms=True)
-        if gan.class_conditional:
-            readers.check_classes(manifest)
-        the_trainer = trainer.Trainer(
-            gan,
-            strategy,
-            global_batch_size,
-            moving_average(generator_optimizer(generator_learning_rate)),
-            discriminator_optimizer(discriminator_learning_rate),
-            num_d_steps=num_d_steps,
-            seed=seed,
-            jit_compile=jit_compile,
-        )
+    the_trainer = trainer.build(strategy, manifest.class_names)
+    gan, seed = the_trainer.gan, the_trainer.seed
+    global_batch_size = the_trainer.global_batch_size
     # 3. Where the run stands.
     run = checkpoints.Checkpoints(
         model_dir,
@@ -134,7 +105,12 @@ def train(
         return
     # 4. Batches from there on.
     batches = _distribute(
-        strategy, data_dir, window, global_batch_size, seed, step * num_d_steps
+        strategy,
+        data_dir,
+        window,
+        global_batch_size,
+        seed,
+        step * the_trainer.num_d_steps,
     )
     # 5. What is written once.
     tf.io.gfile.makedirs(model_dir)
@@ -241,7 +217,7 @@ def _check_finite(metrics: dict[str, float], step: int, newest: str | None) -> N
         raise cli.UserError(
             f"{', '.join(bad)} not finite at step {step}. The last good checkpoint is "
             f"{newest or 'none: the run diverged before its first'}. Lower the "
-            "learning rates or change training.train.seed, and start again."
+            "learning rates or change trainer.build.seed, and start again."
         )
 
 

@@ -7,8 +7,9 @@ does not change what is trained.
 """
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import gin
 import tensorflow as tf
 
 from tf_dvdgan.data import transforms
@@ -76,7 +77,7 @@ class Trainer:
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
         self.metric_names = self._metric_names()
-        self._compiled_step = tf.function(self._replica_step, jit_compile=jit_compile)
+        self._compiled_step = tf.function(self.replica_step, jit_compile=jit_compile)
 
     def checkpoint_objects(self) -> dict[str, tf.Module]:
         """Everything that a run must keep to go on as if never stopped."""
@@ -112,7 +113,7 @@ class Trainer:
         return total / tf.cast(num_steps, tf.float32)
 
     def _metric_names(self) -> tuple[str, ...]:
-        """What `_replica_step` returns, in order."""
+        """What `replica_step` returns, in order."""
         names = [d.name for d in self.gan.discriminators]
         norm = ["gradient_norm/discriminators"] if names else []
         return (
@@ -124,8 +125,16 @@ class Trainer:
             "gradient_norm/generator",
         )
 
-    def _replica_step(self, batches: Sequence[Batch]) -> tf.Tensor:
-        """One step of one replica: `num_d_steps` batches to the metrics `[n]`."""
+    def replica_step(self, batches: Sequence[Batch]) -> tf.Tensor:
+        """One step of one replica; the function that is compiled.
+
+        Args:
+          batches: `num_d_steps` of "video" `[rows, time, height, width, 3]` uint8 and
+            "label" `[rows]` int32, rows the replica's part of the batch.
+
+        Returns:
+          `[n]` float32, the metrics in the order of `metric_names`.
+        """
         step_seed = fold_in(tf.constant([self.seed, 0], tf.int64), self.step)
         metrics = []
         if self.gan.discriminators:
@@ -243,6 +252,52 @@ class Trainer:
         size = self.global_batch_size // self.num_replicas
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         return tf.slice(x, [replica * size, 0], [size, x.shape[1]])
+
+
+@gin.configurable(module="trainer")
+def build(
+    strategy: tf.distribute.Strategy,
+    class_names: Sequence[str],
+    global_batch_size: int = 512,
+    generator_optimizer: Callable = optimizers.adam,
+    generator_learning_rate: float = 1e-4,
+    discriminator_optimizer: Callable = optimizers.adam,
+    discriminator_learning_rate: float = 5e-4,
+    moving_average: Callable = optimizers.with_moving_average,
+    num_d_steps: int = 2,
+    seed: int = 0,
+    jit_compile: bool = False,
+) -> Trainer:
+    """Makes the config's GAN, its optimizers and their trainer.
+
+    Args:
+      strategy: where it runs.
+      class_names: of the data.
+      global_batch_size: as for `Trainer`.
+      generator_optimizer: makes it from a learning rate.
+      generator_learning_rate: of the generator.
+      discriminator_optimizer: makes it from a learning rate.
+      discriminator_learning_rate: of the discriminators.
+      moving_average: adds an average of the generator's weights to its optimizer.
+      num_d_steps: as for `Trainer`.
+      seed: of everything random, the first weights too.
+      jit_compile: as for `Trainer`.
+
+    Raises:
+      ValueError: the replicas cannot share the batch evenly.
+    """
+    tf.keras.utils.set_random_seed(seed)
+    with strategy.scope():
+        return Trainer(
+            video_gan.build(class_names, with_terms=True),
+            strategy,
+            global_batch_size,
+            moving_average(generator_optimizer(generator_learning_rate)),
+            discriminator_optimizer(discriminator_learning_rate),
+            num_d_steps=num_d_steps,
+            seed=seed,
+            jit_compile=jit_compile,
+        )
 
 
 def _judge(
