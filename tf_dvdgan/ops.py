@@ -30,7 +30,11 @@ def on_frames(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Te
 
 
 def conv2d(
-    x: tf.Tensor, kernel: tf.Tensor, resample: str | None = None, strides: int = 1
+    x: tf.Tensor,
+    kernel: tf.Tensor,
+    resample: str | None = None,
+    strides: int = 1,
+    bias: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Convolves every frame, 'SAME' padding, with resampling merged into the kernel.
 
@@ -45,21 +49,28 @@ def conv2d(
       kernel: `[k, k, in, out]`, k 1 or 3 where it resamples.
       resample: None, 'up' or 'down'.
       strides: plain strides, only without `resample`.
+      bias: `[out]`, added to the result; None adds nothing.
 
     Returns:
       The frames convolved, at their own, double or half size.
     """
-    if resample is None:
-        return on_frames(lambda f: tf.nn.conv2d(f, kernel, strides, "SAME"), x)
-    if kernel.shape[0] == 1:
+    if resample and kernel.shape[0] == 1:
         if resample == "down":
-            return conv2d(average_pool(x), kernel)
-        return upsample(conv2d(x, kernel))
-    merged = _sum_neighbours(kernel, axes=(0, 1))
+            return conv2d(average_pool(x), kernel, bias=bias)
+        return upsample(conv2d(x, kernel, bias=bias))
     if resample == "down":
-        return on_frames(lambda f: tf.nn.conv2d(f, merged / 4.0, 2, "SAME"), x)
-    transposed = tf.transpose(merged[::-1, ::-1], [0, 1, 3, 2])
-    return on_frames(lambda f: _conv2d_transpose(f, transposed), x)
+        kernel = _sum_neighbours(kernel, axes=(0, 1)) / 4.0
+        strides = 2
+    elif resample == "up":
+        kernel = _sum_neighbours(kernel, axes=(0, 1), flip=True)
+        kernel = tf.transpose(kernel, [0, 1, 3, 2])
+
+    def convolve(frames: tf.Tensor) -> tf.Tensor:
+        if resample == "up":
+            return _plus(_conv2d_transpose(frames, kernel), bias)
+        return _plus(tf.nn.conv2d(frames, kernel, strides, "SAME"), bias)
+
+    return on_frames(convolve, x)
 
 
 def conv3d(
@@ -68,6 +79,7 @@ def conv3d(
     pool: bool = False,
     pool_time: bool = True,
     strides: int = 1,
+    bias: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Convolves a video in space and time, 'SAME' padding, then perhaps average pools.
 
@@ -81,42 +93,80 @@ def conv3d(
       pool: whether height and width are halved.
       pool_time: whether time is halved (rounded up) with them.
       strides: plain strides of all three axes, only without `pool`.
+      bias: `[out]`, added to the result; None adds nothing.
 
     Returns:
       `[batch, time', height', width', out]`.
     """
     if not pool:
-        return tf.nn.conv3d(x, kernel, [1, *[strides] * 3, 1], "SAME")
+        y = tf.nn.conv3d(x, kernel, [1, *[strides] * 3, 1], "SAME")
+        return _plus(y, bias)
     if kernel.shape[0] == 1:
-        return conv3d(average_pool(x, pool_time), kernel)
+        return conv3d(average_pool(x, pool_time), kernel, bias=bias)
     merge_time = pool_time and x.shape[1] % 2 == 0
     axes = (0, 1, 2) if merge_time else (1, 2)
     merged = _sum_neighbours(kernel, axes) / 2.0 ** len(axes)
     x = tf.nn.conv3d(x, merged, [1, 2 if merge_time else 1, 2, 2, 1], "SAME")
+    x = _plus(x, bias)
     if pool_time and not merge_time:
         x = tf.nn.avg_pool3d(x, [2, 1, 1], [2, 1, 1], "SAME")
     return x
 
 
-def _sum_neighbours(kernel: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
+def _plus(x: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
+    """Adds a bias next to its convolution, which TensorFlow then fuses."""
+    return x if bias is None else tf.nn.bias_add(x, bias)
+
+
+def _sum_neighbours(
+    kernel: tf.Tensor, axes: Sequence[int], flip: bool = False
+) -> tf.Tensor:
     """Sums a kernel with itself shifted by one tap along each axis: 3 taps give 4."""
     for axis in axes:
-        before = [[0, 0]] * kernel.shape.rank
-        after = [[0, 0]] * kernel.shape.rank
-        before[axis], after[axis] = [1, 0], [0, 1]
-        kernel = tf.pad(kernel, before) + tf.pad(kernel, after)
+        first, middle, last = tf.split(kernel, 3, axis)
+        taps = [first, first + middle, middle + last, last]
+        kernel = tf.concat(taps[::-1] if flip else taps, axis)
     return kernel
 
 
-def _conv2d_transpose(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Transposed convolution with stride 2; `kernel` is `[4, 4, out, in]`."""
+def _conv2d_transpose(x: tf.Tensor, kernel: tf.Tensor, strides: int = 2) -> tf.Tensor:
+    """Transposed convolution; `kernel` is `[k, k, out, in]`."""
     batch = x.shape[0] if x.shape[0] is not None else tf.shape(x)[0]
-    output_shape = [batch, 2 * x.shape[1], 2 * x.shape[2], kernel.shape[2]]
-    return tf.nn.conv2d_transpose(x, kernel, output_shape, 2, "SAME")
+    height, width = strides * x.shape[1], strides * x.shape[2]
+    output_shape = [batch, height, width, kernel.shape[2]]
+    return tf.nn.conv2d_transpose(x, kernel, output_shape, strides, "SAME")
 
 
+def conv2d_input_gradient(gradient: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Gradient of `conv2d`'s input, from that of its output; not resampled."""
+    return on_frames(lambda g: _conv2d_transpose(g, kernel, 1), gradient)
+
+
+def conv2d_kernel_gradient(
+    x: tf.Tensor, gradient: tf.Tensor, kernel_size: int
+) -> tf.Tensor:
+    """Gradient of `conv2d`'s kernel; not resampled.
+
+    Args:
+      x: its input, `[batch, time, height, width, in]`.
+      gradient: of its output, `[batch, time, height, width, out]`.
+      kernel_size: height and width of the kernel.
+
+    Returns:
+      `[kernel_size, kernel_size, in, out]`.
+    """
+    return tf.raw_ops.Conv2DBackpropFilter(
+        input=tf.reshape(x, [-1, *x.shape[2:]]),
+        filter_sizes=[kernel_size, kernel_size, x.shape[-1], gradient.shape[-1]],
+        out_backprop=tf.reshape(gradient, [-1, *gradient.shape[2:]]),
+        strides=[1, 1, 1, 1],
+        padding="SAME",
+    )
+
+
+@tf.custom_gradient
 def upsample(x: tf.Tensor) -> tf.Tensor:
-    """Nearest x2 upsampling of every frame."""
+    """Nearest x2 upsampling of every frame; its gradient sums by average pooling."""
 
     def repeat(frames: tf.Tensor) -> tf.Tensor:
         _, height, width, channels = frames.shape
@@ -125,7 +175,7 @@ def upsample(x: tf.Tensor) -> tf.Tensor:
         )
         return tf.reshape(tiled, [-1, 2 * height, 2 * width, channels])
 
-    return on_frames(repeat, x)
+    return on_frames(repeat, x), lambda gradient: 4.0 * average_pool(gradient)
 
 
 def average_pool(x: tf.Tensor, time: bool = False, factor: int = 2) -> tf.Tensor:

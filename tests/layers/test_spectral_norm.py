@@ -85,7 +85,7 @@ def test_u_moves_once_a_call_and_only_when_training():
     before = layer.u.numpy()
     layer(x, training=False)
     np.testing.assert_array_equal(layer.u, before)
-    _, expected = spectral_norm.power_iteration(
+    _, expected, _ = spectral_norm.power_iteration(
         tf.reshape(layer.kernel, [-1, layer.units]), layer.u
     )
     layer(x, training=True)

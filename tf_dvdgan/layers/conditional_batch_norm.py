@@ -98,11 +98,11 @@ class BatchNorm(normalization.Normalization):
 
     def batch_statistics(self, x: tf.Tensor) -> Statistics:
         """Moments of the batch over all replicas, `[time or 1, channels]` float32."""
-        axes = [0, 2, 3] if self.per_time_step else [0, 1, 2, 3]
-        mean, variance = tf.nn.moments(tf.cast(x, tf.float32), axes)
-        channels = x.shape[-1]
-        mean = tf.reshape(mean, [-1, channels])
-        variance = tf.reshape(variance, [-1, channels])
+        x = tf.cast(x, tf.float32)
+        mean = self._mean(x)
+        # Deviations sum to zero, so that no gradient goes through this mean.
+        center = tf.stop_gradient(mean)[:, tf.newaxis, tf.newaxis]
+        variance = self._mean(tf.math.squared_difference(x, center))
         context = tf.distribute.get_replica_context()
         if context is None or context.num_replicas_in_sync == 1:
             return mean, variance
@@ -111,6 +111,16 @@ class BatchNorm(normalization.Normalization):
             context.all_reduce(tf.distribute.ReduceOp.MEAN, local)
         )
         return mean, square - tf.square(mean)
+
+    def _mean(self, x: tf.Tensor) -> tf.Tensor:
+        """Mean of a video's channels, `[time or 1, channels]`.
+
+        Over space first: on a CPU one reduction over separate axes takes ten times as
+        long as two.
+        """
+        over_space = tf.reduce_mean(x, axis=[2, 3])  # [batch, time, channels]
+        axes = [0] if self.per_time_step else [0, 1]
+        return tf.reshape(tf.reduce_mean(over_space, axes), [-1, x.shape[-1]])
 
     def standing_statistics(self) -> Statistics:
         """The accumulated means; 0 and 1 before anything was accumulated."""

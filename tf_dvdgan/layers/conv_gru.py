@@ -1,5 +1,7 @@
 """Convolutional gated recurrent units over time (Ballas et al., 2015)."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from tf_dvdgan import ops
@@ -60,55 +62,37 @@ class ConvGRU(tf.keras.layers.Layer):
           `[batch, num_frames, height, width, channels]`: the state after each step.
         """
         num_frames = num_frames or x.shape[1]
-        channels = x.shape[-1]
         reset = self.reset.normalized_kernel(training)
         update = self.update.normalized_kernel(training)
         candidate = self.candidate.normalized_kernel(training)
-        input_kernel = tf.concat(
-            [
-                reset[:, :, channels:],
-                update[:, :, channels:],
-                candidate[:, :, :channels],
-            ],
-            axis=-1,
+        reset_h, reset_x = tf.split(reset, 2, axis=2)
+        update_h, update_x = tf.split(update, 2, axis=2)
+        candidate_x, candidate_h = tf.split(candidate, 2, axis=2)
+        input_kernel = tf.concat([reset_x, update_x, candidate_x], axis=-1)
+        gate_kernel = tf.concat([reset_h, update_h], axis=-1)
+        parts = (self.reset, self.update, self.candidate)
+        bias = tf.concat([part.compute_bias() for part in parts], axis=-1)
+        inputs = ops.conv2d(x, input_kernel, bias=bias)  # [..., 3 * channels]
+        return run_over_time(
+            num_frames,
+            inputs,
+            initial_state,
+            [gate_kernel, candidate_h],
+            self.mixing(x, training),
         )
-        bias = tf.concat(
-            [self.reset.bias, self.update.bias, self.candidate.bias], axis=-1
-        )
-        gate_kernel = tf.concat(
-            [reset[:, :, :channels], update[:, :, :channels]], axis=-1
-        )
-        candidate_kernel = candidate[:, :, channels:]
-        inputs = ops.conv2d(x, input_kernel)  # [batch, time or 1, h, w, 3 * channels]
-        inputs += tf.cast(bias, inputs.dtype)
-        inputs, mix = self.mixing(x, inputs, training)
 
-        def step(h: tf.Tensor, x_part: tf.Tensor) -> tf.Tensor:
-            h = mix(h, x_part[..., 3 * channels :])
-            x_gates, x_candidate, _ = tf.split(
-                x_part, [2 * channels, channels, x_part.shape[-1] - 3 * channels], -1
-            )
-            gates = tf.sigmoid(ops.conv2d(h, gate_kernel) + x_gates)
-            r, u = tf.split(gates, 2, axis=-1)
-            c = tf.nn.relu(x_candidate + ops.conv2d(r * h, candidate_kernel))
-            return u * h + (1.0 - u) * c
-
-        return run_over_time(step, inputs, initial_state, num_frames, channels)
-
-    def mixing(self, x: tf.Tensor, inputs: tf.Tensor, training: bool | None):
-        """What becomes of the state before the gates see it: here, nothing.
+    def mixing(self, x: tf.Tensor, training: bool | None) -> list[tf.Tensor]:
+        """What the state is mixed with before the gates see it: here, nothing.
 
         Args:
           x: as for `call`.
-          inputs: what a step gets of each frame, `[batch, time or 1, ..., any]`.
           training: as for `call`.
 
         Returns:
-          `inputs` with what mixing needs behind its channels, and a function of a state
-          and those channels of one frame.
+          Nothing, or kernel, bias and factor as `run_over_time` takes them.
         """
         del x, training
-        return inputs, lambda h, _: h
+        return []
 
     def get_config(self) -> dict:
         return super().get_config() | {"kernel_size": self.kernel_size}
@@ -130,15 +114,10 @@ class MultiplicativeConvGRU(ConvGRU):
         self.mix_state = _convolution(channels, 1, input_shape, "mix_state")
         self.mix_input = _convolution(channels, 1, input_shape, "mix_input")
 
-    def mixing(self, x: tf.Tensor, inputs: tf.Tensor, training: bool | None):
-        from_x = self.mix_input(x, training=training)
+    def mixing(self, x: tf.Tensor, training: bool | None) -> list[tf.Tensor]:
         kernel = self.mix_state.normalized_kernel(training)
-        bias = self.mix_state.bias
-
-        def mix(h: tf.Tensor, from_x: tf.Tensor) -> tf.Tensor:
-            return (ops.conv2d(h, kernel) + tf.cast(bias, h.dtype)) * from_x
-
-        return tf.concat([inputs, from_x], axis=-1), mix
+        factor = self.mix_input(x, training=training)
+        return [kernel, self.mix_state.compute_bias(), factor]
 
 
 def _convolution(
@@ -150,35 +129,225 @@ def _convolution(
     return layer
 
 
-def run_over_time(step, inputs, initial_state, num_frames: int, channels: int):
-    """Applies a recurrent step to each frame in turn.
+def run_over_time(
+    num_frames: int,
+    inputs: tf.Tensor,
+    initial_state: tf.Tensor | None,
+    kernels: Sequence[tf.Tensor],
+    mixing: Sequence[tf.Tensor] = (),
+) -> tf.Tensor:
+    """Runs a (multiplicative) ConvGRU's state through time, given its input's part.
+
+    Its gradient is its own. Going back in time it makes the gradients of the
+    pre-activations alone; those of the kernels are one convolution over all frames at
+    the end, where differentiating the loop would make one a frame and add them up.
 
     Args:
-      step: maps a state and one frame's input to the next state.
-      inputs: `[batch, time or 1, height, width, any]`; a time of 1 repeats.
-      initial_state: `[batch, height, width, channels]`; zeros if None.
       num_frames: number of steps.
-      channels: of the state.
+      inputs: the input's part of gates and candidate,
+        `[batch, time or 1, height, width, 3 * channels]`; a time of 1 repeats.
+      initial_state: `[batch, height, width, channels]`; zeros if None.
+      kernels: the state's part of those of the gates and of the candidate,
+        `[k, k, channels, 2 * channels]` and `[k, k, channels, channels]`.
+      mixing: nothing, or kernel `[1, 1, channels, channels]`, bias and factor
+        `[batch, time or 1, height, width, channels]` of the multiplicative unit.
 
     Returns:
-      `[batch, num_frames, height, width, channels]`.
+      `[batch, num_frames, height, width, channels]`: the state after each step.
     """
-    constant = inputs.shape[1] == 1
-    state = initial_state
-    if state is None:
-        state = tf.zeros_like(inputs[:, 0, ..., :channels])
-    state = tf.cast(state, inputs.dtype)
-    if num_frames <= _UNROLL_AT_MOST:
-        frames = tf.unstack(inputs, axis=1)
-        states = []
-        for t in range(num_frames):
-            state = step(state, frames[0 if constant else t])
-            states.append(state)
-        return tf.stack(states, axis=1)
-    if constant:
-        frame = tf.squeeze(inputs, axis=1)
-        states = tf.scan(lambda h, _: step(h, frame), tf.range(num_frames), state)
-    else:
-        time_major = tf.transpose(inputs, [1, 0, 2, 3, 4])
-        states = tf.scan(step, time_major, state)
-    return tf.transpose(states, [1, 0, 2, 3, 4])
+    channels = inputs.shape[-1] // 3
+    unrolled = num_frames <= _UNROLL_AT_MOST
+    # The first step of an unrolled loop has no state to convolve.
+    from_zero = unrolled and initial_state is None and not mixing
+    loop = _unrolled if unrolled else _scanned
+    if initial_state is None:
+        initial_state = tf.zeros_like(inputs[:, 0, ..., :channels])
+
+    @tf.custom_gradient
+    def run(inputs, initial_state, *weights):
+        cell = _Cell(*weights, from_zero=from_zero)
+        x_gates, x_candidate = tf.split(inputs, [2 * channels, channels], axis=-1)
+        _, (states, gates, candidates) = loop(
+            cell.forward,
+            range(num_frames),
+            initial_state,
+            [x_gates, x_candidate, cell.factor],
+            [channels, 2 * channels, channels],
+        )
+
+        def gradient(d_states):
+            before = tf.concat([initial_state[:, tf.newaxis], states[:, :-1]], axis=1)
+            d_initial, (d_gates, d_candidates, *d_mixed) = loop(
+                cell.backward,
+                range(num_frames)[::-1],
+                tf.zeros_like(initial_state),
+                [d_states, before, gates, candidates, cell.factor],
+                [2 * channels, channels, *[channels] * bool(mixing)],
+            )
+            d_inputs = tf.concat([d_gates, d_candidates], axis=-1)
+            d_weights = cell.weight_gradients(
+                before, gates, d_gates, d_candidates, *d_mixed
+            )
+            return _like(inputs, d_inputs), d_initial, *d_weights
+
+        return states, gradient
+
+    return run(inputs, tf.cast(initial_state, inputs.dtype), *kernels, *mixing)
+
+
+class _Cell:
+    """One step of a (multiplicative) ConvGRU, onward and back; see `ConvGRU`.
+
+    Args:
+      gate_kernel: as `run_over_time` has them, like what follows.
+      candidate_kernel: see there.
+      mix_kernel: see there.
+      mix_bias: see there.
+      factor: see there.
+      from_zero: whether the state is zero before the first step.
+    """
+
+    def __init__(
+        self,
+        gate_kernel,
+        candidate_kernel,
+        mix_kernel=None,
+        mix_bias=None,
+        factor=None,
+        from_zero=False,
+    ):
+        self.gate_kernel = gate_kernel
+        self.candidate_kernel = candidate_kernel
+        self.mix_kernel = mix_kernel
+        self.mix_bias = mix_bias
+        self.factor = factor
+        self.from_zero = from_zero
+
+    def forward(self, t, h, frame):
+        """The next state; and that, gates and candidate to be kept."""
+        x_gates, x_candidate, factor = frame
+        if self.from_zero and t == 0:
+            gates, c = tf.sigmoid(x_gates), tf.nn.relu(x_candidate)
+            _, u = tf.split(gates, 2, axis=-1)
+            h = (1.0 - u) * c
+        else:
+            g = self._mixed(h, factor)
+            gates = tf.sigmoid(ops.conv2d(g, self.gate_kernel) + x_gates)
+            r, u = tf.split(gates, 2, axis=-1)
+            c = tf.nn.relu(ops.conv2d(r * g, self.candidate_kernel) + x_candidate)
+            h = u * g + (1.0 - u) * c
+        return h, (h, gates, c)
+
+    def backward(self, t, d_after, frame):
+        """The gradient of the state before; those of the pre-activations to be kept."""
+        d_h, h, gates, c, factor = frame
+        d_h += d_after
+        r, u = tf.split(gates, 2, axis=-1)
+        d_c = tf.where(c > 0, d_h * (1.0 - u), tf.zeros_like(c))
+        if self.from_zero and t == 0:
+            d_gates = tf.concat([tf.zeros_like(r), -d_h * c * u * (1.0 - u)], -1)
+            return tf.zeros_like(h), (d_gates, d_c)
+        g = self._mixed(h, factor)
+        d_rg = ops.conv2d_input_gradient(d_c, self.candidate_kernel)
+        d_gates = tf.concat([d_rg * g, d_h * (g - c)], axis=-1)
+        d_gates *= gates * (1.0 - gates)
+        d_g = d_h * u + d_rg * r
+        d_g += ops.conv2d_input_gradient(d_gates, self.gate_kernel)
+        if self.factor is None:
+            return d_g, (d_gates, d_c)
+        d_h = ops.conv2d_input_gradient(d_g * factor, self.mix_kernel)
+        return d_h, (d_gates, d_c, d_g)
+
+    def _linear(self, h):
+        return ops.conv2d(h, self.mix_kernel, bias=self.mix_bias)
+
+    def _mixed(self, h, factor):
+        """What takes the state's place in the gates: itself, or g."""
+        return h if factor is None else self._linear(h) * factor
+
+    def weight_gradients(self, h, gates, d_gates, d_candidates, d_mixed=None):
+        """Gradients of what the cell was made of, from those of all frames."""
+        if self.from_zero:
+            h, gates = h[:, 1:], gates[:, 1:]
+            d_gates, d_candidates = d_gates[:, 1:], d_candidates[:, 1:]
+        g = self._mixed(h, self.factor)
+        r, _ = tf.split(gates, 2, axis=-1)
+        size = self.gate_kernel.shape[0]
+        gradients = [
+            ops.conv2d_kernel_gradient(g, d_gates, size),
+            ops.conv2d_kernel_gradient(r * g, d_candidates, size),
+        ]
+        if self.factor is not None:
+            d_linear = d_mixed * self.factor
+            gradients += [
+                ops.conv2d_kernel_gradient(h, d_linear, 1),
+                tf.reduce_sum(d_linear, axis=[0, 1, 2, 3]),
+                _like(self.factor, d_mixed * self._linear(h)),
+            ]
+        return gradients
+
+
+def _like(x, gradient):
+    """Sums the gradient of what was the same in all frames."""
+    if x.shape[1] == gradient.shape[1]:
+        return gradient
+    return tf.reduce_sum(gradient, axis=1, keepdims=True)
+
+
+def _unrolled(step, times, carry, sequences, channels):
+    """Goes through frames in the order of `times`, as one straight piece of graph.
+
+    Args:
+      step: maps a time, what is carried and each sequence's frame to what is carried
+        on and a tuple of what is kept.
+      times: the frames' numbers, in order or backwards.
+      carry: what the first step gets.
+      sequences: each `[batch, time or 1, height, width, any]`, or None.
+      channels: of each thing that is kept.
+
+    Returns:
+      What the last step carries on, and a list of what was kept,
+      `[batch, time, height, width, channels]`, in the order of frames.
+    """
+    del channels
+    frames = [
+        [None] * len(times)
+        if s is None
+        else tf.unstack(s, axis=1) * (len(times) // s.shape[1])
+        for s in sequences
+    ]
+    kept = {}
+    for t in times:
+        carry, kept[t] = step(t, carry, [f[t] for f in frames])
+    in_order = zip(*(kept[t] for t in sorted(kept)), strict=True)
+    return carry, [tf.stack(k, axis=1) for k in in_order]
+
+
+def _scanned(step, times, carry, sequences, channels):
+    """As `_unrolled`, as a loop in the graph."""
+    frames = [
+        s if s is None or s.shape[1] == 1 else tf.transpose(s, [1, 0, 2, 3, 4])
+        for s in sequences
+    ]
+
+    def body(i, carry, arrays):
+        t = times[0] + i * times.step
+        at_t = [
+            f if f is None else f[:, 0] if s.shape[1] == 1 else f[t]
+            for f, s in zip(frames, sequences, strict=True)
+        ]
+        carry, kept = step(t, carry, at_t)
+        arrays = [a.write(t, k) for a, k in zip(arrays, kept, strict=True)]
+        return i + 1, carry, tuple(arrays)
+
+    arrays = [
+        tf.TensorArray(carry.dtype, len(times), element_shape=[*carry.shape[:-1], c])
+        for c in channels
+    ]
+    _, carry, arrays = tf.while_loop(
+        lambda i, *_: i < len(times),
+        body,
+        (tf.constant(0), carry, tuple(arrays)),
+        maximum_iterations=len(times),
+    )
+    return carry, [tf.transpose(a.stack(), [1, 0, 2, 3, 4]) for a in arrays]

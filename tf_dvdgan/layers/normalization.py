@@ -94,8 +94,13 @@ class Normalization(tf.keras.layers.Layer):
         """
         factor = tf.math.rsqrt(variance + self.epsilon) * scale
         shift = offset - mean * factor
-        if factor.shape.rank == 2:  # [time, channels]
-            factor, shift = factor[tf.newaxis], shift[tf.newaxis]
+        if factor.shape.rank == 2:  # [time or 1, channels]
+            # A gradient is summed over space first and then over the batch: on a CPU
+            # that takes a tenth of the time of both in one.
+            factor, shift = (
+                tf.repeat(v[tf.newaxis], tf.shape(x)[0], axis=0)
+                for v in (factor, shift)
+            )
         factor = factor[:, :, tf.newaxis, tf.newaxis]
         shift = shift[:, :, tf.newaxis, tf.newaxis]
         return x * tf.cast(factor, x.dtype) + tf.cast(shift, x.dtype)

@@ -18,7 +18,9 @@ from tf_dvdgan import ops
 _EPSILON = 1e-4  # BigGAN's
 
 
-def power_iteration(matrix: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def power_iteration(
+    matrix: tf.Tensor, u: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """One step of power iteration.
 
     Args:
@@ -26,19 +28,31 @@ def power_iteration(matrix: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
       u: `[out]`, the estimate of the first right singular vector.
 
     Returns:
-      sigma, a scalar through which the gradient flows to `matrix` alone, and the new
-      `u`, a constant.
+      sigma, a scalar; the new `u`; and `[rows]`, the first left singular vector `v`.
     """
-    constant = tf.stop_gradient(matrix)
-    v = _unit(tf.linalg.matvec(constant, u))
-    u = _unit(tf.linalg.matvec(constant, v, transpose_a=True))
-    u, v = tf.stop_gradient(u), tf.stop_gradient(v)
-    sigma = tf.tensordot(v, tf.linalg.matvec(matrix, u), 1)
-    return sigma, u
+    v = _unit(tf.linalg.matvec(matrix, u))
+    image = tf.linalg.matvec(matrix, v, transpose_a=True)
+    u = _unit(image)
+    return tf.tensordot(image, u, 1), u, v  # v^T W u
 
 
 def _unit(vector: tf.Tensor) -> tf.Tensor:
     return vector / tf.maximum(tf.norm(vector), _EPSILON)
+
+
+@tf.custom_gradient
+def _over_sigma(matrix, sigma, u, v):
+    """W / sigma, where sigma is v^T W u and moves with W; its own gradient is short."""
+    normalized = matrix / tf.maximum(sigma, _EPSILON)
+
+    def gradient(d_normalized):
+        along = tf.tensordot(d_normalized, normalized, 2)
+        along = tf.where(sigma > _EPSILON, along, 0.0)
+        rank_one = (along * v)[:, tf.newaxis] * u
+        d_matrix = (d_normalized - rank_one) / tf.maximum(sigma, _EPSILON)
+        return d_matrix, None, None, None
+
+    return normalized, gradient
 
 
 class SpectralLayer(tf.keras.layers.Layer):
@@ -94,19 +108,20 @@ class SpectralLayer(tf.keras.layers.Layer):
         """
         kernel = tf.convert_to_tensor(self.kernel)
         if self.spectral_normalization:
-            sigma, u = power_iteration(tf.reshape(kernel, [-1, self.units]), self.u)
+            matrix = tf.reshape(kernel, [-1, self.units])
+            sigma, u, v = power_iteration(tf.stop_gradient(matrix), self.u)
             if training:
                 self.u.assign(u)
-            kernel /= tf.maximum(sigma, _EPSILON)
+            kernel = tf.reshape(_over_sigma(matrix, sigma, u, v), kernel.shape)
         return tf.cast(kernel, self.compute_dtype)
 
     def largest_singular_value(self) -> tf.Tensor:
         """The current estimate of the raw kernel's largest singular value, a scalar."""
         return power_iteration(tf.reshape(self.kernel, [-1, self.units]), self.u)[0]
 
-    def add_bias(self, x: tf.Tensor) -> tf.Tensor:
-        """Adds the bias, if there is one."""
-        return x if self.bias is None else x + tf.cast(self.bias, x.dtype)
+    def compute_bias(self) -> tf.Tensor | None:
+        """The bias in the compute dtype, if there is one."""
+        return None if self.bias is None else tf.cast(self.bias, self.compute_dtype)
 
     def get_config(self) -> dict:
         initializer = tf.keras.initializers.serialize(self.kernel_initializer)
@@ -129,7 +144,8 @@ class SpectralDense(SpectralLayer):
         """Maps `[..., in]` to `[..., units]`."""
         x = tf.cast(x, self.compute_dtype)
         kernel = self.normalized_kernel(training)
-        return self.add_bias(tf.tensordot(x, kernel, [[-1], [0]]))
+        y = tf.tensordot(x, kernel, [[-1], [0]])
+        return y if self.bias is None else y + self.compute_bias()
 
 
 class SpectralEmbedding(SpectralLayer):
@@ -208,7 +224,8 @@ class SpectralConv2D(SpectralLayer):
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Maps `[batch, (time,) height, width, in]` to `[..., filters]`."""
         kernel = self.normalized_kernel(training)
-        return self.add_bias(ops.conv2d(x, kernel, self.resample, self.strides))
+        bias = self.compute_bias()
+        return ops.conv2d(x, kernel, self.resample, self.strides, bias)
 
     def get_config(self) -> dict:
         config = super().get_config() | {
@@ -255,9 +272,8 @@ class SpectralConv3D(SpectralLayer):
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Maps `[batch, time, height, width, in]` to `[..., filters]`."""
         kernel = self.normalized_kernel(training)
-        return self.add_bias(
-            ops.conv3d(x, kernel, self.pool, self.pool_time, self.strides)
-        )
+        bias = self.compute_bias()
+        return ops.conv3d(x, kernel, self.pool, self.pool_time, self.strides, bias)
 
     def get_config(self) -> dict:
         config = super().get_config() | {

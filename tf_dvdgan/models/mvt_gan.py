@@ -90,7 +90,7 @@ class SequenceGenerator(tf.keras.layers.Layer):
         codes = []
         for norm in self.norms:
             state, _ = self.cell(x, state)
-            code = self.to_code.add_bias(tf.matmul(state, kernel))
+            code = tf.matmul(state, kernel) + self.to_code.compute_bias()
             video = tf.reshape(code, [-1, 1, 1, 1, self.code_size])
             x = tf.reshape(norm(video, training=training), [-1, self.code_size])
             codes.append(x)
