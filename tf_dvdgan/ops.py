@@ -4,9 +4,33 @@ Video tensors are `[batch, time, height, width, channels]`. Functions of frames 
 them as they are, or single frames `[batch, height, width, channels]`.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
+
+_rewriting = True
+
+
+@contextlib.contextmanager
+def plain_form() -> Iterator[None]:
+    """The one switch of the exact rewrites: graphs made within it go without them.
+
+    Resampling is then done apart from convolving, and a recurrence convolves the same
+    input again at every step: the same function and the same variables, with the work
+    that the rewrites save, to count it and to compare.
+    """
+    global _rewriting
+    _rewriting = False
+    try:
+        yield
+    finally:
+        _rewriting = True
+
+
+def rewriting() -> bool:
+    """Whether the exact rewrites are made; see `plain_form`."""
+    return _rewriting
 
 
 def on_frames(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Tensor:
@@ -54,6 +78,10 @@ def conv2d(
     Returns:
       The frames convolved, at their own, double or half size.
     """
+    if resample and not _rewriting:
+        if resample == "up":
+            return conv2d(upsample(x), kernel, bias=bias)
+        return average_pool(conv2d(x, kernel, bias=bias))
     if resample and kernel.shape[0] == 1:
         if resample == "down":
             return conv2d(average_pool(x), kernel, bias=bias)
@@ -101,6 +129,8 @@ def conv3d(
     if not pool:
         y = tf.nn.conv3d(x, kernel, [1, *[strides] * 3, 1], "SAME")
         return _plus(y, bias)
+    if not _rewriting:
+        return average_pool(conv3d(x, kernel, bias=bias), pool_time)
     if kernel.shape[0] == 1:
         return conv3d(average_pool(x, pool_time), kernel, bias=bias)
     merge_time = pool_time and x.shape[1] % 2 == 0

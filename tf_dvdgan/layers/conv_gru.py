@@ -62,6 +62,8 @@ class ConvGRU(tf.keras.layers.Layer):
           `[batch, num_frames, height, width, channels]`: the state after each step.
         """
         num_frames = num_frames or x.shape[1]
+        if not ops.rewriting() and x.shape[1] == 1:
+            x = tf.repeat(x, num_frames, axis=1)
         reset = self.reset.normalized_kernel(training)
         update = self.update.normalized_kernel(training)
         candidate = self.candidate.normalized_kernel(training)
@@ -158,7 +160,7 @@ def run_over_time(
     channels = inputs.shape[-1] // 3
     unrolled = num_frames <= _UNROLL_AT_MOST
     # The first step of an unrolled loop has no state to convolve.
-    from_zero = unrolled and initial_state is None and not mixing
+    from_zero = unrolled and initial_state is None and not mixing and ops.rewriting()
     loop = _unrolled if unrolled else _scanned
     if initial_state is None:
         initial_state = tf.zeros_like(inputs[:, 0, ..., :channels])

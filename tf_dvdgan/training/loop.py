@@ -88,13 +88,14 @@ def train(
         readers.check_classes(manifest)
     # 2. Networks, optimizers and their variables.
     the_trainer = trainer.build(strategy, manifest.class_names)
-    gan, seed = the_trainer.gan, the_trainer.seed
-    global_batch_size = the_trainer.global_batch_size
     # 3. Where the run stands.
     run = checkpoints.Checkpoints(
         model_dir,
         the_trainer.checkpoint_objects(),
-        {"seed": seed, "global_batch_size": global_batch_size},
+        {
+            "seed": the_trainer.seed,
+            "global_batch_size": the_trainer.global_batch_size,
+        },
         schedule.keep_checkpoints,
     )
     resumed = run.restore()
@@ -104,18 +105,14 @@ def train(
         print(f"The run has its {schedule.num_steps} steps; nothing to train.")
         return
     # 4. Batches from there on.
-    batches = _distribute(
-        strategy,
-        data_dir,
-        window,
-        global_batch_size,
-        seed,
-        step * the_trainer.num_d_steps,
+    batches = distribute(
+        the_trainer, data_dir, window, first_batch=step * the_trainer.num_d_steps
     )
     # 5. What is written once.
     tf.io.gfile.makedirs(model_dir)
     save_config(model_dir)
     save_dataset(model_dir, manifest)
+    gan = the_trainer.gan
     if gan.generator.num_conditioning_frames:
         gan.frame_bank = _frame_bank(model_dir, data_dir, window, gan)
     observer = observer_lib.Observer(
@@ -126,15 +123,21 @@ def train(
     _run(the_trainer, iter(batches), schedule, run, observer)
 
 
-def _distribute(
-    strategy, data_dir, window, global_batch_size, seed, first_batch
+def distribute(
+    the_trainer: trainer.Trainer,
+    data_dir: str,
+    window: readers.Window,
+    first_batch: int,
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    """Training batches on the trainer's devices, from the batch of a number on."""
+    global_batch_size = the_trainer.global_batch_size
+
     def dataset_of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
         rows = readers.training_dataset(
             data_dir,
             window,
             global_batch_size,
-            seed,
+            the_trainer.seed,
             first_batch,
             worker=context.input_pipeline_id,
             num_workers=context.num_input_pipelines,
@@ -142,7 +145,7 @@ def _distribute(
         size = context.get_per_replica_batch_size(global_batch_size)
         return rows.batch(size, drop_remainder=True).prefetch(4)
 
-    return strategy.distribute_datasets_from_function(dataset_of_worker)
+    return the_trainer.strategy.distribute_datasets_from_function(dataset_of_worker)
 
 
 def save_config(model_dir: str) -> None:

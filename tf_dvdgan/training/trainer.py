@@ -77,6 +77,7 @@ class Trainer:
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
         self.metric_names = self._metric_names()
+        self.jit_compile = jit_compile
         self._compiled_step = tf.function(self.replica_step, jit_compile=jit_compile)
 
     def checkpoint_objects(self) -> dict[str, tf.Module]:
@@ -89,6 +90,21 @@ class Trainer:
             "discriminator_optimizer": self.discriminator_optimizer,
             **discriminators,
         }
+
+    def random_batches(self) -> tf.data.Dataset:
+        """Batches of noise for one replica, all alike: to measure and to compile with.
+
+        Returns:
+          An endless dataset of what `run_steps` takes.
+        """
+        generator = self.gan.generator
+        rows = self.global_batch_size // self.num_replicas
+        size = generator.resolution
+        shape = [rows, generator.num_frames, size, size, 3]
+        noise = tf.random.stateless_uniform(shape, [0, 0], 0, 256, tf.int32)
+        labels = tf.range(rows) % max(generator.num_classes, 1)
+        batch = {"video": tf.cast(noise, tf.uint8), "label": labels}
+        return tf.data.Dataset.from_tensors(batch).repeat()
 
     def run_steps(self, batches: Iterator[Batch], num_steps: int) -> dict[str, float]:
         """Trains `num_steps` steps on the device and waits for them.
@@ -139,16 +155,16 @@ class Trainer:
         metrics = []
         if self.gan.discriminators:
             rounds = [
-                self._update_discriminators(batch, fold_in(step_seed, i))
+                self.update_discriminators(batch, fold_in(step_seed, i))
                 for i, batch in enumerate(batches)
             ]
             metrics.append(tf.add_n(rounds) / float(len(rounds)))
         g_seed = fold_in(step_seed, len(batches))
-        metrics.append(self._update_generator(batches[-1], g_seed))
+        metrics.append(self.update_generator(batches[-1], g_seed))
         self.step.assign_add(1)
         return tf.concat(metrics, axis=0)
 
-    def _update_discriminators(self, batch: Batch, seed: tf.Tensor) -> tf.Tensor:
+    def update_discriminators(self, batch: Batch, seed: tf.Tensor) -> tf.Tensor:
         """One update on real and fake videos together, made without G's gradient."""
         gan = self.gan
         real = transforms.to_unit_range(batch["video"])
@@ -182,7 +198,7 @@ class Trainer:
         )
         return tf.stack([*losses, *scores, norm])
 
-    def _update_generator(self, batch: Batch, seed: tf.Tensor) -> tf.Tensor:
+    def update_generator(self, batch: Batch, seed: tf.Tensor) -> tf.Tensor:
         """One update; only G's weights are watched: no gradient of D's is made."""
         gan = self.gan
         real = transforms.to_unit_range(batch["video"])

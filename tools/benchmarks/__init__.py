@@ -1,0 +1,1 @@
+"""Measurements of the package's speed, and what it is measured against."""

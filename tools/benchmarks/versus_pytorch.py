@@ -1,0 +1,160 @@
+"""Times DVD-GAN's training step beside the same model written plainly in PyTorch.
+
+  python -m tools.benchmarks.versus_pytorch
+
+Each contestant lives in a process of its own and they take turns, a step each, so that
+what else the machine does falls on all alike. Wants the extra `benchmarks`.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+from absl import flags
+
+from tf_dvdgan import cli
+from tf_dvdgan.data import files
+
+FLAGS = flags.FLAGS
+
+_CONTESTANTS = {
+    "PyTorch float32": ("pytorch", False),
+    "PyTorch bfloat16": ("pytorch", True),
+    "tf_dvdgan float32": ("tf_dvdgan", False),
+    "tf_dvdgan bfloat16": ("tf_dvdgan", True),
+}
+_YARDSTICK = "PyTorch float32"
+
+
+def define_flags() -> None:
+    flags.DEFINE_integer("ch", 32, "Width multiplier of all networks.")
+    flags.DEFINE_integer("resolution", 64, "Height and width of the videos.")
+    flags.DEFINE_integer("num_frames", 12, "Their length.")
+    flags.DEFINE_integer("num_classes", 101, "How many classes there are.")
+    flags.DEFINE_integer("batch_size", 2, "Videos of an update.")
+    flags.DEFINE_integer("rounds", 7, "Steps of each contestant that are timed.")
+    flags.DEFINE_string("json", None, "File for the figures.")
+    flags.DEFINE_string("contestant", None, "Used between the processes.")
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    if FLAGS.contestant:
+        _serve(FLAGS.contestant)
+        return
+    children = {}
+    try:
+        for name in _CONTESTANTS:
+            print(f"{name}: first step", file=sys.stderr, flush=True)
+            children[name] = _start(name)
+            _ask(children[name], name)
+        seconds = {name: [] for name in children}
+        for done in range(FLAGS.rounds):
+            for name, child in children.items():
+                seconds[name].append(_ask(child, name))
+            print(f"round {done + 1}/{FLAGS.rounds}", file=sys.stderr, flush=True)
+    finally:
+        for child in children.values():
+            child.kill()
+    print(table(seconds))
+    if FLAGS.json:
+        files.write_whole(FLAGS.json, json.dumps(seconds, indent=2))
+
+
+def table(seconds: dict[str, list[float]]) -> str:
+    """Median, spread and ratio to the yardstick of each contestant.
+
+    Args:
+      seconds: of each round, by contestant; the ratio is the median of the rounds'.
+    """
+    lines = [f"{'':<20}{'median s':>10}{'fastest':>10}{'slowest':>10}{'ratio':>8}"]
+    for name, times in seconds.items():
+        ratios = [a / b for a, b in zip(times, seconds[_YARDSTICK], strict=True)]
+        lines.append(
+            f"{name:<20}{statistics.median(times):>10.2f}{min(times):>10.2f}"
+            f"{max(times):>10.2f}{statistics.median(ratios):>8.2f}"
+        )
+    return "\n".join(lines)
+
+
+def _start(name: str) -> subprocess.Popen:
+    sizes = ("ch", "resolution", "num_frames", "num_classes", "batch_size")
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "tools.benchmarks.versus_pytorch"),
+            f"--contestant={name}",
+            *(f"--{size}={FLAGS[size].value}" for size in sizes),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _ask(child: subprocess.Popen, name: str) -> float:
+    """Has a contestant do one step; gives its seconds."""
+    child.stdin.write("step\n")
+    child.stdin.flush()
+    answer = child.stdout.readline()
+    if not answer:
+        raise cli.UserError(f"{name} ended without an answer; its error is above.")
+    return float(answer)
+
+
+def _serve(name: str) -> None:
+    """Does a step for each line that comes in."""
+    library, bfloat16 = _CONTESTANTS[name]
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints is no answer
+    make = {"pytorch": _pytorch_step, "tf_dvdgan": _our_step}[library]
+    step = make(bfloat16)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        step()
+        print(time.perf_counter() - began, file=answers, flush=True)
+
+
+def _pytorch_step(bfloat16: bool):
+    from tools.benchmarks import pytorch_dvd_gan
+
+    return pytorch_dvd_gan.PlainTrainer(
+        FLAGS.ch,
+        FLAGS.resolution,
+        FLAGS.num_frames,
+        FLAGS.num_classes,
+        FLAGS.batch_size,
+        bfloat16,
+    ).step
+
+
+def _our_step(bfloat16: bool):
+    import tensorflow as tf
+
+    from tf_dvdgan import config
+    from tf_dvdgan.training import trainer
+
+    parameters = {
+        "CH": FLAGS.ch,
+        "RESOLUTION": FLAGS.resolution,
+        "NUM_FRAMES": FLAGS.num_frames,
+        "BATCH_SIZE": FLAGS.batch_size,
+        "video_gan.build.precision": repr("bfloat16" if bfloat16 else "float32"),
+    }
+    bindings = [f"{name} = {value}" for name, value in parameters.items()]
+    config.load(["models/dvdgan_v2.gin"], bindings)
+    class_names = [f"class {i}" for i in range(FLAGS.num_classes)]
+    the_trainer = trainer.build(tf.distribute.get_strategy(), class_names)
+    batches = iter(the_trainer.random_batches())
+    return lambda: the_trainer.run_steps(batches, 1)
+
+
+def run() -> None:
+    define_flags()
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()
