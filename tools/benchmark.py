@@ -263,12 +263,12 @@ def _time_preparation(videos: str, shards: str, resolution: int) -> dict:
     with context.Pool() as pool:
         list(pool.imap(_decode_alone, [(path, resolution) for path in paths[:8]]))
         began = time.perf_counter()
-        work = ((path, resolution) for path in paths * _COPIES[0])
+        work = ((path, resolution) for path in paths * _COPIES[1])
         frames = sum(pool.imap_unordered(_decode_alone, work))
-        alone = few / (time.perf_counter() - began)
+        alone = many / (time.perf_counter() - began)
     return {
         "clips_per_second": rate,
-        "frames_per_second": rate * frames / few,
+        "frames_per_second": rate * frames / many,
         "start_seconds": seconds[0] - few / rate,
         "opencv_alone_clips_per_second": alone,
         "share_of_opencv": rate / alone,

@@ -24,7 +24,11 @@ tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
 from tf_dvdgan import config
 from tf_dvdgan.training import loop
-config.load([sys.argv[4]], ["BATCH_SIZE = 8", "NUM_STEPS = 3"])
+parameters = ["BATCH_SIZE = 8", "NUM_STEPS = 3"]
+if replicas == 2:  # recomputing changes nothing either
+    parameters += [f"dvd_gan.{name}.recompute = True" for name in (
+        "Generator", "SpatialDiscriminator", "TemporalDiscriminator")]
+config.load([sys.argv[4]], parameters)
 if replicas == 1:
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
 else:

@@ -31,17 +31,19 @@ class VideoReader:
 
     Args:
       path: of the file.
+      smallest_side: size that frames are resized to; see `resize_smallest_side`.
 
     Attributes:
       fps: frames per second, as the container says.
-      width, height: of the frames, in pixels, after rotation.
+      width, height: of the frames, in pixels, after rotation, before resizing.
 
     Raises:
       VideoError: there is no such file, it is empty, or no video stream in it.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, smallest_side: int | None = None):
         self.path = path
+        self._smallest_side = smallest_side
         if not os.path.isfile(path):
             raise VideoError("not a file")
         if os.path.getsize(path) == 0:
@@ -66,6 +68,8 @@ class VideoReader:
             if not read:
                 break
             count += 1
+            if self._smallest_side:  # first: fewer pixels are left to convert
+                frame = resize_smallest_side(frame, self._smallest_side)
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         self._capture.release()
         if count == 0:

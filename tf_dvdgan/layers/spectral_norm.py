@@ -9,13 +9,28 @@ Statistics are float32 whatever the compute precision; the kernel is cast after 
 been normalised.
 """
 
-from collections.abc import Callable
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
 
 import tensorflow as tf
 
 from tf_dvdgan import ops
 
 _EPSILON = 1e-4  # BigGAN's
+
+_given = threading.local()  # a strategy runs each replica's Python in its own thread
+
+
+@contextlib.contextmanager
+def use_kernels(kernels: Mapping["SpectralLayer", tf.Tensor]) -> Iterator[None]:
+    """Makes layers take the normalised kernels given, and leave `u` alone."""
+    previous = getattr(_given, "kernels", {})
+    _given.kernels = previous | kernels
+    try:
+        yield
+    finally:
+        _given.kernels = previous
 
 
 def power_iteration(
@@ -106,6 +121,8 @@ class SpectralLayer(tf.keras.layers.Layer):
 
         Call it once a forward pass, however often the kernel is then used.
         """
+        if self in getattr(_given, "kernels", {}):
+            return _given.kernels[self]
         kernel = tf.convert_to_tensor(self.kernel)
         if self.spectral_normalization:
             matrix = tf.reshape(kernel, [-1, self.units])

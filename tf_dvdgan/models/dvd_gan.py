@@ -41,6 +41,7 @@ import gin
 import tensorflow as tf
 
 from tf_dvdgan import layers, ops
+from tf_dvdgan.layers import recomputation
 
 GENERATOR_WIDTHS = {
     16: (8, 4, 2),
@@ -102,6 +103,8 @@ class Generator(tf.keras.Model):
         be counted from the end: -1 is the last.
       normalization: makes the residual blocks' normalisation layers.
       last_normalization: makes the one before the last convolution.
+      recompute: stages whose layers keep no activations for the gradient but make them
+        again, by number; True means all. Less memory, more time, the same gradient.
     """
 
     num_conditioning_frames = 0
@@ -120,6 +123,7 @@ class Generator(tf.keras.Model):
         attention: Mapping[int, LayerFactory] | None = None,
         normalization: LayerFactory = layers.ConditionalBatchNorm,
         last_normalization: LayerFactory = layers.BatchNorm,
+        recompute: bool | Sequence[int] = False,
         name: str = "generator",
     ):
         super().__init__(name=name)
@@ -165,6 +169,7 @@ class Generator(tf.keras.Model):
                     layers.GeneratorBlock(
                         next_width, True, normalization, name=f"stage_{i}_block_2"
                     ),
+                    recomputation.caller(recompute, i),
                     name=f"stage_{i}",
                 )
             )
@@ -217,22 +222,24 @@ def _of_stage(by_stage: Mapping[int, LayerFactory], stage: int, num_stages: int)
 class _Stage(tf.keras.layers.Layer):
     """One size of the generator: recurrence, attention, two residual blocks."""
 
-    def __init__(self, recurrence, attention, block_1, block_2, **kwargs):
+    def __init__(self, recurrence, attention, block_1, block_2, run, **kwargs):
         super().__init__(**kwargs)
         self.recurrence = recurrence
         self.attention = attention
         self.block_1 = block_1
         self.block_2 = block_2
+        self.run = run
 
     def call(self, x, condition, initial_state, num_frames, training=None):
+        run = self.run
         if self.recurrence is not None:
-            x = self.recurrence(x, initial_state, num_frames, training=training)
+            x = run(self.recurrence, x, initial_state, num_frames, training=training)
         elif x.shape[1] == 1 and num_frames > 1:
             x = tf.repeat(x, num_frames, axis=1)
         if self.attention is not None:
-            x = self.attention(x, training=training)
-        x = self.block_1(x, condition, training=training)
-        return self.block_2(x, condition, training=training)
+            x = run(self.attention, x, training=training)
+        x = run(self.block_1, x, condition, training=training)
+        return run(self.block_2, x, condition, training=training)
 
 
 def residual_blocks(
@@ -265,9 +272,11 @@ class _Discriminator(tf.keras.Model):
         channel_multipliers: Sequence[int] | None,
         num_3d_blocks: int,
         pool_time: bool,
+        recompute: bool | Sequence[int],
         name: str,
     ):
         super().__init__(name=name)
+        self.recompute = recompute
         table = DISCRIMINATOR_WIDTHS
         if channel_multipliers is not None:
             table = {resolution: channel_multipliers}
@@ -279,8 +288,9 @@ class _Discriminator(tf.keras.Model):
         self, x: tf.Tensor, labels: tf.Tensor | None, training: bool | None
     ) -> tf.Tensor:
         """Sums the scores of all frames, or of all time steps left: `[batch]`."""
-        for block in self.blocks:
-            x = block(x, training=training)
+        for i, block in enumerate(self.blocks):
+            run = recomputation.caller(self.recompute, i)
+            x = run(block, x, training=training)
         return tf.reduce_sum(self.head(x, labels, training=training), axis=1)
 
 
@@ -298,6 +308,7 @@ class SpatialDiscriminator(_Discriminator):
       channel_multipliers: widths in multiples of `ch`; by default the paper's.
       num_frames: k, how many frames of each video are judged.
       skip_frames: so many first frames are never drawn.
+      recompute: blocks that make their activations again; see `Generator`.
     """
 
     def __init__(
@@ -308,10 +319,11 @@ class SpatialDiscriminator(_Discriminator):
         channel_multipliers: Sequence[int] | None = None,
         num_frames: int = 8,
         skip_frames: int = 0,
+        recompute: bool | Sequence[int] = False,
         name: str = "spatial_discriminator",
     ):
         super().__init__(
-            resolution, num_classes, ch, channel_multipliers, 0, False, name
+            resolution, num_classes, ch, channel_multipliers, 0, False, recompute, name
         )
         self.num_frames = num_frames
         self.skip_frames = skip_frames
@@ -369,6 +381,7 @@ class TemporalDiscriminator(_Discriminator):
       channel_multipliers: widths in multiples of `ch`; by default the paper's.
       downsampling: phi, one of 'pool2', 'pool4', 'none', 'crop'.
       pool_time: whether the 3-D blocks halve time with space.
+      recompute: blocks that make their activations again; see `Generator`.
     """
 
     def __init__(
@@ -379,6 +392,7 @@ class TemporalDiscriminator(_Discriminator):
         channel_multipliers: Sequence[int] | None = None,
         downsampling: str = "pool2",
         pool_time: bool = True,
+        recompute: bool | Sequence[int] = False,
         name: str = "temporal_discriminator",
     ):
         super().__init__(
@@ -388,6 +402,7 @@ class TemporalDiscriminator(_Discriminator):
             channel_multipliers,
             _NUM_3D_BLOCKS,
             pool_time,
+            recompute,
             name,
         )
         if downsampling not in ("pool2", "pool4", "none", "crop"):

@@ -32,12 +32,14 @@ video discriminator): 128 pixels 90.82, 86.59, 24.87; 96 pixels 88.22, 86.59, 24
 """
 
 import functools
+from collections.abc import Sequence
 
 import gin
 import tensorflow as tf
 
 from tf_dvdgan import layers, losses
 from tf_dvdgan.flow import pwc_net
+from tf_dvdgan.layers import recomputation
 from tf_dvdgan.models import dvd_gan
 
 _WIDTHS = (16, 16, 8, 4, 2, 1)
@@ -110,6 +112,8 @@ class Generator(tf.keras.Model):
       embedding_size: of a class.
       gru_units: of the sequence generator.
       temporal_shift: whether the first two blocks begin with one (MVT-TSA).
+      recompute: blocks that keep no activations for the gradient but make them again,
+        by number; True means all. Less memory, more time, the same gradient.
     """
 
     num_conditioning_frames = 0
@@ -124,6 +128,7 @@ class Generator(tf.keras.Model):
         embedding_size: int = 120,
         gru_units: int = 2048,
         temporal_shift: bool = False,
+        recompute: bool | Sequence[int] = False,
         name: str = "generator",
     ):
         super().__init__(name=name)
@@ -135,6 +140,7 @@ class Generator(tf.keras.Model):
         self.resolution = resolution
         self.num_frames = num_frames
         self.num_classes = num_classes
+        self.recompute = recompute
         self.first_size = resolution // 2**_NUM_BLOCKS
         self.widths = [multiplier * ch for multiplier in _WIDTHS]
         self.sequence = SequenceGenerator(
@@ -186,7 +192,8 @@ class Generator(tf.keras.Model):
         for i, block in enumerate(self.blocks):
             if self.shift is not None and i < _NUM_SHIFTED:
                 x = self.shift(x)
-            x = block(x, condition, training=training)
+            run = recomputation.caller(self.recompute, i)
+            x = run(block, x, condition, training=training)
             if i + 1 == _ATTENTION_AFTER:
                 x = self.attention(x, training=training)
         x = tf.nn.relu(self.last_norm(x, training=training))
