@@ -152,12 +152,12 @@ def _record_of(
     """A clip's record and its number of frames."""
     from tf_dvdgan.data import records
 
-    reader = video_io.VideoReader(os.path.join(settings.input_dir, clip.path))
+    path = os.path.join(settings.input_dir, clip.path)
+    reader = video_io.VideoReader(path, settings.resolution)
     frames = []
     for frame in reader:
-        resized = video_io.resize_smallest_side(frame, settings.resolution)
-        frames.append(_encode(resized, settings))
-    height, width = resized.shape[:2]
+        frames.append(_encode(frame, settings))
+    height, width = frame.shape[:2]
     record = records.serialize(
         frames,
         video_id=clip.video_id,

@@ -9,6 +9,8 @@ import tensorflow as tf
 from conftest import prepare_in_process
 
 from data_prep.sources import ucf101
+from tf_dvdgan import config
+from tf_dvdgan.models import video_gan
 
 # What makes a model tiny, by its Gin file.
 TINY = ["STRIDE = 2", "BATCH_SIZE = 4", "CH = 2", "NUM_FRAMES = 8"]
@@ -121,3 +123,33 @@ def test_a_model_trains_resumes_samples_and_exports(
     assert ("mask_ema" in parts) == (
         model in ("vgan", "vgan_future", "vgan_autoencoder")
     )
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_computes_in_bfloat16_and_keeps_float32(model, flow_weights):
+    """Convolutions in bfloat16; variables, gradients, videos and scores in float32."""
+    chosen = parameters_of(model, flow_weights)
+    precision = "video_gan.build.precision = 'bfloat16'"
+    config.load([f"models/{model}.gin"], [*chosen, precision])
+    with tf.Graph().as_default() as graph:
+        gan = video_gan.build(["a", "b", "c"])
+        gan.build()
+        size, frames = gan.generator.resolution, gan.generator.num_frames
+        real = tf.zeros([2, frames, size, size, 3])
+        conditioning = gan.conditioning(tf.zeros([2], tf.int32), real)
+        z = tf.zeros([2, gan.latent.size])
+        with tf.GradientTape() as tape:
+            videos = gan.generate(z, conditioning, training=True)["videos"]
+            scores = [
+                d(videos, conditioning["labels"], training=True)
+                for d in gan.discriminators
+            ]
+            loss = tf.add_n([tf.reduce_sum(s) for s in [*scores, videos]])
+        variables = gan.generator.trainable_variables
+        gradients = tape.gradient(loss, variables)
+    every = [*gan.generator.variables, *gan.discriminator_variables]
+    for tensor in (videos, *scores, *every, *gradients):
+        assert tensor.dtype == tf.float32
+    convolutions = [op for op in graph.get_operations() if "Conv" in op.type]
+    assert convolutions
+    assert {op.outputs[0].dtype for op in convolutions} == {tf.bfloat16}
