@@ -1,5 +1,6 @@
 """Self-attention over a video's positions, whole or one axis after the other."""
 
+import functools
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -41,9 +42,7 @@ def separable_attention(
       As `x`.
     """
     for axis, q, k, v in ((3, q1, k1, v1), (1, q2, k2, v2), (2, q3, k3, v3)):
-        x = on_axis(
-            x, axis, lambda rows, q=q, k=k, v=v: attend(rows @ q, rows @ k, rows @ v)
-        )
+        x = on_axis(axis, attend, x @ q, x @ k, x @ v)
     return x
 
 
@@ -60,19 +59,22 @@ def attend(queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     return tf.matmul(tf.cast(weights, values.dtype), values)
 
 
-def on_axis(x: tf.Tensor, axis: int, function) -> tf.Tensor:
-    """Applies a function of `[rows, positions, channels]` along one axis of a tensor.
+def on_axis(axis: int, function, *tensors: tf.Tensor) -> tf.Tensor:
+    """Applies a function of `[rows, positions, channels]` along one axis of tensors.
 
     Args:
-      x: `[batch, a, b, c, channels]`.
       axis: 1, 2 or 3: which one holds the positions; the others are rows.
-      function: keeps rows and positions.
+      function: gets the tensors; keeps rows and positions.
+      *tensors: each `[batch, a, b, c, channels]`, with channels of its own.
     """
     order = [0, *(a for a in (1, 2, 3) if a != axis), axis, 4]
-    transposed = tf.transpose(x, order)  # [batch, other, other, axis, channels]
-    positions, channels = x.shape[axis], x.shape[4]
-    y = function(tf.reshape(transposed, [-1, positions, channels]))
-    y = tf.reshape(y, [-1, *transposed.shape[1:4], y.shape[-1]])
+    rows = []
+    for x in tensors:
+        x = tf.transpose(x, order)  # [batch, other, other, axis, channels]
+        sizes = x.shape[1:4]
+        rows.append(tf.reshape(x, [-1, *x.shape[3:]]))
+    y = function(*rows)
+    y = tf.reshape(y, [-1, *sizes, y.shape[-1]])
     return tf.transpose(y, [order.index(a) for a in range(5)])
 
 
@@ -112,18 +114,21 @@ class SelfAttention(tf.keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Maps `[batch, time, height, width, channels]` to the same shape."""
-        _, num_frames, height, width, channels = x.shape
+        _, num_frames, height, width, _ = x.shape
         positions = height * width * (1 if self.per_frame else num_frames)
-        rows = tf.reshape(x, [-1, positions, channels])
-        y = self.attention(rows, training)
-        return x + tf.reshape(y, tf.shape(x))
 
-    def attention(self, rows: tf.Tensor, training: bool | None) -> tf.Tensor:
-        """Gamma o(...) of `[rows, positions, channels]`."""
-        attended = attend(
-            self.theta(rows, training=training),
-            self.phi(rows, training=training),
-            self.g(rows, training=training),
+        def over_positions(*tensors):
+            y = attend(*(tf.reshape(t, [-1, positions, t.shape[-1]]) for t in tensors))
+            return tf.reshape(y, [-1, *x.shape[1:4], y.shape[-1]])
+
+        return x + self.attention(x, over_positions, training)
+
+    def attention(self, x: tf.Tensor, attend_videos, training: bool | None):
+        """Gamma o(...) of a video, given how queries, keys and values attend."""
+        attended = attend_videos(
+            self.theta(x, training=training),
+            self.phi(x, training=training),
+            self.g(x, training=training),
         )
         y = self.o(attended, training=training)
         return tf.cast(self.gamma, y.dtype) * y
@@ -152,7 +157,7 @@ class SeparableAttention(tf.keras.layers.Layer):
         """Maps `[batch, time, height, width, channels]` to the same shape."""
         for name, axis in self.AXES:
             layer = getattr(self, f"over_{name}")
-            x += on_axis(
-                x, axis, lambda rows, layer=layer: layer.attention(rows, training)
-            )
+            # Queries, keys and values are narrower than x, and cheaper to transpose.
+            along = functools.partial(on_axis, axis, attend)
+            x += layer.attention(x, along, training)
         return x

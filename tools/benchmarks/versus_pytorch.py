@@ -3,7 +3,7 @@
   python -m tools.benchmarks.versus_pytorch
 
 Each contestant lives in a process of its own and they take turns, a step each, so that
-what else the machine does falls on all alike. Wants the extra `benchmarks`.
+what else the machine does falls on all alike. Wants PyTorch: the extra `benchmarks`.
 """
 
 import json
@@ -84,7 +84,7 @@ def _start(name: str) -> subprocess.Popen:
     sizes = ("ch", "resolution", "num_frames", "num_classes", "batch_size")
     return subprocess.Popen(
         [
-            *(sys.executable, "-m", "tools.benchmarks.versus_pytorch"),
+            *(sys.executable, "-m", f"{__package__}.versus_pytorch"),
             f"--contestant={name}",
             *(f"--{size}={FLAGS[size].value}" for size in sizes),
         ],
@@ -118,7 +118,7 @@ def _serve(name: str) -> None:
 
 
 def _pytorch_step(bfloat16: bool):
-    from tools.benchmarks import pytorch_dvd_gan
+    from . import pytorch_dvd_gan
 
     return pytorch_dvd_gan.PlainTrainer(
         FLAGS.ch,

@@ -1,0 +1,206 @@
+"""The training step, or generation, as XLA gets it from TensorFlow.
+
+Variables are made as in training, but their values do not matter here: what takes long
+and changes no shape is left out. The program is taken from TensorFlow's bridge to XLA
+on the CPU; nothing of it is run.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+import tensorflow as tf
+
+from tf_dvdgan import cli
+from tf_dvdgan.models import video_gan
+from tf_dvdgan.training import trainer
+
+_NAMED_AT_MOST = 3
+
+
+class NotForXlaError(Exception):
+    """TensorFlow cannot hand the program to XLA; the message names the operation."""
+
+
+class TrainingStep:
+    """`Trainer.replica_step` of one replica.
+
+    Args:
+      class_names: of the data.
+
+    Attributes:
+      gan: with all variables.
+      batches_per_step: how many batches a replica takes in a step.
+    """
+
+    def __init__(self, class_names: Sequence[str]):
+        strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+        with _values_do_not_matter():
+            self._trainer = trainer.build(strategy, class_names, global_batch_size=1)
+        self.gan = self._trainer.gan
+        self.batches_per_step = self._trainer.num_d_steps
+
+    @property
+    def gradient_bytes(self) -> int:
+        """Of all gradients that replicas sum in a step."""
+        rounds = self._trainer.num_d_steps
+        updates = [(1, self._trainer.generator_variables)]
+        if self.gan.discriminators:
+            updates.append((rounds, self._trainer.discriminator_variables))
+        return sum(n * _num_bytes(variables) for n, variables in updates)
+
+    def facts(self) -> dict:
+        """What is worth keeping beside figures of the program."""
+        return _facts(self.gan) | {
+            "gradient_bytes": self.gradient_bytes,
+            "num_d_steps": self._trainer.num_d_steps,
+        }
+
+    def hlo(self, batch: int) -> bytes:
+        """The step with so many videos on the replica, as a serialized HLO module."""
+        self._trainer.global_batch_size = batch
+        one = {
+            "video": tf.TensorSpec([batch, *_video_shape(self.gan)], tf.uint8),
+            "label": tf.TensorSpec([batch], tf.int32),
+        }
+        return to_hlo(self._trainer.replica_step, [one] * self._trainer.num_d_steps)
+
+
+class Generation:
+    """`VideoGAN.generate` with standing statistics.
+
+    Args and attributes are those of `TrainingStep`.
+    """
+
+    gradient_bytes = 0
+    batches_per_step = 1
+
+    def __init__(self, class_names: Sequence[str]):
+        self.gan = video_gan.build(class_names)
+        with _values_do_not_matter():
+            self.gan.build()
+
+    def facts(self) -> dict:
+        """As for `TrainingStep`."""
+        return _facts(self.gan)
+
+    def hlo(self, batch: int) -> bytes:
+        """As for `TrainingStep`."""
+        generator = self.gan.generator
+        arguments = {
+            "z": tf.TensorSpec([batch, self.gan.latent.size]),
+            "labels": tf.TensorSpec([batch], tf.int32),
+        }
+        if generator.num_conditioning_frames:
+            _, *rest = _video_shape(self.gan)
+            shape = [batch, generator.num_conditioning_frames, *rest]
+            arguments["frames"] = tf.TensorSpec(shape)
+
+        def generate(given):
+            frames = given.get("frames")
+            conditioning = self.gan.conditioning(given["labels"], frames)
+            return self.gan.generate(given["z"], conditioning)["videos"]
+
+        return to_hlo(generate, arguments)
+
+
+def to_hlo(function: Callable, specs) -> bytes:
+    """A function's program, as a serialized HLO module.
+
+    Args:
+      function: of one argument.
+      specs: `tf.TensorSpec`s in the place of the argument's tensors.
+
+    Raises:
+      NotForXlaError: it has an operation that XLA does not know.
+    """
+    flat = tf.nest.flatten(specs)
+    compiled = tf.function(
+        lambda *tensors: function(tf.nest.pack_sequence_as(specs, tensors)),
+        jit_compile=True,
+    )
+    compiled.get_concrete_function(*flat)  # a mistake in Python is told as it is
+    try:
+        return compiled.experimental_get_compiler_ir(*flat)(stage="hlo_serialized")
+    except (ValueError, tf.errors.OpError) as error:
+        raise NotForXlaError(_sentence(str(error))) from None
+
+
+def _sentence(error: str) -> str:
+    """Names operations, and the layers they are in, in an error of the way to XLA."""
+    found = re.findall(r"(\S+) \(No registered .*?\{\{node ([^}]*)\}\}", error)
+    if not found:
+        return (
+            error.removeprefix("Failed getting HLO text: '").splitlines()[0].strip(".")
+        )
+    places = {}  # in order, each once
+    for kind, node in found:
+        layer = node.removesuffix(kind).strip("/") or node
+        places[f"{kind} in {layer!r}"] = None
+    first = list(places)[:_NAMED_AT_MOST]
+    more = len(places) - len(first)
+    return "TPUs cannot run " + ", ".join(first) + (f" and {more} more" if more else "")
+
+
+def _video_shape(gan: video_gan.VideoGAN) -> list[int]:
+    size = gan.generator.resolution
+    return [gan.generator.num_frames, size, size, 3]
+
+
+def _facts(gan: video_gan.VideoGAN) -> dict:
+    networks = [gan.generator, *gan.discriminators]
+    return {
+        "video": _video_shape(gan),
+        "parameters": {n.name: n.count_params() for n in networks},
+    }
+
+
+def _num_bytes(variables: Sequence[tf.Variable]) -> int:
+    return sum(v.shape.num_elements() * v.dtype.size for v in variables)
+
+
+@contextlib.contextmanager
+def _values_do_not_matter() -> Iterator[None]:
+    """Within it, orthogonal kernels are zeros and networks are built without running.
+
+    At full width the decompositions that make orthogonal kernels take minutes on a CPU.
+    """
+    initializer, gan = tf.keras.initializers.Orthogonal, video_gan.VideoGAN
+    orthogonal, build = initializer.__call__, gan.build
+
+    def zeros(self, shape, dtype=None, **kwargs):
+        del self, kwargs
+        return tf.zeros(shape, dtype or tf.float32)
+
+    def trace(self):
+        tf.function(lambda: build(self), autograph=False).get_concrete_function()
+
+    initializer.__call__, gan.build = zeros, trace
+    try:
+        yield
+    finally:
+        initializer.__call__, gan.build = orthogonal, build
+
+
+def build(part: str, class_names: Sequence[str]) -> TrainingStep | Generation:
+    """Makes the variables of 'step' or 'generate'.
+
+    Raises:
+      UserError: the config makes no model.
+    """
+    parts = {"step": TrainingStep, "generate": Generation}
+    try:
+        return parts[part](class_names)
+    except (ValueError, TypeError) as error:
+        raise cli.UserError(
+            f"The config makes no model: {_reason(str(error)).rstrip('.')}."
+        ) from None
+
+
+def _reason(error: str) -> str:
+    """What is wrong, out of what Keras puts around it: layer, traceback, arguments."""
+    inner = re.findall(r"^\s*\w+Error: (.+)$", error, re.MULTILINE)
+    if inner:
+        return inner[-1]
+    first, *rest = [line for line in error.splitlines() if line.strip()]
+    return rest[0] if rest and first.startswith("Exception encountered") else first

@@ -1,0 +1,66 @@
+"""The largest batch that fits, in as few compilations as may be."""
+
+import dataclasses
+from collections.abc import Callable
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """Whether a batch fits, and the bytes that it wants, if they are known."""
+
+    fits: bool
+    num_bytes: float | None = None
+
+
+def largest_batch(
+    measure: Callable[[int], Fit], first: int, available: float
+) -> tuple[int, dict[int, Fit]]:
+    """Finds the largest batch that fits, while the next does not.
+
+    Memory is nearly linear in the batch: two measurements foretell where it runs out.
+    Near the limit the compiler may trade time for memory, so what is foretold is
+    measured, and gone beyond as long as it fits.
+
+    Args:
+      measure: compiles; takes minutes.
+      first: where to begin.
+      available: bytes.
+
+    Returns:
+      The largest batch, 0 if even one does not fit, and all that was measured.
+    """
+    known: dict[int, Fit] = {}
+    stride = 1
+    candidate = first
+    while True:
+        known[candidate] = measure(candidate)
+        low = max((b for b, fit in known.items() if fit.fits), default=0)
+        high = min((b for b, fit in known.items() if not fit.fits), default=None)
+        if high is not None and high - low <= 1:
+            return low, known
+        guess = _foretell(known, available)
+        if high is None:
+            if guess is None:
+                candidate = 2 * low
+            elif guess > low:
+                candidate = guess
+            else:  # further than foretold, in growing steps
+                candidate = low + stride
+                stride *= 2
+        elif guess is None or len(known) > 8:
+            candidate = (low + high) // 2
+        else:
+            candidate = min(max(guess, low + 1), high - 1)
+
+
+def _foretell(known: dict[int, Fit], available: float) -> int | None:
+    """The batch at which a line through two measurements meets what is available."""
+    points = sorted((b, f.num_bytes) for b, f in known.items() if f.num_bytes)
+    if len(points) < 2:
+        return None
+    points.sort(key=lambda point: abs(point[1] - available))
+    (b0, bytes0), (b1, bytes1) = points[:2]
+    slope = (bytes1 - bytes0) / (b1 - b0)
+    if slope <= 0:
+        return None
+    return int(b0 + (available - bytes0) / slope)

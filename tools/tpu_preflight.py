@@ -1,0 +1,275 @@
+"""Compiles a training step, or generation, for a TPU, on a machine that has none.
+
+  python -m tools.tpu_preflight --gin_file=papers/dvdgan_v2/table1_kinetics600_48x64.gin
+      --topology=v3 --batch_per_core=8 --bfloat16
+
+Says whether it compiles and if not why, which memory of a core it wants, and how long a
+step takes on a slice of --num_cores; the figures are kept as JSON too. With
+--find_largest_batch it goes on from --batch_per_core to the largest that fits. The
+compiler has an environment of its own, which is made on first use (1.3 GB).
+
+Time is given from and to. The compiler's estimate (where it has one, else a roofline)
+takes every operation at the peak rate of the matrix units or of the memory; its cycle
+counts know of half-filled tiles and of vector work as well.
+
+The exit code is 1 if the program does not compile or does not fit.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+from absl import flags
+
+from tf_dvdgan import cli
+
+from .tpu_compiler import environment, hardware, search
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    flags.DEFINE_multi_string("gin_file", [], "Gin file; may be given several times.")
+    flags.DEFINE_multi_string("gin_param", [], "A Gin binding, such as 'a.b = 1'.")
+    flags.DEFINE_enum("topology", "v3", list(hardware.CORES), "Kind of TPU.")
+    flags.DEFINE_integer(
+        "batch_per_core", None, "Videos on a core.", required=True, lower_bound=1
+    )
+    flags.DEFINE_bool(
+        "bfloat16", False, "Compute in bfloat16, whatever the config has."
+    )
+    flags.DEFINE_enum("part", "step", ["step", "generate"], "What to compile.")
+    flags.DEFINE_bool("find_largest_batch", False, "Look for the largest that fits.")
+    flags.DEFINE_integer(
+        "num_cores",
+        None,
+        "Of the slice whose speed is estimated; by default the smallest: 8 of v3, 4 of "
+        "v4 (a chip's two cores as one) and of v5e.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer("num_classes", 101, "Of the data.", lower_bound=1)
+    flags.DEFINE_string(
+        "json", None, "File of the figures; preflight-CONFIG-TOPOLOGY-PART.json here."
+    )
+    flags.DEFINE_string(
+        "environment", None, "The compiler's folder; by default in the user's cache."
+    )
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    import tensorflow as tf
+
+    from tf_dvdgan import config
+
+    from .tpu_compiler import program
+
+    if not FLAGS.gin_file:
+        raise cli.UserError("Name a config with --gin_file, such as demo.gin.")
+    precision = ["video_gan.build.precision = 'bfloat16'"] if FLAGS.bfloat16 else []
+    config.load(FLAGS.gin_file, [*FLAGS.gin_param, *precision])
+    python = _environment()
+    with _clock("making the variables"):
+        class_names = [f"class_{i}" for i in range(FLAGS.num_classes)]
+        the_program = program.build(FLAGS.part, class_names)
+    facts = {
+        "gin_file": FLAGS.gin_file,
+        "gin_param": FLAGS.gin_param,
+        "part": FLAGS.part,
+        "topology": FLAGS.topology,
+        "precision": tf.keras.mixed_precision.global_policy().name,
+        "num_classes": FLAGS.num_classes,
+        "compiler": environment.versions(),
+        **the_program.facts(),
+    }
+    preflight = Preflight(the_program, python, hardware.CORES[FLAGS.topology], facts)
+    if FLAGS.find_largest_batch:
+        preflight.find_largest(FLAGS.batch_per_core)
+    else:
+        preflight.check(FLAGS.batch_per_core)
+
+
+class Preflight:
+    """Compiles a program for one batch or for several, and tells what came of it.
+
+    Args:
+      the_program: a `program.TrainingStep` or `program.Generation`.
+      python: of the compiler's environment.
+      core: to compile for.
+      facts: of the config, kept with the figures.
+    """
+
+    def __init__(self, the_program, python: str, core: hardware.Core, facts: dict):
+        self._program = the_program
+        self._python = python
+        self._core = core
+        self._path = FLAGS.json or _default_path()
+        self._figures = {**facts, "core": dataclasses.asdict(core), "batches": {}}
+        self._compiled = {}
+
+    def check(self, batch: int) -> None:
+        """Compiles for one batch.
+
+        Raises:
+          UserError: it does not compile, or does not fit.
+        """
+        compiled = self._compile(batch)
+        if compiled.out_of_memory:
+            raise cli.UserError(
+                f"{batch} videos do not fit on a core of TPU {FLAGS.topology}: "
+                f"{_wish(compiled, self._core)}. Lower --batch_per_core, or let "
+                f"--find_largest_batch look. The figures: {self._path}"
+            )
+        self._show(batch)
+
+    def find_largest(self, first: int) -> None:
+        """Compiles for growing batches.
+
+        Raises:
+          UserError: it does not compile, or not even one video fits.
+        """
+        largest, _ = search.largest_batch(self._measure, first, self._core.available)
+        if not largest:
+            raise cli.UserError(
+                f"Not one video fits on a core of TPU {FLAGS.topology}: "
+                f"{_wish(self._compiled[1], self._core)}. The figures: {self._path}"
+            )
+        self._figures["largest_batch_per_core"] = largest
+        self._show(largest)
+        print(f"  largest   {largest} videos on a core; {largest + 1} do not fit")
+
+    def _measure(self, batch: int) -> search.Fit:
+        compiled = self._compile(batch)
+        took = cli.duration(compiled.seconds)
+        if compiled.out_of_memory:
+            wish = _wish(compiled, self._core)
+            print(f"{batch} videos on a core do not fit: {wish} ({took})", flush=True)
+            return search.Fit(False, compiled.wanted)
+        total = compiled.memory.total
+        gib = total / hardware.GIB
+        print(f"{batch} videos on a core fit: {gib:.2f} GiB ({took})", flush=True)
+        return search.Fit(True, total)
+
+    def _compile(self, batch: int):
+        """Compiles for a batch, and keeps what came of it.
+
+        Raises:
+          UserError: it does not compile, for another reason than memory.
+        """
+        from .tpu_compiler import compilation, program, report
+
+        try:
+            with _clock(f"tracing {batch} videos"):
+                hlo = self._program.hlo(batch)
+            with _clock(f"compiling for {FLAGS.topology}"):
+                compiled = compilation.compile_for(self._core, hlo, self._python)
+        except program.NotForXlaError as error:
+            compiled = compilation.Compilation(0.0, error=str(error))
+        self._compiled[batch] = compiled
+        figures = dataclasses.asdict(compiled)
+        if compiled.memory:
+            figures["memory"]["total"] = compiled.memory.total
+            figures["estimate"] = dataclasses.asdict(self._estimate(batch))
+        self._figures["batches"][batch] = figures
+        self._figures["assumptions"] = report.ASSUMPTIONS
+        self._keep()
+        if compiled.error and not compiled.out_of_memory:
+            raise cli.UserError(
+                f"It does not compile for TPU {FLAGS.topology}: {compiled.error}. The "
+                f"figures: {self._path}"
+            )
+        return compiled
+
+    def _estimate(self, batch: int):
+        from .tpu_compiler import report
+
+        return report.estimate(
+            self._compiled[batch].costs,
+            self._core,
+            FLAGS.num_cores or self._core.num_cores,
+            batch,
+            self._program.gradient_bytes,
+            self._program.batches_per_step,
+        )
+
+    def _show(self, batch: int) -> None:
+        from .tpu_compiler import report
+
+        self._keep()
+        title = " · ".join(
+            [
+                *(os.path.splitext(file)[0] for file in FLAGS.gin_file),
+                FLAGS.part,
+                f"TPU {FLAGS.topology}",
+                f"{batch} videos on a core",
+                self._figures["precision"],
+            ]
+        )
+        estimated = self._estimate(batch)
+        print(report.table(title, self._compiled[batch], self._core, estimated))
+        print(f"  figures   {self._path}")
+
+    def _keep(self) -> None:
+        from tf_dvdgan.data import files
+
+        files.write_whole(self._path, json.dumps(self._figures, indent=1) + "\n")
+
+
+def _wish(compiled, core: hardware.Core) -> str:
+    """How much memory is wanted, where it is too much."""
+    wanted = f"{compiled.wanted / hardware.GIB:.2f}" if compiled.wanted else "more than"
+    return f"{wanted} of {core.available / hardware.GIB:.2f} GiB"
+
+
+def _default_path() -> str:
+    config = os.path.splitext(os.path.basename(FLAGS.gin_file[0]))[0]
+    return f"preflight-{cli.safe_name(config)}-{FLAGS.topology}-{FLAGS.part}.json"
+
+
+def _environment() -> str:
+    """The Python of the compiler's environment, which is made where there is none."""
+    given = FLAGS.environment
+    folder = pathlib.Path(given) if given else environment.default_folder()
+    folder = folder.expanduser().absolute()
+    if not environment.is_ready(folder):
+        print(f"The TPU compiler comes to {folder}, this once", flush=True)
+    with _clock("installing the TPU compiler"):
+        return environment.ensure(folder)
+
+
+@contextlib.contextmanager
+def _clock(task: str) -> Iterator[None]:
+    """Says now and then how long a task has taken; on a terminal in one line."""
+    terminal = sys.stderr.isatty()
+    began, done = time.monotonic(), threading.Event()
+
+    def tell() -> None:
+        while not done.wait(1.0 if terminal else 10.0):
+            line = f"{task}: {cli.duration(time.monotonic() - began)}"
+            start, end = ("\r\x1b[K", "") if terminal else ("", "\n")
+            print(start + line, end=end, file=sys.stderr, flush=True)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
+        if terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def run() -> None:
+    define_flags()
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()
