@@ -237,7 +237,7 @@ class _Cell:
             gates = tf.sigmoid(ops.conv2d(g, self.gate_kernel) + x_gates)
             r, u = tf.split(gates, 2, axis=-1)
             c = tf.nn.relu(ops.conv2d(r * g, self.candidate_kernel) + x_candidate)
-            h = u * g + (1.0 - u) * c
+            h = c + u * (g - c)  # u g + (1 - u) c in three passes over memory
         return h, (h, gates, c)
 
     def backward(self, t, d_after, frame):
@@ -245,15 +245,17 @@ class _Cell:
         d_h, h, gates, c, factor = frame
         d_h += d_after
         r, u = tf.split(gates, 2, axis=-1)
-        d_c = tf.where(c > 0, d_h * (1.0 - u), tf.zeros_like(c))
+        d_kept = d_h * u
+        d_c = tf.raw_ops.ReluGrad(gradients=d_h - d_kept, features=c)
         if self.from_zero and t == 0:
-            d_gates = tf.concat([tf.zeros_like(r), -d_h * c * u * (1.0 - u)], -1)
+            d_gates = tf.concat([tf.zeros_like(r), -d_h * c], axis=-1)
+            d_gates = tf.raw_ops.SigmoidGrad(y=gates, dy=d_gates)
             return tf.zeros_like(h), (d_gates, d_c)
         g = self._mixed(h, factor)
         d_rg = ops.conv2d_input_gradient(d_c, self.candidate_kernel)
         d_gates = tf.concat([d_rg * g, d_h * (g - c)], axis=-1)
-        d_gates *= gates * (1.0 - gates)
-        d_g = d_h * u + d_rg * r
+        d_gates = tf.raw_ops.SigmoidGrad(y=gates, dy=d_gates)
+        d_g = d_kept + d_rg * r
         d_g += ops.conv2d_input_gradient(d_gates, self.gate_kernel)
         if self.factor is None:
             return d_g, (d_gates, d_c)
