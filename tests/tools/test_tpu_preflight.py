@@ -1,5 +1,6 @@
 """The pre-flight: programs compiled for TPUs here, and the figures made of them."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -171,6 +172,13 @@ def test_a_program_that_does_not_fit_says_what_it_wants(python):
     result = compiled(lambda x: tf.matmul(x, x) + x, [50_000, 50_000], python=python)
     assert result.out_of_memory and result.error
     assert 18 * GIB < result.wanted < 40 * GIB
+
+
+def test_a_program_that_compiles_has_to_fit_as_well(python):
+    small = dataclasses.replace(V3, available=2**20)
+    hlo_module = program.to_hlo(tf.square, tf.TensorSpec([1024, 1024]))
+    result = compilation.compile_for(small, hlo_module, python)
+    assert result.out_of_memory and result.wanted == result.memory.total > 2**23
 
 
 def test_a_variable_that_is_written_over_counts_once(python):

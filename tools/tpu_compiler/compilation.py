@@ -76,9 +76,11 @@ class Compilation:
 
     Attributes:
       seconds: that it took.
-      error: why it does not compile; None if it does.
-      out_of_memory: whether it does not compile because it does not fit.
-      wanted: bytes that it wants, where it does not fit and the compiler says so.
+      error: why it does not compile or does not fit; None if it does both.
+      out_of_memory: whether it does not fit. The compiler refuses what is too large
+        at one moment; with the gaps between values a program that it takes can want
+        more than there is.
+      wanted: bytes that it wants, where it does not fit and they are known.
       memory: None if it does not compile.
       costs: as `memory`.
     """
@@ -159,8 +161,15 @@ def _success(result: dict, compiled: bytes, core: hardware.Core) -> Compilation:
         loops=tuple(walked.loops),
         costliest=_costliest(walked, core),
     )
+    memory = Memory(**result["memory"])
+    fits = memory.total <= core.available
     return Compilation(
-        result["seconds"], memory=Memory(**result["memory"]), costs=costs
+        result["seconds"],
+        error=None if fits else "It wants more memory than a program may have",
+        out_of_memory=not fits,
+        wanted=None if fits else memory.total,
+        memory=memory,
+        costs=costs,
     )
 
 
