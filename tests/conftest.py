@@ -19,7 +19,7 @@ TINY = os.path.join(os.path.dirname(__file__), "tiny.gin")
 @pytest.fixture(autouse=True)
 def _fresh_state():
     tf.keras.mixed_precision.set_global_policy("float32")
-    tf.random.set_seed(0)
+    tf.keras.utils.set_random_seed(0)  # Keras draws first weights from Python's seed
     yield
     tf.keras.mixed_precision.set_global_policy("float32")
 
@@ -49,6 +49,18 @@ def prepare_in_process(listing, input_dir: str, output_dir: str, **settings) -> 
     with beam.Pipeline(runner="FnApiRunner") as beam_pipeline:
         pipeline.run(beam_pipeline, tasks, settings)
     pipeline.finish(listing, tasks, settings, max_bad_fraction=0.5, made_with={})
+
+
+@pytest.fixture(scope="session")
+def flow_weights(tmp_path_factory) -> str:
+    """A file of PWC-Net weights, as made by chance."""
+    from tf_dvdgan.flow import pwc_net
+
+    network = pwc_net.PWCNet()
+    network.build_all()
+    path = str(tmp_path_factory.mktemp("flow") / "pwc_net.h5")
+    network.save_weights(path)
+    return path
 
 
 @pytest.fixture

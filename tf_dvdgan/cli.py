@@ -1,12 +1,14 @@
 """What every command shares: errors of one sentence, progress, leaving."""
 
+import contextlib
 import difflib
 import os
 import re
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NoReturn
 
 from absl import app, flags, logging
@@ -104,9 +106,35 @@ class Progress:
             f"({100 * done // max(self._total, 1)} %)"
             f"  {done / elapsed:.1f}/s  {duration(left)} left{note}"
         )
-        end = "\n" if done >= self._total or not self._terminal else ""
-        start = "\r\x1b[K" if self._terminal else ""
-        print(start + line, end=end, file=sys.stderr, flush=True)
+        _show(line, self._terminal, stays=done >= self._total)
+
+
+@contextlib.contextmanager
+def clock(task: str) -> Iterator[None]:
+    """Says now and then how long a task has taken whose length nobody knows."""
+    terminal = sys.stderr.isatty()
+    began, done = time.monotonic(), threading.Event()
+
+    def tell() -> None:
+        while not done.wait(1.0 if terminal else 10.0):
+            _show(f"{task}: {duration(time.monotonic() - began)}", terminal)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
+        if terminal:
+            _show("", terminal)
+
+
+def _show(line: str, terminal: bool, stays: bool = False) -> None:
+    """Writes a line of progress; on a terminal in the place of the last."""
+    start = "\r\x1b[K" if terminal else ""
+    end = "\n" if stays or not terminal else ""
+    print(start + line, end=end, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

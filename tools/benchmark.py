@@ -95,14 +95,16 @@ def _step_phases(the_trainer) -> dict[str, Callable]:
     """What a phase computes, from a step's batches."""
     import tensorflow as tf
 
+    from tf_dvdgan.data import transforms
+
     gan = the_trainer.gan
     seed = tf.constant([0, 0], tf.int64)
 
     def generate(batches):
         rows = batches[0]["label"].shape[0]
         z = gan.latent.sample(rows, seed)
-        frames = tf.cast(batches[0]["video"], tf.float32)
-        conditioning = gan.conditioning(batches[0]["label"], frames)
+        videos = transforms.to_unit_range(batches[0]["video"])
+        conditioning = gan.conditioning(batches[0]["label"], videos)
         return gan.generate(z, conditioning)["videos"]
 
     phases = {"generation": generate}

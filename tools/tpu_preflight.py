@@ -15,15 +15,10 @@ counts know of half-filled tiles and of vector work as well.
 The exit code is 1 if the program does not compile or does not fit.
 """
 
-import contextlib
 import dataclasses
 import json
 import os
 import pathlib
-import sys
-import threading
-import time
-from collections.abc import Iterator
 
 from absl import flags
 
@@ -75,7 +70,7 @@ def main(argv: list[str]) -> None:
     precision = ["video_gan.build.precision = 'bfloat16'"] if FLAGS.bfloat16 else []
     config.load(FLAGS.gin_file, [*FLAGS.gin_param, *precision])
     python = _environment()
-    with _clock("making the variables"):
+    with cli.clock("making the variables"):
         class_names = [f"class_{i}" for i in range(FLAGS.num_classes)]
         the_program = program.build(FLAGS.part, class_names)
     facts = {
@@ -165,9 +160,9 @@ class Preflight:
         from .tpu_compiler import compilation, program, report
 
         try:
-            with _clock(f"tracing {batch} videos"):
+            with cli.clock(f"tracing {batch} videos"):
                 hlo = self._program.hlo(batch)
-            with _clock(f"compiling for {FLAGS.topology}"):
+            with cli.clock(f"compiling for {FLAGS.topology}"):
                 compiled = compilation.compile_for(self._core, hlo, self._python)
         except program.NotForXlaError as error:
             compiled = compilation.Compilation(0.0, error=str(error))
@@ -223,8 +218,10 @@ class Preflight:
 
 def _wish(compiled, core: hardware.Core) -> str:
     """How much memory is wanted, where it is too much."""
-    wanted = f"{compiled.wanted / hardware.GIB:.2f}" if compiled.wanted else "more than"
-    return f"{wanted} of {core.available / hardware.GIB:.2f} GiB"
+    available = f"{core.available / hardware.GIB:.2f} GiB"
+    if not compiled.wanted:
+        return f"more than {available}"
+    return f"{compiled.wanted / hardware.GIB:.2f} of {available}"
 
 
 def _default_path() -> str:
@@ -239,31 +236,8 @@ def _environment() -> str:
     folder = folder.expanduser().absolute()
     if not environment.is_ready(folder):
         print(f"The TPU compiler comes to {folder}, this once", flush=True)
-    with _clock("installing the TPU compiler"):
+    with cli.clock("installing the TPU compiler"):
         return environment.ensure(folder)
-
-
-@contextlib.contextmanager
-def _clock(task: str) -> Iterator[None]:
-    """Says now and then how long a task has taken; on a terminal in one line."""
-    terminal = sys.stderr.isatty()
-    began, done = time.monotonic(), threading.Event()
-
-    def tell() -> None:
-        while not done.wait(1.0 if terminal else 10.0):
-            line = f"{task}: {cli.duration(time.monotonic() - began)}"
-            start, end = ("\r\x1b[K", "") if terminal else ("", "\n")
-            print(start + line, end=end, file=sys.stderr, flush=True)
-
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
-    try:
-        yield
-    finally:
-        done.set()
-        teller.join()
-        if terminal:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def run() -> None:

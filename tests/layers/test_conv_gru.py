@@ -148,6 +148,21 @@ def test_all_gradients_equal_those_of_the_plain_loop(
         np.testing.assert_allclose(a / largest, b / largest, atol=1e-5)
 
 
+def test_scan_and_unrolled_loop_have_the_same_gradients(kind, monkeypatch):
+    layer, x = make(kind), tf.random.stateless_normal([2, 5, 4, 6, 3], [1, 1])
+
+    def gradients():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(layer(x)))
+        return tape.gradient(loss, layer.trainable_variables)
+
+    unrolled = gradients()
+    monkeypatch.setattr(conv_gru, "_UNROLL_AT_MOST", 0)
+    for a, b in zip(unrolled, gradients(), strict=True):
+        largest = np.abs(a).max()
+        np.testing.assert_allclose(a / largest, b / largest, atol=1e-6)
+
+
 def test_kernels_are_normalised_once_a_forward_pass():
     layer, x = make(), tf.random.stateless_normal([2, 5, 4, 6, 3], [1, 1])
     twin = layers.SpectralConv2D(3)

@@ -13,7 +13,6 @@ from tensorflow.compiler.xla.service import hlo_pb2
 from training.test_models import MODELS, parameters_of
 
 from tf_dvdgan import cli, config, layers
-from tf_dvdgan.flow import pwc_net
 from tools.tpu_compiler import (
     compilation,
     environment,
@@ -38,15 +37,6 @@ def python() -> str:
         return environment.ensure(environment.default_folder())
     except cli.UserError as error:
         pytest.skip(str(error))
-
-
-@pytest.fixture(scope="session")
-def flow_weights(tmp_path_factory) -> str:
-    network = pwc_net.PWCNet()
-    network.build_all()
-    path = str(tmp_path_factory.mktemp("flow") / "pwc_net.h5")
-    network.save_weights(path)
-    return path
 
 
 def preflight(*flags: str) -> subprocess.CompletedProcess:

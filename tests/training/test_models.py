@@ -61,17 +61,6 @@ def demo_shards_32(demo_videos, tmp_path_factory) -> str:
     return folder
 
 
-@pytest.fixture(scope="session")
-def flow_weights(tmp_path_factory) -> str:
-    from tf_dvdgan.flow import pwc_net
-
-    network = pwc_net.PWCNet()
-    network.build_all()
-    path = str(tmp_path_factory.mktemp("flow") / "pwc_net.h5")
-    network.save_weights(path)
-    return path
-
-
 def run(*command: str) -> str:
     result = subprocess.run(
         [sys.executable, *command], capture_output=True, text=True, check=False

@@ -1,5 +1,6 @@
 """Convolutional gated recurrent units over time (Ballas et al., 2015)."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -197,10 +198,11 @@ def run_over_time(
     return run(inputs, tf.cast(initial_state, inputs.dtype), *kernels, *mixing)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Cell:
     """One step of a (multiplicative) ConvGRU, onward and back; see `ConvGRU`.
 
-    Args:
+    Attributes:
       gate_kernel: as `run_over_time` has them, like what follows.
       candidate_kernel: see there.
       mix_kernel: see there.
@@ -209,21 +211,12 @@ class _Cell:
       from_zero: whether the state is zero before the first step.
     """
 
-    def __init__(
-        self,
-        gate_kernel,
-        candidate_kernel,
-        mix_kernel=None,
-        mix_bias=None,
-        factor=None,
-        from_zero=False,
-    ):
-        self.gate_kernel = gate_kernel
-        self.candidate_kernel = candidate_kernel
-        self.mix_kernel = mix_kernel
-        self.mix_bias = mix_bias
-        self.factor = factor
-        self.from_zero = from_zero
+    gate_kernel: tf.Tensor
+    candidate_kernel: tf.Tensor
+    mix_kernel: tf.Tensor | None = None
+    mix_bias: tf.Tensor | None = None
+    factor: tf.Tensor | None = None
+    from_zero: bool = False
 
     def forward(self, t, h, frame):
         """The next state; and that, gates and candidate to be kept."""

@@ -92,7 +92,7 @@ class Trainer:
         }
 
     def random_batches(self) -> tf.data.Dataset:
-        """Batches of noise for one replica, all alike: to measure and to compile with.
+        """Batches of noise for one replica, all alike, to measure with.
 
         Returns:
           An endless dataset of what `run_steps` takes.

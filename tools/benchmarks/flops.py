@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-# Inputs that are, or output of, what the kernel's taps are summed over: for each type
-# the tensor whose every element costs a kernel's worth of products, and the kernel.
+# Where each has the convolution's result (or its gradient) and the kernel (or its own):
+# every element of the one costs as many products as an output channel of the other has.
 _CONVOLUTIONS = {
     "Conv2D": ("outputs", 0, "inputs", 1),
     "Conv2DBackpropInput": ("inputs", 2, "inputs", 1),
@@ -12,7 +12,7 @@ _CONVOLUTIONS = {
     "Conv3DBackpropInputV2": ("inputs", 2, "inputs", 1),
     "Conv3DBackpropFilterV2": ("inputs", 2, "outputs", 0),
 }
-_CALLS = {"PartitionedCall": "f", "StatefulPartitionedCall": "f"}
+_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _LOOPS = ("While", "StatelessWhile")
 
 
@@ -27,10 +27,10 @@ def count(graph: tf.Graph) -> int:
     Raises:
       ValueError: a shape or a loop's length is not known.
     """
-    return sum(_of_operation(op, graph) for op in graph.get_operations())
+    return sum(_of_operation(op) for op in graph.get_operations())
 
 
-def _of_operation(op: tf.Operation, graph: tf.Graph) -> int:
+def _of_operation(op: tf.Operation) -> int:
     if op.type in _CONVOLUTIONS:
         side, i, kernel_side, k = _CONVOLUTIONS[op.type]
         kernel = getattr(op, kernel_side)[k].shape
@@ -40,12 +40,12 @@ def _of_operation(op: tf.Operation, graph: tf.Graph) -> int:
         inner = op.inputs[0].shape[-2 if transposed else -1]
         return 2 * _elements(op.outputs[0], op) * inner
     if op.type in _CALLS:
-        return count(_function(graph, op.get_attr(_CALLS[op.type]).name))
+        return count(_function(op.graph, op.get_attr("f").name))
     if op.type in _LOOPS:
         times = tf.get_static_value(op.inputs[1])
         if times is None or times < 0:
             raise ValueError(f"The loop {op.name!r} has no known length")
-        return int(times) * count(_function(graph, op.get_attr("body").name))
+        return int(times) * count(_function(op.graph, op.get_attr("body").name))
     return 0
 
 
