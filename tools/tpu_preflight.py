@@ -59,6 +59,8 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     del argv
+    # oneDNN's allocator keeps what is freed; the compiler wants that memory.
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     import tensorflow as tf
 
     from tf_dvdgan import config

@@ -7,7 +7,7 @@ on the CPU; nothing of it is run.
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import tensorflow as tf
 
@@ -37,6 +37,12 @@ class TrainingStep:
         strategy = tf.distribute.OneDeviceStrategy("CPU:0")
         with _values_do_not_matter():
             self._trainer = trainer.build(strategy, class_names, global_batch_size=1)
+        the_trainer = self._trainer
+        optimizers = [the_trainer.generator_optimizer]
+        if the_trainer.discriminator_variables:
+            optimizers.append(the_trainer.discriminator_optimizer)
+        weights = [v for optimizer in optimizers for v in optimizer.weights]
+        _release([*the_trainer.gan.variables, *weights])
         self.gan = self._trainer.gan
         self.batches_per_step = self._trainer.num_d_steps
 
@@ -79,6 +85,7 @@ class Generation:
         self.gan = video_gan.build(class_names)
         with _values_do_not_matter():
             self.gan.build()
+        _release(self.gan.variables)
 
     def facts(self) -> dict:
         """As for `TrainingStep`."""
@@ -180,6 +187,16 @@ def _values_do_not_matter() -> Iterator[None]:
         yield
     finally:
         initializer.__call__, gan.build = orthogonal, build
+
+
+def _release(variables: Iterable[tf.Variable]) -> None:
+    """Gives back the memory of all values; the compiler can use it.
+
+    What takes their place is never written or read, so it takes none.
+    """
+    for variable in variables:
+        empty = tf.raw_ops.Empty(shape=variable.shape, dtype=variable.dtype)
+        variable.assign(empty)
 
 
 def build(part: str, class_names: Sequence[str]) -> TrainingStep | Generation:
