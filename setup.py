@@ -42,6 +42,8 @@ TORCH = ["torch==2.13.0"]
 TESTS = [
     *TORCH,
     "build",  # makes the wheel that a test installs
+    "flask-cors",  # of moto's server; its extra "server" brings two dozen more
+    "moto[s3]==5.2.5",  # an S3 server on this machine
     "pytest",
     "pytest-xdist",  # both cores
     "ruff",

@@ -7,11 +7,13 @@ memory does not grow with the data set, a shard's bytes depend on its clips alon
 a job that was killed goes on with the shards that are missing.
 """
 
+import atexit
 import collections
 import dataclasses
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 import apache_beam as beam
@@ -19,7 +21,7 @@ import cv2
 import numpy as np
 
 from tf_dvdgan import cli
-from tf_dvdgan.data import video_io
+from tf_dvdgan.data import files, video_io
 
 from . import sources
 
@@ -110,15 +112,20 @@ class WriteShard(beam.DoFn):
     def __init__(self, settings: Settings):
         self._settings = settings
 
+    def setup(self) -> None:
+        files.ready(self._settings.input_dir)
+        files.ready(self._settings.output_dir, writing=True)
+        if "tensorflow_io" in sys.modules and _is_beams_own_process():
+            atexit.register(os._exit, 0)  # it would abort; Beam takes that for a loss
+
     def process(self, task: ShardTask) -> Iterable[str]:
         import tensorflow as tf
 
         settings = self._settings
         path = os.path.join(settings.output_dir, task.file)
-        unfinished = f"{path}.unfinished-{os.getpid()}"
         class_counts = [0] * len(task.class_names)
         rejected, lengths = [], []
-        with tf.io.TFRecordWriter(unfinished) as writer:
+        with files.whole(path) as place, tf.io.TFRecordWriter(place) as writer:
             for clip in task.clips:
                 try:
                     record, num_frames = _record_of(clip, task.class_names, settings)
@@ -130,7 +137,6 @@ class WriteShard(beam.DoFn):
                 class_counts[clip.label] += 1
                 lengths.append(num_frames)
                 beam.metrics.Metrics.counter("prepare", "written").inc()
-        tf.io.gfile.rename(unfinished, path, overwrite=True)
         receipt = {
             "fingerprint": task.fingerprint(settings),
             "shard": {
@@ -146,17 +152,23 @@ class WriteShard(beam.DoFn):
         yield task.file
 
 
+def _is_beams_own_process() -> bool:
+    """Whether this process does nothing but a worker's work."""
+    spec = sys.modules["__main__"].__spec__
+    return spec is not None and spec.name.endswith(".sdk_worker_main")
+
+
 def _record_of(
     clip: sources.Clip, class_names: Sequence[str], settings: Settings
 ) -> tuple[bytes, int]:
     """A clip's record and its number of frames."""
     from tf_dvdgan.data import records
 
-    path = os.path.join(settings.input_dir, clip.path)
-    reader = video_io.VideoReader(path, settings.resolution)
     frames = []
-    for frame in reader:
-        frames.append(_encode(frame, settings))
+    with files.local(os.path.join(settings.input_dir, clip.path)) as path:
+        reader = video_io.VideoReader(path, settings.resolution)
+        for frame in reader:
+            frames.append(_encode(frame, settings))
     height, width = frame.shape[:2]
     record = records.serialize(
         frames,
@@ -190,8 +202,6 @@ def _receipt_path(task: ShardTask, settings: Settings) -> str:
 
 
 def _write_receipt(task: ShardTask, settings: Settings, receipt: dict) -> None:
-    from tf_dvdgan.data import files
-
     files.write_whole(_receipt_path(task, settings), json.dumps(receipt))
 
 
@@ -222,8 +232,6 @@ def finish(
     Raises:
       UserError: clips are missing, or too many were rejected.
     """
-    import tensorflow as tf
-
     from tf_dvdgan.data import manifest as manifest_lib
 
     splits = {clip.split: [] for clip in listing.clips}
@@ -241,8 +249,7 @@ def finish(
         splits[task.clips[0].split].append(manifest_lib.Shard(**receipt["shard"]))
         rejected += left_out
     list_path = os.path.join(settings.output_dir, "rejected.jsonl")
-    with tf.io.gfile.GFile(list_path, "w") as file:
-        file.write("".join(json.dumps(entry) + "\n" for entry in rejected))
+    files.write_whole(list_path, "".join(json.dumps(r) + "\n" for r in rejected))
     bad = len(rejected) / max(len(listing.clips), 1)
     if bad > max_bad_fraction:
         raise cli.UserError(

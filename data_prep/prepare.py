@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from absl import flags
 
 from tf_dvdgan import cli
+from tf_dvdgan.data import files
 
 from . import sources
 from .sources import folder, ucf101
@@ -69,7 +70,8 @@ def main(beam_flags: list[str]) -> None:
 
     from . import pipeline
 
-    if not os.path.isdir(FLAGS.input):
+    files.ready(FLAGS.output, writing=True)
+    if not files.is_folder(FLAGS.input):
         raise cli.UserError(f"--input={FLAGS.input} is not a folder.")
     if FLAGS.dataset == "ucf101":
         listing = ucf101.list_clips(FLAGS.input, int(FLAGS.split_list))
@@ -77,8 +79,8 @@ def main(beam_flags: list[str]) -> None:
         listing = folder.list_clips(FLAGS.input)
     _summarize_listing(listing)
     settings = pipeline.Settings(
-        input_dir=os.path.abspath(FLAGS.input),
-        output_dir=_absolute(FLAGS.output),
+        input_dir=files.absolute(FLAGS.input),
+        output_dir=files.absolute(FLAGS.output),
         resolution=FLAGS.resolution,
         encoding=FLAGS.encoding,
         jpeg_quality=FLAGS.jpeg_quality,
@@ -91,10 +93,6 @@ def main(beam_flags: list[str]) -> None:
             _run_beam(beam_flags, tasks, settings, local)
     made_with = {name: FLAGS[name].value for name in _FLAG_NAMES}
     pipeline.finish(listing, tasks, settings, FLAGS.max_bad_fraction, made_with)
-
-
-def _absolute(path: str) -> str:
-    return path if "://" in path else os.path.abspath(path)
 
 
 def _summarize_listing(listing: sources.Listing) -> None:
@@ -161,8 +159,6 @@ class _watch:
         self._thread.join()
 
     def _show(self) -> None:
-        import tensorflow as tf
-
         from . import pipeline
 
         waiting = {f"{task.file}.json": task for task in self._tasks}
@@ -171,7 +167,7 @@ class _watch:
         )
         done = rejected = 0
         while waiting and not self._stop.wait(1.0):
-            there = tf.io.gfile.listdir(pipeline.receipts_dir(self._settings))
+            there = files.names_in(pipeline.receipts_dir(self._settings))
             for name in waiting.keys() & set(there):
                 receipt = pipeline.read_receipt(waiting[name], self._settings)
                 if receipt is not None:

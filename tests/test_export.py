@@ -1,5 +1,6 @@
 """Samples and SavedModels of a trained run, as their users get them."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -150,20 +151,74 @@ def test_the_saved_model_gives_the_videos_of_sampling(run_dir, saved_model):
         assert np.abs(found - expected).max() <= 1
 
 
-def test_an_export_killed_half_way_leaves_nothing_that_looks_whole(
-    run_dir, tmp_path, monkeypatch
+def replace(target, contents: str) -> None:
+    """Writes what looks like a SavedModel, as `export` does."""
+    export._check_replaceable(str(target))
+    with export._replacing(str(target)) as place:
+        os.makedirs(os.path.join(place, "variables"))
+        with open(os.path.join(place, "saved_model.pb"), "w") as file:
+            file.write(contents)
+
+
+@pytest.mark.parametrize("moves", [0, 1, 2])
+def test_an_export_killed_at_any_moment_leaves_a_whole_one_or_none(
+    tmp_path, monkeypatch, moves
 ):
-    def fail(*_args, **_kwargs):
+    target = tmp_path / "export" / "6"
+    replace(target, "old")
+    original, done = tf.io.gfile.rename, []
+
+    def rename(*paths):
+        if len(done) == moves:
+            raise OSError("killed")
+        done.append(original(*paths))
+
+    def remove(path):
         raise OSError("killed")
 
-    monkeypatch.setattr(tf.io.gfile, "rename", fail)
-    target = str(tmp_path / "export" / "6")
+    monkeypatch.setattr(tf.io.gfile, "rename", rename)
+    monkeypatch.setattr(tf.io.gfile, "rmtree", remove)
     with pytest.raises(OSError, match="killed"):
-        export.export(trained.load(run_dir), target, num_batches=1, batch_size=4)
-    assert not os.path.exists(target)
+        replace(target, "new")
     monkeypatch.undo()
-    export.export(trained.load(run_dir), target, num_batches=1, batch_size=4)
+    assert target.exists() == (moves != 1)
+    if target.exists():
+        text = (target / "saved_model.pb").read_text()
+        assert text == ("old" if moves == 0 else "new")
+    # What is left over neither hinders the next nor stays.
+    replace(target, "newer")
     assert os.listdir(tmp_path / "export") == ["6"]
+    assert (target / "saved_model.pb").read_text() == "newer"
+
+
+def test_an_old_export_is_there_again_if_a_new_one_fails(tmp_path):
+    replace(tmp_path / "6", "old")
+    (tmp_path / "6").rename(tmp_path / "6.replaced")  # killed between two moves
+    with pytest.raises(KeyError), export._replacing(str(tmp_path / "6")):
+        raise KeyError("killed")
+    assert (tmp_path / "6" / "saved_model.pb").read_text() == "old"
+
+
+@pytest.mark.parametrize("place", ["6", "6.unfinished", "6.replaced"])
+def test_what_is_no_saved_model_is_never_written_over(tmp_path, place):
+    (tmp_path / place).mkdir()
+    (tmp_path / place / "thesis.txt").write_text("all my work")
+    with pytest.raises(cli.UserError, match=r"thesis\.txt"):
+        replace(tmp_path / "6", "new")
+    assert (tmp_path / place / "thesis.txt").read_text() == "all my work"
+    (tmp_path / "file").touch()
+    with pytest.raises(cli.UserError, match="is a file"):
+        replace(tmp_path / "file", "new")
+
+
+def test_any_class_name_is_one_line_and_an_empty_folder_is_taken(run_dir, tmp_path):
+    names = ["two\nlines", "\u202eb", "c\udcff"]
+    model = dataclasses.replace(trained.load(run_dir), class_names=names)
+    (tmp_path / "6").mkdir()
+    export.export(model, str(tmp_path / "6"), (0.0, 1.0), num_batches=1, batch_size=4)
+    assert os.listdir(tmp_path) == ["6"]
+    text = (tmp_path / "6" / "assets" / "class_names.txt").read_text()
+    assert text.splitlines() == [r"two\nlines", r"\u202eb", r"c\udcff"]
 
 
 def sample(run_dir, output, *flags):

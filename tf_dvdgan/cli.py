@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NoReturn
 
@@ -30,13 +31,26 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def run(main: Callable[[list[str]], int | None], flags_parser: Callable | None = None):
     """Runs a command's main: parses flags, turns `UserError` into one line.
 
-    Exit codes: 0 done, 1 a `UserError`, 2 flags that do not parse, 130 interrupted.
+    The file systems of paths in the flags are made ready first.
+
+    Exit codes: 0 done, 1 an error, 2 flags that do not parse, 130 interrupted.
 
     Args:
       main: gets what is left of the command line; returns an exit code or None.
       flags_parser: in the place of absl's, from the command line to what is left.
     """
-    app.run(_Main(main), flags_parser=flags_parser or _parse_flags)
+    try:
+        app.run(_Main(main), flags_parser=flags_parser or _parse_flags)
+    except SystemExit as leaving:
+        code = leaving.code
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        code = 128 + signal.SIGINT
+    except Exception:
+        lines = traceback.format_exc().splitlines()
+        print("\n".join(map(printable, lines)), file=sys.stderr)
+        code = 1
+    _leave(code)
 
 
 class _Main:
@@ -48,14 +62,55 @@ class _Main:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
         try:
+            remote = _remote_paths(flags.FLAGS.flag_values_dict().values())
+            if remote:
+                from tf_dvdgan.data import files
+
+                files.ready(*remote)
             return self._main(argv)
         except UserError as error:
-            sentence = str(error).splitlines()[0]  # Gin adds lines of its own
+            sentence = printable(str(error).split("\n")[0])  # Gin adds lines of its own
             print(f"error: {sentence}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt:
-            print("\ninterrupted", file=sys.stderr)
-            return 128 + signal.SIGINT
+
+
+def _remote_paths(values: Iterable[object]) -> list[str]:
+    """What in the values of flags names another file system; a TPU's address does not.
+
+    A Gin binding may hold a path in quotes.
+    """
+    texts = []
+    for value in values:
+        texts += value if isinstance(value, list) else [value]
+    found = []
+    for text in filter(lambda text: isinstance(text, str), texts):
+        found += re.findall(r"""(?:^|(?<=["']))[A-Za-z][\w+.-]*://[^"']*""", text)
+    return [path for path in found if not path.startswith("grpc://")]
+
+
+def _leave(code: object) -> NoReturn:
+    """Ends the process with an exit code that says how it went.
+
+    What TensorFlow I/O has opened aborts when Python ends as it usually does.
+    """
+    if "tensorflow_io" not in sys.modules:
+        sys.exit(code)
+    logging.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # nobody may be listening any more
+            stream.flush()
+    os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+def printable(text: str) -> str:
+    """A text for a terminal or a log, in one line.
+
+    What is no visible character is shown by its code. Names that come from data may
+    hold what moves a terminal's cursor, or turns the direction of reading.
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
@@ -71,8 +126,21 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
 
 def exit_with_flag_error(error: object) -> NoReturn:
     """Leaves with one sentence about the flags and exit code 2."""
-    print(f"error: {str(error).rstrip('.')}. --help lists the flags.", file=sys.stderr)
+    sentence = printable(str(error).rstrip("."))
+    print(f"error: {sentence}. --help lists the flags.", file=sys.stderr)
     sys.exit(2)
+
+
+def define_step() -> None:
+    """Defines --step, which checkpoint of a run a command takes."""
+    flags.DEFINE_string(
+        "step", None, "Which checkpoint: its number, 'best', or the newest by default."
+    )
+    flags.register_validator(
+        "step",
+        lambda value: value in (None, "best") or value.isdigit(),
+        message="it is a number or 'best'",
+    )
 
 
 class Progress:

@@ -12,20 +12,23 @@ Signatures:
   float32 in [-1, 1], with the statistics of truncation 1.
 """
 
+import contextlib
 import functools
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
-from tf_dvdgan import sampling, trained
-from tf_dvdgan.data import transforms
+from tf_dvdgan import cli, sampling, trained
+from tf_dvdgan.data import files, transforms
 from tf_dvdgan.layers import conditional_batch_norm
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import standing_statistics
 
 TRUNCATIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_WHOLE = "saved_model.pb"
+_PARTS = (_WHOLE, "fingerprint.pb", "variables", "assets")
 
 
 def export(
@@ -43,32 +46,85 @@ def export(
       truncations: increasing; for each, statistics are made.
       num_batches: for each truncation's statistics.
       batch_size: of those batches.
+
+    Raises:
+      UserError: the directory holds something else than a SavedModel.
     """
-    module = _ExportedGenerator(model, truncations, num_batches, batch_size)
-    unfinished = directory.rstrip("/") + ".unfinished"
-    signatures = {
-        "serving_default": module.generate,
-        "generate": module.generate,
-        "generate_from_latents": module.generate_from_latents,
-    }
-    if tf.io.gfile.exists(unfinished):
-        tf.io.gfile.rmtree(unfinished)
-    tf.saved_model.save(module, unfinished, signatures)
+    _check_replaceable(directory)
+    with tempfile.TemporaryDirectory() as folder:
+        names = os.path.join(folder, "class_names.txt")
+        with open(names, "w", encoding="utf-8") as file:
+            file.writelines(f"{cli.printable(name)}\n" for name in model.class_names)
+        module = _ExportedGenerator(model, names, truncations, num_batches, batch_size)
+        signatures = {
+            "serving_default": module.generate,
+            "generate": module.generate,
+            "generate_from_latents": module.generate_from_latents,
+        }
+        with _replacing(directory) as place:
+            tf.saved_model.save(module, place, signatures)
+
+
+def _check_replaceable(directory: str) -> None:
+    """Refuses to write over what is no SavedModel, whole or begun.
+
+    Raises:
+      UserError: something else is there.
+    """
+    if tf.io.gfile.exists(directory) and not files.is_folder(directory):
+        raise cli.UserError(f"{directory} is a file; name a folder to export to.")
+    for name in files.names_in(directory):
+        if name.partition(".tmp")[0] not in _PARTS:
+            raise cli.UserError(
+                f"{directory} holds {name!r}, which is no part of a SavedModel; name a "
+                "folder of its own to export to."
+            )
+
+
+@contextlib.contextmanager
+def _replacing(directory: str) -> Iterator[str]:
+    """Gives a folder to write a SavedModel to, which then takes a directory's place.
+
+    Killed at any moment, there is a whole SavedModel or none. TensorFlow writes
+    `saved_model.pb` when all it wants is there, so on an object store, where folders
+    cannot be moved, it goes first and comes last.
+    """
+    if files.is_object_store(directory):
+        whole = os.path.join(directory, _WHOLE)
+        if tf.io.gfile.exists(whole):
+            tf.io.gfile.remove(whole)
+        yield directory
+        return
+    directory = files.absolute(directory).rstrip("/")
+    unfinished, replaced = f"{directory}.unfinished", f"{directory}.replaced"
+    for leftover in (unfinished, replaced):
+        _check_replaceable(leftover)
+    if tf.io.gfile.exists(replaced) and not tf.io.gfile.exists(directory):
+        tf.io.gfile.rename(replaced, directory)
+    _remove(unfinished, replaced)
+    yield unfinished
     if tf.io.gfile.exists(directory):
-        tf.io.gfile.rmtree(directory)
+        tf.io.gfile.rename(directory, replaced)
     tf.io.gfile.rename(unfinished, directory)
+    _remove(replaced)
+
+
+def _remove(*folders: str) -> None:
+    for folder in folders:
+        if tf.io.gfile.exists(folder):
+            tf.io.gfile.rmtree(folder)
 
 
 class _ExportedGenerator(tf.Module):
     """The generator's variables and two functions; no Keras object is saved."""
 
-    def __init__(self, model, truncations, num_batches, batch_size):
+    def __init__(self, model, class_names, truncations, num_batches, batch_size):
         super().__init__(name="exported_generator")
         gan = model.gan
         self.weights = list(gan.generator.variables)
         self.truncations = tf.constant(truncations, tf.float32)
         self.statistics = _grid(gan, truncations, num_batches, batch_size)
-        self.class_names = tf.saved_model.Asset(_class_names_file(model.class_names))
+        self.class_names = tf.saved_model.Asset(class_names)
         self._add_functions(gan)
 
     def _add_functions(self, gan: video_gan.VideoGAN) -> None:
@@ -145,10 +201,3 @@ def _grid(gan, truncations, num_batches, batch_size) -> dict:
         )
         for name in rows[0]
     }
-
-
-def _class_names_file(class_names: Sequence[str]) -> str:
-    path = os.path.join(tempfile.mkdtemp(), "class_names.txt")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("".join(f"{name}\n" for name in class_names))
-    return path

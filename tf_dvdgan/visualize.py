@@ -1,11 +1,17 @@
 """Pictures of videos for people: grids that move, strips of frames, names beside."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
+from tf_dvdgan import cli
+from tf_dvdgan.data import video_io
+
 _GAP = 2
+_LONGEST_NAME = 40  # characters that are shown
 _BACKGROUND = 24
 _TEXT = (235, 235, 235)
 
@@ -21,6 +27,7 @@ def grid(videos: np.ndarray, columns: int, names: Sequence[str] = ()) -> np.ndar
     Returns:
       `[time, height', width', 3]` uint8, its sides even.
     """
+    names = [_shown(name) for name in names]
     scale = _scale(videos)
     videos = videos.repeat(scale, axis=2).repeat(scale, axis=3)
     count, num_frames, height, width, _ = videos.shape
@@ -58,6 +65,45 @@ def strips(videos: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
     """
     count, num_frames, *frame = videos.shape
     return grid(videos.reshape(count * num_frames, 1, *frame), num_frames, names)[0]
+
+
+def write(
+    folder: str,
+    videos: np.ndarray,
+    stems: Sequence[str],
+    file_format: str,
+    fps: float,
+    names: Sequence[str] = (),
+) -> str:
+    """Writes a file for each video, and all of them as one grid.
+
+    Args:
+      folder: to write to; it is made if it is not there.
+      videos: `[count, time, height, width, 3]` uint8.
+      stems: the files' names without their suffix.
+      file_format: 'gif', 'mp4' or 'png'; as PNG, frames lie side by side.
+      fps: frames per second.
+      names: of the videos, written beside them where each has a row of its own.
+
+    Returns:
+      The grid's path.
+    """
+    tf.io.gfile.makedirs(folder)
+    for stem, video in zip(stems, videos, strict=True):
+        video_io.write_video(os.path.join(folder, f"{stem}.{file_format}"), video, fps)
+    if file_format == "png":
+        frames = strips(videos, names)[None]
+    else:
+        frames = grid(videos, max(1, round(len(videos) ** 0.5)))
+    path = os.path.join(folder, f"grid.{file_format}")
+    video_io.write_video(path, frames, fps)
+    return path
+
+
+def _shown(name: str) -> str:
+    """A name as it is written in a picture; it may come from data."""
+    name = cli.printable(name)
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 
 def _scale(videos: np.ndarray) -> int:

@@ -21,7 +21,7 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     flags.DEFINE_string("model_dir", None, "The run's folder.", required=True)
     flags.DEFINE_string("data_dir", None, "Shards with classes.", required=True)
-    flags.DEFINE_integer("step", None, "Which checkpoint; the newest by default.")
+    cli.define_step()
     flags.DEFINE_list("shares", ["1/8", "1/4", "1/2", "1"], "Of the labelled clips.")
     flags.DEFINE_integer("epochs", 20, "Over the labelled clips.", lower_bound=1)
     flags.DEFINE_integer("batch_size", 16, "Of the fine-tuning.", lower_bound=1)
@@ -33,9 +33,13 @@ def main(argv: list[str]) -> None:
     del argv
     import fractions
 
+    import tensorflow as tf
+
     from tf_dvdgan import classification, trained
+    from tf_dvdgan.data import files
     from tf_dvdgan.data import manifest as manifest_lib
 
+    files.ready(FLAGS.model_dir, writing=True)
     shares = []
     for text in FLAGS.shares:
         try:
@@ -46,6 +50,10 @@ def main(argv: list[str]) -> None:
             raise cli.UserError(f"A share is above 0 and at most 1: {text!r}")
     class_names = manifest_lib.load(FLAGS.data_dir).class_names
     model = trained.load(FLAGS.model_dir, FLAGS.step, with_discriminators=True)
+    if not model.gan.discriminators:
+        raise cli.UserError(
+            f"The model in {FLAGS.model_dir!r} has no discriminator to fine-tune."
+        )
     clips = classification.Clips.read(FLAGS.data_dir, model.window)
     path = os.path.join(FLAGS.model_dir, "classify.jsonl")
     print(
@@ -68,7 +76,7 @@ def main(argv: list[str]) -> None:
             )
         line = f"{share!s:>6} {row['clips']:>6} {row['fine_tuned']:>11.3f}"
         print(f"{line} {row['new']:>9.3f}", flush=True)
-        with open(path, "a", encoding="utf-8") as file:
+        with tf.io.gfile.GFile(path, "a") as file:
             file.write(json.dumps(row) + "\n")
 
 

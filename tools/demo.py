@@ -14,6 +14,7 @@ import time
 from absl import flags
 
 from tf_dvdgan import cli
+from tf_dvdgan.data import files
 
 FLAGS = flags.FLAGS
 _NUM_VIDEOS = 540
@@ -33,7 +34,7 @@ def main(argv: list[str]) -> None:
     )
     inside = __package__.removesuffix("tools")  # "tf_dvdgan." once installed
     tools, data_prep = f"{inside}tools", f"{inside}data_prep"
-    if not os.path.exists(os.path.join(videos, "ucfTrainTestlist", "testlist01.txt")):
+    if files.missing(os.path.join(videos, "ucfTrainTestlist"), ["testlist01.txt"]):
         _run(
             "Videos, encoded, in UCF-101's layout",
             f"{tools}.make_demo_videos",

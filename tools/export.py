@@ -19,14 +19,16 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     flags.DEFINE_string("model_dir", None, "The run's folder.", required=True)
-    flags.DEFINE_integer("step", None, "Which checkpoint; the newest by default.")
+    cli.define_step()
     flags.DEFINE_string("output", None, "Folder; <model_dir>/export/<step> by default.")
 
 
 def main(argv: list[str]) -> None:
     del argv
     from tf_dvdgan import export, trained
+    from tf_dvdgan.data import files
 
+    files.ready(FLAGS.output or FLAGS.model_dir, writing=True)
     model = trained.load(FLAGS.model_dir, FLAGS.step)
     output = FLAGS.output or os.path.join(FLAGS.model_dir, "export", str(model.step))
     export.export(model, output)

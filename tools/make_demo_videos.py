@@ -19,7 +19,7 @@ import numpy as np
 from absl import flags
 
 from tf_dvdgan import cli
-from tf_dvdgan.data import video_io
+from tf_dvdgan.data import files, video_io
 
 SHAPES = ("Circle", "Square", "Triangle")
 MOTIONS = ("Horizontal", "Vertical", "Round")
@@ -148,6 +148,8 @@ def _digit(label: int, colour: tuple, rng: np.random.Generator) -> Draw:
 
 def write(output: str, kind: str, num_videos: int, size: tuple[int, int], seed: int):
     """Writes the whole set, the lists last."""
+    import tensorflow as tf
+
     names = class_names(kind)
     train, test = [], []
     progress = cli.Progress("writing videos", num_videos)
@@ -160,7 +162,7 @@ def write(output: str, kind: str, num_videos: int, size: tuple[int, int], seed: 
         is_test = group % _TEST_EVERY == _TEST_EVERY - 1
         (test if is_test else train).append((relative, label))
         path = os.path.join(output, relative)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        tf.io.gfile.makedirs(os.path.dirname(path))
         frames = render(kind, label, size, [seed, group, clip])
         video_io.write_video(path, frames, _FPS)
         progress.update(i + 1)
@@ -169,15 +171,17 @@ def write(output: str, kind: str, num_videos: int, size: tuple[int, int], seed: 
 
 def _write_lists(folder: str, names, train, test) -> None:
     """Writes UCF-101's three kinds of list; its labels count from 1."""
-    os.makedirs(folder, exist_ok=True)
+    import tensorflow as tf
+
+    tf.io.gfile.makedirs(folder)
     contents = {
         "classInd.txt": [f"{i + 1} {name}" for i, name in enumerate(names)],
         "trainlist01.txt": [f"{path} {label + 1}" for path, label in train],
         "testlist01.txt": [path for path, _ in test],
     }
     for file_name, lines in contents.items():
-        with open(os.path.join(folder, file_name), "w", encoding="utf-8") as file:
-            file.write("".join(f"{line}\n" for line in lines))
+        text = "".join(f"{line}\n" for line in lines)
+        files.write_whole(os.path.join(folder, file_name), text)
 
 
 def main(argv: list[str]) -> None:
@@ -185,6 +189,7 @@ def main(argv: list[str]) -> None:
     size = tuple(int(side) for side in FLAGS.size)
     if len(size) != 2 or min(size) < 16 or any(side % 2 for side in size):
         raise cli.UserError("--size is an even height and width of at least 16: 48,64")
+    files.ready(FLAGS.output, writing=True)
     write(FLAGS.output, FLAGS.kind, FLAGS.num_videos, size, FLAGS.seed)
     print(f"{FLAGS.num_videos} videos in {FLAGS.output}")
 

@@ -8,7 +8,6 @@ in evaluation. Writes one file for each sample, the given frames first, and a gr
 """
 
 import itertools
-import os
 
 from absl import flags
 
@@ -31,7 +30,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_enum("format", "gif", ["gif", "mp4", "png"], "Of the files.")
     flags.DEFINE_integer("seed", 0, "Of the latents.")
-    flags.DEFINE_integer("step", None, "Which checkpoint; the newest by default.")
+    cli.define_step()
     flags.DEFINE_float("fps", 8.0, "Frames per second of GIF and MP4.", lower_bound=1)
 
 
@@ -41,9 +40,10 @@ def main(argv: list[str]) -> None:
     import tensorflow as tf
 
     from tf_dvdgan import sampling, trained, visualize
-    from tf_dvdgan.data import transforms, video_io
+    from tf_dvdgan.data import files, transforms
     from tf_dvdgan.training import standing_statistics
 
+    files.ready(FLAGS.output, writing=True)
     model = trained.load(FLAGS.model_dir, FLAGS.step)
     generator, gan = model.gan.generator, model.gan
     num_frames = generator.num_conditioning_frames
@@ -66,18 +66,8 @@ def main(argv: list[str]) -> None:
     given = tf.repeat(transforms.to_unit_range(frames[np.newaxis]), count, axis=0)
     conditioning = gan.conditioning(tf.zeros([count], tf.int32), given)
     videos = sampling.generate(gan, z, conditioning)["videos"]
-    os.makedirs(FLAGS.output, exist_ok=True)
-    for i, video in enumerate(videos):
-        path = os.path.join(FLAGS.output, f"{i:04}.{FLAGS.format}")
-        video_io.write_clip(path, video, FLAGS.fps)
-    path = os.path.join(FLAGS.output, f"grid.{FLAGS.format}")
-    columns = max(1, round(count**0.5))
-    grid = (
-        visualize.strips(videos)[None]
-        if FLAGS.format == "png"
-        else visualize.grid(videos, columns)
-    )
-    video_io.write_clip(path, grid, FLAGS.fps)
+    stems = [f"{i:04}" for i in range(count)]
+    path = visualize.write(FLAGS.output, videos, stems, FLAGS.format, FLAGS.fps)
     print(f"{count} continuations of {num_frames} frames: {path}")
 
 
@@ -92,11 +82,13 @@ def read_frames(path: str, count: int, stride: int, start: int, resolution: int)
     """
     import numpy as np
 
-    from tf_dvdgan.data import video_io
+    from tf_dvdgan.data import files, video_io
 
     end = start + (count - 1) * stride + 1
     try:
-        taken = list(itertools.islice(video_io.VideoReader(path), start, end, stride))
+        with files.local(path) as file:
+            reader = video_io.VideoReader(file)
+            taken = list(itertools.islice(reader, start, end, stride))
     except video_io.VideoError as error:
         raise cli.UserError(f"{path} cannot be used: {error}.") from None
     if len(taken) < count:

@@ -7,8 +7,6 @@ The weights are the run's moving average; normalisation uses standing statistics
 for the truncation asked for. The same seed gives the same videos.
 """
 
-import os
-
 from absl import flags
 
 from tf_dvdgan import cli
@@ -35,7 +33,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_enum("format", "gif", ["gif", "mp4", "png"], "Of the files.")
     flags.DEFINE_integer("seed", 0, "Of the latents.")
-    flags.DEFINE_integer("step", None, "Which checkpoint; the newest by default.")
+    cli.define_step()
     flags.DEFINE_string(
         "data_dir",
         None,
@@ -50,9 +48,10 @@ def main(argv: list[str]) -> None:
     import tensorflow as tf
 
     from tf_dvdgan import sampling, trained, visualize
-    from tf_dvdgan.data import video_io
+    from tf_dvdgan.data import files
     from tf_dvdgan.training import standing_statistics
 
+    files.ready(FLAGS.output, writing=True)
     model = trained.load(FLAGS.model_dir, FLAGS.step)
     names = model.class_names
     count = FLAGS.num_videos
@@ -75,17 +74,11 @@ def main(argv: list[str]) -> None:
     else:
         conditioning = gan.conditioning_from_bank(tf.constant(labels, tf.int32))
         videos = sampling.generate(gan, z, conditioning)["videos"]
-    os.makedirs(FLAGS.output, exist_ok=True)
-    for i, (video, label) in enumerate(zip(videos, labels, strict=True)):
-        stem = os.path.join(FLAGS.output, f"{i:04}_{cli.safe_name(names[label])}")
-        video_io.write_clip(f"{stem}.{FLAGS.format}", video, FLAGS.fps)
-    columns = max(1, round(count**0.5))
-    path = os.path.join(FLAGS.output, f"grid.{FLAGS.format}")
-    if FLAGS.format == "png":
-        image = visualize.strips(videos, [names[label] for label in labels])
-        video_io.write_clip(path, image[None], FLAGS.fps)
-    else:
-        video_io.write_clip(path, visualize.grid(videos, columns), FLAGS.fps)
+    shown = [names[label] for label in labels]
+    stems = [f"{i:04}_{cli.safe_name(name)[:50]}" for i, name in enumerate(shown)]
+    path = visualize.write(
+        FLAGS.output, videos, stems, FLAGS.format, FLAGS.fps, names=shown
+    )
     print(f"{count} videos of step {model.step}: {path}")
 
 

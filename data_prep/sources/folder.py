@@ -1,8 +1,10 @@
 """Any folder of videos: a sub-folder for each class, or no classes at all."""
 
 import os
+from collections.abc import Iterator
 
 from tf_dvdgan import cli
+from tf_dvdgan.data import files, video_io
 
 from . import Clip, Listing
 
@@ -17,29 +19,33 @@ def list_clips(folder: str) -> Listing:
     Raises:
       UserError: there are no files, or files beside the sub-folders.
     """
-    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    classes = [name for name in names if os.path.isdir(os.path.join(folder, name))]
-    loose = [name for name in names if name not in classes]
+    top = files.walk(folder, video_io.VIDEO_SUFFIXES)
+    _, classes, loose = next(top, (folder, [], []))
+    classes, loose = _visible(classes), _visible(loose)
     if classes and loose:
         raise cli.UserError(
             f"{folder} has both class folders and loose files, {loose[0]!r} among "
             "them; move the files into a class's folder."
         )
-    if not names:
+    if not classes and not loose:
         raise cli.UserError(f"{folder} is empty.")
     if not classes:
         return Listing(["video"], [Clip(name, 0, name, "train") for name in loose])
     clips = []
     for label, name in enumerate(classes):
-        for path in sorted(_files_below(os.path.join(folder, name))):
-            relative = os.path.relpath(path, folder)
-            clips.append(Clip(relative, label, relative, "train"))
+        below = _files_below(os.path.join(folder, name))
+        for path in sorted(os.path.join(name, path) for path in below):
+            clips.append(Clip(path, label, path, "train"))
     return Listing(classes, clips)
 
 
-def _files_below(folder: str):
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith("."):
-                yield os.path.join(parent, name)
+def _files_below(folder: str) -> Iterator[str]:
+    """Paths of files below a folder, relative to it."""
+    for parent, folders, names in files.walk(folder, video_io.VIDEO_SUFFIXES):
+        folders[:] = _visible(folders)
+        for name in _visible(names):
+            yield os.path.join(parent, name)[len(folder) :].lstrip("/")
+
+
+def _visible(names: list[str]) -> list[str]:
+    return sorted(name for name in names if not name.startswith("."))

@@ -6,9 +6,12 @@ copies have DOS line ends. The files of class HandstandPushups are spelt
 `v_HandStandPushups_*`, so classes are matched without regard to case.
 """
 
+import functools
 import os
+from collections.abc import Callable
 
 from tf_dvdgan import cli
+from tf_dvdgan.data import files
 
 from . import Clip, Listing
 
@@ -26,6 +29,11 @@ def list_clips(folder: str, split_list: int = 1) -> Listing:
       UserError: a list is missing, or names a class that `classInd.txt` does not.
     """
     class_names = _read_classes(folder)
+
+    @functools.cache
+    def names_in(parent: str) -> frozenset[str]:
+        return frozenset(files.names_in(os.path.join(folder, parent)))
+
     labels = {name.lower(): label for label, name in enumerate(class_names)}
     clips = []
     for split in ("train", "test"):
@@ -38,7 +46,7 @@ def list_clips(folder: str, split_list: int = 1) -> Listing:
                     f"{split}list0{split_list}.txt lists {listed!r}, whose class is "
                     "not in classInd.txt."
                 )
-            path = _find(folder, listed)
+            path = _find(names_in, listed)
             clips.append(Clip(path, labels[name.lower()], stem, split))
     return Listing(class_names, clips)
 
@@ -50,20 +58,17 @@ def _read_classes(folder: str) -> list[str]:
 
 def _read_lines(folder: str, name: str) -> list[str]:
     path = os.path.join(folder, _LISTS, name)
-    if not os.path.isfile(path):
-        raise cli.UserError(
-            f"{path} is missing. --dataset=ucf101 wants the videos and UCF-101's "
-            f"{_LISTS} folder in --input; other folders are --dataset=folder."
-        )
-    with open(path, encoding="utf-8") as file:
-        return [line.strip() for line in file if line.strip()]
+    with files.local(path) as local:
+        if not os.path.isfile(local):
+            raise cli.UserError(
+                f"{path} is missing. --dataset=ucf101 wants the videos and UCF-101's "
+                f"{_LISTS} folder in --input; other folders are --dataset=folder."
+            )
+        with open(local, encoding="utf-8") as file:
+            return [line.strip() for line in file if line.strip()]
 
 
-def _find(folder: str, listed: str) -> str:
+def _find(names_in: Callable[[str], frozenset[str]], listed: str) -> str:
     """Where a listed file lies: nested as listed, or flat."""
-    flat = os.path.basename(listed)
-    if not os.path.exists(os.path.join(folder, listed)) and os.path.exists(
-        os.path.join(folder, flat)
-    ):
-        return flat
-    return listed
+    parent, name = os.path.split(listed)
+    return name if name not in names_in(parent) and name in names_in("") else listed

@@ -216,3 +216,30 @@ def test_a_manifest_of_another_version_or_damaged_is_refused(shards, tmp_path):
         (tmp_path / "manifest.json").write_text(changed)
         with pytest.raises(cli.UserError, match=sentence):
             manifest_lib.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "file", ["../x", "/etc/passwd", "..", "a/b", "s3://bucket/x", "a\\\\b", ""]
+)
+def test_a_manifest_that_points_elsewhere_is_refused(shards, tmp_path, file):
+    text = open(f"{shards}/manifest.json").read().replace("train-1.tfrecord", file)
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(cli.UserError, match="shards are files beside it"):
+        manifest_lib.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "{}", '{"schema_version": 1}', "\xff", '{"schema_version": 1, "s": 2}'],
+)
+def test_a_manifest_of_something_else_is_refused(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text, encoding="latin-1")
+    with pytest.raises(cli.UserError, match=r"damaged|schema version"):
+        manifest_lib.load(str(tmp_path))
+
+
+def test_a_manifest_keeps_any_name_and_shows_it_escaped(tmp_path):
+    names = ["a\x1b[2J", "\u202eb", "c\udcff", "踊り"]
+    manifest_lib.Manifest("folder", names, 16, {}, {}, {}).save(str(tmp_path))
+    assert (tmp_path / "manifest.json").read_text().isascii()
+    assert manifest_lib.load(str(tmp_path)).class_names == names

@@ -1,5 +1,7 @@
 """Video files that are good, and the many ways they are not."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,22 @@ def test_a_folder_and_a_missing_file_are_refused(tmp_path):
 def test_the_smaller_side_becomes_the_resolution(shape, expected):
     frame = np.zeros([*shape, 3], np.uint8)
     assert video_io.resize_smallest_side(frame, 32).shape == (*expected, 3)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "beginning"), [("gif", b"GIF89a"), ("png", b"\x89PNG")]
+)
+def test_pictures_are_written_by_suffix(tmp_path, suffix, beginning):
+    path = tmp_path / f"clip.{suffix}"
+    video_io.write_video(str(path), clip(num_frames=3))
+    assert path.read_bytes().startswith(beginning)
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_video_that_cannot_be_encoded_leaves_no_file(tmp_path):
+    with pytest.raises(ValueError, match="unpack"):
+        video_io.write_video(str(tmp_path / "clip.mp4"), np.zeros([2, 4]))
+    assert not os.listdir(tmp_path)
 
 
 def test_other_suffixes_are_refused():

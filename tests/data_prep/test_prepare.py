@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -173,3 +174,27 @@ def test_a_folder_has_classes_or_none_but_not_both(tmp_path):
 def test_missing_lists_are_named(tmp_path):
     with pytest.raises(cli.UserError, match=r"classInd\.txt is missing"):
         ucf101.list_clips(str(tmp_path))
+
+
+def test_names_that_are_no_text_are_prepared_like_others(demo_videos, tmp_path):
+    source = next((pathlib.Path(demo_videos) / "RoundCircle").glob("*.avi"))
+    videos = os.fsencode(tmp_path / "videos")
+    for name in (b"two\nlines", b"no \xff utf-8", b"\x1b[31m"):
+        os.makedirs(os.path.join(videos, name))
+        shutil.copy(source, os.path.join(videos, name, b"clip.avi"))
+    listing = folder.list_clips(str(tmp_path / "videos"))
+    assert [len(name) for name in listing.class_names] == [5, 10, 9]
+    shards = str(tmp_path / "shards")
+    prepare_in_process(listing, str(tmp_path / "videos"), shards)
+    manifest = manifest_lib.load(shards)
+    assert manifest.class_names == listing.class_names
+    rejected = [json.loads(line) for line in open(f"{shards}/rejected.jsonl")]
+    assert rejected == [
+        {"path": "no \udcff utf-8/clip.avi", "reason": "a name that is not UTF-8"}
+    ]
+    assert manifest.num_clips("train") == 2
+
+
+def test_http_cannot_be_listed(tmp_path):
+    result = run("--input=http://127.0.0.1/videos", f"--output={tmp_path}")
+    assert result.returncode == 1 and "cannot be listed" in result.stderr

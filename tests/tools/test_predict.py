@@ -137,10 +137,17 @@ def test_clips_are_read_once_each(demo_shards):
     assert len(clips.train[0]) == 108 and len(clips.test[0]) == 36
 
 
-def test_the_autoencoder_samples_from_a_mixture_of_codes(demo_shards, tmp_path):
+def test_the_autoencoder_samples_from_a_mixture_and_is_no_classifier(
+    demo_shards, tmp_path
+):
     run_dir = train(str(tmp_path / "run"), demo_shards, "models/vgan_autoencoder.gin")
-    flags = [f"--model_dir={run_dir}", f"--output={tmp_path / 'o'}", "--num_videos=3"]
-    result = command("tools.sample", *flags, f"--data_dir={demo_shards}")
+    flags = [f"--model_dir={run_dir}", f"--data_dir={demo_shards}"]
+    output = [f"--output={tmp_path / 'o'}", "--num_videos=3"]
+    result = command("tools.sample", *flags, *output)
     assert result.returncode == 0, result.stderr
     assert "mixture of 54 components" in result.stdout
     assert "grid.gif" in os.listdir(tmp_path / "o")
+    result = command("tools.classify", *flags)
+    assert result.returncode == 1
+    assert "has no discriminator to fine-tune" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -4,8 +4,10 @@ JSON, so that a person can read it and nothing that loads it runs code.
 """
 
 import dataclasses
+import itertools
 import json
 import os
+import re
 from collections.abc import Mapping
 
 import tensorflow as tf
@@ -72,7 +74,7 @@ class Manifest:
 
     def save(self, directory: str) -> None:
         """Writes `manifest.json`; it is whole or not there at all."""
-        text = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False)
+        text = json.dumps(dataclasses.asdict(self), indent=1)
         files.write_whole(os.path.join(directory, FILE_NAME), text + "\n")
 
 
@@ -88,14 +90,12 @@ def load(directory: str) -> Manifest:
             f"No prepared data in {directory!r}: it has no {FILE_NAME}. Make it with "
             "python -m data_prep.prepare."
         )
-    with tf.io.gfile.GFile(path) as file:
-        try:
-            values = json.load(file)
-        except ValueError as error:
-            raise cli.UserError(
-                f"{path} is damaged ({error}); prepare again."
-            ) from None
-    return _from_json(values, path)
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            values = json.loads(file.read())
+        return _from_json(values, path)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise cli.UserError(f"{path} is damaged ({error}); prepare again.") from None
 
 
 def _from_json(values: Mapping, path: str) -> Manifest:
@@ -109,4 +109,11 @@ def _from_json(values: Mapping, path: str) -> Manifest:
         split: [Shard(**shard) for shard in shards]
         for split, shards in values["splits"].items()
     }
+    for shard in itertools.chain.from_iterable(splits.values()):
+        if not re.fullmatch(r"[\w-][\w.-]*", shard.file):
+            raise cli.UserError(
+                f"{path} names a shard {shard.file!r}; shards are files beside it, of "
+                "letters, digits, dots and dashes. Do not use data that was tampered "
+                "with."
+            )
     return Manifest(**{**values, "splits": splits})

@@ -14,8 +14,8 @@ import math
 import tensorflow as tf
 
 from tf_dvdgan import cli
+from tf_dvdgan.data import files, records
 from tf_dvdgan.data import manifest as manifest_lib
-from tf_dvdgan.data import records
 
 _SHUFFLE_BYTES = 256 * 2**20  # of encoded clips, over all of a worker's streams
 _DRAW_STREAM = 1 << 32  # keeps the seeds of draws apart from those of orders
@@ -124,8 +124,8 @@ def evaluation_dataset(
     Arguments, elements and errors as `training_dataset`.
     """
     shards = shards_of(manifest_lib.load(data_dir), data_dir, split, window)
-    files = [f"{data_dir}/{shard.file}" for shard in shards]
-    return tf.data.TFRecordDataset(files).map(
+    paths = [f"{data_dir}/{shard.file}" for shard in shards]
+    return tf.data.TFRecordDataset(paths).map(
         lambda serialized: _decode(serialized, window, tf.fill([3], 0.5)),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
@@ -173,7 +173,7 @@ def shards_of(
     shards = [shard for shard in manifest.splits[split] if shard.num_clips]
     if not shards:
         raise cli.UserError(f"The split {split!r} in {data_dir} has no clips.")
-    missing = [s.file for s in shards if not tf.io.gfile.exists(f"{data_dir}/{s.file}")]
+    missing = files.missing(data_dir, [shard.file for shard in shards])
     if missing:
         raise cli.UserError(
             f"{len(missing)} of {len(shards)} shards are missing from {data_dir}, "
@@ -183,7 +183,7 @@ def shards_of(
 
 
 def _stream(
-    files: list[str], num_clips: int, first_record: int, seed: int, buffer: int
+    paths: list[str], num_clips: int, first_record: int, seed: int, buffer: int
 ) -> tf.data.Dataset:
     """Endless (number since the start, record) pairs, every record once an epoch."""
     first_epoch, first_in_epoch = divmod(first_record, num_clips)
@@ -191,7 +191,7 @@ def _stream(
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         tf.random.set_seed(1)  # of this graph: the order shall depend on `draw` alone
         order = tf.random.experimental.stateless_shuffle(
-            tf.constant(files), [seed, number]
+            tf.constant(paths), [seed, number]
         )
         draw = tf.random.stateless_uniform(
             [], [seed, number], 0, tf.int64.max, tf.int64

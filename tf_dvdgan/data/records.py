@@ -45,14 +45,14 @@ def serialize(
       source: path of the file it came from, relative to the input.
     """
     context = {
-        "video_id": _bytes(video_id.encode()),
+        "video_id": _bytes(_encode(video_id)),
         "label": _integer(label),
-        "class_name": _bytes(class_name.encode()),
+        "class_name": _bytes(_encode(class_name)),
         "fps": tf.train.Feature(float_list=tf.train.FloatList(value=[fps])),
         "height": _integer(height),
         "width": _integer(width),
         "num_frames": _integer(len(frames)),
-        "source": _bytes(source.encode("utf-8", "surrogateescape")),
+        "source": _bytes(_encode(source)),
     }
     example = tf.train.SequenceExample(
         context=tf.train.Features(feature=context),
@@ -80,6 +80,11 @@ def parse(serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         sequence_features={_FRAMES: tf.io.FixedLenSequenceFeature([], tf.string)},
     )
     return context, lists[_FRAMES]
+
+
+def _encode(name: str) -> bytes:
+    """A name as bytes; file systems may have names that are no UTF-8."""
+    return name.encode("utf-8", "surrogateescape")
 
 
 def _bytes(value: bytes) -> tf.train.Feature:

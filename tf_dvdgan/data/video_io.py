@@ -1,7 +1,7 @@
 """Video files to frames and back. Frames are RGB uint8 `[height, width, 3]`.
 
 OpenCV decodes (it is the fastest here), PyAV encodes and knows what the container
-promised, Pillow writes GIF and PNG. TensorFlow is not needed.
+promised, Pillow makes GIF and PNG. Reading wants a local file; see `files.local`.
 """
 
 import io
@@ -13,6 +13,8 @@ import av
 import cv2
 import numpy as np
 from PIL import Image
+
+from tf_dvdgan.data import files
 
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v")
 
@@ -38,7 +40,8 @@ class VideoReader:
       width, height: of the frames, in pixels, after rotation, before resizing.
 
     Raises:
-      VideoError: there is no such file, it is empty, or no video stream in it.
+      VideoError: there is no such file, it is empty, has a name that is no text, or
+        no video stream.
     """
 
     def __init__(self, path: str, smallest_side: int | None = None):
@@ -48,6 +51,8 @@ class VideoReader:
             raise VideoError("not a file")
         if os.path.getsize(path) == 0:
             raise VideoError("empty file")
+        if not _is_utf8(path):  # decoders bring the process down
+            raise VideoError("a name that is not UTF-8")
         self._expected = _frames_promised(path)
         self._capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
@@ -78,6 +83,13 @@ class VideoReader:
             raise VideoError(f"truncated: {count} of {self._expected} frames")
 
 
+def _is_utf8(path: str) -> bool:
+    try:
+        return bool(path.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def _frames_promised(path: str) -> int:
     """The number of frames the container's header or index gives; 0 if it does not."""
     try:
@@ -103,21 +115,16 @@ def resize_smallest_side(frame: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(frame, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
 
 
-def write_video(path: str, frames: Iterable[np.ndarray], fps: float = 25.0) -> None:
-    """Encodes frames as H.264 (.mp4) or MPEG-4 (.avi), by the path's suffix.
+def video_bytes(frames: Iterable[np.ndarray], suffix: str, fps: float) -> bytes:
+    """Encodes frames as H.264 (.mp4) or MPEG-4 (.avi).
 
     Args:
-      path: where to write.
       frames: uint8 RGB, all of one even height and width.
+      suffix: '.mp4' or '.avi'.
       fps: frames per second.
-
-    Raises:
-      ValueError: the suffix is neither .mp4 nor .avi.
     """
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix not in _CODECS:
-        raise ValueError(f"Write .mp4 or .avi. Received: {path}")
-    with av.open(path, "w") as container:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=suffix[1:]) as container:
         stream = None
         for frame in frames:
             if stream is None:
@@ -135,6 +142,7 @@ def write_video(path: str, frames: Iterable[np.ndarray], fps: float = 25.0) -> N
             container.mux(stream.encode(image))
         if stream is not None:
             container.mux(stream.encode())
+    return buffer.getvalue()
 
 
 def gif_bytes(frames: Sequence[np.ndarray], fps: float = 12.5) -> bytes:
@@ -159,20 +167,24 @@ def png_bytes(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def write_clip(path: str, frames: np.ndarray, fps: float) -> None:
-    """Writes a clip as .gif, .mp4, .avi, or as a .png of its frames side by side.
+def write_video(path: str, frames: Iterable[np.ndarray], fps: float = 25.0) -> None:
+    """Writes a file in the format that its suffix says, whole or not at all.
 
     Args:
-      path: where; its suffix says what.
-      frames: `[time, height, width, 3]` uint8.
+      path: ends in .mp4, .avi, .gif, or in .png for the frames side by side.
+      frames: uint8 RGB, all of one height and width; of .mp4 and .avi, even ones.
       fps: frames per second.
+
+    Raises:
+      ValueError: the suffix is another.
     """
-    if path.endswith(".gif"):
-        data = gif_bytes(frames, fps)
-    elif path.endswith(".png"):
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in _CODECS:
+        data = video_bytes(frames, suffix, fps)
+    elif suffix == ".gif":
+        data = gif_bytes(list(frames), fps)
+    elif suffix == ".png":
         data = png_bytes(np.concatenate(list(frames), axis=1))
     else:
-        write_video(path, frames, fps)
-        return
-    with open(path, "wb") as file:
-        file.write(data)
+        raise ValueError(f"Write .mp4, .avi, .gif or .png. Received: {path}")
+    files.write_whole(path, data)

@@ -14,6 +14,7 @@ import os
 import tensorflow as tf
 
 from tf_dvdgan import cli
+from tf_dvdgan.data import files
 from tf_dvdgan.flow import warp as warping
 
 _PYRAMID = (16, 32, 64, 96, 128, 196)
@@ -149,23 +150,26 @@ def load(path: str | None) -> PWCNet:
     Raises:
       UserError: there is no such file, or it is not PWC-Net's.
     """
-    if not path or not os.path.isfile(path):
-        raise cli.UserError(
-            f"The motion constraint wants PWC-Net's weights, and {path!r} is no file: "
-            "name NVIDIA's PyTorch file or its conversion with "
-            "--gin_param=\"mvt_gan.MotionConstraint.weights = 'FILE'\"."
-        )
-    network = PWCNet()
-    network.build_all()
-    try:
-        if path.endswith(".h5"):
-            network.load_weights(path)
-        else:
-            _load_state_dict(network, path)
-    except (KeyError, ValueError, OSError, RuntimeError) as error:
-        raise cli.UserError(
-            f"{path!r} does not hold PWC-Net's weights: {str(error).splitlines()[0]}"
-        ) from None
+    files.ready(path or "")
+    with files.local(path or "") as file:
+        if not os.path.isfile(file):
+            raise cli.UserError(
+                f"The motion constraint wants PWC-Net's weights, and {path!r} is no "
+                "file: name NVIDIA's PyTorch file or its conversion with "
+                "--gin_param=\"mvt_gan.MotionConstraint.weights = 'FILE'\"."
+            )
+        network = PWCNet()
+        network.build_all()
+        try:
+            if file.endswith(".h5"):
+                network.load_weights(file)
+            else:
+                _load_state_dict(network, file)
+        except (KeyError, ValueError, OSError, RuntimeError) as error:
+            raise cli.UserError(
+                f"{path!r} does not hold PWC-Net's weights: "
+                f"{str(error).splitlines()[0]}"
+            ) from None
     return network
 
 

@@ -1,0 +1,88 @@
+"""Where files may lie. What needs a server is in tests/test_object_stores.py."""
+
+import os
+import socket
+
+import pytest
+
+from tf_dvdgan import cli
+from tf_dvdgan.data import files
+
+
+def test_a_file_is_whole_or_the_old_one(tmp_path):
+    path = tmp_path / "file"
+    files.write_whole(str(path), "old")
+    with pytest.raises(KeyError), files.whole(str(path)) as place:
+        with open(place, "w") as file:
+            file.write("ne")
+        raise KeyError("killed")
+    assert path.read_text() == "old"
+    files.write_whole(str(path), b"new")
+    assert path.read_text() == "new"
+
+
+def test_on_an_object_store_a_file_is_written_in_its_place():
+    with files.whole("s3://bucket/file") as place:
+        assert place == "s3://bucket/file"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "s3://KEY:SECRET@bucket/x",
+        "s3://SECRET@bucket/x",
+        "https://user:SECRET@host/x",
+        "https://SECRET@host/x",
+        "https://host/x?signature=SECRET",
+        "hdfs://user:SECRET@host/x",
+    ],
+)
+def test_keys_in_paths_are_refused_and_not_repeated(path):
+    with pytest.raises(cli.UserError, match=r"keys come from|may be a key") as error:
+        files.ready(path)
+    assert "SECRET" not in str(error.value)
+
+
+def test_nothing_is_written_by_http():
+    with pytest.raises(cli.UserError, match="is for reading"):
+        files.ready("https://host/x", writing=True)
+
+
+@pytest.mark.parametrize("path", ["https://host/videos", "http://host"])
+def test_http_has_no_folders(path):
+    for function in (files.names_in, files.is_folder):
+        with pytest.raises(cli.UserError, match="cannot be listed"):
+            function(path)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["127.0.0.1:9000", "ftp://host", "http://user:SECRET@host", "http://"]
+)
+def test_an_endpoint_that_would_hang_is_refused(monkeypatch, endpoint):
+    monkeypatch.setenv("S3_ENDPOINT", endpoint)
+    with pytest.raises(cli.UserError, match="as in http://") as error:
+        files.ready("s3://bucket/x")
+    assert "SECRET" not in str(error.value)
+
+
+def test_an_endpoint_where_nobody_listens_is_named(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv("S3_ENDPOINT", f"http://127.0.0.1:{port}")
+    with pytest.raises(cli.UserError, match=f"Nothing answers at .*{port}"):
+        files.ready("s3://bucket/x")
+
+
+def test_local_paths_want_nothing(tmp_path):
+    files.ready("/a", "b/c", "s3:/odd", writing=True)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    assert files.names_in(str(tmp_path)) == ["dangling", "file", "folder"]
+    assert files.names_in(str(tmp_path / "none")) == []
+    assert files.missing(str(tmp_path), ["x", "file"]) == ["x"]
+    assert next(files.walk(str(tmp_path)))[1] == ["folder"]
+    with files.local(str(tmp_path / "file")) as path:
+        assert path == str(tmp_path / "file")
+    assert files.absolute("x") == os.path.join(os.getcwd(), "x")
+    assert files.absolute("gs://b/x") == "gs://b/x"
