@@ -84,3 +84,17 @@ def test_precision_is_one_of_two():
     config.load(["demo.gin"], ["video_gan.build.precision = 'float8'"])
     with pytest.raises(ValueError, match="float8"):
         video_gan.build(["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import os",
+        "from __gin__ import dynamic_registration",
+        "  include '/etc/passwd'",
+    ],
+)
+def test_a_strangers_run_runs_no_code(tmp_path, line):
+    (tmp_path / "config.gin").write_text(f"BATCH_SIZE = 4\n{line}\n")
+    with pytest.raises(cli.UserError, match="could run code"):
+        config.load_run(str(tmp_path))

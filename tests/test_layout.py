@@ -12,7 +12,10 @@ SOURCES = [
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 # Each may import those before it and itself; what is not listed stands alone.
-ORDER = ["ops", "layers", "losses", "data", "flow", "models", "training"]
+ORDER = [
+    *("ops", "layers", "losses", "data", "flow", "models", "training"),
+    "evaluation",
+]
 MAINS = {"run.py", "prepare.py", "versus_pytorch.py"}
 
 

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tf_dvdgan import cli, layers, losses, models
 from tf_dvdgan.data import readers
+from tf_dvdgan.evaluation import watch  # noqa: F401, registers what configs name
 from tf_dvdgan.training import loop, optimizers
 
 # Files alone, local or remote: Gin's own reader takes the first folder of
@@ -84,14 +85,23 @@ def load_run(model_dir: str, parameters: Sequence[str] = ()) -> None:
     """Parses the config that a run was started with.
 
     Raises:
-      UserError: there is no run in the directory.
+      UserError: there is no run in the directory, or its config does more than bind.
     """
     if not is_run(model_dir):
         raise cli.UserError(
             f"{model_dir!r} is not a run's directory: it has no {loop.CONFIG_FILE}."
         )
-    with tf.io.gfile.GFile(os.path.join(model_dir, loop.CONFIG_FILE)) as file:
+    path = os.path.join(model_dir, loop.CONFIG_FILE)
+    with tf.io.gfile.GFile(path) as file:
         text = file.read()
+    # A run writes bindings alone. Gin's imports load modules, and some forms of them
+    # make any function of any module configurable: a stranger's run could do anything.
+    foreign = re.search(r"^\s*(import|include|from)\b.*$", text, re.MULTILINE)
+    if foreign:
+        raise cli.UserError(
+            f"{path} has a line that no run writes, {foreign.group().strip()!r}: it "
+            "could run code of others. Take the line out if you trust it."
+        )
     load([], [text, *parameters])
 
 

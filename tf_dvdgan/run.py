@@ -1,4 +1,4 @@
-"""Trains a video GAN from a Gin file.
+"""Trains and evaluates a video GAN from a Gin file.
 
   python -m tf_dvdgan.run --gin_file=demo.gin --data_dir=SHARDS --model_dir=RUN
 
@@ -7,23 +7,36 @@ papers/dvdgan_v2/...) or your own, and may be given several times; --gin_param s
 single value, as in --gin_param='RESOLUTION = 64'. Started again with the same
 --model_dir, a run goes on from its newest checkpoint; its own config is taken where
 none is given.
+
+--mode=train_and_eval scores every checkpoint as well and keeps the best in RUN/best;
+--mode=eval does so from a process of its own, while the run trains or afterwards.
 """
+
+import os
+import sys
+import time
 
 from absl import flags
 
 from tf_dvdgan import cli
 
 FLAGS = flags.FLAGS
+_SECONDS_BEFORE_ANEW = 5.0
 
 
 def define_flags() -> None:
-    flags.DEFINE_enum("mode", "train", ["train"], "What to do.")
+    flags.DEFINE_enum(
+        "mode", "train", ["train", "eval", "train_and_eval"], "What to do."
+    )
     flags.DEFINE_multi_string("gin_file", [], "Gin file; may be given several times.")
     flags.DEFINE_multi_string("gin_param", [], "A Gin binding, such as 'a.b = 1'.")
     flags.DEFINE_string("model_dir", None, "The run's folder.", required=True)
     flags.DEFINE_string("data_dir", None, "Folder of prepared shards.", required=True)
     flags.DEFINE_enum(
-        "strategy", "auto", ["auto", "one_device", "mirrored", "tpu"], "Where to train."
+        "strategy",
+        "auto",
+        ["auto", "one_device", "mirrored", "multi_worker", "tpu"],
+        "Where to train; multi_worker finds its workers by TF_CONFIG.",
     )
     flags.DEFINE_string("tpu", None, "'local' on a TPU VM, a TPU's name or grpc://...")
 
@@ -31,18 +44,61 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     del argv
     from tf_dvdgan import config
-    from tf_dvdgan.data import manifest
+    from tf_dvdgan.data import files, manifest
+    from tf_dvdgan.evaluation import watch
     from tf_dvdgan.training import loop, strategy
 
+    files.ready(FLAGS.model_dir, writing=True)
     manifest.load(FLAGS.data_dir)  # a wrong path is told before devices are readied
+    if FLAGS.mode == "eval":
+        _evaluate()
+        return
     if FLAGS.gin_file:
         config.load(FLAGS.gin_file, FLAGS.gin_param)
     elif config.is_run(FLAGS.model_dir):
         config.load_run(FLAGS.model_dir, FLAGS.gin_param)
     else:
         raise cli.UserError("Name a config with --gin_file, such as demo.gin.")
+    evaluates = FLAGS.mode == "train_and_eval"
+    evaluation = watch.InTraining(FLAGS.model_dir, FLAGS.data_dir)
     where = strategy.create(FLAGS.strategy, FLAGS.tpu)
-    loop.train(FLAGS.model_dir, FLAGS.data_dir, where)
+    try:
+        loop.train(
+            FLAGS.model_dir, FLAGS.data_dir, where, evaluation if evaluates else None
+        )
+    except strategy.LOST_WORKER_ERRORS as error:
+        if not strategy.spans_workers(where):
+            raise
+        _start_anew(error)
+
+
+def _evaluate() -> None:
+    """Evaluates the checkpoints of a run, once it has a config."""
+    from tf_dvdgan import config
+    from tf_dvdgan.evaluation import watch
+
+    if not config.is_run(FLAGS.model_dir):
+        print(f"Waiting for a run in {cli.printable(FLAGS.model_dir)}", flush=True)
+    while not config.is_run(FLAGS.model_dir):
+        time.sleep(1.0)
+    config.load_run(FLAGS.model_dir, FLAGS.gin_param)
+    watch.watch(FLAGS.model_dir, FLAGS.data_dir)
+
+
+def _start_anew(error: Exception) -> None:
+    """Becomes the same command again: it waits for the others, and goes on.
+
+    TensorFlow cannot let a worker back into a cluster, so all start anew, each from the
+    newest checkpoint.
+    """
+    reason = type(error).__name__
+    print(
+        f"A worker is lost ({reason}). Starting again in "
+        f"{_SECONDS_BEFORE_ANEW:.0f} s from the newest checkpoint",
+        flush=True,
+    )
+    time.sleep(_SECONDS_BEFORE_ANEW)
+    os.execv(sys.executable, sys.orig_argv)
 
 
 def run() -> None:

@@ -70,16 +70,13 @@ def generate(
       "videos" and what parts the generator shows, each
       `[count, time, height, width, 3]` uint8.
     """
-
-    @tf.function(reduce_retracing=True)
-    def run(z: tf.Tensor, conditioning: video_gan.Conditioning) -> dict:
-        outputs = gan.generate(z, conditioning)
-        return {name: transforms.to_uint8(_in_colour(x)) for name, x in outputs.items()}
-
     batches = []
     for i in range(0, len(z), batch_size):
         part = {name: x[i : i + batch_size] for name, x in conditioning.items()}
-        batches.append(run(z[i : i + batch_size], part))
+        outputs = gan.compiled_generate(z[i : i + batch_size], part)
+        batches.append(
+            {name: transforms.to_uint8(_in_colour(x)) for name, x in outputs.items()}
+        )
     return {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
 
 

@@ -45,13 +45,13 @@ class TrainedModel:
 
 
 def load(
-    model_dir: str, step: int | None = None, with_discriminators: bool = False
+    model_dir: str, step: int | str | None = None, with_discriminators: bool = False
 ) -> TrainedModel:
     """Builds a run's model outside any strategy and restores a checkpoint.
 
     Args:
       model_dir: of the run.
-      step: which checkpoint; the newest by default.
+      step: which checkpoint, by its number or 'best'; the newest by default.
       with_discriminators: whether their weights are restored too.
 
     Raises:

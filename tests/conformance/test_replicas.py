@@ -1,34 +1,51 @@
-"""The number of replicas does not change what is trained.
+"""The number of replicas, and of workers, does not change what is trained.
 
 Strategies of different sizes clash in one process, so each trains in its own, on
 logical CPU devices, and writes its weights; they are compared here.
 """
 
+import glob
+import json
 import os
+import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import TINY
 
 pytestmark = pytest.mark.xdist_group("replicas")
 
+STEPS = 5
+PARAMETERS = [
+    "BATCH_SIZE = 8",
+    f"NUM_STEPS = {STEPS}",
+    "trainer.build.num_d_steps = 1",
+    "training.Schedule.steps_per_loop = 1",
+    "training.Schedule.checkpoint_every = 3",
+]
+# Recomputing and a thread that writes checkpoints change nothing either.
+OF_TWO = [
+    *(
+        f"dvd_gan.{name}.recompute = True"
+        for name in ("Generator", "SpatialDiscriminator", "TemporalDiscriminator")
+    ),
+    "training.Schedule.asynchronous_checkpoints = True",
+]
+
 _SCRIPT = """
 import sys
-replicas, shards, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-import numpy as np
 import tensorflow as tf
+replicas, shards, out, gin_file, *parameters = sys.argv[1:]
+replicas = int(replicas)
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
 from tf_dvdgan import config
 from tf_dvdgan.training import loop
-parameters = ["BATCH_SIZE = 8", "NUM_STEPS = 3"]
-if replicas == 2:  # recomputing changes nothing either
-    parameters += [f"dvd_gan.{name}.recompute = True" for name in (
-        "Generator", "SpatialDiscriminator", "TemporalDiscriminator")]
-config.load([sys.argv[4]], parameters)
+config.load([gin_file], parameters)
 if replicas == 1:
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
 else:
@@ -37,29 +54,73 @@ loop.train(out, shards, strategy)
 """
 
 
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def start_workers(shards, model_dir, *parameters, count=2) -> list[subprocess.Popen]:
+    """Workers of one run, each as a user starts it, on loopback."""
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(count)]}
+    return [
+        start_worker(cluster, i, shards, model_dir, *parameters) for i in range(count)
+    ]
+
+
+def start_worker(cluster, index, shards, model_dir, *parameters) -> subprocess.Popen:
+    task = {"type": "worker", "index": index}
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "tf_dvdgan.run", f"--gin_file={TINY}"),
+            *(f"--data_dir={shards}", f"--model_dir={model_dir}"),
+            *(f"--gin_param={parameter}" for parameter in parameters),
+        ],
+        env={**os.environ, "TF_CONFIG": json.dumps({"cluster": cluster, "task": task})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 @pytest.fixture(scope="module")
-def checkpoints(demo_shards, tmp_path_factory):
+def runs(demo_shards, tmp_path_factory):
+    """Folders of the same run on 1, 2 and 4 replicas, and on two workers."""
     folders = {}
     for replicas in (1, 2, 4):
         folder = str(tmp_path_factory.mktemp(f"replicas{replicas}"))
+        parameters = PARAMETERS + (OF_TWO if replicas == 2 else [])
         command = [sys.executable, "-c", _SCRIPT, str(replicas), demo_shards, folder]
         result = subprocess.run(
-            [*command, TINY], capture_output=True, text=True, check=False
+            [*command, TINY, *parameters], capture_output=True, text=True, check=False
         )
         assert result.returncode == 0, result.stderr[-3000:]
         folders[replicas] = folder
+    folders["workers"] = folder = str(tmp_path_factory.mktemp("workers"))
+    workers = start_workers(demo_shards, folder, *PARAMETERS)
+    outputs = [worker.communicate()[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], outputs
+    assert "step 5/5" in outputs[0] and "step" not in outputs[1]  # the chief speaks
     return folders
 
 
-@pytest.mark.parametrize("replicas", [2, 4])
-def test_weights_u_vectors_and_averages_are_those_of_one(checkpoints, replicas):
-    import tensorflow as tf
-
+@pytest.mark.parametrize("others", [2, 4, "workers"])
+def test_weights_u_vectors_and_averages_are_those_of_one(runs, others):
     one, many = (
-        tf.train.load_checkpoint(f"{checkpoints[n]}/checkpoints/step-3")
-        for n in (1, replicas)
+        tf.train.load_checkpoint(f"{runs[n]}/checkpoints/step-{STEPS}")
+        for n in (1, others)
     )
-    keys = [k for k in one.get_variable_to_shape_map() if "OBJECT_GRAPH" not in k]
+    # How often it was saved is TensorFlow's own count; a thread does not keep it.
+    others_own = ("OBJECT_GRAPH", "save_counter")
+    keys = [
+        key
+        for key in one.get_variable_to_shape_map()
+        if not any(own in key for own in others_own)
+    ]
     assert any("/u/" in key for key in keys)
     assert any("average" in key for key in keys)
     for key in keys:
@@ -74,5 +135,60 @@ def test_weights_u_vectors_and_averages_are_those_of_one(checkpoints, replicas):
         assert error <= bound, (key, error, size)
 
 
-def test_pictures_are_made_under_replicas_too(checkpoints):
-    assert os.path.exists(f"{checkpoints[2]}/samples/samples_ema-0000003.gif")
+def first_metrics(model_dir) -> dict[str, float]:
+    """Losses, scores, accuracies and gradient norms of the first step."""
+    found = {}
+    for path in glob.glob(f"{model_dir}/train/*"):
+        for event in tf.compat.v1.train.summary_iterator(path):
+            for value in event.summary.value:
+                kind = value.tag.split("/")[0]
+                if event.step == 1 and kind in ("loss", "gradient_norm", "accuracy"):
+                    found[value.tag] = float(tf.make_ndarray(value.tensor))
+    return found
+
+
+@pytest.mark.parametrize("others", [2, 4, "workers"])
+def test_losses_and_gradient_norms_are_those_of_one(runs, others):
+    one, many = first_metrics(runs[1]), first_metrics(runs[others])
+    assert len(one) == 7 and one.keys() == many.keys()
+    for tag, value in one.items():
+        np.testing.assert_allclose(many[tag], value, rtol=1e-5, err_msg=tag)
+
+
+def test_pictures_are_made_under_replicas_too(runs):
+    for others in (2, "workers"):
+        assert os.path.exists(f"{runs[others]}/samples/samples_ema-0000005.gif")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_worker_is_waited_for_and_nothing_is_lost(
+    demo_shards, tmp_path, victim
+):
+    parameters = [*PARAMETERS, "NUM_STEPS = 60"]
+    whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
+    for worker in start_workers(demo_shards, whole, *parameters):
+        worker.communicate()
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    workers = [
+        start_worker(cluster, i, demo_shards, killed, *parameters) for i in range(2)
+    ]
+    for line in workers[0].stdout:
+        if line.startswith("step 10/"):
+            break
+    workers[victim].kill()
+    workers[victim].communicate()
+    workers[victim] = start_worker(cluster, victim, demo_shards, killed, *parameters)
+    outputs = [worker.communicate(timeout=300)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], outputs
+    assert "A worker is lost" in outputs[1 - victim]
+    assert "Going on from step" in outputs[0]
+    expected, found = (
+        tf.train.load_checkpoint(f"{folder}/checkpoints/step-60")
+        for folder in (whole, killed)
+    )
+    for key in expected.get_variable_to_shape_map():
+        if "OBJECT_GRAPH" in key or "save_counter" in key:
+            continue
+        a, b = expected.get_tensor(key), found.get_tensor(key)
+        np.testing.assert_array_equal(a, b, err_msg=key)

@@ -1,6 +1,10 @@
 """`tf_dvdgan.run` as a user starts it: training, resuming, stopping, mistakes."""
 
+import json
 import os
+import random
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +18,13 @@ from conftest import TINY
 pytestmark = pytest.mark.xdist_group("run")
 
 
-def start(*flags: str) -> subprocess.Popen:
+FEW = "--gin_param=evaluation.Protocol.num_videos = 20"
+
+
+def start(*flags: str, **settings) -> subprocess.Popen:
     command = [sys.executable, "-m", "tf_dvdgan.run", f"--gin_file={TINY}", *flags]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings
     )
 
 
@@ -43,9 +50,10 @@ def checkpoint(model_dir, step: int) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def whole_run(demo_shards, tmp_path_factory):
-    """Six steps without a break."""
+    """Six steps without a break, evaluated at the third and the sixth."""
     model_dir = str(tmp_path_factory.mktemp("whole"))
-    code, out, err = run(f"--data_dir={demo_shards}", f"--model_dir={model_dir}")
+    flags = (f"--data_dir={demo_shards}", f"--model_dir={model_dir}")
+    code, out, err = run(*flags, "--mode=train_and_eval", FEW)
     assert code == 0, err
     return model_dir, out
 
@@ -102,11 +110,136 @@ def test_three_steps_a_new_process_and_three_more_are_six_to_the_bit(
     code, out, err = run(*flags)
     assert code == 0, err
     assert "Going on from step 3" in out
-    expected, found = checkpoint(whole_run[0], 6), checkpoint(tmp_path, 6)
+    assert_same_bits(whole_run[0], tmp_path)
+
+
+def assert_same_bits(model_dir, other_dir, step=6):
+    expected, found = checkpoint(model_dir, step), checkpoint(other_dir, step)
     assert expected.keys() == found.keys()
     assert any(key.endswith("/u/.ATTRIBUTES/VARIABLE_VALUE") for key in found)
     for key, value in expected.items():
         np.testing.assert_array_equal(found[key], value, err_msg=key)
+
+
+def test_killed_three_times_while_stepping_and_saving(whole_run, demo_shards, tmp_path):
+    flags = (
+        f"--data_dir={demo_shards}",
+        f"--model_dir={tmp_path}",
+        "--gin_param=training.Schedule.checkpoint_every = 1",
+    )
+    for _ in range(3):
+        process = start(*flags)
+        for line in process.stdout:
+            if line.startswith("step "):  # and its checkpoint comes next
+                time.sleep(random.uniform(0, 0.3))
+                process.kill()
+                break
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    code, _, err = run(*flags)
+    assert code == 0, err
+    assert_same_bits(whole_run[0], tmp_path)
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(demo_shards, tmp_path):
+    flags = (
+        f"--data_dir={demo_shards}",
+        "--gin_param=training.Schedule.checkpoint_every = 2",
+        "--gin_param=training.Schedule.samples_every = 40",
+        "--gin_param=NUM_STEPS = 400",
+    )
+    began = time.monotonic()
+    whole = f"--model_dir={tmp_path}/whole"
+    code, _, err = run(*flags, whole)
+    assert code == 0, err
+    longest = min(time.monotonic() - began, 60)
+    killed = 0
+    while killed < 20:
+        process = start(*flags, f"--model_dir={tmp_path}/killed")
+        try:
+            process.communicate(timeout=random.uniform(0, longest))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+        killed += 1
+    code, _, err = run(*flags, f"--model_dir={tmp_path}/killed")
+    assert code == 0, err
+    assert_same_bits(f"{tmp_path}/whole", f"{tmp_path}/killed", 400)
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_a_checkpoint(demo_shards, tmp_path):
+    process = start(
+        f"--data_dir={demo_shards}",
+        f"--model_dir={tmp_path}",
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY)
+        ),
+    )
+    out, err = process.communicate()
+    assert "Step 3 cannot be saved" in out and "Training goes on" in out, err
+    assert process.returncode == 1
+    assert err.startswith("error: Step 6 cannot be saved") and err.count("\n") == 1
+    assert not os.listdir(tmp_path / "checkpoints")
+
+
+def scores(model_dir) -> dict[int, dict[str, float]]:
+    with open(f"{model_dir}/scores.jsonl") as file:
+        return {row["step"]: row["scores"] for row in map(json.loads, file)}
+
+
+def test_each_checkpoint_is_evaluated_and_the_best_kept(whole_run):
+    model_dir, out = whole_run
+    found = scores(model_dir)
+    assert sorted(found) == [3, 6]
+    assert "scores of step 3: frechet_distance/pixels" in out
+    distances = {step: row["frechet_distance/pixels"] for step, row in found.items()}
+    best = min(distances, key=distances.get)
+    newest = tf.train.latest_checkpoint(f"{model_dir}/best")
+    assert newest.endswith(f"step-{best}")
+    assert os.listdir(f"{model_dir}/eval")
+
+
+def test_another_process_finds_the_same_scores_once(whole_run, demo_shards, tmp_path):
+    model_dir = str(tmp_path / "run")
+    shutil.copytree(whole_run[0], model_dir)
+    os.remove(f"{model_dir}/scores.jsonl")
+    shutil.rmtree(f"{model_dir}/best")
+    command = [sys.executable, "-m", "tf_dvdgan.run", "--mode=eval"]
+    command += [f"--data_dir={demo_shards}", f"--model_dir={model_dir}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    expected, found = scores(whole_run[0]), scores(model_dir)
+    assert expected.keys() == found.keys()
+    for step, row in expected.items():
+        for name, value in row.items():
+            np.testing.assert_allclose(found[step][name], value, rtol=1e-4, atol=1e-4)
+    assert os.listdir(f"{model_dir}/best") == os.listdir(f"{whole_run[0]}/best")
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow(demo_shards, tmp_path):
+    """The machine's free memory over 200 steps with sheets and checkpoints."""
+    process = start(
+        f"--data_dir={demo_shards}",
+        f"--model_dir={tmp_path}",
+        "--mode=train_and_eval",
+        FEW,
+        "--gin_param=NUM_STEPS = 200",
+        "--gin_param=training.Schedule.checkpoint_every = 10",
+        "--gin_param=training.Schedule.samples_every = 10",
+        "--gin_param=training.Schedule.steps_per_loop = 10",
+    )
+    used = {}
+    for line in process.stdout:
+        if line.startswith("step "):
+            step = int(line.split()[1].split("/")[0])
+            with open(f"/proc/{process.pid}/status") as file:
+                kilobytes = next(row for row in file if row.startswith("VmRSS"))
+            used[step] = int(kilobytes.split()[1]) / 1024
+    assert process.wait() == 0
+    after = [used[step] for step in used if step > 50]
+    assert max(after[len(after) // 2 :]) < 1.05 * max(after[: len(after) // 2]), used
 
 
 def test_a_finished_run_started_again_does_nothing(whole_run, demo_shards):
@@ -131,6 +264,22 @@ def test_sigterm_saves_and_says_how_to_go_on(demo_shards, tmp_path):
     assert os.path.exists(f"{tmp_path}/checkpoints/step-{step}.index")
 
 
+def test_a_second_signal_ends_it_at_once(demo_shards, tmp_path):
+    process = start(f"--data_dir={demo_shards}", f"--model_dir={tmp_path}")
+    for line in process.stdout:
+        if line.startswith("Starting at"):  # tracing takes many seconds from here on
+            break
+    time.sleep(4)
+    began = time.monotonic()
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM, err
+    assert "Stopping after the steps in hand" in err
+    assert time.monotonic() - began < 10
+
+
 def mistakes(demo_shards, whole_run, tmp_path):
     good = (f"--data_dir={demo_shards}", f"--model_dir={tmp_path}")
     old = (f"--data_dir={demo_shards}", f"--model_dir={whole_run}")
@@ -143,6 +292,7 @@ def mistakes(demo_shards, whole_run, tmp_path):
         ((*good, "--gin_param=RESOLUTION=32"), "--resolution=32"),
         ((*old, "--gin_param=NUM_STEPS=9", "--gin_param=CH=4"), "another architecture"),
         ((*old, "--gin_param=trainer.build.seed=5"), "This run has seed 0"),
+        ((*good, "--strategy=multi_worker"), "TF_CONFIG"),
         ((*good, "--gin_param=trainer.build.generator_learning_rate=1e38"), "finite"),
     ]
 

@@ -190,7 +190,7 @@ print("compiled", len(metrics))
         check=False,
         env=environment,
     )
-    assert "compiled 9" in result.stdout, result.stderr[-3000:]
+    assert "compiled 11" in result.stdout, result.stderr[-3000:]
 
 
 def test_noise_is_each_sample_s_own_and_of_the_deviation_asked_for():

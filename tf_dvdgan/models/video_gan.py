@@ -129,6 +129,13 @@ class VideoGAN(tf.Module):
         outputs = self.generator(z, **conditioning, training=training)
         return outputs if isinstance(outputs, dict) else {"videos": outputs}
 
+    @tf.function(reduce_retracing=True, autograph=False)
+    def compiled_generate(
+        self, z: tf.Tensor, conditioning: Conditioning
+    ) -> dict[str, tf.Tensor]:
+        """`generate` for samples, traced once for all that are ever made."""
+        return self.generate(z, conditioning)
+
     def build(self) -> None:
         """Makes all variables, by one call on a video of zeros."""
         generator = self.generator

@@ -3,10 +3,11 @@
 import dataclasses
 import io
 import json
-import math
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 import gin
 import numpy as np
@@ -16,8 +17,9 @@ from tf_dvdgan import cli
 from tf_dvdgan.data import files, readers, transforms
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.models import video_gan
-from tf_dvdgan.training import checkpoints, trainer
+from tf_dvdgan.training import checkpoints, divergence, trainer
 from tf_dvdgan.training import observer as observer_lib
+from tf_dvdgan.training import strategy as strategy_lib
 
 CONFIG_FILE = "config.gin"
 DATASET_FILE = "dataset.json"
@@ -38,6 +40,8 @@ class Schedule:
       checkpoint_every: steps between checkpoints.
       samples_every: steps between sample sheets.
       keep_checkpoints: how many of the newest are kept.
+      asynchronous_checkpoints: whether a thread writes them while training goes on.
+      on_failed_save: 'go_on' or 'stop' when one cannot be written; older ones stay.
     """
 
     num_steps: int = 300_000
@@ -45,6 +49,14 @@ class Schedule:
     checkpoint_every: int = 1000
     samples_every: int = 1000
     keep_checkpoints: int = 3
+    asynchronous_checkpoints: bool = False
+    on_failed_save: str = "go_on"
+
+    def __post_init__(self):
+        if self.on_failed_save not in ("go_on", "stop"):
+            raise ValueError(
+                f"on_failed_save is 'go_on' or 'stop'. Received: {self.on_failed_save}"
+            )
 
     def steps_from(self, step: int, seconds_per_step: float | None) -> int:
         """How many steps to do in one call, none past the next thing that happens.
@@ -66,21 +78,30 @@ def train(
     model_dir: str,
     data_dir: str,
     strategy: tf.distribute.Strategy,
+    on_checkpoint: Callable[[trainer.Trainer, int], None] | None = None,
     window: readers.Window = gin.REQUIRED,
     schedule: Schedule = Schedule(),
+    on_divergence: divergence.Divergence = divergence.Divergence(),
+    accept_other_facts: bool = False,
 ) -> None:
     """Trains a GAN, or goes on with training one.
+
+    Of several workers each calls this; the chief alone writes and speaks.
 
     Args:
       model_dir: of the run; a checkpoint in it is gone on from.
       data_dir: of prepared shards.
       strategy: where to train.
+      on_checkpoint: called with the trainer and the step after each checkpoint.
       window: frames and pixels taken of each clip.
       schedule: when things happen.
+      on_divergence: what happens when the run goes wrong.
+      accept_other_facts: whether a run may go on with another seed or batch size.
 
     Raises:
-      UserError: data, config and run do not fit, or the losses are no longer finite.
+      UserError: data, config and run do not fit, or the run has diverged.
     """
+    chief = strategy_lib.is_chief(strategy)
     # 1. The data, before anything that takes long.
     manifest = manifest_lib.load(data_dir)
     readers.shards_of(manifest, data_dir, "train", window)
@@ -97,30 +118,41 @@ def train(
             "global_batch_size": the_trainer.global_batch_size,
         },
         schedule.keep_checkpoints,
+        schedule.asynchronous_checkpoints,
+        writes=chief,
     )
-    resumed = run.restore()
+    resumed = run.restore(accept_other_facts)
     step = int(the_trainer.step.numpy())
-    print(f"{'Going on from' if resumed else 'Starting at'} step {step}", flush=True)
+    if chief:
+        print(
+            f"{'Going on from' if resumed else 'Starting at'} step {step}", flush=True
+        )
     if step >= schedule.num_steps:
         print(f"The run has its {schedule.num_steps} steps; nothing to train.")
         return
-    # 4. Batches from there on.
-    batches = distribute(
-        the_trainer, data_dir, window, first_batch=step * the_trainer.num_d_steps
-    )
-    # 5. What is written once.
-    tf.io.gfile.makedirs(model_dir)
-    save_config(model_dir)
-    save_dataset(model_dir, manifest)
+    # 4. What is written once.
+    if chief:
+        tf.io.gfile.makedirs(model_dir)
+        save_config(model_dir)
+        save_dataset(model_dir, manifest)
     gan = the_trainer.gan
     if gan.generator.num_conditioning_frames:
-        gan.frame_bank = _frame_bank(model_dir, data_dir, window, gan)
+        gan.frame_bank = _frame_bank(model_dir, data_dir, window, gan, chief)
     observer = observer_lib.Observer(
-        model_dir, the_trainer, manifest.class_names, window
+        model_dir, the_trainer, manifest.class_names, window, speaks=chief
     )
     observer.config(step)
     observer.real_clips(data_dir)
-    _run(the_trainer, iter(batches), schedule, run, observer)
+    # 5. Steps.
+    _Run(
+        the_trainer,
+        lambda first: distribute(the_trainer, data_dir, window, first),
+        schedule,
+        run,
+        observer,
+        on_divergence,
+        on_checkpoint,
+    ).go_on()
 
 
 def distribute(
@@ -137,7 +169,7 @@ def distribute(
             data_dir,
             window,
             global_batch_size,
-            the_trainer.seed,
+            the_trainer.data_seed,
             first_batch,
             worker=context.input_pipeline_id,
             num_workers=context.num_input_pipelines,
@@ -156,8 +188,7 @@ def save_config(model_dir: str) -> None:
 def save_dataset(model_dir: str, manifest: manifest_lib.Manifest) -> None:
     """Keeps what sampling wants to know of the data."""
     facts = {"class_names": manifest.class_names, "dataset": manifest.dataset}
-    text = json.dumps(facts, ensure_ascii=False)
-    files.write_whole(os.path.join(model_dir, DATASET_FILE), text)
+    files.write_whole(os.path.join(model_dir, DATASET_FILE), json.dumps(facts))
 
 
 def load_class_names(model_dir: str) -> list[str]:
@@ -166,17 +197,19 @@ def load_class_names(model_dir: str) -> list[str]:
         return json.load(file)["class_names"]
 
 
-def _frame_bank(model_dir, data_dir, window, gan) -> tf.Tensor:
+def _frame_bank(model_dir, data_dir, window, gan, chief: bool) -> tf.Tensor:
     """First frames of some real clips, kept with the run; samples start there."""
-    path = os.path.join(model_dir, FRAME_BANK_FILE)
-    if not tf.io.gfile.exists(path):
-        rows = readers.training_dataset(data_dir, window, 1, seed=0)
-        clips = next(iter(rows.take(_FRAME_BANK_CLIPS).batch(_FRAME_BANK_CLIPS)))
-        frames = clips["video"][:, : gan.generator.num_conditioning_frames]
+    bank = load_frame_bank(model_dir)
+    if bank is not None:
+        return bank
+    rows = readers.training_dataset(data_dir, window, 1, seed=0)
+    clips = next(iter(rows.take(_FRAME_BANK_CLIPS).batch(_FRAME_BANK_CLIPS)))
+    frames = clips["video"][:, : gan.generator.num_conditioning_frames]
+    if chief:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, frames=frames.numpy())
-        files.write_whole(path, buffer.getvalue())
-    return load_frame_bank(model_dir)
+        files.write_whole(os.path.join(model_dir, FRAME_BANK_FILE), buffer.getvalue())
+    return transforms.to_unit_range(frames)
 
 
 def load_frame_bank(model_dir: str) -> tf.Tensor | None:
@@ -189,39 +222,171 @@ def load_frame_bank(model_dir: str) -> tf.Tensor | None:
     return transforms.to_unit_range(frames)
 
 
-def _run(the_trainer, batches, schedule, run, observer) -> None:
-    """Steps until the end, or until the process is asked to stop."""
-    step = int(the_trainer.step.numpy())
-    observer.start(step, schedule.num_steps)
-    seconds = None
-    with _StopRequest() as stop:
-        while step < schedule.num_steps and not stop.requested:
-            num_steps = schedule.steps_from(step, seconds)
-            metrics = the_trainer.run_steps(batches, num_steps)
-            step += num_steps
-            _check_finite(metrics, step, run.newest)
-            seconds = observer.progress(step, num_steps, metrics)
-            at_end = step == schedule.num_steps
-            if step % schedule.checkpoint_every == 0 or at_end:
-                run.save(step)
-            if step % schedule.samples_every == 0 or at_end:
-                observer.samples(step)
-        if stop.requested:
-            run.save(step)
-    if step < schedule.num_steps:
-        print(f"Stopped at step {step}, saved; the same command goes on from there.")
-    else:
-        print(f"Trained {step} steps; newest checkpoint: {run.newest}", flush=True)
+class _Run:
+    """Steps until the end, or until the process is asked to stop.
 
+    Args:
+      the_trainer: where the run stands.
+      batches_from: makes batches on the devices, from a batch's number on.
+      schedule: when things happen.
+      saved: the run's checkpoints.
+      observer: shows it.
+      policy: when it is taken for lost.
+      on_checkpoint: see `train`.
+    """
 
-def _check_finite(metrics: dict[str, float], step: int, newest: str | None) -> None:
-    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
-    if bad:
-        raise cli.UserError(
-            f"{', '.join(bad)} not finite at step {step}. The last good checkpoint is "
-            f"{newest or 'none: the run diverged before its first'}. Lower the "
-            "learning rates or change trainer.build.seed, and start again."
+    def __init__(
+        self,
+        the_trainer: trainer.Trainer,
+        batches_from: Callable[[int], tf.data.Dataset],
+        schedule: Schedule,
+        saved: checkpoints.Checkpoints,
+        observer: observer_lib.Observer,
+        policy: divergence.Divergence,
+        on_checkpoint: Callable[[trainer.Trainer, int], None] | None,
+    ):
+        self._trainer = the_trainer
+        self._batches_from = batches_from
+        self._schedule = schedule
+        self._saved = saved
+        self._observer = observer
+        self._policy = policy
+        self._on_checkpoint = on_checkpoint
+        self._chief = strategy_lib.is_chief(the_trainer.strategy)
+
+    def go_on(self) -> None:
+        """Trains from where the trainer stands."""
+        schedule, observer = self._schedule, self._observer
+        step = int(self._trainer.step.numpy())
+        watch = divergence.Watch(self._policy, step)
+        batches = self._batches(step)
+        observer.start(step, schedule.num_steps)
+        seconds = None
+        with _StopRequest() as stop:
+            while step < schedule.num_steps:
+                stopping, num_steps = self._agree(
+                    stop.requested, schedule.steps_from(step, seconds)
+                )
+                if stopping:
+                    break
+                metrics = self._trainer.run_steps(batches, num_steps)
+                step += num_steps
+                seconds = observer.progress(step, num_steps, metrics) or seconds
+                alarms = watch.metrics(step, metrics)
+                lost = any(alarm.action != "warn" for alarm in alarms)
+                at_end = step == schedule.num_steps
+                if not lost and (step % schedule.checkpoint_every == 0 or at_end):
+                    self._save(step)
+                if not lost and (step % schedule.samples_every == 0 or at_end):
+                    share = self._of_chief(observer.samples(step))
+                    alarms += watch.diversity(step, share)
+                if self._answer(step, alarms):
+                    step = int(self._trainer.step.numpy())
+                    watch.forget(step)
+                    batches = self._batches(step)
+            self._leave(step)
+
+    def _batches(self, step: int) -> Iterator[trainer.Batch]:
+        return iter(self._batches_from(step * self._trainer.num_d_steps))
+
+    def _agree(self, stopping: bool, num_steps: int) -> tuple[bool, int]:
+        """Whether any worker was asked to stop, and the chief's number of steps."""
+        asked, steps = strategy_lib.sum_over_workers(
+            self._trainer.strategy, [stopping, num_steps if self._chief else 0]
         )
+        return asked > 0, int(steps)
+
+    def _of_chief(self, value: float) -> float:
+        """The chief's value, on every worker: what they decide must be the same."""
+        own = value if self._chief else 0.0
+        return strategy_lib.sum_over_workers(self._trainer.strategy, [own])[0]
+
+    def _save(self, step: int) -> None:
+        """Writes a checkpoint; one that cannot be written ends the run by choice only.
+
+        Raises:
+          UserError: it cannot be written, and the schedule says to stop then.
+        """
+        began = time.monotonic()
+        saved = True
+        try:
+            self._saved.save(step)
+            if self._on_checkpoint:
+                self._saved.wait()
+        except checkpoints.SaveError as error:
+            saved = False
+            if self._schedule.on_failed_save == "stop":
+                raise cli.UserError(self._not_saved(step, error)) from None
+            print(f"{self._not_saved(step, error)} Training goes on.", flush=True)
+        if self._on_checkpoint and self._of_chief(saved):
+            self._on_checkpoint(self._trainer, step)
+        self._observer.pause(began)
+
+    def _not_saved(self, step: int, error: Exception) -> str:
+        newest = self._saved.newest or "none"
+        return f"Step {step} cannot be saved ({error}); newest checkpoint: {newest}."
+
+    def _answer(self, step: int, alarms: Sequence[divergence.Alarm]) -> bool:
+        """Does what the policy says about alarms; tells whether the run went back.
+
+        Raises:
+          UserError: the run ends.
+        """
+        for alarm in alarms:
+            self._observer.alarm(step, alarm)
+        grave = [alarm for alarm in alarms if alarm.action != "warn"]
+        if not grave:
+            return False
+        alarm, attempt = grave[0], int(self._trainer.attempt.numpy()) + 1
+        advice = (
+            "Lower the learning rates or change trainer.build.seed, and start again."
+        )
+        if alarm.action == "stop":
+            newest = self._saved.newest or "none: the run diverged before its first"
+            raise cli.UserError(
+                f"{alarm.sentence} The last checkpoint is {newest}. {advice}"
+            )
+        if attempt > self._policy.max_roll_backs:
+            raise cli.UserError(
+                f"{alarm.sentence} The run has gone back {attempt - 1} times already. "
+                f"{advice}"
+            )
+        back = self._saved.roll_back(alarm.good_until)
+        if back is None:
+            raise cli.UserError(
+                f"{alarm.sentence} There is no checkpoint yet to go back to. {advice}"
+            )
+        self._trainer.attempt.assign(attempt)
+        if self._chief:
+            limit = self._policy.max_roll_backs
+            print(
+                f"Back to step {back}, and on with other random draws and another order"
+                f" of the data ({attempt} of at most {limit} times)",
+                flush=True,
+            )
+        return True
+
+    def _leave(self, step: int) -> None:
+        """Saves, and says what was done and how to go on.
+
+        Raises:
+          UserError: it cannot be saved.
+        """
+        try:
+            self._saved.wait()
+            self._saved.save(step)
+            self._saved.wait()
+        except checkpoints.SaveError as error:
+            raise cli.UserError(self._not_saved(step, error)) from None
+        if not self._chief:
+            return
+        if step < self._schedule.num_steps:
+            print(
+                f"Stopped at step {step}, saved; the same command goes on from there."
+            )
+        else:
+            print(f"Trained {step} steps; newest checkpoint: {self._saved.newest}")
+        sys.stdout.flush()
 
 
 class _StopRequest:

@@ -10,7 +10,13 @@ import tensorflow as tf
 
 from tf_dvdgan import cli, sampling
 from tf_dvdgan.data import files, readers
-from tf_dvdgan.training import optimizers, standing_statistics, summaries, trainer
+from tf_dvdgan.training import (
+    divergence,
+    optimizers,
+    standing_statistics,
+    summaries,
+    trainer,
+)
 
 _STANDING_BATCHES = 8  # for the pictures made while training
 _STANDING_BATCH_SIZE = 32
@@ -24,6 +30,8 @@ class Observer:
       the_trainer: whose state is shown.
       class_names: of the data.
       window: of the real clips that are shown.
+      speaks: whether this process shows anything; of several workers one does, but all
+        must call the same methods, as what they compute takes every replica.
     """
 
     def __init__(
@@ -32,11 +40,13 @@ class Observer:
         the_trainer: trainer.Trainer,
         class_names: Sequence[str],
         window: readers.Window,
+        speaks: bool = True,
     ):
         self._model_dir = model_dir
         self._trainer = the_trainer
         self._window = window
-        self._summaries = summaries.Summaries(model_dir)
+        self._speaks = speaks
+        self._summaries = summaries.Summaries(model_dir, writes=speaks)
         gan, strategy = the_trainer.gan, the_trainer.strategy
         replicas = strategy.num_replicas_in_sync
         batch = min(_STANDING_BATCH_SIZE, the_trainer.global_batch_size)
@@ -56,6 +66,8 @@ class Observer:
 
     def config(self, step: int) -> None:
         """Keeps the config that is in use."""
+        if not self._speaks:
+            return
         text = gin.operative_config_str()
         path = os.path.join(self._model_dir, f"operative_config-{step}.gin")
         files.write_whole(path, text)
@@ -67,6 +79,7 @@ class Observer:
         count = len(self._names) or 4
         clips = rows.take(count * self._columns).batch(count * self._columns)
         videos = next(iter(clips))["video"].numpy()
+        self._real_diversity = divergence.diversity(videos, len(videos))
         self._summaries.videos(0, "videos/real", videos, self._columns, [])
 
     def start(self, step: int, num_steps: int) -> None:
@@ -100,35 +113,59 @@ class Observer:
         if not self._traced:
             self._traced, self._begin, self._first = True, now, step
             self._summaries.scalars(step, scalars)
-            speed = f"{seconds:.1f} s with tracing  {losses}"
-            print(f"step {step}/{self._total}  {speed}", flush=True)
+            self._say(
+                f"step {step}/{self._total}  {seconds:.1f} s with tracing  {losses}"
+            )
             return None
         clips = the_trainer.global_batch_size * the_trainer.num_d_steps / seconds
         left = (now - self._begin) / (step - self._first) * (self._total - step)
         speed = {"speed/seconds_per_step": seconds, "speed/clips_per_second": clips}
         self._summaries.scalars(step, scalars | speed)
-        print(
+        self._say(
             f"step {step}/{self._total}  {seconds:.3f} s/step  {clips:.0f} clips/s  "
-            f"{losses}  {cli.duration(left)} left",
-            flush=True,
+            f"{losses}  {cli.duration(left)} left"
         )
         return seconds
 
-    def samples(self, step: int) -> None:
-        """Samples of fixed latents, with the raw weights and with their averages."""
+    def alarm(self, step: int, alarm: divergence.Alarm) -> None:
+        """Says that something has gone wrong, and marks it in TensorBoard."""
+        self._say(f"ALARM: {alarm.sentence}")
+        self._summaries.scalars(step, {f"alarms/{alarm.kind}": 1.0})
+        self._summaries.text(step, f"alarms/{alarm.kind}", alarm.sentence)
+
+    def samples(self, step: int) -> float:
+        """Samples of fixed latents, with the raw weights and with their averages.
+
+        Returns:
+          How much those of the raw weights differ within a class, as a share of how
+          much real clips differ.
+        """
         the_trainer = self._trainer
         began = time.monotonic()
-        self._show(step, "raw")
+        raw, _ = self._show(step, "raw")
         with optimizers.averaged_weights(
             the_trainer.generator_optimizer, the_trainer.generator_variables
         ):
-            path = self._show(step, "ema")
-        values = self._singular_values()
-        self._summaries.scalars(step, {tag: float(v) for tag, v in values.items()})
-        print(f"samples: {path}", flush=True)
-        self._time += time.monotonic() - began  # steps are timed without it
+            _, path = self._show(step, "ema")
+        scalars = {tag: float(v) for tag, v in self._singular_values().items()}
+        share = divergence.diversity(raw, self._columns) / max(
+            self._real_diversity, 1e-6
+        )
+        self._summaries.scalars(step, scalars | {"diversity/samples_to_real": share})
+        self._say(f"samples: {path}")
+        self.pause(began)
+        return share
 
-    def _show(self, step: int, weights: str) -> str:
+    def pause(self, began: float) -> None:
+        """Leaves out the time since `began` from that of the steps."""
+        self._time += time.monotonic() - began
+
+    def _say(self, line: str) -> None:
+        if self._speaks:
+            print(line, flush=True)
+
+    def _show(self, step: int, weights: str) -> tuple[np.ndarray, str]:
+        """Makes a sheet; gives its videos and its path."""
         self._standing.accumulate(_STANDING_BATCHES)
         gan = self._trainer.gan
         conditioning = gan.conditioning_from_bank(self._labels)
@@ -140,7 +177,7 @@ class Observer:
             paths[name] = self._summaries.videos(
                 step, tag, videos, self._columns, self._names
             )
-        return paths["videos"]
+        return parts["videos"], paths["videos"]
 
 
 def _short(metric: str) -> str:

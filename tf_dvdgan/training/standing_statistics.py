@@ -53,7 +53,7 @@ class StandingStatistics:
             for layer in norm_layers(self._gan.generator):
                 layer.reset_standing_statistics()
 
-    @tf.function
+    @tf.function(autograph=False)
     def _accumulate(self, seed: tf.Tensor, truncation: tf.Tensor) -> None:
         self._strategy.run(self._accumulate_on_replica, args=(seed, truncation))
 

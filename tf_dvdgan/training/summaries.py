@@ -1,43 +1,68 @@
 """What a run shows: TensorBoard's curves and videos, sample sheets as files."""
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.image import metadata as image_metadata
 
 from tf_dvdgan import visualize
-from tf_dvdgan.data import video_io
+from tf_dvdgan.data import files, video_io
 from tf_dvdgan.layers import spectral_norm
 
 _FPS = 8.0
 
 
 class Summaries:
-    """Writes a run's event file and its `samples/` folder.
+    """Writes an event file and a run's `samples/` folder.
+
+    What cannot be written (a full disk, a lost connection) is said once and left out:
+    a run does not end for the want of a picture.
 
     Args:
       model_dir: of the run.
+      folder: of the event file, in it.
+      writes: whether to write at all; of several workers one does.
     """
 
-    def __init__(self, model_dir: str):
+    def __init__(self, model_dir: str, folder: str = "train", writes: bool = True):
         self._samples_dir = os.path.join(model_dir, "samples")
-        tf.io.gfile.makedirs(self._samples_dir)
-        self._writer = tf.summary.create_file_writer(os.path.join(model_dir, "train"))
+        self._writes = writes
+        self._failing = False
+        self._writer = tf.summary.create_noop_writer()
+        with self._forgiving():
+            if writes:
+                tf.io.gfile.makedirs(self._samples_dir)
+                path = os.path.join(model_dir, folder)
+                self._writer = tf.summary.create_file_writer(path)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes numbers by tag."""
-        with self._writer.as_default(step):
+        with self._forgiving(), self._writer.as_default(step):
             for tag, value in values.items():
                 tf.summary.scalar(tag, value)
-        self._writer.flush()
+            self._writer.flush()
 
     def text(self, step: int, tag: str, text: str) -> None:
         """Writes preformatted text."""
         indented = "\n".join("    " + line for line in text.splitlines())
-        with self._writer.as_default(step):
+        with self._forgiving(), self._writer.as_default(step):
             tf.summary.text(tag, indented)
+
+    @contextlib.contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        """Says that something cannot be written, the first time, and goes on."""
+        try:
+            yield
+        except (tf.errors.OpError, OSError) as error:
+            if not self._failing:
+                reason = str(error).splitlines()[0]
+                print(f"Summaries cannot be written: {reason}", flush=True)
+            self._failing = True
+        else:
+            self._failing = False
 
     def videos(
         self,
@@ -59,24 +84,22 @@ class Summaries:
         Returns:
           The path of the PNG: one video a row, the first of each row of the grid.
         """
+        stem = os.path.join(self._samples_dir, f"{tag.split('/')[-1]}-{step:07}")
+        if not self._writes:
+            return f"{stem}.png"
         frames = visualize.grid(videos, columns, names)
         gif = video_io.gif_bytes(frames, _FPS)
-        with self._writer.as_default(step):
+        with self._forgiving(), self._writer.as_default(step):
             height, width = frames.shape[1:3]
             tf.summary.write(
                 tag,
                 tf.constant([str(width).encode(), str(height).encode(), gif]),
                 metadata=_image_metadata(tag),
             )
-        self._writer.flush()
-        stem = os.path.join(self._samples_dir, f"{tag.split('/')[-1]}-{step:07}")
-        sheet = visualize.strips(videos[::columns], names)
-        for path, data in (
-            (f"{stem}.gif", gif),
-            (f"{stem}.png", video_io.png_bytes(sheet)),
-        ):
-            with tf.io.gfile.GFile(path, "wb") as file:
-                file.write(data)
+            self._writer.flush()
+            files.write_whole(f"{stem}.gif", gif)
+            sheet = visualize.strips(videos[::columns], names)
+            files.write_whole(f"{stem}.png", video_io.png_bytes(sheet))
         return f"{stem}.png"
 
 

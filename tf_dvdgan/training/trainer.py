@@ -18,6 +18,8 @@ from tf_dvdgan.training import optimizers
 
 Batch = Mapping[str, tf.Tensor]
 
+_SEEDS_APART = 1_000_003  # data seeds of attempts; seeds of runs are closer together
+
 # What a step draws random numbers for; each has a stream of its own.
 _LATENTS, _REAL_DRAWS, _FAKE_DRAWS, _REAL_NOISE, _FAKE_NOISE = range(5)
 
@@ -35,6 +37,10 @@ class Trainer:
         videos and latents of its own.
       seed: of all random draws.
       jit_compile: whether XLA compiles the step; TPUs always do.
+
+    Attributes:
+      step: generator updates done.
+      attempt: how often the run was rolled back; draws and data order are others after.
 
     Raises:
       ValueError: the replicas cannot share the batch evenly.
@@ -69,27 +75,31 @@ class Trainer:
         self.discriminator_variables = gan.discriminator_variables
         optimizers.create_slots(generator_optimizer, self.generator_variables)
         optimizers.create_slots(discriminator_optimizer, self.discriminator_variables)
-        self.step = tf.Variable(
-            0,
-            dtype=tf.int64,
-            trainable=False,
-            name="step",
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
+        self.step = _counter("step")
+        self.attempt = _counter("attempt")
         self.metric_names = self._metric_names()
         self.jit_compile = jit_compile
-        self._compiled_step = tf.function(self.replica_step, jit_compile=jit_compile)
+        # Nothing in it is for AutoGraph, which would take a third of the tracing time.
+        self._compiled_step = tf.function(
+            self.replica_step, jit_compile=jit_compile, autograph=False
+        )
 
     def checkpoint_objects(self) -> dict[str, tf.Module]:
         """Everything that a run must keep to go on as if never stopped."""
         discriminators = {d.name: d for d in self.gan.discriminators}
         return {
             "step": self.step,
+            "attempt": self.attempt,
             "generator": self.gan.generator,
             "generator_optimizer": self.generator_optimizer,
             "discriminator_optimizer": self.discriminator_optimizer,
             **discriminators,
         }
+
+    @property
+    def data_seed(self) -> int:
+        """Of the data's order; another after each time the run was rolled back."""
+        return self.seed + _SEEDS_APART * int(self.attempt.numpy())
 
     def random_batches(self) -> tf.data.Dataset:
         """Batches of noise for one replica, all alike, to measure with.
@@ -135,6 +145,7 @@ class Trainer:
         return (
             *(f"loss/{name}" for name in names),
             *(f"scores/{name}_{of}" for name in names for of in ("real", "fake")),
+            *(f"accuracy/{name}" for name in names),
             *norm,
             "loss/generator",
             *(f"loss/{term.name}" for term in self.gan.generator_terms),
@@ -151,7 +162,8 @@ class Trainer:
         Returns:
           `[n]` float32, the metrics in the order of `metric_names`.
         """
-        step_seed = fold_in(tf.constant([self.seed, 0], tf.int64), self.step)
+        seed = tf.stack([tf.constant(self.seed, tf.int64), self.attempt])
+        step_seed = fold_in(seed, self.step)
         metrics = []
         if self.gan.discriminators:
             rounds = [
@@ -179,7 +191,7 @@ class Trainer:
             axis=0,
         )
         labels = tf.concat([conditioning["labels"]] * 2, axis=0)
-        losses, scores = [], []
+        losses, scores, accuracies = [], [], []
         with tf.GradientTape() as tape:
             for i, discriminator in enumerate(gan.discriminators):
                 draws = tf.concat(
@@ -192,11 +204,13 @@ class Trainer:
                 real_scores, fake_scores = _judge(discriminator, videos, labels, draws)
                 losses.append(gan.discriminator_loss(real_scores, fake_scores))
                 scores += [tf.reduce_mean(real_scores), tf.reduce_mean(fake_scores)]
+                right = tf.concat([real_scores > 0.0, fake_scores < 0.0], axis=0)
+                accuracies.append(tf.reduce_mean(tf.cast(right, tf.float32)))
             loss = tf.add_n(losses) / self.num_replicas
         norm = self._apply(
             tape, loss, self.discriminator_variables, self.discriminator_optimizer
         )
-        return tf.stack([*losses, *scores, norm])
+        return tf.stack([*losses, *scores, *accuracies, norm])
 
     def update_generator(self, batch: Batch, seed: tf.Tensor) -> tf.Tensor:
         """One update; only G's weights are watched: no gradient of D's is made."""
@@ -314,6 +328,16 @@ def build(
             seed=seed,
             jit_compile=jit_compile,
         )
+
+
+def _counter(name: str) -> tf.Variable:
+    return tf.Variable(
+        0,
+        dtype=tf.int64,
+        trainable=False,
+        name=name,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
 
 
 def _judge(

@@ -1,0 +1,189 @@
+"""Checkpoints of a small state: damaged, failing, rolled back, kept as best."""
+
+import contextlib
+import os
+import resource
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_dvdgan import cli
+from tf_dvdgan.training import checkpoints, optimizers
+
+FACTS = {"seed": 0}
+SIZE = 200_000  # of the weights: 800 kB
+
+
+@pytest.fixture(params=[False, True], ids=["in_turn", "asynchronous"])
+def asynchronous(request):
+    return request.param
+
+
+class State:
+    """Weights and their optimizer, with the checkpoints of a run."""
+
+    def __init__(self, model_dir, keep=3, facts=FACTS, **settings):
+        self.weights = tf.Variable(tf.zeros([SIZE]))
+        self.step = tf.Variable(0, dtype=tf.int64)
+        self.optimizer = optimizers.adam(0.1)
+        optimizers.create_slots(self.optimizer, [self.weights])
+        holder = tf.Module()
+        holder.weights = self.weights
+        objects = {"step": self.step, "net": holder, "optimizer": self.optimizer}
+        self.saved = checkpoints.Checkpoints(
+            str(model_dir), objects, facts, keep, **settings
+        )
+
+    def train_to(self, step: int) -> "State":
+        while int(self.step) < step:
+            self.step.assign_add(1)
+            gradient = tf.fill([SIZE], tf.cast(self.step, tf.float32))
+            self.optimizer.apply_gradients([(gradient, self.weights)])
+        return self
+
+    def save(self) -> None:
+        self.saved.save(int(self.step))
+        self.saved.wait()
+
+
+def trained_and_saved(model_dir, *steps, **settings) -> State:
+    state = State(model_dir, **settings)
+    for step in steps:
+        state.train_to(step).save()
+    return state
+
+
+@contextlib.contextmanager
+def files_at_most(num_bytes: int):
+    """A disk with so much room for each file."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+def data_file(model_dir, step: int) -> str:
+    return f"{model_dir}/checkpoints/step-{step}.data-00000-of-00001"
+
+
+def test_a_new_process_gets_all_back(tmp_path, asynchronous):
+    old = trained_and_saved(tmp_path, 1, 2, asynchronous=asynchronous)
+    new = State(tmp_path)
+    assert new.saved.restore()
+    assert int(new.step) == 2
+    np.testing.assert_array_equal(new.weights, old.weights)
+    new.train_to(3)
+    np.testing.assert_array_equal(new.weights, old.train_to(3).weights)
+
+
+def test_what_a_thread_writes_is_of_the_step_it_was_saved_at(tmp_path):
+    state = State(tmp_path, asynchronous=True).train_to(1)
+    expected = state.weights.numpy()
+    state.saved.save(1)
+    state.train_to(2)  # meanwhile
+    state.saved.wait()
+    new = State(tmp_path)
+    new.saved.restore()
+    assert int(new.step) == 1
+    np.testing.assert_array_equal(new.weights, expected)
+
+
+def test_the_newest_few_are_kept(tmp_path, asynchronous):
+    trained_and_saved(tmp_path, 1, 2, 3, 4, keep=2, asynchronous=asynchronous)
+    assert checkpoints.steps(str(tmp_path)) == [3, 4]
+    assert not os.path.exists(data_file(tmp_path, 2))
+
+
+@pytest.mark.parametrize("suffix", ["data-00000-of-00001", "index"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "flipped"])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, suffix, damage, capsys):
+    trained_and_saved(tmp_path, 1, 2)
+    path = f"{tmp_path}/checkpoints/step-2.{suffix}"
+    size = os.path.getsize(path)
+    if damage == "gone":
+        os.remove(path)
+    elif damage == "cut":
+        os.truncate(path, size // 2)
+    else:
+        with open(path, "r+b") as file:
+            file.seek(size // 3)
+            byte = file.read(1)
+            file.seek(size // 3)
+            file.write(bytes([byte[0] ^ 0xFF]))
+    new = State(tmp_path)
+    assert new.saved.restore()
+    assert int(new.step) == 1
+    np.testing.assert_array_equal(new.weights, State(tmp_path).train_to(1).weights)
+    assert "step-2 cannot be read" in capsys.readouterr().out
+
+
+def test_when_all_are_damaged_it_says_so(tmp_path):
+    trained_and_saved(tmp_path, 1, 2)
+    for step in (1, 2):
+        os.truncate(data_file(tmp_path, step), 10)
+    with pytest.raises(cli.UserError, match="None of the 2 checkpoints"):
+        State(tmp_path).saved.restore()
+
+
+def test_a_full_disk_leaves_older_checkpoints_and_no_rest(tmp_path, asynchronous):
+    state = trained_and_saved(tmp_path, 1, asynchronous=asynchronous)
+    state.train_to(2)
+    with files_at_most(300_000), pytest.raises(checkpoints.SaveError, match="large"):
+        state.save()
+    assert {name.split(".")[0] for name in os.listdir(tmp_path / "checkpoints")} == {
+        "checkpoint",
+        "step-1",
+    }
+    state.train_to(3).save()  # there is room again
+    new = State(tmp_path)
+    new.saved.restore()
+    assert int(new.step) == 3
+    assert checkpoints.steps(str(tmp_path)) == [1, 3]
+
+
+def test_rolling_back_forgets_what_came_after(tmp_path, asynchronous):
+    state = trained_and_saved(tmp_path, 1, 2, 3, asynchronous=asynchronous)
+    assert state.saved.roll_back(before=2) == 2
+    np.testing.assert_array_equal(state.weights, State(tmp_path).train_to(2).weights)
+    assert checkpoints.steps(str(tmp_path)) == [1, 2]
+    assert not os.path.exists(data_file(tmp_path, 3))
+    state.train_to(3).save()
+    assert checkpoints.steps(str(tmp_path)) == [1, 2, 3]
+
+
+def test_rolling_back_further_than_is_kept_takes_the_oldest(tmp_path):
+    state = trained_and_saved(tmp_path, 2, 3)
+    assert state.saved.roll_back(before=1) == 2
+    assert State(tmp_path / "new").saved.roll_back(before=1) is None
+
+
+def test_a_changed_fact_is_refused_unless_accepted(tmp_path, capsys):
+    trained_and_saved(tmp_path, 1)
+    other = State(tmp_path, facts={"seed": 7})
+    with pytest.raises(cli.UserError, match="accept_other_facts = True"):
+        other.saved.restore()
+    assert other.saved.restore(accept_other_facts=True)
+    assert "seed changes from 0 to 7" in capsys.readouterr().out
+    other.train_to(2).save()
+    assert State(tmp_path, facts={"seed": 7}).saved.restore()  # from now on its own
+
+
+def test_the_best_is_kept_when_the_run_has_taken_it_away(tmp_path):
+    state = trained_and_saved(tmp_path, 1, keep=1)
+    checkpoints.keep_as_best(str(tmp_path), 1)
+    state.train_to(2).save()
+    best = tf.train.latest_checkpoint(f"{tmp_path}/best")
+    assert best.endswith("step-1")
+    assert tf.train.load_checkpoint(best) is not None
+    checkpoints.keep_as_best(str(tmp_path), 2)
+    assert not [name for name in os.listdir(tmp_path / "best") if "step-1" in name]
+    with pytest.raises(tf.errors.NotFoundError):
+        checkpoints.keep_as_best(str(tmp_path), 1)
+
+
+def test_of_several_workers_one_writes(tmp_path):
+    trained_and_saved(tmp_path, 1, writes=False)
+    assert not os.path.exists(tmp_path / "checkpoints")

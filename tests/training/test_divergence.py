@@ -1,0 +1,101 @@
+"""Alarms, and a run that goes back when its losses are no numbers any more."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import TINY
+
+from tf_dvdgan import config
+from tf_dvdgan.training import divergence, loop, trainer
+from tf_dvdgan.training import strategy as strategy_lib
+
+
+def watch(**settings) -> divergence.Watch:
+    return divergence.Watch(divergence.Divergence(**settings), step=0)
+
+
+def test_what_is_no_number_is_told_with_the_last_good_step():
+    seen = watch()
+    assert not seen.metrics(10, {"loss/generator": 1.0})
+    (alarm,) = seen.metrics(20, {"loss/generator": float("nan"), "loss/a": 1.0})
+    assert (alarm.kind, alarm.good_until, alarm.action) == ("non_finite", 10, "stop")
+    assert "loss/generator not finite at step 20" in alarm.sentence
+
+
+def test_a_pinned_discriminator_is_told_once_until_it_comes_loose():
+    seen = watch(pinned_steps=100, on_pinned="roll_back")
+    told = []
+    for step, accuracy in [(50, 0.9), (100, 1.0), (150, 1.0), (200, 1.0), (300, 0.5)]:
+        told += seen.metrics(step, {"accuracy/d": accuracy})
+    (alarm,) = told
+    assert (alarm.kind, alarm.good_until, alarm.action) == ("pinned", 50, "roll_back")
+    assert "from step 50 to 150" in alarm.sentence
+    assert not seen.metrics(390, {"accuracy/d": 1.0})
+    assert seen.metrics(400, {"accuracy/d": 1.0})
+
+
+def test_collapsed_samples_are_told_with_the_last_sheet_that_varied():
+    rng = np.random.default_rng(0)
+    varied = rng.integers(0, 256, [8, 2, 4, 4, 3], np.uint8)
+    same = varied[::4].repeat(4, axis=0)  # four of each of two videos
+    assert divergence.diversity(varied, 4) == pytest.approx(
+        np.sqrt(varied.reshape(2, 4, -1).astype(float).var(1).mean()), rel=1e-5
+    )
+    assert divergence.diversity(same, 4) == 0.0
+    seen = watch()
+    assert not seen.diversity(100, 0.8)
+    (alarm,) = seen.diversity(200, 0.001)
+    assert (alarm.kind, alarm.good_until, alarm.action) == ("collapsed", 100, "warn")
+    assert not seen.diversity(300, 0.001)
+
+
+@pytest.mark.parametrize("settings", [{"on_non_finite": "warn"}, {"on_pinned": "no"}])
+def test_unknown_actions_are_refused(settings):
+    with pytest.raises(ValueError, match="Received"):
+        divergence.Divergence(**settings)
+
+
+@pytest.mark.xdist_group("run")
+def test_a_run_goes_back_and_on_with_other_draws(
+    demo_shards, tmp_path, monkeypatch, capsys
+):
+    """Its fifth step gives no number, the first time it comes to it."""
+    run_steps, seen = trainer.Trainer.run_steps, []
+
+    def failing(self, batches, num_steps):
+        metrics = run_steps(self, batches, num_steps)
+        step, attempt = int(self.step), int(self.attempt)
+        if step - num_steps < 5 <= step and attempt == 0:
+            metrics["loss/generator"] = float("nan")
+            self.generator_variables[0].assign_add(
+                tf.fill(self.generator_variables[0].shape, np.nan)
+            )
+        else:
+            seen.append((step, attempt, metrics["loss/generator"]))
+        return metrics
+
+    monkeypatch.setattr(trainer.Trainer, "run_steps", failing)
+    config.load(
+        [TINY],
+        [
+            "training.Divergence.on_non_finite = 'roll_back'",
+            "training.Schedule.steps_per_loop = 1",
+            "trainer.build.num_d_steps = 1",
+        ],
+    )
+    loop.train(str(tmp_path), demo_shards, strategy_lib.create("one_device"))
+    out = capsys.readouterr().out
+    assert "ALARM: loss/generator not finite at step 5" in out
+    assert "Back to step 3" in out and "Trained 6 steps" in out
+    assert [row[:2] for row in seen] == [
+        *[(step, 0) for step in (1, 2, 3, 4)],
+        *[(step, 1) for step in (4, 5, 6)],
+    ]
+    assert seen[3][2] != seen[4][2]  # the fourth step, with other draws and data
+    saved = tf.train.load_checkpoint(f"{tmp_path}/checkpoints/step-6")
+    assert saved.get_tensor("attempt/.ATTRIBUTES/VARIABLE_VALUE") == 1
+    assert all(
+        np.isfinite(saved.get_tensor(key)).all()
+        for key, kind in saved.get_variable_to_dtype_map().items()
+        if kind.is_floating
+    )

@@ -1,0 +1,1 @@
+"""How good a generator is: metrics, one a file, and the evaluation of checkpoints."""

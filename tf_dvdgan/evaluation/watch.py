@@ -1,0 +1,78 @@
+"""Continuous evaluation: of every checkpoint, while the run trains or beside it."""
+
+import time
+
+import gin
+
+from tf_dvdgan.evaluation import evaluator as evaluator_lib
+from tf_dvdgan.models import video_gan
+from tf_dvdgan.training import checkpoints, loop, optimizers, trainer
+from tf_dvdgan.training import strategy as strategy_lib
+
+_POLL_SECONDS = 10.0
+
+
+@gin.configurable(module="evaluation")
+def watch(
+    model_dir: str,
+    data_dir: str,
+    schedule: loop.Schedule = loop.Schedule(),
+) -> None:
+    """Evaluates each checkpoint of a run once, until that of its last step.
+
+    Args:
+      model_dir: of the run.
+      data_dir: of prepared shards.
+      schedule: says which step is the last.
+    """
+    class_names = loop.load_class_names(model_dir)
+    gan = video_gan.build(class_names)
+    gan.build()
+    others = {d.name: d for d in gan.discriminators}
+    evaluator = evaluator_lib.Evaluator(model_dir, data_dir)
+    done = evaluator.evaluated()
+    print(f"Watching {model_dir}; {len(done)} steps have scores", flush=True)
+    while schedule.num_steps not in done:
+        new = [step for step in checkpoints.steps(model_dir) if step not in done]
+        for step in new:
+            done.add(step)
+            try:
+                checkpoints.restore_generator(model_dir, gan.generator, step, others)
+                gan.frame_bank = loop.load_frame_bank(model_dir)
+                _tell(step, evaluator.evaluate(gan, step))
+            except checkpoints.UnreadableError as error:  # or taken away by the run
+                print(f"Step {step} is passed over: {error}", flush=True)
+        if not new:
+            time.sleep(_POLL_SECONDS)
+    print(f"Step {schedule.num_steps} is the run's last; all is evaluated")
+
+
+class InTraining:
+    """Evaluates each checkpoint in the process that trains; give it to `loop.train`.
+
+    Args:
+      model_dir: of the run.
+      data_dir: of prepared shards.
+    """
+
+    def __init__(self, model_dir: str, data_dir: str):
+        self._arguments = (model_dir, data_dir)
+        self._evaluator: evaluator_lib.Evaluator | None = None
+
+    def __call__(self, the_trainer: trainer.Trainer, step: int) -> None:
+        """Scores averaged weights; the training state is as before afterwards."""
+        strategy = the_trainer.strategy
+        chief = strategy_lib.is_chief(strategy)
+        if self._evaluator is None:
+            self._evaluator = evaluator_lib.Evaluator(*self._arguments, writes=chief)
+        with optimizers.averaged_weights(
+            the_trainer.generator_optimizer, the_trainer.generator_variables
+        ):
+            scores = self._evaluator.evaluate(the_trainer.gan, step, strategy)
+        if chief:
+            _tell(step, scores)
+
+
+def _tell(step: int, scores: dict[str, float]) -> None:
+    text = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+    print(f"scores of step {step}: {text}", flush=True)
