@@ -78,6 +78,7 @@ setuptools.setup(
             "tf_dvdgan_predict=tf_dvdgan.tools.predict:run",
             "tf_dvdgan_classify=tf_dvdgan.tools.classify:run",
             "tf_dvdgan_export=tf_dvdgan.tools.export:run",
+            "tf_dvdgan_inspect_tfrecord=tf_dvdgan.tools.inspect_tfrecord:run",
             "tf_dvdgan_benchmark=tf_dvdgan.tools.benchmark:run",
             "tf_dvdgan_tpu_preflight=tf_dvdgan.tools.tpu_preflight:run",
             "tf_dvdgan_make_demo_videos=tf_dvdgan.tools.make_demo_videos:run",

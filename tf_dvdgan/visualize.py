@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from tf_dvdgan import cli
-from tf_dvdgan.data import video_io
+from tf_dvdgan.data import files, video_io
 
 _GAP = 2
 _LONGEST_NAME = 40  # characters that are shown
@@ -98,6 +98,18 @@ def write(
     path = os.path.join(folder, f"grid.{file_format}")
     video_io.write_video(path, frames, fps)
     return path
+
+
+def write_sheet(path: str, clips: Sequence[tuple[np.ndarray, str]]) -> None:
+    """Writes a PNG of clips, one a row with its name.
+
+    Args:
+      path: where to.
+      clips: `[time, height, width, 3]` uint8, all alike, and the name of each.
+    """
+    videos, names = zip(*clips, strict=True)
+    image = strips(np.stack(videos), names)
+    files.write_whole(path, video_io.png_bytes(image))
 
 
 def _shown(name: str) -> str:

@@ -31,6 +31,7 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     del argv
+    import dataclasses
     import fractions
 
     import tensorflow as tf
@@ -54,7 +55,8 @@ def main(argv: list[str]) -> None:
         raise cli.UserError(
             f"The model in {FLAGS.model_dir!r} has no discriminator to fine-tune."
         )
-    clips = classification.Clips.read(FLAGS.data_dir, model.window)
+    window = dataclasses.replace(model.window, classes=())  # those of other data
+    clips = classification.Clips.read(FLAGS.data_dir, window)
     path = os.path.join(FLAGS.model_dir, "classify.jsonl")
     print(
         f"{'share':>6} {'clips':>6} {'fine-tuned':>11} {'from new':>9}   chance", end=""

@@ -33,7 +33,9 @@ def shards(tmp_path_factory) -> str:
     return folder
 
 
-def _record(clip: int, num_frames: int = NUM_FRAMES) -> bytes:
+def _record(
+    clip: int, num_frames: int = NUM_FRAMES, label: int | None = None, name: str = ""
+) -> bytes:
     frames = []
     for t in range(num_frames):
         frame = np.empty([HEIGHT, WIDTH, 3], np.uint8)
@@ -41,8 +43,8 @@ def _record(clip: int, num_frames: int = NUM_FRAMES) -> bytes:
         frames.append(cv2.imencode(".png", frame[..., ::-1])[1].tobytes())
     return records.serialize(
         frames,
-        video_id=str(clip),
-        label=clip % 2,
+        video_id=name or str(clip),
+        label=clip % 2 if label is None else label,
         class_name="",
         fps=25.0,
         height=HEIGHT,
@@ -132,10 +134,13 @@ def test_a_worker_reads_only_its_own_shards(shards, monkeypatch):
     monkeypatch.setattr(
         readers,
         "_stream",
-        lambda files, *a, **k: opened.extend(files) or original(files, *a, **k),
+        lambda folder, shards, *a, **k: (
+            opened.extend(shard.file for shard in shards)
+            or original(folder, shards, *a, **k)
+        ),
     )
     readers.training_dataset(shards, WINDOW, 8, 1, worker=1, num_workers=2)
-    assert [path.rsplit("/")[-1] for path in opened] == [
+    assert opened == [
         "train-2.tfrecord",
         "train-3.tfrecord",
     ]
@@ -243,3 +248,93 @@ def test_a_manifest_keeps_any_name_and_shows_it_escaped(tmp_path):
     manifest_lib.Manifest("folder", names, 16, {}, {}, {}).save(str(tmp_path))
     assert (tmp_path / "manifest.json").read_text().isascii()
     assert manifest_lib.load(str(tmp_path)).class_names == names
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory) -> str:
+    """48 clips in 4 shards: 30 of class 'many', 12 of 'some', 6 of 'few'."""
+    folder = str(tmp_path_factory.mktemp("uneven"))
+    labels = np.random.default_rng(0).permutation([0] * 30 + [1] * 12 + [2] * 6)
+    entries = []
+    for i in range(4):
+        name, own = f"train-{i}.tfrecord", range(12 * i, 12 * i + 12)
+        with tf.io.TFRecordWriter(f"{folder}/{name}") as writer:
+            for clip in own:
+                writer.write(_record(clip % 25, 10, int(labels[clip]), str(clip)))
+        counts = np.bincount(labels[own], minlength=3).tolist()
+        size = tf.io.gfile.stat(f"{folder}/{name}").length
+        entries.append(manifest_lib.Shard(name, 12, size, counts, 10))
+    manifest_lib.Manifest(
+        "test", ["many", "some", "few"], HEIGHT, {"train": entries}, {}, {}
+    ).save(folder)
+    return folder
+
+
+def labels_of(folder, window, num_rows, batch=8, **kwargs) -> list[int]:
+    rows = readers.training_dataset(folder, window, batch, 1, **kwargs)
+    return [int(row["label"]) for row in rows.take(num_rows).as_numpy_iterator()]
+
+
+def test_balanced_classes_come_equally_often_every_epoch(uneven):
+    window = readers.Window(4, 16, 3, balanced=True)
+    for epochs in (1, 3):
+        counts = np.bincount(labels_of(uneven, window, 48 * epochs), minlength=3)
+        assert counts.sum() == 48 * epochs
+        # 16 of each; shares of a stream are rounded.
+        np.testing.assert_allclose(counts, 16 * epochs, atol=2 * epochs)
+
+
+def test_balancing_takes_other_clips_of_a_large_class_each_time(uneven):
+    window = readers.Window(1, 16, 1, balanced=True)
+    rows = readers.training_dataset(uneven, window, 4, 1).take(48 * 8)
+    seen = {int(row["video"][0, 0, 0, 0]) for row in rows.as_numpy_iterator()}
+    assert len(seen) == 25  # all pixel values there are
+
+
+@pytest.mark.parametrize("settings", [{"balanced": True}, {"classes": ("few", "many")}])
+def test_other_clips_too_can_be_gone_on_with_from_any_batch(uneven, settings):
+    window = readers.Window(4, 16, 3, **settings)
+    whole = read(uneven, 12, window=window)
+    for first in (1, 5, 7):
+        assert (
+            read(uneven, 3, window=window, first_batch=first)
+            == (whole[first : first + 3])
+        )
+
+
+def test_a_subset_of_classes_has_its_own_labels(uneven):
+    window = readers.Window(4, 16, 3, classes=("few", "many"))
+    manifest = readers.load_manifest(uneven, window)
+    assert manifest.class_names == ["few", "many"]
+    assert manifest.class_counts("train") == [6, 30]
+    assert np.bincount(labels_of(uneven, window, 36)).tolist() == [6, 30]
+    rows = readers.evaluation_dataset(uneven, window, "train").as_numpy_iterator()
+    assert np.bincount([int(row["label"]) for row in rows]).tolist() == [6, 30]
+    both = readers.Window(4, 16, 3, classes=("few", "many"), balanced=True)
+    np.testing.assert_allclose(np.bincount(labels_of(uneven, both, 36)), 18, atol=2)
+
+
+def test_an_unknown_class_is_told_with_the_nearest(uneven):
+    window = readers.Window(4, 16, 3, classes=("few", "manny"))
+    with pytest.raises(cli.UserError, match=r"no class 'manny'.*'many'"):
+        readers.load_manifest(uneven, window)
+
+
+def test_half_the_clips_are_mirrored_where_asked_for(shards):
+    plain = readers.Window(4, 16, 3)
+    rows = {}
+    for flips in (False, True):
+        window = readers.Window(4, 16, 3, flips=flips)
+        dataset = readers.training_dataset(shards, window, 8, 1).take(200)
+        rows[flips] = [row["video"] for row in dataset.as_numpy_iterator()]
+    mirrored = 0
+    for as_it_is, perhaps in zip(rows[False], rows[True], strict=True):
+        if not np.array_equal(as_it_is, perhaps):
+            np.testing.assert_array_equal(as_it_is[:, :, ::-1], perhaps)
+            mirrored += 1
+    assert 70 < mirrored < 130
+    (one,) = readers.evaluation_dataset(shards, plain, "train").take(1)
+    (other,) = readers.evaluation_dataset(
+        shards, readers.Window(4, 16, 3, flips=True), "train"
+    ).take(1)
+    np.testing.assert_array_equal(one["video"], other["video"])

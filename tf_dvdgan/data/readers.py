@@ -6,11 +6,17 @@ The rows of a batch are dealt to streams, and so are the shards; a stream reads 
 shards in an order that is drawn anew each epoch, and shuffles their records. A worker
 reads only the streams of its own rows. The window and crop of a row are drawn from the
 seed and the row's number since the start.
+
+Where classes are to be balanced, a stream gives each record as many times as its class
+wants, none for some of a large one: evenly spaced, others each time, and as many in all
+every epoch, so that a run can still go on from any batch.
 """
 
 import dataclasses
 import math
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import cli
@@ -23,17 +29,25 @@ _DRAW_STREAM = 1 << 32  # keeps the seeds of draws apart from those of orders
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """What is taken of a clip.
+    """What is taken of a data set, and of each clip.
 
     Attributes:
       num_frames: how many frames.
       resolution: height and width of the crop.
       stride: every so manieth frame; 2 in paper 001, section 2.3, 1 for prediction.
+      flips: whether half of the training clips are mirrored, left to right.
+      classes: names of the only ones that are taken, in the order of their labels;
+        none takes all.
+      balanced: whether training sees each class equally often, however many clips it
+        has; an epoch is as long as without.
     """
 
     num_frames: int
     resolution: int
     stride: int = 2
+    flips: bool = False
+    classes: Sequence[str] = ()
+    balanced: bool = False
 
     @property
     def length(self) -> int:
@@ -70,8 +84,13 @@ def training_dataset(
     Raises:
       UserError: there is no such data, split or resolution.
     """
-    manifest = manifest_lib.load(data_dir)
+    manifest = load_manifest(data_dir, window)
     shards = shards_of(manifest, data_dir, split, window)
+    counts = np.array(manifest.class_counts(split))
+    # How often an epoch gives a clip of each class.
+    times = counts.sum() / np.count_nonzero(counts) / np.maximum(counts, 1)
+    times = times if window.balanced else np.ones(len(counts))
+    labels = _new_labels(data_dir, window)
     rows_of_worker = global_batch_size // num_workers
     num_streams = math.gcd(global_batch_size, len(shards))
     rows_of_stream = global_batch_size // num_streams
@@ -81,13 +100,15 @@ def training_dataset(
         if s * rows_of_stream < (worker + 1) * rows_of_worker
         and (s + 1) * rows_of_stream > worker * rows_of_worker
     ]
-    bytes_per_clip = sum(s.num_bytes for s in shards) / manifest.num_clips(split)
+    bytes_per_clip = sum(s.num_bytes for s in shards) / counts.sum()
     buffer = max(16, int(_SHUFFLE_BYTES / len(own) / bytes_per_clip))
     streams = []
     for s in own:
         records_ = _stream(
-            [f"{data_dir}/{shard.file}" for shard in shards[s::num_streams]],
-            sum(shard.num_clips for shard in shards[s::num_streams]),
+            data_dir,
+            shards[s::num_streams],
+            times,
+            labels,
             first_record=first_batch * rows_of_stream,
             seed=seed,
             buffer=buffer,
@@ -110,8 +131,12 @@ def training_dataset(
         dataset = dataset.unbatch()
 
     def decode(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        draws = tf.random.stateless_uniform([3], [seed + _DRAW_STREAM, number])
-        return _decode(serialized, window, draws)
+        draws = tf.random.stateless_uniform([4], [seed + _DRAW_STREAM, number])
+        clip = _decode(serialized, window, draws[:3])
+        if window.flips:
+            mirrored = draws[3] < 0.5
+            clip["video"] = tf.where(mirrored, clip["video"][:, :, ::-1], clip["video"])
+        return clip | {"label": tf.gather(labels, clip["label"])}
 
     return dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
@@ -123,13 +148,56 @@ def evaluation_dataset(
 
     Arguments, elements and errors as `training_dataset`.
     """
-    shards = shards_of(manifest_lib.load(data_dir), data_dir, split, window)
+    shards = shards_of(load_manifest(data_dir, window), data_dir, split, window)
     paths = [f"{data_dir}/{shard.file}" for shard in shards]
-    return tf.data.TFRecordDataset(paths).map(
-        lambda serialized: _decode(serialized, window, tf.fill([3], 0.5)),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
+    labels = _new_labels(data_dir, window)
+
+    def decode(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        clip = _decode(serialized, window, tf.fill([3], 0.5))
+        return clip | {"label": tf.gather(labels, clip["label"])}
+
+    rows = tf.data.TFRecordDataset(paths)
+    if window.classes:
+        rows = rows.filter(lambda row: tf.gather(labels, records.label_of(row)) >= 0)
+    return rows.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def load_manifest(data_dir: str, window: Window) -> manifest_lib.Manifest:
+    """A directory's manifest, as if it held the window's classes alone.
+
+    Raises:
+      UserError: there is none, or it knows no such class.
+    """
+    manifest = manifest_lib.load(data_dir)
+    if not window.classes:
+        return manifest
+    known = manifest.class_names
+    for name in window.classes:
+        if name not in known:
+            raise cli.UserError(
+                f"{data_dir} has no class {name!r}, which data.Window.classes names."
+                + cli.did_you_mean(name, known)
+            )
+    chosen = [known.index(name) for name in window.classes]
+
+    def with_classes(shard: manifest_lib.Shard) -> manifest_lib.Shard:
+        counts = [shard.class_counts[label] for label in chosen]
+        return dataclasses.replace(shard, class_counts=counts, num_clips=sum(counts))
+
+    splits = {
+        split: [with_classes(shard) for shard in shards]
+        for split, shards in manifest.splits.items()
+    }
+    names = list(window.classes)
+    return dataclasses.replace(manifest, class_names=names, splits=splits)
+
+
+def _new_labels(data_dir: str, window: Window) -> np.ndarray:
+    """For each label of the data that in the window's classes; -1 where it has none."""
+    known = manifest_lib.load(data_dir).class_names
+    taken = list(window.classes) or known
+    new = [taken.index(name) if name in taken else -1 for name in known]
+    return np.array(new, np.int32)
 
 
 def check_classes(manifest: manifest_lib.Manifest, split: str = "train") -> None:
@@ -183,27 +251,84 @@ def shards_of(
 
 
 def _stream(
-    paths: list[str], num_clips: int, first_record: int, seed: int, buffer: int
+    data_dir: str,
+    shards: Sequence[manifest_lib.Shard],
+    times: np.ndarray,
+    labels: np.ndarray,
+    first_record: int,
+    seed: int,
+    buffer: int,
 ) -> tf.data.Dataset:
-    """Endless (number since the start, record) pairs, every record once an epoch."""
-    first_epoch, first_in_epoch = divmod(first_record, num_clips)
+    """Endless (number since the start, record) pairs, epoch after epoch.
+
+    Args:
+      data_dir: of the shards.
+      shards: those of the stream.
+      times: how often a record of each class comes in an epoch, on average.
+      labels: for each label of the data that of its class, -1 where it is left out.
+      first_record: the number of the first pair.
+      seed: of the order.
+      buffer: records that are shuffled together.
+    """
+    files = [f"{data_dir}/{shard.file}" for shard in shards]
+    counts = np.sum([shard.class_counts for shard in shards], axis=0)
+    wanted = np.round(counts * times).astype(np.int64)
+    if not wanted.any():
+        wanted = counts
+    num_records = int(wanted.sum())
+    as_they_are = bool((wanted == counts).all() and (labels >= 0).all())
+    first_epoch, first_in_epoch = divmod(first_record, num_records)
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         tf.random.set_seed(1)  # of this graph: the order shall depend on `draw` alone
         order = tf.random.experimental.stateless_shuffle(
-            tf.constant(paths), [seed, number]
+            tf.constant(files), [seed, number]
         )
         draw = tf.random.stateless_uniform(
             [], [seed, number], 0, tf.int64.max, tf.int64
         )
-        shuffled = tf.data.TFRecordDataset(order).shuffle(
-            min(buffer, num_clips), seed=draw, reshuffle_each_iteration=False
+        rows = tf.data.TFRecordDataset(order)
+        if not as_they_are:
+            phases = tf.random.stateless_uniform([len(counts)], [number, seed])
+            rows = rows.scan(
+                tf.zeros([len(counts)], tf.int64),
+                _times(counts, wanted, labels, phases),
+            ).flat_map(lambda row, n: tf.data.Dataset.from_tensors(row).repeat(n))
+        shuffled = rows.shuffle(
+            min(buffer, num_records), seed=draw, reshuffle_each_iteration=False
         )
         before = tf.where(number == first_epoch, first_in_epoch, 0)
         return shuffled.skip(tf.cast(before, tf.int64))
 
     epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
     return epochs.flat_map(epoch).enumerate(first_record)
+
+
+def _times(
+    counts: np.ndarray, wanted: np.ndarray, labels: np.ndarray, phases: tf.Tensor
+) -> Callable:
+    """How often each record is given, so that its class comes as often as wanted.
+
+    Of the `counts[c]` records of a class the one that comes j-th is given
+    floor((j + 1) w / n + phase) - floor(j w / n + phase) times, w of n wanted: evenly
+    spaced, exactly w in all, and by the phase (in [0, 1)) not always the same ones.
+    """
+    num_classes = len(counts)
+    counts, wanted = tf.constant(counts, tf.int64), tf.constant(wanted, tf.int64)
+    grain = 1 << 16  # phases as integers: floors are exact
+
+    def step(seen: tf.Tensor, row: tf.Tensor):
+        label = tf.gather(labels, records.label_of(row))
+        kept = label >= 0
+        c = tf.maximum(label, 0)
+        j, n, w = seen[c], tf.maximum(counts[c], 1), wanted[c]
+        phase = tf.cast(phases[c] * grain, tf.int64) * n
+        now = ((j + 1) * w * grain + phase) // (n * grain)
+        before = (j * w * grain + phase) // (n * grain)
+        seen += tf.one_hot(c, num_classes, dtype=tf.int64) * tf.cast(kept, tf.int64)
+        return seen, (row, tf.where(kept, now - before, 0))
+
+    return step
 
 
 def _numbering(stream: int, rows_of_stream: int, global_batch_size: int):

@@ -87,6 +87,14 @@ def _encode(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
 
 
+def label_of(serialized: tf.Tensor) -> tf.Tensor:
+    """A record's label alone, int64."""
+    context, _ = tf.io.parse_single_sequence_example(
+        serialized, context_features={"label": _CONTEXT["label"]}
+    )
+    return context["label"]
+
+
 def _bytes(value: bytes) -> tf.train.Feature:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 

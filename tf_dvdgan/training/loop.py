@@ -103,7 +103,7 @@ def train(
     """
     chief = strategy_lib.is_chief(strategy)
     # 1. The data, before anything that takes long.
-    manifest = manifest_lib.load(data_dir)
+    manifest = readers.load_manifest(data_dir, window)
     readers.shards_of(manifest, data_dir, "train", window)
     if video_gan.build(manifest.class_names).class_conditional:  # no variables yet
         readers.check_classes(manifest)

@@ -1,0 +1,130 @@
+"""`tools.inspect_tfrecord` on whole shards and on spoilt ones."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tf_dvdgan.data import inspection, records
+
+
+def inspect(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "tools.inspect_tfrecord", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def report_of(folder) -> inspection.Report:
+    names, shards = inspection.shards_at(str(folder))
+    report = inspection.Report(names)
+    for path, expected in shards:
+        report.look_at(path, expected, all_frames=True)
+    return report
+
+
+@pytest.fixture
+def copied(demo_shards, tmp_path) -> str:
+    folder = str(tmp_path / "shards")
+    shutil.copytree(demo_shards, folder)
+    return folder
+
+
+def first_shard(folder) -> str:
+    return f"{folder}/train-00000-of-00004.tfrecord"
+
+
+def test_whole_shards_are_counted_and_shown(demo_shards, tmp_path):
+    done = inspect(demo_shards, f"--sheet={tmp_path}/sheet.png")
+    assert done.returncode == 0, done.stderr
+    assert "records  144" in done.stdout and "Every record is whole" in done.stdout
+    assert done.stdout.count(" 16 #") == 9  # of each class 12 train and 4 test
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert sheet.std() > 20 and sheet.shape[0] > 12 * 16
+
+
+def test_a_typo_gets_a_sentence():
+    for arguments, code in ((("/nowhere",), 1), ((), 1), (("x", "--fames=all"), 2)):
+        done = inspect(*arguments)
+        assert done.returncode == code
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_a_damaged_shard_is_told(copied, damage):
+    path = first_shard(copied)
+    size = os.path.getsize(path)
+    if damage == "gone":
+        os.remove(path)
+    elif damage == "cut":
+        os.truncate(path, size - 1000)
+    else:
+        with open(path, "r+b") as file:
+            file.seek(size // 2)
+            file.write(b"\0\1\2\3")
+    problems = report_of(copied).problems
+    assert any("train-00000-of-00004.tfrecord, after" in text for text in problems)
+    assert any("the manifest has 27" in text for text in problems)
+
+
+def spoil(folder, **changes) -> None:
+    """Writes the first shard anew, its first record with other contents."""
+    path = first_shard(folder)
+    rows = [row.numpy() for row in tf.data.TFRecordDataset(path)]
+    context, frames = records.parse(rows[0])
+    values = {
+        "video_id": "x",
+        "label": int(context["label"]),
+        "class_name": context["class_name"].numpy().decode(),
+        "fps": 25.0,
+        "height": int(context["height"]),
+        "width": int(context["width"]),
+        "source": "",
+        "frames": [frame.numpy() for frame in frames],
+    } | changes
+    rows[0] = records.serialize(values.pop("frames"), **values)
+    with tf.io.TFRecordWriter(path) as writer:
+        for row in rows:
+            writer.write(row)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"label": 9}, "label 9 of 9 classes"),
+        ({"class_name": "another"}, "not 'another'"),
+        ({"height": 17}, "not 17x"),
+        ({"frames": []}, "0 frames"),
+        ({"frames": [b"no picture"]}, "record 1:"),
+    ],
+)
+def test_a_record_that_is_not_right_is_told(copied, changes, problem):
+    spoil(copied, **changes)
+    (found,) = report_of(copied).problems
+    assert problem in found
+
+
+def test_the_sheet_has_each_clip_with_the_same_chance(demo_shards):
+    names, shards = inspection.shards_at(demo_shards)
+    seen = set()
+    for seed in range(3):
+        report = inspection.Report(names, num_sheet_clips=12, seed=seed)
+        for path, expected in shards:
+            report.look_at(path, expected, all_frames=False)
+        assert len(report.sheet) == 12
+        seen |= {video.tobytes() for video, _ in report.sheet}
+    assert len(seen) > 25
+
+
+def test_a_long_histogram_is_cut_in_the_middle():
+    lines = list(inspection.histogram({str(i): i for i in range(100)}, at_most=10))
+    assert len(lines) == 11 and "90 others" in lines[5]
+    assert json.dumps(lines[-1]).count("#") == 40
