@@ -45,7 +45,7 @@ class Protocol:
 
 @gin.configurable(module="evaluation")
 class Evaluator:
-    """Evaluates a run's checkpoints.
+    """Evaluates a run's checkpoints: one GAN, its weights of several steps.
 
     Scores:
 
@@ -81,6 +81,7 @@ class Evaluator:
         split = protocol.split if protocol.split in filled else "train"
         self._protocol = dataclasses.replace(protocol, split=split)
         self._real: frechet.Moments | None = None
+        self._standing: standing_statistics.StandingStatistics | None = None
         self._summaries: tf.summary.SummaryWriter = tf.summary.create_noop_writer()
         if writes:
             path = os.path.join(model_dir, "eval")
@@ -115,10 +116,11 @@ class Evaluator:
           The scores by name.
         """
         protocol = self._protocol
-        replicas = strategy.num_replicas_in_sync if strategy else 1
-        size = max(32 // replicas, 1) * replicas
-        standing = standing_statistics.StandingStatistics(gan, size, strategy)
-        standing.accumulate(protocol.standing_batches)
+        if self._standing is None:  # once: it is traced
+            replicas = strategy.num_replicas_in_sync if strategy else 1
+            size = max(32 // replicas, 1) * replicas
+            self._standing = standing_statistics.StandingStatistics(gan, size, strategy)
+        self._standing.accumulate(protocol.standing_batches)
         if self._real is None:
             self._real = frechet.Moments(_FRAMES * _SIDE * _SIDE * 3)
             for batch in self._real_batches():
@@ -130,7 +132,7 @@ class Evaluator:
             _judge(gan, videos, labels, "generated", judged)
         for batch in self._real_batches():
             _judge(gan, batch["video"], batch["label"], "held_out", judged)
-        standing.reset()
+        self._standing.reset()
         scores = {
             "frechet_distance/pixels": frechet.distance(self._real, generated),
             **{name: float(np.mean(values)) for name, values in judged.items()},
