@@ -1,10 +1,10 @@
 """The Beam pipeline that every data set shares: a shard is one piece of work.
 
 Clips are dealt to shards by a hash of the seed and their names. A worker gets a
-shard's list of paths, decodes, resizes, encodes and writes one clip at a time, and
-puts the shard in its place when it is whole. So clips never travel between workers,
-memory does not grow with the data set, a shard's bytes depend on its clips alone, and
-a job that was killed goes on with the shards that are missing.
+shard's list of paths, has one clip at a time decoded, resized and encoded, writes its
+records, and puts the shard in its place when it is whole. So clips never travel between
+workers, memory does not grow with the data set, a shard's bytes depend on its clips
+alone, and a job that was killed goes on with the shards that are missing.
 """
 
 import atexit
@@ -13,17 +13,18 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import apache_beam as beam
-import cv2
-import numpy as np
+import tensorflow as tf
 
 from tf_dvdgan import cli
-from tf_dvdgan.data import files, video_io
+from tf_dvdgan.data import files, records, video_io
+from tf_dvdgan.data import manifest as manifest_lib
 
-from . import sources
+from . import decoding, forms, sources
 
 _RECEIPTS = ".prepare"  # beside the shards; one file for each that is done
 
@@ -35,16 +36,14 @@ class Settings:
     Attributes:
       input_dir: clips' paths are relative to it.
       output_dir: where shards go.
-      resolution: the smaller side, in pixels; aspect is kept.
-      encoding: of the frames, 'jpeg' or 'png'.
-      jpeg_quality: 1 to 100.
+      recipe: what is made of a clip.
+      decode_seconds: that decoding a clip may take.
     """
 
     input_dir: str
     output_dir: str
-    resolution: int
-    encoding: str = "jpeg"
-    jpeg_quality: int = 95
+    recipe: decoding.Recipe
+    decode_seconds: float = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +56,10 @@ class ShardTask:
 
     def fingerprint(self, settings: Settings) -> str:
         """Of all that decides the shard's bytes."""
-        names = [(c.path, c.label, self.class_names[c.label]) for c in self.clips]
-        text = json.dumps([names, dataclasses.asdict(settings)], sort_keys=True)
+        clips = [[*vars(c).values(), self.class_names[c.label]] for c in self.clips]
+        done = dataclasses.asdict(settings)
+        del done["decode_seconds"]  # what was written within another limit is right
+        text = json.dumps([clips, done], sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -117,28 +118,38 @@ class WriteShard(beam.DoFn):
         files.ready(self._settings.output_dir, writing=True)
         if "tensorflow_io" in sys.modules and _is_beams_own_process():
             atexit.register(os._exit, 0)  # it would abort; Beam takes that for a loss
+        self._decoder = decoding.Decoder(
+            self._settings.recipe, self._settings.decode_seconds
+        )
+
+    def teardown(self) -> None:
+        self._decoder.close()
 
     def process(self, task: ShardTask) -> Iterable[str]:
-        import tensorflow as tf
-
-        settings = self._settings
-        path = os.path.join(settings.output_dir, task.file)
+        path = os.path.join(self._settings.output_dir, task.file)
         class_counts = [0] * len(task.class_names)
-        rejected, lengths = [], []
+        rejected, dropped, lengths = [], [], []
         with files.whole(path) as place, tf.io.TFRecordWriter(place) as writer:
             for clip in task.clips:
                 try:
-                    record, num_frames = _record_of(clip, task.class_names, settings)
+                    decoded = self._decode(clip)
                 except video_io.VideoError as error:
                     rejected.append({"path": clip.path, "reason": str(error)})
                     beam.metrics.Metrics.counter("prepare", "rejected").inc()
                     continue
-                writer.write(record)
-                class_counts[clip.label] += 1
-                lengths.append(num_frames)
+                for record in self._records(clip, task.class_names, decoded):
+                    writer.write(record)
+                segments = decoded.segments.values()
+                lengths += map(len, segments)
+                class_counts[clip.label] += len(segments)
+                dropped += [
+                    {"path": clip.path, "segment": number, "reason": reason}
+                    for number, reason in decoded.dropped.items()
+                ]
                 beam.metrics.Metrics.counter("prepare", "written").inc()
         receipt = {
-            "fingerprint": task.fingerprint(settings),
+            "fingerprint": task.fingerprint(self._settings),
+            "num_written": len(task.clips) - len(rejected),
             "shard": {
                 "file": task.file,
                 "num_clips": len(lengths),
@@ -147,49 +158,37 @@ class WriteShard(beam.DoFn):
                 "fewest_frames": min(lengths, default=0),
             },
             "rejected": rejected,
+            "dropped": dropped,
         }
-        _write_receipt(task, settings, receipt)
+        _write_receipt(task, self._settings, receipt)
         yield task.file
+
+    def _decode(self, clip: sources.Clip) -> decoding.Decoded:
+        with forms.fetched(clip, self._settings.input_dir) as (paths, offset):
+            return self._decoder.decode(clip.form, paths, offset)
+
+    def _records(
+        self, clip: sources.Clip, class_names: Sequence[str], decoded: decoding.Decoded
+    ) -> Iterator[bytes]:
+        """The records of a clip's segments; numbered, if clips are cut."""
+        cut = self._settings.recipe.segment_frames
+        for number, frames in decoded.segments.items():
+            yield records.serialize(
+                frames,
+                video_id=f"{clip.video_id}_{number:03}" if cut else clip.video_id,
+                label=clip.label,
+                class_name=class_names[clip.label],
+                fps=decoded.fps,
+                height=decoded.height,
+                width=decoded.width,
+                source=clip.path,
+            )
 
 
 def _is_beams_own_process() -> bool:
     """Whether this process does nothing but a worker's work."""
     spec = sys.modules["__main__"].__spec__
     return spec is not None and spec.name.endswith(".sdk_worker_main")
-
-
-def _record_of(
-    clip: sources.Clip, class_names: Sequence[str], settings: Settings
-) -> tuple[bytes, int]:
-    """A clip's record and its number of frames."""
-    from tf_dvdgan.data import records
-
-    frames = []
-    with files.local(os.path.join(settings.input_dir, clip.path)) as path:
-        reader = video_io.VideoReader(path, settings.resolution)
-        for frame in reader:
-            frames.append(_encode(frame, settings))
-    height, width = frame.shape[:2]
-    record = records.serialize(
-        frames,
-        video_id=clip.video_id,
-        label=clip.label,
-        class_name=class_names[clip.label],
-        fps=reader.fps,
-        height=height,
-        width=width,
-        source=clip.path,
-    )
-    return record, len(frames)
-
-
-def _encode(frame: np.ndarray, settings: Settings) -> bytes:
-    options = []
-    if settings.encoding == "jpeg":
-        options = [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality]
-    bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(f".{settings.encoding}", bgr, options)
-    return encoded.tobytes()
 
 
 def receipts_dir(settings: Settings) -> str:
@@ -207,8 +206,6 @@ def _write_receipt(task: ShardTask, settings: Settings, receipt: dict) -> None:
 
 def read_receipt(task: ShardTask, settings: Settings) -> dict | None:
     """A finished shard's receipt; None if it is not finished, or not the same work."""
-    import tensorflow as tf
-
     path = _receipt_path(task, settings)
     shard = os.path.join(settings.output_dir, task.file)
     if not (tf.io.gfile.exists(path) and tf.io.gfile.exists(shard)):
@@ -220,25 +217,64 @@ def read_receipt(task: ShardTask, settings: Settings) -> dict | None:
     return receipt if same and whole else None
 
 
+def remove_leftovers(settings: Settings) -> None:
+    """Removes the unfinished files of a job that was killed on this machine."""
+    if files.is_object_store(settings.output_dir):
+        return  # where there are none
+    for folder in (settings.output_dir, receipts_dir(settings)):
+        for name in files.names_in(folder):
+            found = re.search(r"\.unfinished-(\d+)$", name)
+            if found and not _is_running(int(found.group(1))):
+                tf.io.gfile.remove(os.path.join(folder, name))
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a finished job has done.
+
+    Attributes:
+      manifest: as it was written.
+      num_written: clips of each split that are in the shards, with one record or
+        several.
+      rejected: clips that are not, with 'path' and 'reason'; where a clip lacks a
+        'segment' alone, with its number.
+      list_path: of the file of those.
+    """
+
+    manifest: manifest_lib.Manifest
+    num_written: dict[str, int]
+    rejected: list[dict]
+    list_path: str
+
+
 def finish(
     listing: sources.Listing,
     tasks: Sequence[ShardTask],
     settings: Settings,
     max_bad_fraction: float,
     made_with: Mapping[str, object],
-) -> None:
+) -> Outcome:
     """Counts what was written against what was listed; writes manifest and list.
 
     Raises:
       UserError: clips are missing, or too many were rejected.
     """
-    from tf_dvdgan.data import manifest as manifest_lib
-
     splits = {clip.split: [] for clip in listing.clips}
-    rejected = []
+    num_written = dict.fromkeys(splits, 0)
+    rejected, dropped = [], []
     for task in tasks:
         receipt = read_receipt(task, settings)
-        written = receipt["shard"]["num_clips"] if receipt else 0
+        written = receipt["num_written"] if receipt else 0
         left_out = receipt["rejected"] if receipt else []
         if written + len(left_out) != len(task.clips):
             raise cli.UserError(
@@ -246,32 +282,31 @@ def finish(
                 f"written and {len(left_out)} rejected: the runner lost work. Start "
                 "the same command again, or use another --runner."
             )
-        splits[task.clips[0].split].append(manifest_lib.Shard(**receipt["shard"]))
+        split = task.clips[0].split
+        splits[split].append(manifest_lib.Shard(**receipt["shard"]))
+        num_written[split] += written
         rejected += left_out
+        dropped += receipt["dropped"]
     list_path = os.path.join(settings.output_dir, "rejected.jsonl")
-    files.write_whole(list_path, "".join(json.dumps(r) + "\n" for r in rejected))
+    lines = [json.dumps(entry) + "\n" for entry in rejected + dropped]
+    files.write_whole(list_path, "".join(lines))
     bad = len(rejected) / max(len(listing.clips), 1)
     if bad > max_bad_fraction:
         raise cli.UserError(
             f"{len(rejected)} of {len(listing.clips)} files cannot be used, more than "
             f"--max_bad_fraction={max_bad_fraction}; {list_path} says why."
         )
+    kinds = collections.Counter(_kind(entry["reason"]) for entry in rejected + dropped)
     manifest = manifest_lib.Manifest(
         dataset=str(made_with.get("dataset", "")),
         class_names=listing.class_names,
-        resolution=settings.resolution,
+        resolution=settings.recipe.resolution,
         splits=splits,
-        num_rejected=dict(collections.Counter(_kind(r["reason"]) for r in rejected)),
+        num_rejected=dict(kinds),
         made_with=dict(made_with),
     )
     manifest.save(settings.output_dir)
-    for split in splits:
-        counts = manifest.class_counts(split)
-        print(
-            f"{split}: {manifest.num_clips(split)} clips in {len(splits[split])} shards"
-            f", {min(counts)} to {max(counts)} of a class"
-        )
-    print(f"{len(rejected)} rejected ({list_path}); {settings.output_dir} is ready")
+    return Outcome(manifest, num_written, rejected + dropped, list_path)
 
 
 def _kind(reason: str) -> str:

@@ -4,18 +4,20 @@ r"""Turns a folder of videos into TFRecord shards that training reads.
       --resolution=64
 
 --dataset=folder takes any folder with one sub-folder of videos for each class (or
-without classes); --dataset=ucf101 takes UCF-101 as it unpacks. Apache Beam does the
-work: on this machine's processes by default, or on any of its runners by its own
-flags (--runner=..., with what that runner wants), which may stand beside these.
+without classes); other names take a data set as it unpacks. Apache Beam does the work:
+on this machine's processes by default, or on any of its runners by its own flags
+(--runner=..., with what that runner wants), which may stand beside these.
 
-In --output: the shards, manifest.json (what they hold), rejected.jsonl (each file that
-could not be used, and why). A file that cannot be used stops nothing, unless more than
+In --output: the shards, manifest.json (what they hold), contact_sheet.png (some of it,
+to look at) and rejected.jsonl (each file that could not be used, and why). A file that
+cannot be used, or on which a decoder hangs or crashes, stops nothing, unless more than
 --max_bad_fraction of them are so. Stopped and started again, the job goes on.
 """
 
 import argparse
 import collections
 import contextlib
+import dataclasses
 import logging
 import os
 import sys
@@ -29,13 +31,12 @@ from tf_dvdgan import cli
 from tf_dvdgan.data import files
 
 from . import sources
-from .sources import folder, ucf101
 
 FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    flags.DEFINE_enum("dataset", "folder", ["folder", "ucf101"], "What --input is.")
+    flags.DEFINE_enum("dataset", "folder", sources.NAMES, "What --input is.")
     flags.DEFINE_string("input", None, "Folder of videos.", required=True)
     flags.DEFINE_string("output", None, "Folder for the shards.", required=True)
     flags.DEFINE_integer(
@@ -51,9 +52,29 @@ def define_flags() -> None:
         lower_bound=1,
     )
     flags.DEFINE_enum("split_list", "1", ["1", "2", "3"], "Which of UCF-101's splits.")
-    flags.DEFINE_enum("encoding", "jpeg", ["jpeg", "png"], "Of the frames.")
+    flags.DEFINE_string(
+        "lists", None, "The data set's lists, where they are not in --input."
+    )
+    flags.DEFINE_enum(
+        "encoding", None, ["jpeg", "png"], "Of the frames; the data set's by default."
+    )
     flags.DEFINE_integer(
         "jpeg_quality", 95, "Of JPEG frames.", lower_bound=1, upper_bound=100
+    )
+    flags.DEFINE_integer(
+        "segment_frames",
+        None,
+        "Cut clips into segments of so many frames; a shorter rest is left out.",
+        lower_bound=2,
+    )
+    flags.DEFINE_bool(
+        "stabilize",
+        False,
+        "Take out the camera's motion, in each segment (paper 004, which has 32 frames "
+        "in one); leave out where it is too complex.",
+    )
+    flags.DEFINE_float(
+        "decode_seconds", 60.0, "Give up clips that take longer.", lower_bound=0.1
     )
     flags.DEFINE_integer("seed", 0, "Of the order of the clips.")
     flags.DEFINE_float(
@@ -68,31 +89,42 @@ def define_flags() -> None:
 def main(beam_flags: list[str]) -> None:
     import tensorflow as tf
 
-    from . import pipeline
+    from . import decoding, pipeline, report
 
     files.ready(FLAGS.output, writing=True)
     if not files.is_folder(FLAGS.input):
         raise cli.UserError(f"--input={FLAGS.input} is not a folder.")
-    if FLAGS.dataset == "ucf101":
-        listing = ucf101.list_clips(FLAGS.input, int(FLAGS.split_list))
-    else:
-        listing = folder.list_clips(FLAGS.input)
+    options = sources.Options(int(FLAGS.split_list), FLAGS.lists)
+    listing = sources.list_clips(FLAGS.dataset, FLAGS.input, options)
     _summarize_listing(listing)
+    recipe = decoding.Recipe(
+        resolution=FLAGS.resolution,
+        encoding=FLAGS.encoding or listing.encoding,
+        jpeg_quality=FLAGS.jpeg_quality,
+        segment_frames=FLAGS.segment_frames or 0,
+        stabilize=FLAGS.stabilize,
+    )
     settings = pipeline.Settings(
         input_dir=files.absolute(FLAGS.input),
         output_dir=files.absolute(FLAGS.output),
-        resolution=FLAGS.resolution,
-        encoding=FLAGS.encoding,
-        jpeg_quality=FLAGS.jpeg_quality,
+        recipe=recipe,
+        decode_seconds=FLAGS.decode_seconds,
     )
     tasks = pipeline.plan(listing, FLAGS.num_shards, FLAGS.seed)
     tf.io.gfile.makedirs(pipeline.receipts_dir(settings))
+    pipeline.remove_leftovers(settings)
     local = not any(flag.startswith("--runner") for flag in beam_flags)
     with _local_log() if local else contextlib.nullcontext():
         with _watch(tasks, settings):
             _run_beam(beam_flags, tasks, settings, local)
+    pipeline.remove_leftovers(settings)  # workers outlive a killed job for a while
     made_with = {name: FLAGS[name].value for name in _FLAG_NAMES}
-    pipeline.finish(listing, tasks, settings, FLAGS.max_bad_fraction, made_with)
+    made_with |= dataclasses.asdict(recipe)
+    made_with = {name: value for name, value in made_with.items() if value is not None}
+    outcome = pipeline.finish(
+        listing, tasks, settings, FLAGS.max_bad_fraction, made_with
+    )
+    report.show(outcome, settings.output_dir)
 
 
 def _summarize_listing(listing: sources.Listing) -> None:
@@ -176,16 +208,7 @@ class _watch:
             progress.update(done, f"  {rejected} rejected")
 
 
-_FLAG_NAMES = (
-    "dataset",
-    "input",
-    "resolution",
-    "num_shards",
-    "split_list",
-    "encoding",
-    "jpeg_quality",
-    "seed",
-)
+_FLAG_NAMES = ("dataset", "input", "num_shards", "split_list", "lists", "seed")
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -200,7 +223,8 @@ def _parse(argv: list[str]) -> list[str]:
     own_runner = any(flag.startswith("--runner") for flag in argv)
     for flag in argv[1:]:
         name = flag.lstrip("-").split("=")[0]
-        if flag[:1] != "-" or own_runner or name in known or name in FLAGS:
+        ours = name in FLAGS or name.removeprefix("no") in FLAGS
+        if flag[:1] != "-" or own_runner or name in known or ours:
             continue
         near = cli.did_you_mean(name, FLAGS)
         cli.exit_with_flag_error(f"Neither this command nor Beam has --{name}.{near}")

@@ -8,7 +8,7 @@ import apache_beam as beam
 import pytest
 import tensorflow as tf
 
-from data_prep import pipeline
+from data_prep import decoding, pipeline
 from data_prep.sources import ucf101
 from tf_dvdgan import config
 from tools import make_demo_videos
@@ -40,15 +40,22 @@ def demo_shards(demo_videos, tmp_path_factory) -> str:
     return folder
 
 
-def prepare_in_process(listing, input_dir: str, output_dir: str, **settings) -> None:
+def prepare_in_process(
+    listing,
+    input_dir: str,
+    output_dir: str,
+    num_shards: int = 4,
+    decode_seconds: float = 60.0,
+    **recipe,
+) -> pipeline.Outcome:
     """Runs the pipeline in this process, and writes the manifest."""
-    chosen = {"resolution": 16, **settings}
-    settings = pipeline.Settings(input_dir, output_dir, **chosen)
-    tasks = pipeline.plan(listing, num_shards=4, seed=0)
+    recipe = decoding.Recipe(**{"resolution": 16, **recipe})
+    settings = pipeline.Settings(input_dir, output_dir, recipe, decode_seconds)
+    tasks = pipeline.plan(listing, num_shards, seed=0)
     os.makedirs(pipeline.receipts_dir(settings), exist_ok=True)
     with beam.Pipeline(runner="FnApiRunner") as beam_pipeline:
         pipeline.run(beam_pipeline, tasks, settings)
-    pipeline.finish(listing, tasks, settings, max_bad_fraction=0.5, made_with={})
+    return pipeline.finish(listing, tasks, settings, max_bad_fraction=0.5, made_with={})
 
 
 @pytest.fixture(scope="session")

@@ -1,54 +1,73 @@
 """Data sets as they lie on users' disks: each module lists one's clips."""
 
-import dataclasses
+import collections
+import os
+
+from tf_dvdgan import cli
+
+from . import (
+    bair,
+    csv_file,
+    folder,
+    jester,
+    kinetics600,
+    lists,
+    tinyvideo,
+    ucf101,
+    weizmann,
+)
+from .clips import Clip, Listing, Options
+
+__all__ = ["NAMES", "Clip", "Listing", "Options", "list_clips"]
+
+_SOURCES = {
+    "folder": folder.list_clips,
+    "csv": csv_file.list_clips,
+    "ucf101": ucf101.list_clips,
+    "kinetics600": kinetics600.list_clips,
+    "bair": bair.list_clips,
+    "jester": jester.list_clips,
+    "weizmann": weizmann.list_clips,
+    "tinyvideo": tinyvideo.list_clips,
+    "demo": ucf101.list_clips,  # tools.make_demo_videos writes UCF-101's layout
+}
+NAMES = tuple(_SOURCES)
 
 
-@dataclasses.dataclass(frozen=True)
-class Clip:
-    """One clip to prepare.
+def list_clips(dataset: str, input_dir: str, options: Options = Options()) -> Listing:
+    """Lists a data set's clips.
 
-    Attributes:
-      path: of its file, relative to the input folder.
-      label: class number, from 0.
-      video_id: unique in the data set.
-      split: 'train', 'test' or the like.
-      form: what lies there: a 'video' file; a folder of numbered image files, 'frames';
-        one image of frames above one another, 'stack'; a record of a TFRecord file,
-        'softmotion'.
-      offset: of the record in its file, in bytes.
+    Files that a list names and that are not there are listed like the others; the
+    decoder rejects them one by one. Only if all are missing is it a mistake.
+
+    Args:
+      dataset: one of `NAMES`.
+      input_dir: where it lies; clips' paths are relative to it.
+      options: what the user says of it.
+
+    Raises:
+      UserError: it does not lie there as this data set does, or its lists are wrong.
     """
-
-    path: str
-    label: int
-    video_id: str
-    split: str
-    form: str = "video"
-    offset: int = 0
+    with cli.clock(f"listing {cli.printable(input_dir)}"):
+        listing = _SOURCES[dataset](input_dir, options)
+        _check(listing, dataset, input_dir)
+    return listing
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What a user may say of a data set; each source takes what concerns it.
-
-    Attributes:
-      split_list: which of UCF-101's three splits.
-      lists: folder of the data set's lists, or a list file, where not in the input.
-    """
-
-    split_list: int = 1
-    lists: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Listing:
-    """A data set's classes, in the order of their labels, and its clips.
-
-    Attributes:
-      class_names: in the order of their labels.
-      clips: all of them.
-      encoding: of the frames, unless the user wants another: 'jpeg' or 'png'.
-    """
-
-    class_names: list[str]
-    clips: list[Clip]
-    encoding: str = "jpeg"
+def _check(listing: Listing, dataset: str, input_dir: str) -> None:
+    clips = listing.clips
+    if not clips:
+        raise cli.UserError(f"--dataset={dataset} has no clips in {input_dir}.")
+    names_in = lists.folder_reader(input_dir)
+    places = (os.path.split(clip.path) for clip in clips)
+    if not any(name in names_in(parent) for parent, name in places):
+        raise cli.UserError(
+            f"None of the {len(clips)} listed clips is in {input_dir}, not even "
+            f"{clips[0].path!r}; docs/data.md says how --dataset={dataset} lies there."
+        )
+    ids = collections.Counter(clip.video_id for clip in clips)
+    video_id, times = ids.most_common(1)[0]
+    if times > 1:
+        raise cli.UserError(
+            f"{video_id!r} is listed {times} times; a clip has one class and one split."
+        )

@@ -6,19 +6,24 @@ from collections.abc import Iterator
 from tf_dvdgan import cli
 from tf_dvdgan.data import files, video_io
 
-from . import Clip, Listing
+from .clips import Clip, Listing, Options
 
 
-def list_clips(folder: str) -> Listing:
+def list_clips(folder: str, options: Options = Options()) -> Listing:
     """Lists every file below a folder; what is no video is found out when decoding.
 
     The classes are the sub-folders' names in alphabetical order. Files that lie in the
     folder itself have a class only if there is no sub-folder; it is named 'video'.
     Names that begin with a dot are passed over.
 
+    Args:
+      folder: holds the class folders, or the videos.
+      options: none concerns it.
+
     Raises:
       UserError: there are no files, or files beside the sub-folders.
     """
+    del options
     top = files.walk(folder, video_io.VIDEO_SUFFIXES)
     _, classes, loose = next(top, (folder, [], []))
     classes, loose = _visible(classes), _visible(loose)

@@ -1,74 +1,88 @@
 """UCF-101 (Soomro et al., 2012) as it unpacks, with its official splits.
 
-Files are `<Class>/v_<Class>_gNN_cNN.avi`, or all in one folder; the lists lie in
-`ucfTrainTestlist/`. Labels there count from 1, the test lists have none, and some
-copies have DOS line ends. The files of class HandstandPushups are spelt
-`v_HandStandPushups_*`, so classes are matched without regard to case.
+Files are `<Class>/v_<Class>_gNN_cNN.avi`, or all in one folder; either may lie in a
+folder `UCF-101`. The lists lie in `ucfTrainTestlist/`. Labels there count from 1, the
+test lists have none, and some copies have DOS line ends. The files of class
+HandstandPushups are spelt `v_HandStandPushups_*`, so classes and files are matched
+without regard to case. `tools.make_demo_videos` writes the same layout.
 """
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tf_dvdgan import cli
 from tf_dvdgan.data import files
 
-from . import Clip, Listing
+from . import lists
+from .clips import Clip, Listing, Options
 
 _LISTS = "ucfTrainTestlist"
+_UNPACKED = "UCF-101"  # the folder in the data set's archive
+_WANTS = (
+    "--dataset=ucf101 wants the videos in --input, and UCF-101's "
+    f"{_LISTS} folder there or as --lists; other folders are --dataset=folder."
+)
 
 
-def list_clips(folder: str, split_list: int = 1) -> Listing:
+def list_clips(folder: str, options: Options = Options()) -> Listing:
     """Lists the clips of an official split.
 
     Args:
-      folder: holds the videos and `ucfTrainTestlist/`.
-      split_list: 1, 2 or 3.
+      folder: holds the videos, and `ucfTrainTestlist/` unless the options say where.
+      options: of them `split_list` and `lists`.
 
     Raises:
       UserError: a list is missing, or names a class that `classInd.txt` does not.
     """
-    class_names = _read_classes(folder)
+    place = options.lists or os.path.join(folder, _LISTS)
+    if options.lists and _LISTS in files.names_in(options.lists):
+        place = os.path.join(options.lists, _LISTS)
+    class_names = _read_classes(os.path.join(place, "classInd.txt"))
+    labels = {name.lower(): label for label, name in enumerate(class_names)}
 
     @functools.cache
-    def names_in(parent: str) -> frozenset[str]:
-        return frozenset(files.names_in(os.path.join(folder, parent)))
+    def names_in(parent: str) -> dict[str, str]:
+        names = files.names_in(os.path.join(folder, parent))
+        return {name.lower(): name for name in names}
 
-    labels = {name.lower(): label for label, name in enumerate(class_names)}
     clips = []
     for split in ("train", "test"):
-        for line in _read_lines(folder, f"{split}list0{split_list}.txt"):
-            listed = line.rsplit(" ", 1)[0] if split == "train" else line
+        list_name = f"{split}list0{options.split_list}.txt"
+        for line in lists.read_lines(os.path.join(place, list_name), _WANTS):
+            listed = lists.inside(line.split()[0], list_name)
             stem = os.path.splitext(os.path.basename(listed))[0]
             name = stem.split("_")[1] if stem.count("_") >= 3 else ""
             if name.lower() not in labels:
                 raise cli.UserError(
-                    f"{split}list0{split_list}.txt lists {listed!r}, whose class is "
-                    "not in classInd.txt."
+                    f"{list_name} lists {listed!r}, whose class is not in classInd.txt."
                 )
             path = _find(names_in, listed)
             clips.append(Clip(path, labels[name.lower()], stem, split))
     return Listing(class_names, clips)
 
 
-def _read_classes(folder: str) -> list[str]:
-    numbered = [line.split() for line in _read_lines(folder, "classInd.txt")]
+def _read_classes(path: str) -> list[str]:
+    numbered = [line.split() for line in lists.read_lines(path, _WANTS)]
+    if not all(len(pair) == 2 and pair[0].isdigit() for pair in numbered):
+        raise cli.UserError(f"{path} is no list of numbers and classes: 1 ApplyLips.")
     return [name for _, name in sorted(numbered, key=lambda pair: int(pair[0]))]
 
 
-def _read_lines(folder: str, name: str) -> list[str]:
-    path = os.path.join(folder, _LISTS, name)
-    with files.local(path) as local:
-        if not os.path.isfile(local):
-            raise cli.UserError(
-                f"{path} is missing. --dataset=ucf101 wants the videos and UCF-101's "
-                f"{_LISTS} folder in --input; other folders are --dataset=folder."
-            )
-        with open(local, encoding="utf-8") as file:
-            return [line.strip() for line in file if line.strip()]
+def _find(names_in: Callable[[str], Mapping[str, str]], listed: str) -> str:
+    """Where a listed file lies; as listed, if nowhere.
 
-
-def _find(names_in: Callable[[str], frozenset[str]], listed: str) -> str:
-    """Where a listed file lies: nested as listed, or flat."""
+    Args:
+      names_in: gives the names in a folder by their small letters.
+      listed: the path in a list.
+    """
     parent, name = os.path.split(listed)
-    return name if name not in names_in(parent) and name in names_in("") else listed
+    for top in ("", names_in("").get(_UNPACKED.lower())):
+        if top is None:
+            continue
+        below = os.path.join(top, names_in(top).get(parent.lower(), parent))
+        for place in (below, top):
+            found = names_in(place).get(name.lower())
+            if found:
+                return os.path.join(place, found)
+    return listed

@@ -1,18 +1,22 @@
 """From encoded videos to shards: the command, and the parts it is made of."""
 
+import dataclasses
 import json
 import os
 import pathlib
+import random
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import prepare_in_process
 
-from data_prep import pipeline, sources
+from data_prep import decoding, pipeline, sources
 from data_prep.sources import folder, ucf101
 from tf_dvdgan import cli
 from tf_dvdgan.data import manifest as manifest_lib
@@ -57,12 +61,16 @@ def test_the_command_writes_good_clips_and_lists_bad_ones(demo_videos, tmp_path)
         "late.avi": "not a file",
     }
     assert sum(manifest.num_rejected.values()) == 4
+    table = [line.split() for line in result.stdout.splitlines()]
+    assert ["train", "144", "144", "3"] in [row[:4] for row in table]
+    assert ["RoundCircle", "16", "#" * 40] in table
+    assert ["rejected:", "1", "empty", "file"] in table
+    assert (shards / "contact_sheet.png").read_bytes().startswith(b"\x89PNG")
 
-    # Again: nothing is written anew. With a stricter limit: it fails, and says why.
+    # Again, with a stricter limit: nothing is written anew; it fails, and says why.
     times = {p: p.stat().st_mtime_ns for p in shards.glob("*.tfrecord")}
-    assert run(*flags, "--num_shards=3").returncode == 0
-    assert {p: p.stat().st_mtime_ns for p in shards.glob("*.tfrecord")} == times
     strict = run(*flags, "--num_shards=3", "--max_bad_fraction=0.01")
+    assert {p: p.stat().st_mtime_ns for p in shards.glob("*.tfrecord")} == times
     assert strict.returncode == 1
     assert "4 of 148 files cannot be used" in strict.stderr
     assert "Traceback" not in strict.stderr
@@ -123,10 +131,102 @@ def test_the_plan_deals_every_clip_once_whatever_the_order_of_listing():
     assert {len(task.clips) for task in tasks} == {12, 13}
 
 
+def test_long_clips_become_several_records(demo_videos, tmp_path):
+    listing = ucf101.list_clips(demo_videos)
+    few = sources.Listing(listing.class_names, listing.clips[:6])
+    outcome = prepare_in_process(few, demo_videos, str(tmp_path), segment_frames=16)
+    parsed = [context for context, _ in read_records(str(tmp_path), "train")]
+    assert {int(context["num_frames"]) for context in parsed} == {16}
+    ids = sorted(context["video_id"].numpy().decode() for context in parsed)
+    clips = [clip.video_id for clip in few.clips]
+    assert ids == sorted(f"{video_id}_{n:03}" for video_id in clips for n in (0, 1))
+    assert outcome.num_written == {"train": 6}  # of 40 frames each
+    assert outcome.manifest.num_clips("train") == 12
+    assert sum(outcome.manifest.class_counts("train")) == 12
+
+
+def test_a_shard_is_done_anew_for_another_recipe_not_for_another_time_limit():
+    clips = [sources.Clip("a.bin", 0, "a", "train", "softmotion", 5)]
+    (task,) = pipeline.plan(sources.Listing(["x"], clips), 1, seed=0)
+    settings = pipeline.Settings("in", "out", decoding.Recipe(16))
+    done = task.fingerprint(settings)
+    other = dataclasses.replace(settings, decode_seconds=5.0)
+    assert task.fingerprint(other) == done
+    other = dataclasses.replace(settings, recipe=decoding.Recipe(16, stabilize=True))
+    assert task.fingerprint(other) != done
+    clips = [dataclasses.replace(clips[0], offset=6)]
+    (task,) = pipeline.plan(sources.Listing(["x"], clips), 1, seed=0)
+    assert task.fingerprint(settings) != done
+
+
+def test_leftovers_of_dead_jobs_are_removed(tmp_path):
+    settings = pipeline.Settings("in", str(tmp_path), decoding.Recipe(16))
+    os.mkdir(pipeline.receipts_dir(settings))
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    own = f"b.tfrecord.unfinished-{os.getpid()}"
+    for name in ("a.tfrecord", own, f"c.tfrecord.unfinished-{dead.pid}"):
+        (tmp_path / name).touch()
+        (tmp_path / ".prepare" / name).touch()
+    pipeline.remove_leftovers(settings)
+    for folder_ in (tmp_path, tmp_path / ".prepare"):
+        assert {p.name for p in folder_.iterdir()} - {".prepare"} == {"a.tfrecord", own}
+
+
+def contents(shards: pathlib.Path) -> dict[str, bytes]:
+    """Of all files that training reads."""
+    files = [path for path in shards.iterdir() if path.is_file()]
+    return {path.name: path.read_bytes() for path in files if path.suffix != ".png"}
+
+
+def without_flags(files: dict[str, bytes]) -> dict[str, object]:
+    """The same; of the manifest what does not say how it was called."""
+    manifest = json.loads(files["manifest.json"])
+    del manifest["made_with"], manifest["dataset"]
+    return files | {"manifest.json": manifest}
+
+
+@pytest.mark.parametrize("num_kills", [2, pytest.param(5, marks=pytest.mark.slow)])
+def test_a_job_that_is_killed_goes_on_to_the_same_bytes(
+    demo_videos, tmp_path, num_kills
+):
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    listing = ucf101.list_clips(demo_videos)
+    recipe = {"resolution": 80, "segment_frames": 16}
+    prepare_in_process(listing, demo_videos, str(undisturbed), num_shards=9, **recipe)
+    flags = [f"--{name}={value}" for name, value in recipe.items()]
+    flags += ["--dataset=ucf101", f"--input={demo_videos}", f"--output={killed}"]
+    flags += ["--num_shards=9"]
+    command = [sys.executable, "-m", "data_prep.prepare", *flags]
+    draw = random.Random(num_kills)
+    receipts = killed / ".prepare"
+    for kill in range(num_kills):
+        job = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        # Some clips after the next receipt, which is while something is written.
+        enough = 1 + len(list(receipts.glob("*"))) if kill else 0
+        while len(list(receipts.glob("*"))) < enough and job.poll() is None:
+            time.sleep(0.002)
+        time.sleep(draw.uniform(0, 0.05) if kill else draw.uniform(0, 5))
+        if draw.random() < 0.5:
+            job.kill()  # its workers end by themselves
+        else:
+            os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
+    result = run(*flags)
+    assert result.returncode == 0, result.stderr
+    assert without_flags(contents(killed)) == without_flags(contents(undisturbed))
+    assert len(list(receipts.iterdir())) == 18
+
+
 def test_lost_work_is_noticed(demo_videos, tmp_path):
     listing = ucf101.list_clips(demo_videos)
     prepare_in_process(listing, demo_videos, str(tmp_path))
-    settings = pipeline.Settings(demo_videos, str(tmp_path), 16)
+    settings = pipeline.Settings(demo_videos, str(tmp_path), decoding.Recipe(16))
     tasks = pipeline.plan(listing, num_shards=4, seed=0)
     os.remove(tmp_path / tasks[2].file)
     with pytest.raises(cli.UserError, match="the runner lost work"):

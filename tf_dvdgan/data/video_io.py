@@ -4,8 +4,10 @@ OpenCV decodes (it is the fastest here), PyAV encodes and knows what the contain
 promised, Pillow makes GIF and PNG. Reading wants a local file; see `files.local`.
 """
 
+import contextlib
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 
@@ -20,8 +22,15 @@ VIDEO_SUFFIXES = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4
 
 # Of an mp4's and an avi's video stream.
 _CODECS = {".mp4": "libx264", ".avi": "mpeg4"}
-# A clip may end so many frames before its container's count without being broken.
+# What may be opened as a video. FFmpeg would also take plain text for a terminal's
+# output, a picture for a video of one frame, and lists of other files, or of addresses,
+# which it would then open.
+_CONTAINERS = "avi,mov,matroska,mpeg,mpegvideo,mpegts,asf,flv,ogg,gif"
+_PROBING = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+# A clip may end so many frames, or seconds, before its container says without being
+# broken.
 _MISSING_FRAMES_ALLOWED = 2
+_MISSING_SECONDS_ALLOWED = 0.5
 
 
 class VideoError(Exception):
@@ -31,12 +40,14 @@ class VideoError(Exception):
 class VideoReader:
     """Reads a video file's frames in order, and checks that they are all there.
 
+    What is in the file decides, not its name's ending. Frames stand upright.
+
     Args:
       path: of the file.
       smallest_side: size that frames are resized to; see `resize_smallest_side`.
 
     Attributes:
-      fps: frames per second, as the container says.
+      fps: frames per second, as the container says; their mean where it varies.
       width, height: of the frames, in pixels, after rotation, before resizing.
 
     Raises:
@@ -53,10 +64,14 @@ class VideoReader:
             raise VideoError("empty file")
         if not _is_utf8(path):  # decoders bring the process down
             raise VideoError("a name that is not UTF-8")
-        self._expected = _frames_promised(path)
-        self._capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+        self._promised_frames, self._promised_seconds = _promised(path)
+        # One thread: of many clips, each core has its own.
+        self._capture = cv2.VideoCapture(
+            path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1]
+        )
         if not self._capture.isOpened():
             raise VideoError("not a video that can be decoded")
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # as the container says
         self.fps = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
@@ -77,10 +92,19 @@ class VideoReader:
                 frame = resize_smallest_side(frame, self._smallest_side)
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         self._capture.release()
+        self._check_all_were_there(count)
+
+    def _check_all_were_there(self, count: int) -> None:
         if count == 0:
             raise VideoError("no frame can be decoded")
-        if count < self._expected - _MISSING_FRAMES_ALLOWED:
-            raise VideoError(f"truncated: {count} of {self._expected} frames")
+        if count < self._promised_frames - _MISSING_FRAMES_ALLOWED:
+            to_show = _frames_to_show(self.path, self._promised_frames)
+            if count < to_show - _MISSING_FRAMES_ALLOWED:
+                raise VideoError(f"truncated: {count} of {to_show} frames")
+        if self._promised_seconds:
+            end, promised = _last_second(self.path), self._promised_seconds
+            if end < promised - _MISSING_SECONDS_ALLOWED:
+                raise VideoError(f"truncated: {end:.1f} of {promised:.1f} seconds")
 
 
 def _is_utf8(path: str) -> bool:
@@ -90,15 +114,68 @@ def _is_utf8(path: str) -> bool:
         return False
 
 
-def _frames_promised(path: str) -> int:
-    """The number of frames the container's header or index gives; 0 if it does not."""
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[av.container.InputContainer]:
+    """Opens a video to look at what its container says of its frames."""
     try:
-        with av.open(path) as container:
-            if not container.streams.video:
-                raise VideoError("no video stream")
-            return container.streams.video[0].frames
+        with av.open(path, options=dict(_PROBING)) as container:
+            yield container
     except (av.FFmpegError, ValueError) as error:
         raise VideoError("not a video that can be decoded") from error
+
+
+def _promised(path: str) -> tuple[int, float]:
+    """What a container says is in it: a number of frames, or else of seconds.
+
+    0 is what it does not say. Matroska and WebM count no frames.
+    """
+    with _opened(path) as container:
+        if not container.streams.video:
+            raise VideoError("no video stream")
+        stream = container.streams.video[0]
+        if stream.frames:
+            return stream.frames, 0.0
+        return 0, _seconds(stream.metadata.get("DURATION", ""))
+
+
+def _seconds(clock: str) -> float:
+    """Seconds of a text such as 00:01:02.5; of another text 0."""
+    found = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d*)?)", clock)
+    if not found:
+        return 0.0
+    hours, minutes, seconds = map(float, found.groups())
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def _frames_to_show(path: str, promised: int) -> int:
+    """How many frames there should be, of so many that a container counts.
+
+    Some are there only to decode others: what was cut out of an mp4 without encoding
+    it anew begins before its first frame. And an avi counts moments, also those at
+    which nothing new is shown; if it ends with such a pause, it is no longer than one
+    before.
+    """
+    with _opened(path) as container:
+        packets = [p for p in container.demux(video=0) if p.pts is not None]
+        counts_moments = container.format.name == "avi"
+    to_show = promised - sum(packet.is_discard for packet in packets)
+    if counts_moments:
+        times = sorted([packet.pts for packet in packets])
+        pauses = np.diff([*times, promised])
+        if len(pauses) > 1 and pauses[-1] <= pauses[:-1].max():
+            to_show = len(packets)
+    return to_show
+
+
+def _last_second(path: str) -> float:
+    """When the last frame in the file has been shown."""
+    end = 0.0
+    with _opened(path) as container:
+        for packet in container.demux(video=0):
+            if packet.pts is not None:
+                shown = packet.pts + (packet.duration or 0)
+                end = max(end, float(shown * packet.time_base))
+    return end
 
 
 def resize_smallest_side(frame: np.ndarray, size: int) -> np.ndarray:

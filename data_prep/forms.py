@@ -1,0 +1,227 @@
+"""The forms a clip may have on a disk, and its frames in each.
+
+Frames are RGB uint8 `[height, width, 3]`. Nothing here imports TensorFlow: the
+processes that decode shall start at once and stay small.
+"""
+
+import contextlib
+import functools
+import os
+import re
+import struct
+import tempfile
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from google.protobuf import descriptor_pb2, message, message_factory, text_format
+from PIL import Image, ImageOps
+
+from tf_dvdgan.data import files, video_io
+
+from . import sources
+
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")  # others may run programs
+_JESTER_FPS = 12.0
+_NOMINAL_FPS = 25.0  # VGAN and BAIR do not say theirs
+_STACK_FRAMES = 32  # what VGAN takes of a stack
+_BAIR_SIDE = 64
+_BAIR_KEY = "{}/image_aux1/encoded"
+_RECORD_HEADER = struct.Struct("<QI")  # a TFRecord's length, and that length's CRC
+
+
+@contextlib.contextmanager
+def fetched(clip: sources.Clip, folder: str) -> Iterator[tuple[list[str], int]]:
+    """Gives the local paths of a clip's files, and its offset in the first of them.
+
+    What lies remotely is copied for as long. Only a record is copied of a TFRecord
+    file, which holds hundreds.
+
+    Args:
+      clip: of any form.
+      folder: its path is relative to it.
+    """
+    path = os.path.join(folder, clip.path)
+    if clip.form == "softmotion" and files.is_remote(path):
+        with tempfile.NamedTemporaryFile(prefix="tf_dvdgan-") as copy:
+            copy.write(_remote_record(path, clip.offset))
+            copy.flush()
+            yield [copy.name], 0
+        return
+    wanted = [path]
+    if clip.form == "frames":
+        wanted = [os.path.join(path, name) for name in _in_order(_names_in(path))]
+    with contextlib.ExitStack() as copies:
+        yield [copies.enter_context(files.local(p)) for p in wanted], clip.offset
+
+
+def _names_in(folder: str) -> list[str]:
+    try:
+        return files.names_in(folder)
+    except OSError as error:
+        raise video_io.VideoError(f"cannot be read: {error.strerror}") from error
+
+
+def _in_order(names: Sequence[str]) -> list[str]:
+    """Names of images that hold a number, by that number: 2.jpg before 10.jpg."""
+    numbers = {
+        name: re.findall(r"\d+", os.path.splitext(name)[0])
+        for name in names
+        if name.lower().endswith(_IMAGE_SUFFIXES) and not name.startswith(".")
+    }
+    numbered = [name for name in numbers if numbers[name]]
+    return sorted(numbered, key=lambda name: (int(numbers[name][-1]), name))
+
+
+def _remote_record(path: str, offset: int) -> bytes:
+    """A record of a remote TFRecord file, with its header, or what there is of it."""
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            file.seek(offset)
+            header = file.read(_RECORD_HEADER.size)
+            if len(header) < _RECORD_HEADER.size:
+                return header
+            return header + file.read(_RECORD_HEADER.unpack(header)[0])
+    except tf.errors.NotFoundError:
+        return b""
+
+
+def read(
+    form: str, paths: Sequence[str], offset: int, smallest_side: int
+) -> tuple[float, Iterator[np.ndarray]]:
+    """Begins to read a clip's frames.
+
+    Args:
+      form: as `sources.Clip` has it.
+      paths: of its files, local; in order.
+      offset: of its record in the file, in bytes.
+      smallest_side: size that frames are resized to.
+
+    Returns:
+      Frames per second, and the frames.
+
+    Raises:
+      VideoError: the clip cannot be used; the iterator may raise it, too.
+    """
+    if form == "video":
+        reader = video_io.VideoReader(paths[0], smallest_side)
+        return reader.fps, iter(reader)
+    fps = _JESTER_FPS if form == "frames" else _NOMINAL_FPS
+    if form == "frames":
+        frames = _images(paths)
+    elif form == "stack":
+        frames = _stacked(paths[0])
+    elif form == "softmotion":
+        frames = _softmotion(paths[0], offset)
+    else:
+        raise ValueError(f"There is no such form of clips. Received: {form}")
+    return fps, (video_io.resize_smallest_side(f, smallest_side) for f in frames)
+
+
+def _images(paths: Sequence[str]) -> Iterator[np.ndarray]:
+    if not paths:
+        raise video_io.VideoError("no folder of numbered images")
+    yield from map(_image, paths)
+
+
+def _image(path: str) -> np.ndarray:
+    """An image file's pixels; Pillow refuses one that was cut, OpenCV fills it up."""
+    if not os.path.isfile(path):
+        raise video_io.VideoError("not a file")
+    try:
+        with Image.open(path, formats=_IMAGE_FORMATS) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        name = os.path.basename(path)
+        raise video_io.VideoError(f"an image cannot be decoded: {name}") from error
+
+
+def _stacked(path: str) -> Iterator[np.ndarray]:
+    """Frames of VGAN's: squares above one another, the last repeated up to 32."""
+    image = _image(path)
+    height, side, _ = image.shape
+    count, rest = divmod(height, side)
+    if rest or not count:
+        raise video_io.VideoError(f"no stack of square frames: {side} x {height}")
+    if count == 1:
+        raise video_io.VideoError("only one frame")
+    for i in range(_STACK_FRAMES):
+        first = min(i, count - 1) * side
+        yield image[first : first + side]
+
+
+def _softmotion(path: str, offset: int) -> Iterator[np.ndarray]:
+    """Frames of a BAIR record, which are raw pixels."""
+    example = _example_class()()
+    try:
+        example.ParseFromString(_read_record(path, offset))
+    except message.DecodeError as error:
+        raise video_io.VideoError("not a record of a clip") from error
+    values = {entry.key: entry.value for entry in example.features.feature}
+    shape = (_BAIR_SIDE, _BAIR_SIDE, 3)
+    count = sum(_BAIR_KEY.format(t) in values for t in range(len(values)))
+    if not count:
+        raise video_io.VideoError("not a record of a clip")
+    for t in range(count):
+        raw = b"".join(values[_BAIR_KEY.format(t)].bytes_list.value)
+        if len(raw) != np.prod(shape):
+            raise video_io.VideoError(f"a frame of another size: {len(raw)} bytes")
+        yield np.frombuffer(raw, np.uint8).reshape(shape)
+
+
+def _read_record(path: str, offset: int) -> bytes:
+    if not os.path.isfile(path):
+        raise video_io.VideoError("not a file")
+    with open(path, "rb") as file:
+        file.seek(offset)
+        header = file.read(_RECORD_HEADER.size)
+        there = os.path.getsize(path) - file.tell()
+        if len(header) < _RECORD_HEADER.size:
+            raise video_io.VideoError("truncated: no whole record")
+        length, _ = _RECORD_HEADER.unpack(header)
+        if length > there:
+            raise video_io.VideoError(f"truncated: {there} of {length} bytes")
+        return file.read(length)
+
+
+@functools.cache
+def _example_class() -> type[message.Message]:
+    """What there is of `tf.train.Example` in a record of images.
+
+    On the wire a map is a list of entries, and fields that are not named here are
+    passed over.
+    """
+    file = text_format.Parse(_EXAMPLE, descriptor_pb2.FileDescriptorProto())
+    return message_factory.GetMessages([file])["tf_dvdgan.Example"]
+
+
+_EXAMPLE = """
+name: "tf_dvdgan/example.proto" package: "tf_dvdgan" syntax: "proto3"
+message_type {
+  name: "BytesList"
+  field { name: "value" number: 1 type: TYPE_BYTES label: LABEL_REPEATED }
+}
+message_type {
+  name: "Feature"
+  field { name: "bytes_list" number: 1 type: TYPE_MESSAGE label: LABEL_OPTIONAL
+          type_name: ".tf_dvdgan.BytesList" }
+}
+message_type {
+  name: "Entry"
+  field { name: "key" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+  field { name: "value" number: 2 type: TYPE_MESSAGE label: LABEL_OPTIONAL
+          type_name: ".tf_dvdgan.Feature" }
+}
+message_type {
+  name: "Features"
+  field { name: "feature" number: 1 type: TYPE_MESSAGE label: LABEL_REPEATED
+          type_name: ".tf_dvdgan.Entry" }
+}
+message_type {
+  name: "Example"
+  field { name: "features" number: 1 type: TYPE_MESSAGE label: LABEL_OPTIONAL
+          type_name: ".tf_dvdgan.Features" }
+}
+"""

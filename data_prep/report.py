@@ -1,0 +1,79 @@
+"""What a person sees at the end: a table, the classes, and a picture to look at."""
+
+import collections
+import os
+from collections.abc import Iterator
+
+from tf_dvdgan import cli, visualize
+from tf_dvdgan.data import inspection, manifest, readers
+
+from . import pipeline
+
+SHEET = "contact_sheet.png"
+_SHEET_CLIPS = 12
+_SHEET_FRAMES = 8
+_HISTOGRAM_LINES = 20
+
+
+def show(outcome: pipeline.Outcome, output_dir: str) -> None:
+    """Prints the summary of a finished job, and writes its contact sheet."""
+    found = outcome.manifest
+    for line in _table(outcome):
+        print(line)
+    print()
+    counts = collections.Counter()
+    for split in found.splits:
+        numbers = found.class_counts(split)
+        counts.update(dict(zip(found.class_names, numbers, strict=True)))
+    for line in inspection.histogram(dict(counts), _HISTOGRAM_LINES):
+        print(f"  {line}")
+    print()
+    for kind, count in sorted(found.num_rejected.items()):
+        print(f"rejected: {count:>6}  {cli.printable(kind)}")
+    segments = sum("segment" in entry for entry in outcome.rejected)
+    of_others = f", and {segments} segments of others" if segments else ""
+    print(
+        f"{len(outcome.rejected) - segments} clips rejected{of_others} "
+        f"({cli.printable(outcome.list_path)})"
+    )
+    clips = _random_clips(found, output_dir)
+    if clips:
+        path = os.path.join(output_dir, SHEET)
+        visualize.write_sheet(path, clips)
+        print(f"{cli.printable(path)} shows some of the clips")
+    print(f"{cli.printable(output_dir)} is ready")
+
+
+def _table(outcome: pipeline.Outcome) -> Iterator[str]:
+    """A line for each split."""
+    yield (
+        f"{'split':<12}{'clips':>9}{'records':>9}{'shards':>8}{'MiB':>9}"
+        f"{'fewest of a class':>19}{'most':>7}"
+    )
+    for split, shards in outcome.manifest.splits.items():
+        counts = outcome.manifest.class_counts(split)
+        size = sum(shard.num_bytes for shard in shards) / 2**20
+        yield (
+            f"{split:<12}{outcome.num_written[split]:>9}"
+            f"{outcome.manifest.num_clips(split):>9}{len(shards):>8}{size:>9.1f}"
+            f"{min(counts):>19}{max(counts):>7}"
+        )
+
+
+def _random_clips(found: manifest.Manifest, output_dir: str) -> list[tuple]:
+    """Frames and class names of some clips, as training would read them.
+
+    The order within shards is mixed already: the first ones are as random as any.
+    """
+    for split, shards in found.splits.items():
+        lengths = [shard.fewest_frames for shard in shards if shard.num_clips]
+        if not lengths:
+            continue
+        stride = max(1, (min(lengths) - 1) // (_SHEET_FRAMES - 1))
+        window = readers.Window(_SHEET_FRAMES, found.resolution, stride)
+        rows = readers.evaluation_dataset(output_dir, window, split)
+        return [
+            (row["video"].numpy(), found.class_names[int(row["label"])])
+            for row in rows.take(_SHEET_CLIPS)
+        ]
+    return []

@@ -1,0 +1,92 @@
+"""BAIR robot pushing (Ebert et al., 2017): `softmotion30_44k`, clips in TFRecord files.
+
+`train` and `test` hold `traj_*_to_*.tfrecords`; each record is one clip of 30 frames.
+There are no classes. The frames are raw pixels at the resolution that papers use, and
+are kept without loss unless the user wants otherwise.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from concurrent import futures
+
+from tf_dvdgan import cli
+from tf_dvdgan.data import files
+
+from . import lists
+from .clips import Clip, Listing, Options
+
+_TOP = "softmotion30_44k"
+_SPLITS = ("train", "test")
+_SUFFIX = ".tfrecords"
+_HEADER = struct.Struct("<QI")  # the record's length, and the checksum of that
+_FOOTER_BYTES = 4  # the checksum of the record
+_LEAST_BYTES = 30 * 64 * 64 * 3  # of a clip's pixels
+_FILES_AT_ONCE = 16  # object stores take their time with each answer
+
+
+def list_clips(folder: str, options: Options = Options()) -> Listing:
+    """Lists the records of all files; of each, only a header of 12 bytes is read.
+
+    Args:
+      folder: holds `softmotion30_44k`, or `train` and `test`.
+      options: none concerns it.
+
+    Raises:
+      UserError: there are no files of records.
+    """
+    del options
+    names_in = lists.folder_reader(folder)
+    top = _TOP if _TOP in names_in("") else ""
+    places = [
+        (split, os.path.join(top, split, name))
+        for split in _SPLITS
+        for name in sorted(names_in(os.path.join(top, split)))
+        if name.endswith(_SUFFIX)
+    ]
+    if not places:
+        raise cli.UserError(
+            f"{folder} has no train/*{_SUFFIX} and no test/*{_SUFFIX}. --dataset=bair "
+            f"wants {_TOP} in --input, or that folder itself."
+        )
+    with futures.ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        paths = (os.path.join(folder, path) for _, path in places)
+        offsets = list(pool.map(lambda path: list(_offsets(path)), paths))
+    clips = [
+        Clip(path, 0, _video_id(path, split, i), split, "softmotion", offset)
+        for (split, path), in_file in zip(places, offsets, strict=True)
+        for i, offset in enumerate(in_file)
+    ]
+    return Listing(["video"], clips, encoding="png")
+
+
+def _video_id(path: str, split: str, index: int) -> str:
+    stem = os.path.basename(path).removesuffix(_SUFFIX)
+    return f"{split}/{stem}:{index:03}"
+
+
+def _offsets(path: str) -> Iterator[int]:
+    """Where a file's records begin, in bytes.
+
+    What is cut, missing or no record is given too, as the file's last, for the decoder
+    to reject.
+    """
+    import tensorflow as tf
+
+    if not tf.io.gfile.exists(path):  # a link to nowhere
+        yield 0
+        return
+    size = tf.io.gfile.stat(path).length
+    # GFile reads half a megabyte after each seek: only where it must be.
+    remote = files.is_remote(path)
+    with tf.io.gfile.GFile(path, "rb") if remote else open(path, "rb", 0) as file:
+        offset = 0
+        while True:
+            yield offset
+            if offset + _HEADER.size > size:
+                return
+            file.seek(offset)
+            length, _ = _HEADER.unpack(file.read(_HEADER.size))
+            offset += _HEADER.size + length + _FOOTER_BYTES
+            if length < _LEAST_BYTES or offset >= size:
+                return

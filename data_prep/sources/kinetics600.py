@@ -1,0 +1,167 @@
+"""Kinetics-600 (Carreira et al., 2018): videos cut from YouTube's, and its lists.
+
+A list names its columns in the first line: label, youtube_id, time_start, time_end,
+and often split and is_cc. Copies differ: commas, tabs or spaces between columns, lists
+of the test clips without labels, files in a folder for each class or flat, below a
+folder for the split or not. Files are `<id>_<start>_<end>.mp4` with six digits for each
+time. Videos vanish from YouTube: what is listed and missing is for the decoder to
+reject.
+"""
+
+import functools
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+from tf_dvdgan import cli
+from tf_dvdgan.data import files, video_io
+
+from . import lists
+from .clips import Clip, Listing, Options
+
+# Names of a split, in lists and of folders; the first is ours.
+_SPLITS = (("train",), ("validation", "validate", "val"), ("test",))
+_OUR_SPLIT = {name: names[0] for names in _SPLITS for name in names}
+_LIST_SUFFIXES = (".csv", ".tsv", ".txt")
+_ID_LENGTH = 11
+_COLUMNS = ("youtube_id", "time_start", "time_end")
+_WANTS = (
+    "--dataset=kinetics600 wants train.csv, validate.csv or test.csv with the columns "
+    "label,youtube_id,time_start,time_end in --input or --lists."
+)
+
+_Times = tuple[int, ...]
+_Key = tuple[str, _Times]  # a clip's id and its start and end, in seconds
+
+
+def list_clips(folder: str, options: Options = Options()) -> Listing:
+    """Lists the clips that have labels.
+
+    The classes are the labels of all lists, in alphabetical order. Clips without a
+    label are left out, with a warning.
+
+    Args:
+      folder: holds the videos, in any of the layouts, and the lists.
+      options: of them `lists`, a folder of lists or one list.
+
+    Raises:
+      UserError: there is no list, it lacks a column, or no clip has a label.
+    """
+    rows = {}  # by id and times: what is listed twice counts the first time
+    for path, split in _list_files(options.lists or folder):
+        unlabelled = 0
+        for row in lists.read_table(path, _COLUMNS, _WANTS, spaced="label"):
+            if row.get("label"):
+                key = _key_of(row, path)
+                rows.setdefault(key, (row["label"], _split_of(row, split, path)))
+            else:
+                unlabelled += 1
+        lists.say_left_out(unlabelled, path)
+    if not rows:
+        raise cli.UserError(f"No list in {options.lists or folder} has labels.")
+    class_names = sorted({label for label, _ in rows.values()})
+    labels = {name: number for number, name in enumerate(class_names)}
+    find = _finder(folder)
+    clips = []
+    for key, (label, split) in rows.items():
+        name = _file_stem(key)
+        path = find(key, label, split)
+        if path is None:
+            path = os.path.join(lists.inside(label, "A list"), f"{name}.mp4")
+        clips.append(Clip(path, labels[label], name, split))
+    return Listing(class_names, clips)
+
+
+def _list_files(place: str) -> Iterator[tuple[str, str | None]]:
+    """Lists and their splits, one for each split; None where a row must tell."""
+    if place.lower().endswith(_LIST_SUFFIXES):
+        yield place, _split_in(place)
+        return
+    found = {}
+    for suffix in _LIST_SUFFIXES:
+        for name in files.names_in(place):
+            if name.lower().endswith(suffix) and _split_in(name):
+                found.setdefault(_split_in(name), os.path.join(place, name))
+    if not found:
+        raise cli.UserError(f"{place} has no lists. {_WANTS}")
+    for names in _SPLITS:
+        if names[0] in found:
+            yield found[names[0]], names[0]
+
+
+def _split_in(file_name: str) -> str | None:
+    """The split that a list's name says: `kinetics600_val.csv`, `train.txt`."""
+    stem = os.path.splitext(os.path.basename(file_name))[0].lower()
+    found = re.fullmatch(r"(?:(?:kinetics|k)[-_]?600[-_])?([a-z]+)", stem)
+    return _OUR_SPLIT.get(found.group(1)) if found else None
+
+
+def _split_of(row: Mapping[str, str], of_list: str | None, path: str) -> str:
+    named = row.get("split", "").lower()
+    split = _OUR_SPLIT.get(named) if named else of_list
+    if split is None:
+        raise cli.UserError(
+            f"{path} says of {row['youtube_id']!r} the split {named!r}; there are "
+            "train, validate and test, in a column split or in the list's name."
+        )
+    return split
+
+
+def _key_of(row: Mapping[str, str], path: str) -> _Key:
+    video_id = row["youtube_id"]
+    try:
+        times = tuple(int(float(row[name])) for name in ("time_start", "time_end"))
+    except (ValueError, OverflowError):
+        times = ()
+    if not times or not re.fullmatch(rf"[\w-]{{{_ID_LENGTH}}}", video_id, re.ASCII):
+        raise cli.UserError(
+            f"{path} has a row that is no clip of YouTube's: {', '.join(row.values())}."
+        )
+    return video_id, times
+
+
+def _file_stem(key: _Key) -> str:
+    return f"{key[0]}_{key[1][0]:06}_{key[1][1]:06}"
+
+
+def _finder(folder: str) -> Callable[[_Key, str, str], str | None]:
+    """Gives a function that finds a clip's file, in whatever layout they lie."""
+    names_in = lists.folder_reader(folder)
+
+    @functools.cache
+    def videos_in(place: str) -> dict[_Key, str]:
+        return {
+            _key_in(name): name
+            for name in sorted(names_in(place), reverse=True)
+            if name.lower().endswith(video_io.VIDEO_SUFFIXES)
+        }
+
+    @functools.cache
+    def places(label: str, split: str) -> list[str]:
+        """Folders there are for a class's clips, those of the split first."""
+        found = []
+        for top in (*next(s for s in _SPLITS if s[0] == split), ""):
+            if top and top not in names_in(""):
+                continue
+            for below in (label, label.replace(" ", "_")):
+                if below in names_in(top):
+                    found.append(os.path.join(top, below))
+            found.append(top)
+        return found
+
+    def find(key: _Key, label: str, split: str) -> str | None:
+        for place in places(label, split):
+            videos = videos_in(place)
+            name = videos.get(key) or videos.get((key[0], ()))
+            if name:
+                return os.path.join(place, name)
+        return None
+
+    return find
+
+
+def _key_in(file_name: str) -> _Key:
+    """A file's id and times; an id may hold `_` and `-`, so it is cut by its length."""
+    stem = os.path.splitext(file_name)[0]
+    times = re.findall(r"\d+", stem[_ID_LENGTH:])
+    return stem[:_ID_LENGTH], tuple(map(int, times))

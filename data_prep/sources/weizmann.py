@@ -1,0 +1,54 @@
+"""The Weizmann actions (Blank et al., 2005): 93 files `<person>_<action>.avi`.
+
+One person, lena, does some actions twice: `lena_run1`, `lena_run2` are of class run,
+while wave1 and wave2 are classes. The data set has no official split: all are 'train'.
+"""
+
+import os
+
+from tf_dvdgan import cli
+from tf_dvdgan.data import files
+
+from .clips import Clip, Listing, Options
+
+# In alphabetical order.
+_CLASSES = ["bend", "jack", "jump", "pjump", "run", "side", "skip", "walk"]
+_CLASSES += ["wave1", "wave2"]
+_SUFFIXES = (".avi",)
+
+
+def list_clips(folder: str, options: Options = Options()) -> Listing:
+    """Lists the clips.
+
+    Args:
+      folder: holds the files, by themselves or in sub-folders.
+      options: none concerns it.
+
+    Raises:
+      UserError: a file's name has no action of the data set, or there is no file.
+    """
+    del options
+    clips = []
+    for parent, _, names in files.walk(folder, _SUFFIXES):
+        for name in names:
+            if name.lower().endswith(_SUFFIXES) and not name.startswith("."):
+                path = os.path.join(parent, name)[len(folder) :].lstrip("/")
+                stem = os.path.splitext(name)[0]
+                clips.append(Clip(path, _label(stem, path), stem, "train"))
+    if not clips:
+        raise cli.UserError(
+            f"{folder} has no .avi file. --dataset=weizmann wants the data set's "
+            "files, such as daria_walk.avi, in --input."
+        )
+    return Listing(list(_CLASSES), sorted(clips, key=lambda clip: clip.path))
+
+
+def _label(stem: str, path: str) -> int:
+    action = stem.rpartition("_")[2].lower()
+    for name in (action, action.rstrip("12")):
+        if name in _CLASSES:
+            return _CLASSES.index(name)
+    raise cli.UserError(
+        f"{path!r} is not of the Weizmann data set, whose files are "
+        f"<person>_<action>.avi with an action of {', '.join(_CLASSES)}."
+    )
