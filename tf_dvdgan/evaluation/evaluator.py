@@ -1,5 +1,6 @@
 """Scores of a generator, by a protocol that the scores carry with them."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -138,13 +139,15 @@ class Evaluator:
             **{name: float(np.mean(values)) for name, values in judged.items()},
         }
         if self._writes:
-            self._keep(step, scores)
+            with _forgiving(f"Scores of step {step} cannot be written"):
+                self._keep(step, scores)
         return scores
 
     def _facts(self) -> dict:
-        """The protocol as it is written beside scores."""
+        """The protocol as it is written beside scores, and read back."""
         window = dataclasses.asdict(self._window)
-        return {**dataclasses.asdict(self._protocol), "window": window}
+        facts = {**dataclasses.asdict(self._protocol), "window": window}
+        return json.loads(json.dumps(facts))
 
     def _real_batches(self) -> Iterator[dict[str, tf.Tensor]]:
         protocol = self._protocol
@@ -180,12 +183,18 @@ class Evaluator:
         text = "".join(json.dumps(entry) + "\n" for entry in [*rows, row])
         # The checkpoint first: killed in between, the step is evaluated again.
         if all(sign * scores[protocol.best] < sign * value for value in known):
-            try:
+            with _forgiving(f"Step {step} is the best, but cannot be kept"):
                 checkpoints.keep_as_best(self._model_dir, step)
-            except (tf.errors.OpError, OSError) as error:
-                reason = str(error).splitlines()[0]
-                print(f"Step {step} is the best, but not kept: {reason}", flush=True)
         files.write_whole(os.path.join(self._model_dir, SCORES_FILE), text)
+
+
+@contextlib.contextmanager
+def _forgiving(sentence: str) -> Iterator[None]:
+    """Says what cannot be written, and why; a run does not end for the want of it."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        print(f"{sentence}: {str(error).splitlines()[0]}", flush=True)
 
 
 def read_scores(model_dir: str) -> list[dict]:

@@ -1,5 +1,6 @@
 """The outer loop: data, steps, progress, summaries, checkpoints, stopping."""
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -372,8 +373,9 @@ class _Run:
         Raises:
           UserError: it cannot be saved.
         """
+        with contextlib.suppress(checkpoints.SaveError):
+            self._saved.wait()  # for an earlier one; what counts now is the last
         try:
-            self._saved.wait()
             self._saved.save(step)
             self._saved.wait()
         except checkpoints.SaveError as error:
