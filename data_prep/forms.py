@@ -8,7 +8,6 @@ import contextlib
 import functools
 import os
 import re
-import struct
 import tempfile
 from collections.abc import Iterator, Sequence
 
@@ -19,6 +18,7 @@ from PIL import Image, ImageOps
 from tf_dvdgan.data import files, video_io
 
 from . import sources
+from .sources import bair
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")  # others may run programs
@@ -27,7 +27,6 @@ _NOMINAL_FPS = 25.0  # VGAN and BAIR do not say theirs
 _STACK_FRAMES = 32  # what VGAN takes of a stack
 _BAIR_SIDE = 64
 _BAIR_KEY = "{}/image_aux1/encoded"
-_RECORD_HEADER = struct.Struct("<QI")  # a TFRecord's length, and that length's CRC
 
 
 @contextlib.contextmanager
@@ -80,10 +79,10 @@ def _remote_record(path: str, offset: int) -> bytes:
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             file.seek(offset)
-            header = file.read(_RECORD_HEADER.size)
-            if len(header) < _RECORD_HEADER.size:
+            header = file.read(bair.RECORD_HEADER.size)
+            if len(header) < bair.RECORD_HEADER.size:
                 return header
-            return header + file.read(_RECORD_HEADER.unpack(header)[0])
+            return header + file.read(bair.RECORD_HEADER.unpack(header)[0])
     except tf.errors.NotFoundError:
         return b""
 
@@ -176,11 +175,11 @@ def _read_record(path: str, offset: int) -> bytes:
         raise video_io.VideoError("not a file")
     with open(path, "rb") as file:
         file.seek(offset)
-        header = file.read(_RECORD_HEADER.size)
+        header = file.read(bair.RECORD_HEADER.size)
         there = os.path.getsize(path) - file.tell()
-        if len(header) < _RECORD_HEADER.size:
+        if len(header) < bair.RECORD_HEADER.size:
             raise video_io.VideoError("truncated: no whole record")
-        length, _ = _RECORD_HEADER.unpack(header)
+        length, _ = bair.RECORD_HEADER.unpack(header)
         if length > there:
             raise video_io.VideoError(f"truncated: {there} of {length} bytes")
         return file.read(length)

@@ -228,10 +228,7 @@ def _parse(argv: list[str]) -> list[str]:
             continue
         near = cli.did_you_mean(name, FLAGS)
         cli.exit_with_flag_error(f"Neither this command nor Beam has --{name}.{near}")
-    try:
-        return FLAGS(argv, known_only=True)[1:]
-    except flags.Error as error:
-        cli.exit_with_flag_error(error)
+    return cli.parse_flags(argv, known_only=True)[1:]
 
 
 def run() -> None:

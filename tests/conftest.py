@@ -1,6 +1,8 @@
 """What tests share: quiet TensorFlow, small prepared data, tiny configs."""
 
 import os
+import subprocess
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -68,6 +70,12 @@ def flow_weights(tmp_path_factory) -> str:
     path = str(tmp_path_factory.mktemp("flow") / "pwc_net.h5")
     network.save_weights(path)
     return path
+
+
+def run_module(module: str, *flags: str) -> subprocess.CompletedProcess:
+    """Runs a command as a user does, to its end."""
+    command = [sys.executable, "-m", module, *flags]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture

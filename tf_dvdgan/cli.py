@@ -115,11 +115,23 @@ def printable(text: str) -> str:
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses absl flags; nothing may be left over."""
+    rest = parse_flags(argv)
+    if rest[1:]:
+        exit_with_flag_error(f"{rest[1]!r} is not a flag; flags begin with --")
+    return rest
+
+
+def parse_flags(argv: Sequence[str], known_only: bool = False) -> list[str]:
+    """Parses absl flags; gives what is left, the program's name first.
+
+    Flags that do not parse end the process.
+
+    Args:
+      argv: the command line.
+      known_only: whether unknown flags are left, too.
+    """
     try:
-        rest = flags.FLAGS(list(argv))
-        if rest[1:]:
-            raise flags.Error(f"{rest[1]!r} is not a flag; flags begin with --")
-        return rest
+        return flags.FLAGS(list(argv), known_only=known_only)
     except flags.Error as error:
         exit_with_flag_error(error)
 

@@ -10,7 +10,6 @@ is 1 if anything is wrong; what is wrong is listed.
 
 import collections
 import os
-from collections.abc import Sequence
 
 from absl import flags
 
@@ -70,17 +69,9 @@ def _common(values: list) -> str:
     return text + (f" and {len(counts) - 4} others" if len(counts) > 4 else "")
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
-    """Parses flags; the path may stand without one."""
-    try:
-        return flags.FLAGS(list(argv))
-    except flags.Error as error:
-        cli.exit_with_flag_error(error)
-
-
 def run() -> None:
     define_flags()
-    cli.run(main, flags_parser=_parse)
+    cli.run(main, flags_parser=cli.parse_flags)  # a path is left
 
 
 if __name__ == "__main__":

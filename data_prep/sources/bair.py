@@ -19,7 +19,7 @@ from .clips import Clip, Listing, Options
 _TOP = "softmotion30_44k"
 _SPLITS = ("train", "test")
 _SUFFIX = ".tfrecords"
-_HEADER = struct.Struct("<QI")  # the record's length, and the checksum of that
+RECORD_HEADER = struct.Struct("<QI")  # its length, and the checksum of that
 _FOOTER_BYTES = 4  # the checksum of the record
 _LEAST_BYTES = 30 * 64 * 64 * 3  # of a clip's pixels
 _FILES_AT_ONCE = 16  # object stores take their time with each answer
@@ -83,10 +83,10 @@ def _offsets(path: str) -> Iterator[int]:
         offset = 0
         while True:
             yield offset
-            if offset + _HEADER.size > size:
+            if offset + RECORD_HEADER.size > size:
                 return
             file.seek(offset)
-            length, _ = _HEADER.unpack(file.read(_HEADER.size))
-            offset += _HEADER.size + length + _FOOTER_BYTES
+            length, _ = RECORD_HEADER.unpack(file.read(RECORD_HEADER.size))
+            offset += RECORD_HEADER.size + length + _FOOTER_BYTES
             if length < _LEAST_BYTES or offset >= size:
                 return

@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import prepare_in_process
+from conftest import prepare_in_process, run_module
 
 from data_prep import decoding, pipeline, sources
 from data_prep.sources import folder, ucf101
@@ -24,8 +24,7 @@ from tf_dvdgan.data import records, video_io
 
 
 def run(*flags: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "data_prep.prepare", *flags]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return run_module("data_prep.prepare", *flags)
 
 
 def read_records(shards: str, split: str):

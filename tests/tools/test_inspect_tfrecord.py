@@ -4,23 +4,18 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import run_module
 from PIL import Image
 
 from tf_dvdgan.data import inspection, records
 
 
 def inspect(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "tools.inspect_tfrecord", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_module("tools.inspect_tfrecord", *arguments)
 
 
 def report_of(folder) -> inspection.Report:

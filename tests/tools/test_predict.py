@@ -2,11 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from conftest import run_module
 from PIL import Image
 
 from tf_dvdgan import classification, config
@@ -54,19 +53,10 @@ def video(tmp_path) -> str:
     return path
 
 
-def command(module: str, *flags: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", module, *flags],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_a_video_is_continued_from_its_own_frames(fp_run, video, tmp_path):
     out = tmp_path / "out"
     flags = [f"--model_dir={fp_run}", f"--video={video}", f"--output={out}"]
-    result = command("tools.predict", *flags, "--num_samples=2", "--format=png")
+    result = run_module("tools.predict", *flags, "--num_samples=2", "--format=png")
     assert result.returncode == 0, result.stderr
     assert sorted(os.listdir(out)) == ["0000.png", "0001.png", "grid.png"]
     strip = np.asarray(Image.open(out / "0000.png"))
@@ -95,20 +85,20 @@ def test_a_video_that_cannot_be_continued_gets_a_sentence(
     fp_run, video, tmp_path, flags, sentence
 ):
     base = [f"--model_dir={fp_run}", f"--video={video}", f"--output={tmp_path}"]
-    result = command("tools.predict", *base, *flags)
+    result = run_module("tools.predict", *base, *flags)
     assert result.returncode == 1 and sentence in result.stderr
     assert "Traceback" not in result.stderr
 
 
 def test_a_model_without_frames_is_sent_elsewhere(vgan_run, video, tmp_path):
     flags = [f"--model_dir={vgan_run}", f"--video={video}", f"--output={tmp_path}"]
-    result = command("tools.predict", *flags)
+    result = run_module("tools.predict", *flags)
     assert result.returncode == 1 and "does not start from frames" in result.stderr
 
 
 def test_the_discriminator_becomes_a_classifier(vgan_run, demo_shards):
     flags = [f"--model_dir={vgan_run}", f"--data_dir={demo_shards}", "--epochs=1"]
-    result = command("tools.classify", *flags, "--shares=1/4,1")
+    result = run_module("tools.classify", *flags, "--shares=1/4,1")
     assert result.returncode == 0, result.stderr
     rows = [json.loads(line) for line in open(f"{vgan_run}/classify.jsonl")]
     assert [row["clips"] for row in rows] == [27, 108]
@@ -143,11 +133,11 @@ def test_the_autoencoder_samples_from_a_mixture_and_is_no_classifier(
     run_dir = train(str(tmp_path / "run"), demo_shards, "models/vgan_autoencoder.gin")
     flags = [f"--model_dir={run_dir}", f"--data_dir={demo_shards}"]
     output = [f"--output={tmp_path / 'o'}", "--num_videos=3"]
-    result = command("tools.sample", *flags, *output)
+    result = run_module("tools.sample", *flags, *output)
     assert result.returncode == 0, result.stderr
     assert "mixture of 54 components" in result.stdout
     assert "grid.gif" in os.listdir(tmp_path / "o")
-    result = command("tools.classify", *flags)
+    result = run_module("tools.classify", *flags)
     assert result.returncode == 1
     assert "has no discriminator to fine-tune" in result.stderr
     assert "Traceback" not in result.stderr

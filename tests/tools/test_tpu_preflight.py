@@ -3,12 +3,11 @@
 import dataclasses
 import json
 import subprocess
-import sys
 
 import gin
 import pytest
 import tensorflow as tf
-from conftest import TINY
+from conftest import TINY, run_module
 from tensorflow.compiler.xla.service import hlo_pb2
 from training.test_models import MODELS, parameters_of
 
@@ -40,12 +39,7 @@ def python() -> str:
 
 
 def preflight(*flags: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "tools.tpu_preflight", *flags],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_module("tools.tpu_preflight", *flags)
 
 
 def compiled(function, *shapes, python: str) -> compilation.Compilation:

@@ -84,13 +84,12 @@ def training_dataset(
     Raises:
       UserError: there is no such data, split or resolution.
     """
-    manifest = load_manifest(data_dir, window)
+    manifest, labels = _load(data_dir, window)
     shards = shards_of(manifest, data_dir, split, window)
     counts = np.array(manifest.class_counts(split))
     # How often an epoch gives a clip of each class.
     times = counts.sum() / np.count_nonzero(counts) / np.maximum(counts, 1)
     times = times if window.balanced else np.ones(len(counts))
-    labels = _new_labels(data_dir, window)
     rows_of_worker = global_batch_size // num_workers
     num_streams = math.gcd(global_batch_size, len(shards))
     rows_of_stream = global_batch_size // num_streams
@@ -148,9 +147,9 @@ def evaluation_dataset(
 
     Arguments, elements and errors as `training_dataset`.
     """
-    shards = shards_of(load_manifest(data_dir, window), data_dir, split, window)
+    manifest, labels = _load(data_dir, window)
+    shards = shards_of(manifest, data_dir, split, window)
     paths = [f"{data_dir}/{shard.file}" for shard in shards]
-    labels = _new_labels(data_dir, window)
 
     def decode(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         clip = _decode(serialized, window, tf.fill([3], 0.5))
@@ -168,10 +167,18 @@ def load_manifest(data_dir: str, window: Window) -> manifest_lib.Manifest:
     Raises:
       UserError: there is none, or it knows no such class.
     """
+    return _load(data_dir, window)[0]
+
+
+def _load(data_dir: str, window: Window) -> tuple[manifest_lib.Manifest, np.ndarray]:
+    """The manifest of the window's classes; for each label of the data its own there.
+
+    A label is -1 where the window leaves the class out.
+    """
     manifest = manifest_lib.load(data_dir)
-    if not window.classes:
-        return manifest
     known = manifest.class_names
+    if not window.classes:
+        return manifest, np.arange(len(known), dtype=np.int32)
     for name in window.classes:
         if name not in known:
             raise cli.UserError(
@@ -189,15 +196,9 @@ def load_manifest(data_dir: str, window: Window) -> manifest_lib.Manifest:
         for split, shards in manifest.splits.items()
     }
     names = list(window.classes)
-    return dataclasses.replace(manifest, class_names=names, splits=splits)
-
-
-def _new_labels(data_dir: str, window: Window) -> np.ndarray:
-    """For each label of the data that in the window's classes; -1 where it has none."""
-    known = manifest_lib.load(data_dir).class_names
-    taken = list(window.classes) or known
-    new = [taken.index(name) if name in taken else -1 for name in known]
-    return np.array(new, np.int32)
+    labels = np.full(len(known), -1, np.int32)
+    labels[chosen] = np.arange(len(names))
+    return dataclasses.replace(manifest, class_names=names, splits=splits), labels
 
 
 def check_classes(manifest: manifest_lib.Manifest, split: str = "train") -> None:

@@ -14,10 +14,10 @@ from tf_dvdgan import sampling
 from tf_dvdgan.data import files, manifest, readers, transforms
 from tf_dvdgan.evaluation import frechet
 from tf_dvdgan.models import video_gan
-from tf_dvdgan.training import checkpoints, standing_statistics
+from tf_dvdgan.training import checkpoints, standing_statistics, summaries
 
 SCORES_FILE = "scores.jsonl"
-_SIDE, _FRAMES = 4, 4  # what a video is averaged to for the distance of pixels
+_SIDE, _FRAMES = 4, 4  # what is left of a video for the distance of pixels
 
 
 @gin.register(module="evaluation")
@@ -50,9 +50,9 @@ class Evaluator:
 
     Scores:
 
-    - `frechet_distance/pixels`: between generated and held-out real videos averaged to
-      4 frames of 4x4 pixels. Colours and coarse motion count, nothing fine does. It
-      wants no network; no paper has it.
+    - `frechet_distance/pixels`: between generated and held-out real videos, 4 frames of
+      each averaged to 4x4 pixels. Colours and coarse motion count, nothing fine does.
+      It wants no network; no paper has it.
     - `scores/<discriminator>_held_out` and `..._generated`: what a discriminator says
       of real clips that it was not trained on, and of generated ones. Where the former
       falls while that of training clips rises, it learns its clips by heart.
@@ -81,12 +81,8 @@ class Evaluator:
         filled = [name for name, shards in splits.items() if shards]
         split = protocol.split if protocol.split in filled else "train"
         self._protocol = dataclasses.replace(protocol, split=split)
-        self._real: frechet.Moments | None = None
         self._standing: standing_statistics.StandingStatistics | None = None
-        self._summaries: tf.summary.SummaryWriter = tf.summary.create_noop_writer()
-        if writes:
-            path = os.path.join(model_dir, "eval")
-            self._summaries = tf.summary.create_file_writer(path)
+        self._summaries = summaries.Summaries(model_dir, "eval", writes)
 
     def evaluated(self) -> set[int]:
         """Steps whose scores are there already, by this protocol."""
@@ -122,20 +118,12 @@ class Evaluator:
             size = max(32 // replicas, 1) * replicas
             self._standing = standing_statistics.StandingStatistics(gan, size, strategy)
         self._standing.accumulate(protocol.standing_batches)
-        if self._real is None:
-            self._real = frechet.Moments(_FRAMES * _SIDE * _SIDE * 3)
-            for batch in self._real_batches():
-                self._real.add(_features(batch["video"]))
-        generated = frechet.Moments(_FRAMES * _SIDE * _SIDE * 3)
         judged: dict[str, list[float]] = {}
-        for videos, labels in self._generated_batches(gan):
-            generated.add(_features(videos))
-            _judge(gan, videos, labels, "generated", judged)
-        for batch in self._real_batches():
-            _judge(gan, batch["video"], batch["label"], "held_out", judged)
+        generated = _look_at(gan, self._generated_batches(gan), "generated", judged)
+        real = _look_at(gan, self._real_batches(), "held_out", judged)
         self._standing.reset()
         scores = {
-            "frechet_distance/pixels": frechet.distance(self._real, generated),
+            "frechet_distance/pixels": frechet.distance(real, generated),
             **{name: float(np.mean(values)) for name, values in judged.items()},
         }
         if self._writes:
@@ -149,10 +137,11 @@ class Evaluator:
         facts = {**dataclasses.asdict(self._protocol), "window": window}
         return json.loads(json.dumps(facts))
 
-    def _real_batches(self) -> Iterator[dict[str, tf.Tensor]]:
+    def _real_batches(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         protocol = self._protocol
         rows = readers.evaluation_dataset(self._data_dir, self._window, protocol.split)
-        return iter(rows.take(protocol.num_videos).batch(protocol.batch_size))
+        for batch in rows.take(protocol.num_videos).batch(protocol.batch_size):
+            yield batch["video"], batch["label"]
 
     def _generated_batches(self, gan) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         protocol = self._protocol
@@ -168,10 +157,7 @@ class Evaluator:
 
     def _keep(self, step: int, scores: dict[str, float]) -> None:
         protocol, facts = self._protocol, self._facts()
-        with self._summaries.as_default(step):
-            for name, value in scores.items():
-                tf.summary.scalar(name, value)
-        self._summaries.flush()
+        self._summaries.scalars(step, scores)
         rows = read_scores(self._model_dir)
         known = [
             row["scores"][protocol.best]
@@ -206,29 +192,33 @@ def read_scores(model_dir: str) -> list[dict]:
         return [json.loads(line) for line in file if line.strip()]
 
 
+def _look_at(
+    gan: video_gan.VideoGAN,
+    batches: Iterator[tuple[tf.Tensor, tf.Tensor]],
+    kind: str,
+    judged: dict[str, list[float]],
+) -> frechet.Moments:
+    """Moments of the features of uint8 videos; adds their scores to lists by name."""
+    moments = frechet.Moments(_FRAMES * _SIDE * _SIDE * 3)
+    for videos, labels in batches:
+        videos = transforms.to_unit_range(videos)
+        moments.add(_features(videos))
+        labels = gan.conditioning(labels, videos)["labels"]
+        for discriminator in gan.discriminators:
+            scores = discriminator(videos, labels, training=False)
+            name = f"scores/{discriminator.name}_{kind}"
+            judged.setdefault(name, []).extend(scores.numpy().reshape(-1).tolist())
+    return moments
+
+
 def _features(videos: tf.Tensor) -> np.ndarray:
-    """Videos averaged to few frames and pixels, in [-1, 1], as vectors."""
-    videos = transforms.to_unit_range(videos)
+    """A few frames of each video, averaged to few pixels, as vectors."""
+    taken = np.linspace(0, videos.shape[1] - 1, _FRAMES).round().astype(int)
+    videos = tf.gather(videos, taken, axis=1)
     batch, time, height, width, channels = videos.shape
     small = tf.image.resize(
         tf.reshape(videos, [batch * time, height, width, channels]),
         [_SIDE, _SIDE],
         method="area",
     )
-    small = tf.reshape(small, [batch, time, _SIDE * _SIDE * channels])
-    frames = tf.linspace(0.0, time - 1.0, _FRAMES)
-    return (
-        tf.gather(small, tf.cast(tf.round(frames), tf.int32), axis=1)
-        .numpy()
-        .reshape([batch, -1])
-    )
-
-
-def _judge(gan, videos, labels, kind: str, judged: dict[str, list[float]]) -> None:
-    """Adds each discriminator's scores of uint8 videos to lists by name."""
-    videos = transforms.to_unit_range(videos)
-    labels = gan.conditioning(labels, videos)["labels"]
-    for discriminator in gan.discriminators:
-        scores = discriminator(videos, labels, training=False)
-        name = f"scores/{discriminator.name}_{kind}"
-        judged.setdefault(name, []).extend(scores.numpy().reshape(-1).tolist())
+    return small.numpy().reshape([batch, -1])

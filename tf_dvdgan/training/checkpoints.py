@@ -196,8 +196,7 @@ class Checkpoints:
         newer = paths[paths.index(path) + 1 :]
         _list(self._directory, [p for p in paths if p not in newer])
         for gone in newer:
-            for file in tf.io.gfile.glob(gone + ".*"):
-                tf.io.gfile.remove(file)
+            _remove(gone)
         self._manager = self._new_manager()
 
     def _remove_unfinished(self) -> None:
@@ -267,8 +266,13 @@ def keep_as_best(model_dir: str, step: int) -> None:
     _list(directory, [target])
     for path in old:
         if path != target:
-            for file in tf.io.gfile.glob(path + ".*"):
-                tf.io.gfile.remove(file)
+            _remove(path)
+
+
+def _remove(path: str) -> None:
+    """Removes a checkpoint's files."""
+    for file in tf.io.gfile.glob(path + ".*"):
+        tf.io.gfile.remove(file)
 
 
 def restore_generator(

@@ -18,9 +18,10 @@ from tf_dvdgan import cli
 from tf_dvdgan.data import files, readers, transforms
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.models import video_gan
-from tf_dvdgan.training import checkpoints, divergence, trainer
+from tf_dvdgan.training import checkpoints, divergence
 from tf_dvdgan.training import observer as observer_lib
 from tf_dvdgan.training import strategy as strategy_lib
+from tf_dvdgan.training import trainer as trainer_lib
 
 CONFIG_FILE = "config.gin"
 DATASET_FILE = "dataset.json"
@@ -79,7 +80,7 @@ def train(
     model_dir: str,
     data_dir: str,
     strategy: tf.distribute.Strategy,
-    on_checkpoint: Callable[[trainer.Trainer, int], None] | None = None,
+    on_checkpoint: Callable[[trainer_lib.Trainer, int], None] | None = None,
     window: readers.Window = gin.REQUIRED,
     schedule: Schedule = Schedule(),
     on_divergence: divergence.Divergence = divergence.Divergence(),
@@ -109,7 +110,7 @@ def train(
     if video_gan.build(manifest.class_names).class_conditional:  # no variables yet
         readers.check_classes(manifest)
     # 2. Networks, optimizers and their variables.
-    the_trainer = trainer.build(strategy, manifest.class_names)
+    the_trainer = trainer_lib.build(strategy, manifest.class_names)
     # 3. Where the run stands.
     run = checkpoints.Checkpoints(
         model_dir,
@@ -157,7 +158,7 @@ def train(
 
 
 def distribute(
-    the_trainer: trainer.Trainer,
+    the_trainer: trainer_lib.Trainer,
     data_dir: str,
     window: readers.Window,
     first_batch: int,
@@ -223,11 +224,12 @@ def load_frame_bank(model_dir: str) -> tf.Tensor | None:
     return transforms.to_unit_range(frames)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Run:
     """Steps until the end, or until the process is asked to stop.
 
-    Args:
-      the_trainer: where the run stands.
+    Attributes:
+      trainer: where the run stands.
       batches_from: makes batches on the devices, from a batch's number on.
       schedule: when things happen.
       saved: the run's checkpoints.
@@ -236,30 +238,23 @@ class _Run:
       on_checkpoint: see `train`.
     """
 
-    def __init__(
-        self,
-        the_trainer: trainer.Trainer,
-        batches_from: Callable[[int], tf.data.Dataset],
-        schedule: Schedule,
-        saved: checkpoints.Checkpoints,
-        observer: observer_lib.Observer,
-        policy: divergence.Divergence,
-        on_checkpoint: Callable[[trainer.Trainer, int], None] | None,
-    ):
-        self._trainer = the_trainer
-        self._batches_from = batches_from
-        self._schedule = schedule
-        self._saved = saved
-        self._observer = observer
-        self._policy = policy
-        self._on_checkpoint = on_checkpoint
-        self._chief = strategy_lib.is_chief(the_trainer.strategy)
+    trainer: trainer_lib.Trainer
+    batches_from: Callable[[int], tf.data.Dataset]
+    schedule: Schedule
+    saved: checkpoints.Checkpoints
+    observer: observer_lib.Observer
+    policy: divergence.Divergence
+    on_checkpoint: Callable[[trainer_lib.Trainer, int], None] | None
+
+    @property
+    def _chief(self) -> bool:
+        return strategy_lib.is_chief(self.trainer.strategy)
 
     def go_on(self) -> None:
         """Trains from where the trainer stands."""
-        schedule, observer = self._schedule, self._observer
-        step = int(self._trainer.step.numpy())
-        watch = divergence.Watch(self._policy, step)
+        schedule, observer = self.schedule, self.observer
+        step = int(self.trainer.step.numpy())
+        watch = divergence.Watch(self.policy, step)
         batches = self._batches(step)
         observer.start(step, schedule.num_steps)
         seconds = None
@@ -270,7 +265,7 @@ class _Run:
                 )
                 if stopping:
                     break
-                metrics = self._trainer.run_steps(batches, num_steps)
+                metrics = self.trainer.run_steps(batches, num_steps)
                 step += num_steps
                 seconds = observer.progress(step, num_steps, metrics) or seconds
                 alarms = watch.metrics(step, metrics)
@@ -282,25 +277,25 @@ class _Run:
                     share = self._of_chief(observer.samples(step))
                     alarms += watch.diversity(step, share)
                 if self._answer(step, alarms):
-                    step = int(self._trainer.step.numpy())
+                    step = int(self.trainer.step.numpy())
                     watch.forget(step)
                     batches = self._batches(step)
             self._leave(step)
 
-    def _batches(self, step: int) -> Iterator[trainer.Batch]:
-        return iter(self._batches_from(step * self._trainer.num_d_steps))
+    def _batches(self, step: int) -> Iterator[trainer_lib.Batch]:
+        return iter(self.batches_from(step * self.trainer.num_d_steps))
 
     def _agree(self, stopping: bool, num_steps: int) -> tuple[bool, int]:
         """Whether any worker was asked to stop, and the chief's number of steps."""
         asked, steps = strategy_lib.sum_over_workers(
-            self._trainer.strategy, [stopping, num_steps if self._chief else 0]
+            self.trainer.strategy, [stopping, num_steps if self._chief else 0]
         )
         return asked > 0, int(steps)
 
     def _of_chief(self, value: float) -> float:
         """The chief's value, on every worker: what they decide must be the same."""
         own = value if self._chief else 0.0
-        return strategy_lib.sum_over_workers(self._trainer.strategy, [own])[0]
+        return strategy_lib.sum_over_workers(self.trainer.strategy, [own])[0]
 
     def _save(self, step: int) -> None:
         """Writes a checkpoint; one that cannot be written ends the run by choice only.
@@ -311,20 +306,20 @@ class _Run:
         began = time.monotonic()
         saved = True
         try:
-            self._saved.save(step)
-            if self._on_checkpoint:
-                self._saved.wait()
+            self.saved.save(step)
+            if self.on_checkpoint:
+                self.saved.wait()
         except checkpoints.SaveError as error:
             saved = False
-            if self._schedule.on_failed_save == "stop":
+            if self.schedule.on_failed_save == "stop":
                 raise cli.UserError(self._not_saved(step, error)) from None
             print(f"{self._not_saved(step, error)} Training goes on.", flush=True)
-        if self._on_checkpoint and self._of_chief(saved):
-            self._on_checkpoint(self._trainer, step)
-        self._observer.pause(began)
+        if self.on_checkpoint and self._of_chief(saved):
+            self.on_checkpoint(self.trainer, step)
+        self.observer.pause(began)
 
     def _not_saved(self, step: int, error: Exception) -> str:
-        newest = self._saved.newest or "none"
+        newest = self.saved.newest or "none"
         return f"Step {step} cannot be saved ({error}); newest checkpoint: {newest}."
 
     def _answer(self, step: int, alarms: Sequence[divergence.Alarm]) -> bool:
@@ -334,32 +329,32 @@ class _Run:
           UserError: the run ends.
         """
         for alarm in alarms:
-            self._observer.alarm(step, alarm)
+            self.observer.alarm(step, alarm)
         grave = [alarm for alarm in alarms if alarm.action != "warn"]
         if not grave:
             return False
-        alarm, attempt = grave[0], int(self._trainer.attempt.numpy()) + 1
+        alarm, attempt = grave[0], int(self.trainer.attempt.numpy()) + 1
         advice = (
             "Lower the learning rates or change trainer.build.seed, and start again."
         )
         if alarm.action == "stop":
-            newest = self._saved.newest or "none: the run diverged before its first"
+            newest = self.saved.newest or "none: the run diverged before its first"
             raise cli.UserError(
                 f"{alarm.sentence} The last checkpoint is {newest}. {advice}"
             )
-        if attempt > self._policy.max_roll_backs:
+        if attempt > self.policy.max_roll_backs:
             raise cli.UserError(
                 f"{alarm.sentence} The run has gone back {attempt - 1} times already. "
                 f"{advice}"
             )
-        back = self._saved.roll_back(alarm.good_until)
+        back = self.saved.roll_back(alarm.good_until)
         if back is None:
             raise cli.UserError(
                 f"{alarm.sentence} There is no checkpoint yet to go back to. {advice}"
             )
-        self._trainer.attempt.assign(attempt)
+        self.trainer.attempt.assign(attempt)
         if self._chief:
-            limit = self._policy.max_roll_backs
+            limit = self.policy.max_roll_backs
             print(
                 f"Back to step {back}, and on with other random draws and another order"
                 f" of the data ({attempt} of at most {limit} times)",
@@ -374,20 +369,20 @@ class _Run:
           UserError: it cannot be saved.
         """
         with contextlib.suppress(checkpoints.SaveError):
-            self._saved.wait()  # for an earlier one; what counts now is the last
+            self.saved.wait()  # for an earlier one; what counts now is the last
         try:
-            self._saved.save(step)
-            self._saved.wait()
+            self.saved.save(step)
+            self.saved.wait()
         except checkpoints.SaveError as error:
             raise cli.UserError(self._not_saved(step, error)) from None
         if not self._chief:
             return
-        if step < self._schedule.num_steps:
+        if step < self.schedule.num_steps:
             print(
                 f"Stopped at step {step}, saved; the same command goes on from there."
             )
         else:
-            print(f"Trained {step} steps; newest checkpoint: {self._saved.newest}")
+            print(f"Trained {step} steps; newest checkpoint: {self.saved.newest}")
         sys.stdout.flush()
 
 

@@ -9,8 +9,6 @@ import tensorflow as tf
 
 from tf_dvdgan import cli
 
-NAMES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
-
 # What a worker gets when another has gone, or the connection to it.
 LOST_WORKER_ERRORS = (
     tf.errors.UnavailableError,
