@@ -13,7 +13,7 @@ import os
 
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, state_dict
 from tf_dvdgan.data import files
 from tf_dvdgan.flow import warp as warping
 
@@ -175,16 +175,9 @@ def load(path: str | None) -> PWCNet:
 
 def _load_state_dict(network: PWCNet, path: str) -> None:
     """Reads a PyTorch state dict: kernels there are `[out, in, h, w]`."""
-    try:
-        import torch
-    except ImportError:
-        raise cli.UserError(
-            "Reading PyTorch weights wants PyTorch: pip install 'tf_dvdgan[weights]'."
-        ) from None
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    state = state.get("state_dict", state)
+    state = state_dict.read(path)
     for name, layer in network.parts.items():
         # Convolutions with an activation behind them are the first of a sequence.
         key = f"{name}.0" if f"{name}.0.weight" in state else name
-        kernel = state[f"{key}.weight"].numpy().transpose(2, 3, 1, 0)
-        layer.set_weights([kernel, state[f"{key}.bias"].numpy()])
+        kernel = state[f"{key}.weight"].transpose(2, 3, 1, 0)
+        layer.set_weights([kernel, state[f"{key}.bias"]])

@@ -1,0 +1,47 @@
+"""Converts published weights of a feature network to one Keras file with a hash.
+
+  python -m tools.convert_weights --network=i3d --input=PATH --output=FILE.weights.h5
+
+PATH is what others publish: a TensorFlow checkpoint's prefix (model.ckpt) or folder,
+the folder of a SavedModel (TF-Hub's, unpacked), a Keras h5 file, a PyTorch state dict
+or an npz file. Which of the known namings it has is found out. Prints the network, its
+number of classes and the hash, which stands beside every score.
+"""
+
+from absl import flags
+
+from tf_dvdgan import cli
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("network", None, "i3d, c3d or resnet3d_18.", required=True)
+    flags.DEFINE_string("input", None, "The published weights.", required=True)
+    flags.DEFINE_string("output", None, "File; ends in .weights.h5.", required=True)
+    flags.DEFINE_string(
+        "note",
+        "",
+        "Where they are from, such as 'TF-Hub deepmind/i3d-kinetics-400/1'.",
+    )
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    from tf_dvdgan.evaluation.networks import weights
+
+    facts = weights.convert(FLAGS.input, FLAGS.network, FLAGS.output, FLAGS.note)
+    print(f"network  {facts.network}")
+    print(f"classes  {facts.num_classes}")
+    print(f"source   {cli.printable(facts.source)}")
+    print(f"hash     {facts.hash}")
+    print(f"file     {FLAGS.output}")
+
+
+def run() -> None:
+    define_flags()
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()
