@@ -62,6 +62,7 @@ setuptools.setup(
     package_data={
         "tf_dvdgan.gin": ["*.gin", "**/*.gin", "**/**/*.gin"],
         "tf_dvdgan.tools.tpu_compiler": ["requirements.txt"],
+        "tf_dvdgan.evaluation": ["*.csv"],
     },
     install_requires=REQUIREMENTS,
     extras_require={
@@ -77,6 +78,9 @@ setuptools.setup(
             "tf_dvdgan_sample=tf_dvdgan.tools.sample:run",
             "tf_dvdgan_predict=tf_dvdgan.tools.predict:run",
             "tf_dvdgan_classify=tf_dvdgan.tools.classify:run",
+            "tf_dvdgan_convert_weights=tf_dvdgan.tools.convert_weights:run",
+            "tf_dvdgan_train_classifier=tf_dvdgan.tools.train_classifier:run",
+            "tf_dvdgan_score=tf_dvdgan.tools.score:run",
             "tf_dvdgan_export=tf_dvdgan.tools.export:run",
             "tf_dvdgan_inspect_tfrecord=tf_dvdgan.tools.inspect_tfrecord:run",
             "tf_dvdgan_benchmark=tf_dvdgan.tools.benchmark:run",

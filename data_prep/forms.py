@@ -7,21 +7,17 @@ processes that decode shall start at once and stay small.
 import contextlib
 import functools
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from google.protobuf import descriptor_pb2, message, message_factory, text_format
-from PIL import Image, ImageOps
 
 from tf_dvdgan.data import files, video_io
 
 from . import sources
 from .sources import bair
 
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-_IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")  # others may run programs
 _JESTER_FPS = 12.0
 _NOMINAL_FPS = 25.0  # VGAN and BAIR do not say theirs
 _STACK_FRAMES = 32  # what VGAN takes of a stack
@@ -49,7 +45,8 @@ def fetched(clip: sources.Clip, folder: str) -> Iterator[tuple[list[str], int]]:
         return
     wanted = [path]
     if clip.form == "frames":
-        wanted = [os.path.join(path, name) for name in _in_order(_names_in(path))]
+        names = video_io.numbered_images(_names_in(path))
+        wanted = [os.path.join(path, name) for name in names]
     with contextlib.ExitStack() as copies:
         yield [copies.enter_context(files.local(p)) for p in wanted], clip.offset
 
@@ -59,17 +56,6 @@ def _names_in(folder: str) -> list[str]:
         return files.names_in(folder)
     except OSError as error:
         raise video_io.VideoError(f"cannot be read: {error.strerror}") from error
-
-
-def _in_order(names: Sequence[str]) -> list[str]:
-    """Names of images that hold a number, by that number: 2.jpg before 10.jpg."""
-    numbers = {
-        name: re.findall(r"\d+", os.path.splitext(name)[0])
-        for name in names
-        if name.lower().endswith(_IMAGE_SUFFIXES) and not name.startswith(".")
-    }
-    numbered = [name for name in numbers if numbers[name]]
-    return sorted(numbered, key=lambda name: (int(numbers[name][-1]), name))
 
 
 def _remote_record(path: str, offset: int) -> bytes:
@@ -122,24 +108,12 @@ def read(
 def _images(paths: Sequence[str]) -> Iterator[np.ndarray]:
     if not paths:
         raise video_io.VideoError("no folder of numbered images")
-    yield from map(_image, paths)
-
-
-def _image(path: str) -> np.ndarray:
-    """An image file's pixels; Pillow refuses one that was cut, OpenCV fills it up."""
-    if not os.path.isfile(path):
-        raise video_io.VideoError("not a file")
-    try:
-        with Image.open(path, formats=_IMAGE_FORMATS) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        name = os.path.basename(path)
-        raise video_io.VideoError(f"an image cannot be decoded: {name}") from error
+    yield from map(video_io.read_image, paths)
 
 
 def _stacked(path: str) -> Iterator[np.ndarray]:
     """Frames of VGAN's: squares above one another, the last repeated up to 32."""
-    image = _image(path)
+    image = video_io.read_image(path)
     height, side, _ = image.shape
     count, rest = divmod(height, side)
     if rest or not count:

@@ -155,6 +155,17 @@ def define_step() -> None:
     )
 
 
+def define_strategy() -> None:
+    """Defines --strategy and --tpu, where a command runs its networks."""
+    flags.DEFINE_enum(
+        "strategy",
+        "auto",
+        ["auto", "one_device", "mirrored", "multi_worker", "tpu"],
+        "Where to run; multi_worker finds its workers by TF_CONFIG.",
+    )
+    flags.DEFINE_string("tpu", None, "'local' on a TPU VM, a TPU's name or grpc://...")
+
+
 class Progress:
     """One line now and then: how many are done, how fast, how long it will take.
 

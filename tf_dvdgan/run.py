@@ -32,13 +32,7 @@ def define_flags() -> None:
     flags.DEFINE_multi_string("gin_param", [], "A Gin binding, such as 'a.b = 1'.")
     flags.DEFINE_string("model_dir", None, "The run's folder.", required=True)
     flags.DEFINE_string("data_dir", None, "Folder of prepared shards.", required=True)
-    flags.DEFINE_enum(
-        "strategy",
-        "auto",
-        ["auto", "one_device", "mirrored", "multi_worker", "tpu"],
-        "Where to train; multi_worker finds its workers by TF_CONFIG.",
-    )
-    flags.DEFINE_string("tpu", None, "'local' on a TPU VM, a TPU's name or grpc://...")
+    cli.define_strategy()
 
 
 def main(argv: list[str]) -> None:
@@ -76,13 +70,15 @@ def _evaluate() -> None:
     """Evaluates the checkpoints of a run, once it has a config."""
     from tf_dvdgan import config
     from tf_dvdgan.evaluation import watch
+    from tf_dvdgan.training import strategy
 
     if not config.is_run(FLAGS.model_dir):
         print(f"Waiting for a run in {cli.printable(FLAGS.model_dir)}", flush=True)
     while not config.is_run(FLAGS.model_dir):
         time.sleep(1.0)
     config.load_run(FLAGS.model_dir, FLAGS.gin_param)
-    watch.watch(FLAGS.model_dir, FLAGS.data_dir)
+    where = strategy.create(FLAGS.strategy, FLAGS.tpu)
+    watch.watch(FLAGS.model_dir, FLAGS.data_dir, where)
 
 
 def _start_anew(error: Exception) -> None:

@@ -18,7 +18,7 @@ from conftest import TINY
 pytestmark = pytest.mark.xdist_group("run")
 
 
-FEW = "--gin_param=evaluation.Protocol.num_videos = 20"
+FEW = "--gin_param=evaluation.Plan.num_videos = 20"
 
 
 def start(*flags: str, **settings) -> subprocess.Popen:

@@ -141,11 +141,18 @@ def training_dataset(
 
 
 def evaluation_dataset(
-    data_dir: str, window: Window, split: str = "test"
+    data_dir: str,
+    window: Window,
+    split: str = "test",
+    first: int = 0,
+    worker: int = 0,
+    num_workers: int = 1,
 ) -> tf.data.Dataset:
     """Every clip of a split once, in the shards' order: middle window, centre crop.
 
-    Arguments, elements and errors as `training_dataset`.
+    Arguments, elements and errors as `training_dataset`, but `first` is the number of
+    the first clip given; of those that follow each worker gets every
+    `num_workers`-th.
     """
     manifest, labels = _load(data_dir, window)
     shards = shards_of(manifest, data_dir, split, window)
@@ -158,6 +165,7 @@ def evaluation_dataset(
     rows = tf.data.TFRecordDataset(paths)
     if window.classes:
         rows = rows.filter(lambda row: tf.gather(labels, records.label_of(row)) >= 0)
+    rows = rows.skip(first).shard(num_workers, worker)
     return rows.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 

@@ -1,7 +1,8 @@
 """Video files to frames and back. Frames are RGB uint8 `[height, width, 3]`.
 
 OpenCV decodes (it is the fastest here), PyAV encodes and knows what the container
-promised, Pillow makes GIF and PNG. Reading wants a local file; see `files.local`.
+promised, Pillow makes GIF and PNG, and reads frames that are image files. Reading wants
+a local file; see `files.local`.
 """
 
 import contextlib
@@ -14,12 +15,14 @@ from fractions import Fraction
 import av
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tf_dvdgan.data import files
 
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
+_IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")  # others may run programs
 # Of an mp4's and an avi's video stream.
 _CODECS = {".mp4": "libx264", ".avi": "mpeg4"}
 # What may be opened as a video. FFmpeg would also take plain text for a terminal's
@@ -49,6 +52,8 @@ class VideoReader:
     Attributes:
       fps: frames per second, as the container says; their mean where it varies.
       width, height: of the frames, in pixels, after rotation, before resizing.
+      codec: its name, as FFmpeg has it.
+      promised_frames: how many the container says there are; 0 if it does not.
 
     Raises:
       VideoError: there is no such file, it is empty, has a name that is no text, or
@@ -64,7 +69,7 @@ class VideoReader:
             raise VideoError("empty file")
         if not _is_utf8(path):  # decoders bring the process down
             raise VideoError("a name that is not UTF-8")
-        self._promised_frames, self._promised_seconds = _promised(path)
+        self.codec, self.promised_frames, self._promised_seconds = _promised(path)
         # One thread: of many clips, each core has its own.
         self._capture = cv2.VideoCapture(
             path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1]
@@ -97,8 +102,8 @@ class VideoReader:
     def _check_all_were_there(self, count: int) -> None:
         if count == 0:
             raise VideoError("no frame can be decoded")
-        if count < self._promised_frames - _MISSING_FRAMES_ALLOWED:
-            to_show = _frames_to_show(self.path, self._promised_frames)
+        if count < self.promised_frames - _MISSING_FRAMES_ALLOWED:
+            to_show = _frames_to_show(self.path, self.promised_frames)
             if count < to_show - _MISSING_FRAMES_ALLOWED:
                 raise VideoError(f"truncated: {count} of {to_show} frames")
         if self._promised_seconds:
@@ -124,8 +129,8 @@ def _opened(path: str) -> Iterator[av.container.InputContainer]:
         raise VideoError("not a video that can be decoded") from error
 
 
-def _promised(path: str) -> tuple[int, float]:
-    """What a container says is in it: a number of frames, or else of seconds.
+def _promised(path: str) -> tuple[str, int, float]:
+    """What a container says is in it: a codec, a number of frames, or else of seconds.
 
     0 is what it does not say. Matroska and WebM count no frames.
     """
@@ -133,9 +138,10 @@ def _promised(path: str) -> tuple[int, float]:
         if not container.streams.video:
             raise VideoError("no video stream")
         stream = container.streams.video[0]
+        codec = stream.codec_context.name if stream.codec_context else "unknown"
         if stream.frames:
-            return stream.frames, 0.0
-        return 0, _seconds(stream.metadata.get("DURATION", ""))
+            return codec, stream.frames, 0.0
+        return codec, 0, _seconds(stream.metadata.get("DURATION", ""))
 
 
 def _seconds(clock: str) -> float:
@@ -176,6 +182,33 @@ def _last_second(path: str) -> float:
                 shown = packet.pts + (packet.duration or 0)
                 end = max(end, float(shown * packet.time_base))
     return end
+
+
+def numbered_images(names: Sequence[str]) -> list[str]:
+    """Names of images that hold a number, by that number: 2.jpg before 10.jpg."""
+    numbers = {
+        name: re.findall(r"\d+", os.path.splitext(name)[0])
+        for name in names
+        if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+    }
+    numbered = [name for name in numbers if numbers[name]]
+    return sorted(numbered, key=lambda name: (int(numbers[name][-1]), name))
+
+
+def read_image(path: str) -> np.ndarray:
+    """An image file's pixels; Pillow refuses one that was cut, OpenCV fills it up.
+
+    Raises:
+      VideoError: there is no such file, or it cannot be decoded.
+    """
+    if not os.path.isfile(path):
+        raise VideoError("not a file")
+    try:
+        with Image.open(path, formats=_IMAGE_FORMATS) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        name = os.path.basename(path)
+        raise VideoError(f"an image cannot be decoded: {name}") from error
 
 
 def resize_smallest_side(frame: np.ndarray, size: int) -> np.ndarray:

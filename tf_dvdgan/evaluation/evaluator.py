@@ -1,177 +1,270 @@
-"""Scores of a generator, by a protocol that the scores carry with them."""
+"""Scores of a run's checkpoints, by protocols that the scores carry with them."""
 
 import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 
 import gin
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import sampling
 from tf_dvdgan.data import files, manifest, readers, transforms
-from tf_dvdgan.evaluation import frechet
+from tf_dvdgan.evaluation import features, scoring, sources
+from tf_dvdgan.evaluation import protocols as protocols_lib
 from tf_dvdgan.models import video_gan
-from tf_dvdgan.training import checkpoints, standing_statistics, summaries
+from tf_dvdgan.training import checkpoints, loop, standing_statistics, summaries
 
 SCORES_FILE = "scores.jsonl"
-_SIDE, _FRAMES = 4, 4  # what is left of a video for the distance of pixels
+_STANDING_BATCH = 32
 
 
 @gin.register(module="evaluation")
 @dataclasses.dataclass(frozen=True)
-class Protocol:
-    """What is compared with what.
+class Plan:
+    """What a run is scored by.
 
     Attributes:
-      num_videos: generated, and real ones at the most.
-      split: of the real clips; the training split where the data have no other.
+      protocols: their names.
+      weights: files of the networks' weights.
+      mean: of C3D's training clips, for protocols that want it.
+      num_videos: generated, and real ones at the most, while the run trains.
+      num_videos_at_end: the same at its last step; None for what each protocol fixes.
       batch_size: videos at a time; it changes nothing.
       standing_batches: batches of 32 for the standing statistics.
-      seed: of the latents and classes.
-      best: the score that `best/` goes by.
-      lower_is_better: of that score.
+      best: the protocol that `best/` goes by.
+      held_out: the split of real clips that are not trained on, where a protocol says
+        'test'; Kinetics calls it 'validation'.
     """
 
+    protocols: Sequence[str] = ("fid_pixels",)
+    weights: Sequence[str] = ()
+    mean: str | None = None
     num_videos: int = 512
-    split: str = "test"
+    num_videos_at_end: int | None = None
     batch_size: int = 16
     standing_batches: int = 16
-    seed: int = 0
-    best: str = "frechet_distance/pixels"
-    lower_is_better: bool = True
+    best: str = "fid_pixels"
+    held_out: str = "test"
+
+    def __post_init__(self):
+        for name in (*self.protocols, self.best):
+            if protocols_lib.named(name).metric == protocols_lib.S3:
+                raise ValueError(f"{name} trains networks; tools.score has it")
+        if self.best not in self.protocols:
+            raise ValueError(f"best is {self.best!r}, not one of {[*self.protocols]}")
+
+    def protocol(self, name: str, at_end: bool) -> protocols_lib.Protocol:
+        """A protocol with this plan's numbers of videos."""
+        protocol = protocols_lib.named(name)
+        count = self.num_videos_at_end if at_end else self.num_videos
+        if count is None:
+            return protocol
+        return dataclasses.replace(
+            protocol, num_generated=count, num_real=count, num_repeats=1
+        )
 
 
 @gin.configurable(module="evaluation")
 class Evaluator:
     """Evaluates a run's checkpoints: one GAN, its weights of several steps.
 
-    Scores:
-
-    - `frechet_distance/pixels`: between generated and held-out real videos, 4 frames of
-      each averaged to 4x4 pixels. Colours and coarse motion count, nothing fine does.
-      It wants no network; no paper has it.
-    - `scores/<discriminator>_held_out` and `..._generated`: what a discriminator says
-      of real clips that it was not trained on, and of generated ones. Where the former
-      falls while that of training clips rises, it learns its clips by heart.
+    Scores, by name: those of the plan's protocols, `<protocol>/<other>` for what else
+    their features tell, and `scores/<discriminator>_held_out` and `..._generated`: what
+    a discriminator says of real clips that it was not trained on, and of generated
+    ones. Where the former falls while that of training clips rises, it learns its clips
+    by heart.
 
     Args:
       model_dir: of the run; scores go to its `scores.jsonl` and `eval/`.
       data_dir: of prepared shards.
+      strategy: that the GAN's variables were made under; None outside a strategy.
       writes: whether this process writes; of several workers one does.
       window: of the real clips.
-      protocol: what is compared with what.
+      plan: what is compared with what.
+      schedule: says which step is the last.
     """
 
     def __init__(
         self,
         model_dir: str,
         data_dir: str,
+        strategy: tf.distribute.Strategy | None = None,
         writes: bool = True,
         window: readers.Window = gin.REQUIRED,
-        protocol: Protocol = Protocol(),
+        plan: Plan = Plan(),
+        schedule: loop.Schedule = loop.Schedule(),
     ):
         self._model_dir = model_dir
         self._data_dir = data_dir
         self._window = window
+        self._plan = plan
+        self._last_step = schedule.num_steps
         self._writes = writes
-        splits = manifest.load(data_dir).splits
-        filled = [name for name, shards in splits.items() if shards]
-        split = protocol.split if protocol.split in filled else "train"
-        self._protocol = dataclasses.replace(protocol, split=split)
+        self._strategy = strategy or tf.distribute.get_strategy()
+        held = manifest.load(data_dir)
+        self._splits = [name for name, shards in held.splits.items() if shards]
+        num_classes = len(window.classes or held.class_names)
+        self._judges = {
+            name: scoring.Judge(
+                protocols_lib.named(name),
+                plan.weights,
+                num_classes,
+                self._strategy,
+                plan.mean,
+                batch_size=plan.batch_size,
+            )
+            for name in plan.protocols
+        }
         self._standing: standing_statistics.StandingStatistics | None = None
+        self._discriminate: features.Extractor | None = None
         self._summaries = summaries.Summaries(model_dir, "eval", writes)
 
     def evaluated(self) -> set[int]:
-        """Steps whose scores are there already, by this protocol."""
-        protocol = self._facts()
-        return {
-            row["step"]
-            for row in read_scores(self._model_dir)
-            if row["protocol"] == protocol
-        }
+        """Steps whose scores are there already, by this plan."""
+        rows = read_scores(self._model_dir)
+        done = {row["step"] for row in rows if row["protocol"] == self._facts(False)}
+        at_end = any(row["protocol"] == self._facts(True) for row in rows)
+        return done if at_end else done - {self._last_step}
 
-    def evaluate(
-        self,
-        gan: video_gan.VideoGAN,
-        step: int,
-        strategy: tf.distribute.Strategy | None = None,
-    ) -> dict[str, float]:
+    def evaluate(self, gan: video_gan.VideoGAN, step: int) -> dict[str, float]:
         """Scores a generator whose averaged weights are in place.
 
         Its standing statistics are made anew. The scores are written down, and the
-        step's checkpoint is kept in `best/` if it is the best so far.
+        step's checkpoint is kept in `best/` if it is the best so far. The last step is
+        scored a second time, with as many videos as the plan has for it.
 
         Args:
           gan: with its discriminators.
           step: of the checkpoint.
-          strategy: that the variables were made under.
 
         Returns:
-          The scores by name.
+          The scores by name; those of the second time under "at_end/".
         """
-        protocol = self._protocol
         if self._standing is None:  # once: it is traced
-            replicas = strategy.num_replicas_in_sync if strategy else 1
-            size = max(32 // replicas, 1) * replicas
-            self._standing = standing_statistics.StandingStatistics(gan, size, strategy)
-        self._standing.accumulate(protocol.standing_batches)
-        judged: dict[str, list[float]] = {}
-        generated = _look_at(gan, self._generated_batches(gan), "generated", judged)
-        real = _look_at(gan, self._real_batches(), "held_out", judged)
+            replicas = self._strategy.num_replicas_in_sync
+            size = max(_STANDING_BATCH // replicas, 1) * replicas
+            self._standing = standing_statistics.StandingStatistics(
+                gan, size, self._strategy
+            )
+            self._discriminate = self._discriminators_of(gan)
+        self._standing.accumulate(self._plan.standing_batches)
+        plans = [False]
+        if step == self._last_step and self._facts(True) != self._facts(False):
+            plans.append(True)
+        found = {}
+        for at_end in plans:
+            scores = self._scores(gan, at_end)
+            if self._writes:
+                with _forgiving(f"Scores of step {step} cannot be written"):
+                    self._keep(step, scores, at_end)
+            found |= _tagged(scores, at_end)
         self._standing.reset()
-        scores = {
-            "frechet_distance/pixels": frechet.distance(real, generated),
-            **{name: float(np.mean(values)) for name, values in judged.items()},
-        }
-        if self._writes:
-            with _forgiving(f"Scores of step {step} cannot be written"):
-                self._keep(step, scores)
-        return scores
+        return found
 
-    def _facts(self) -> dict:
-        """The protocol as it is written beside scores, and read back."""
-        window = dataclasses.asdict(self._window)
-        facts = {**dataclasses.asdict(self._protocol), "window": window}
+    def _facts(self, at_end: bool) -> dict:
+        """The protocols as they are written beside scores, and read back."""
+        facts = {"window": dataclasses.asdict(self._window)}
+        for name, judge in self._judges.items():
+            protocol = self._plan.protocol(name, at_end)
+            split = self._split(protocol.split)
+            facts[name] = {**judge.facts, **dataclasses.asdict(protocol)}
+            facts[name]["split"] = split
         return json.loads(json.dumps(facts))
 
-    def _real_batches(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        protocol = self._protocol
-        rows = readers.evaluation_dataset(self._data_dir, self._window, protocol.split)
-        for batch in rows.take(protocol.num_videos).batch(protocol.batch_size):
-            yield batch["video"], batch["label"]
+    def _split(self, wanted: str) -> str:
+        """The split of the data that a protocol's is."""
+        found = self._plan.held_out if wanted == "test" else wanted
+        return found if found in self._splits else "train"
 
-    def _generated_batches(self, gan) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        protocol = self._protocol
-        count = protocol.num_videos
-        classes = max(gan.generator.num_classes, 1)
-        z = sampling.latents(gan.latent, count, protocol.seed)
-        labels = sampling.labels(count, protocol.seed, classes)
-        for i in range(0, count, protocol.batch_size):
-            part = slice(i, min(i + protocol.batch_size, count))
-            conditioning = gan.conditioning_from_bank(labels[part], i)
-            made = sampling.generate(gan, z[part], conditioning, protocol.batch_size)
-            yield tf.constant(made["videos"]), labels[part]
+    def _scores(self, gan: video_gan.VideoGAN, at_end: bool) -> dict[str, float]:
+        scores = {}
+        with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
+            for score_name, judge in self._judges.items():
+                protocol = self._plan.protocol(score_name, at_end)
+                split, held_out = self._split(protocol.split), self._split("test")
+                seen = {
+                    name: judge.look_at(self._real(name, protocol))
+                    for name in dict.fromkeys([split, held_out])
+                }
+                generated = [
+                    judge.look_at(made, cache_dir=folder)
+                    for made in self._generated(gan, protocol)
+                ]
+                if not self._writes:  # the chief alone has what all workers saw
+                    continue
+                others = seen[held_out] if held_out != split else None
+                score = judge.score(seen[split], generated, others)
+                scores[score_name] = score.value
+                scores |= {f"{score_name}/{k}": v for k, v in score.others.items()}
+            scores |= self._discriminated(gan, at_end, folder)
+        return scores
 
-    def _keep(self, step: int, scores: dict[str, float]) -> None:
-        protocol, facts = self._protocol, self._facts()
-        self._summaries.scalars(step, scores)
+    def _real(self, split: str, protocol: protocols_lib.Protocol) -> sources.Prepared:
+        window = dataclasses.replace(
+            self._window,
+            num_frames=protocol.num_frames or self._window.num_frames,
+            stride=protocol.stride or self._window.stride,
+        )
+        return sources.Prepared(self._data_dir, window, split, protocol.num_real)
+
+    def _generated(
+        self, gan: video_gan.VideoGAN, protocol: protocols_lib.Protocol
+    ) -> Iterator[sources.Generated]:
+        for repeat in range(protocol.num_repeats):
+            seed = protocol.seed + repeat
+            yield sources.Generated(gan, protocol.num_generated, seed)
+
+    def _discriminators_of(self, gan: video_gan.VideoGAN) -> features.Extractor:
+        def look(videos: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+            videos = transforms.to_unit_range(videos)
+            labels = gan.conditioning(labels, videos)["labels"]
+            return {
+                discriminator.name: discriminator(videos, labels, training=False)
+                for discriminator in gan.discriminators
+            }
+
+        return features.Extractor(look, self._strategy, self._plan.batch_size)
+
+    def _discriminated(
+        self, gan: video_gan.VideoGAN, at_end: bool, folder: str
+    ) -> dict[str, float]:
+        """What discriminators say of held-out and of generated clips."""
+        protocol = self._plan.protocol(self._plan.best, at_end)
+        kinds = {
+            "held_out": self._real(self._split("test"), protocol),
+            "generated": next(self._generated(gan, protocol)),
+        }
+        scores = {}
+        for kind, source in kinds.items():
+            said = self._discriminate(source, {"by": "discriminators"}, folder)
+            for discriminator in gan.discriminators if self._writes else ():
+                values = said.get(discriminator.name)
+                scores[f"scores/{discriminator.name}_{kind}"] = float(np.mean(values))
+        return scores
+
+    def _keep(self, step: int, scores: Mapping[str, float], at_end: bool) -> None:
+        best, facts = self._plan.best, self._facts(at_end)
+        self._summaries.scalars(step, _tagged(scores, at_end))
         rows = read_scores(self._model_dir)
         known = [
-            row["scores"][protocol.best]
+            row["scores"][best]
             for row in rows
             if row["protocol"] == facts and row["step"] != step
         ]
-        sign = 1.0 if protocol.lower_is_better else -1.0
-        row = {"step": step, "scores": scores, "protocol": facts}
-        text = "".join(json.dumps(entry) + "\n" for entry in [*rows, row])
+        sign = 1.0 if protocols_lib.named(best).lower_is_better else -1.0
+        row = {"step": step, "scores": dict(scores), "protocol": facts}
         # The checkpoint first: killed in between, the step is evaluated again.
-        if all(sign * scores[protocol.best] < sign * value for value in known):
+        if not at_end and all(sign * scores[best] < sign * value for value in known):
             with _forgiving(f"Step {step} is the best, but cannot be kept"):
                 checkpoints.keep_as_best(self._model_dir, step)
-        files.write_whole(os.path.join(self._model_dir, SCORES_FILE), text)
+        add_scores(os.path.join(self._model_dir, SCORES_FILE), row)
+
+
+def _tagged(scores: Mapping[str, float], at_end: bool) -> dict[str, float]:
+    return {f"at_end/{n}" if at_end else n: value for n, value in scores.items()}
 
 
 @contextlib.contextmanager
@@ -185,40 +278,17 @@ def _forgiving(sentence: str) -> Iterator[None]:
 
 def read_scores(model_dir: str) -> list[dict]:
     """What `scores.jsonl` of a run holds: "step", "scores" and "protocol" each."""
-    path = os.path.join(model_dir, SCORES_FILE)
+    return _read(os.path.join(model_dir, SCORES_FILE))
+
+
+def add_scores(path: str, row: Mapping) -> None:
+    """Adds a row to a file of scores, whole or not at all."""
+    text = "".join(json.dumps(entry) + "\n" for entry in [*_read(path), row])
+    files.write_whole(path, text)
+
+
+def _read(path: str) -> list[dict]:
     if not tf.io.gfile.exists(path):
         return []
     with tf.io.gfile.GFile(path) as file:
         return [json.loads(line) for line in file if line.strip()]
-
-
-def _look_at(
-    gan: video_gan.VideoGAN,
-    batches: Iterator[tuple[tf.Tensor, tf.Tensor]],
-    kind: str,
-    judged: dict[str, list[float]],
-) -> frechet.Moments:
-    """Moments of the features of uint8 videos; adds their scores to lists by name."""
-    moments = frechet.Moments(_FRAMES * _SIDE * _SIDE * 3)
-    for videos, labels in batches:
-        videos = transforms.to_unit_range(videos)
-        moments.add(_features(videos))
-        labels = gan.conditioning(labels, videos)["labels"]
-        for discriminator in gan.discriminators:
-            scores = discriminator(videos, labels, training=False)
-            name = f"scores/{discriminator.name}_{kind}"
-            judged.setdefault(name, []).extend(scores.numpy().reshape(-1).tolist())
-    return moments
-
-
-def _features(videos: tf.Tensor) -> np.ndarray:
-    """A few frames of each video, averaged to few pixels, as vectors."""
-    taken = np.linspace(0, videos.shape[1] - 1, _FRAMES).round().astype(int)
-    videos = tf.gather(videos, taken, axis=1)
-    batch, time, height, width, channels = videos.shape
-    small = tf.image.resize(
-        tf.reshape(videos, [batch * time, height, width, channels]),
-        [_SIDE, _SIDE],
-        method="area",
-    )
-    return small.numpy().reshape([batch, -1])

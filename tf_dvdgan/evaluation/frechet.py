@@ -1,5 +1,7 @@
 """Fréchet distance between Gaussians fitted to features (Heusel et al., 2017)."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 
@@ -54,14 +56,24 @@ def distance(a: Moments, b: Moments) -> float:
     Raises:
       ValueError: fewer than two vectors on a side.
     """
-    if min(a.count, b.count) < 2:
-        raise ValueError(
-            f"A covariance wants two vectors at least. Received: {a.count}, {b.count}"
-        )
+    return distance_from(a)(b)
+
+
+def distance_from(a: Moments) -> Callable[[Moments], float]:
+    """Makes `distance` from one side to many others; a root is taken once."""
     values, vectors = np.linalg.eigh(a.covariance)
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    inner = root @ b.covariance @ root
-    both = np.sqrt(np.maximum(np.linalg.eigvalsh((inner + inner.T) / 2), 0.0)).sum()
-    apart = a.mean - b.mean
-    traces = np.trace(a.covariance) + np.trace(b.covariance)
-    return float(apart @ apart + traces - 2.0 * both)
+
+    def distance_to(b: Moments) -> float:
+        if min(a.count, b.count) < 2:
+            raise ValueError(
+                "A covariance wants two vectors at least. "
+                f"Received: {a.count}, {b.count}"
+            )
+        inner = root @ b.covariance @ root
+        both = np.sqrt(np.maximum(np.linalg.eigvalsh((inner + inner.T) / 2), 0.0)).sum()
+        apart = a.mean - b.mean
+        traces = np.trace(a.covariance) + np.trace(b.covariance)
+        return float(apart @ apart + traces - 2.0 * both)
+
+    return distance_to

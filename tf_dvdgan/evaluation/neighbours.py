@@ -8,6 +8,7 @@ import dataclasses
 
 import numpy as np
 
+K = 3  # the neighbour that a ball reaches to, in the paper of precision and recall
 _BLOCK = 1024  # rows whose distances to all others are held at once
 
 
@@ -65,7 +66,7 @@ def nearest(queries: np.ndarray, bank: np.ndarray, k: int = 1):
 
 
 def precision_and_recall(
-    real: np.ndarray, generated: np.ndarray, k: int = 3
+    real: np.ndarray, generated: np.ndarray, k: int = K
 ) -> tuple[float, float]:
     """Improved precision and recall (Kynkäänniemi et al., 2019, section 3).
 
@@ -76,7 +77,7 @@ def precision_and_recall(
     Args:
       real: features `[count, size]`.
       generated: features `[others, size]`.
-      k: 3 in the paper.
+      k: see `K`.
     """
     return _share_within(generated, real, k), _share_within(real, generated, k)
 

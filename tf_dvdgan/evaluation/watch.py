@@ -3,6 +3,7 @@
 import time
 
 import gin
+import tensorflow as tf
 
 from tf_dvdgan.evaluation import evaluator as evaluator_lib
 from tf_dvdgan.models import video_gan
@@ -16,6 +17,7 @@ _POLL_SECONDS = 10.0
 def watch(
     model_dir: str,
     data_dir: str,
+    strategy: tf.distribute.Strategy,
     schedule: loop.Schedule = loop.Schedule(),
 ) -> None:
     """Evaluates each checkpoint of a run once, until that of its last step.
@@ -23,13 +25,16 @@ def watch(
     Args:
       model_dir: of the run.
       data_dir: of prepared shards.
+      strategy: where to generate and to judge; several workers share the work.
       schedule: says which step is the last.
     """
     class_names = loop.load_class_names(model_dir)
-    gan = video_gan.build(class_names)
-    gan.build()
+    with strategy.scope():
+        gan = video_gan.build(class_names)
+        gan.build()
     others = {d.name: d for d in gan.discriminators}
-    evaluator = evaluator_lib.Evaluator(model_dir, data_dir)
+    chief = strategy_lib.is_chief(strategy)
+    evaluator = evaluator_lib.Evaluator(model_dir, data_dir, strategy, writes=chief)
     done = evaluator.evaluated()
     print(f"Watching {model_dir}; {len(done)} steps have scores", flush=True)
     while schedule.num_steps not in done:
@@ -64,11 +69,13 @@ class InTraining:
         strategy = the_trainer.strategy
         chief = strategy_lib.is_chief(strategy)
         if self._evaluator is None:
-            self._evaluator = evaluator_lib.Evaluator(*self._arguments, writes=chief)
+            self._evaluator = evaluator_lib.Evaluator(
+                *self._arguments, strategy, writes=chief
+            )
         with optimizers.averaged_weights(
             the_trainer.generator_optimizer, the_trainer.generator_variables
         ):
-            scores = self._evaluator.evaluate(the_trainer.gan, step, strategy)
+            scores = self._evaluator.evaluate(the_trainer.gan, step)
         if chief:
             _tell(step, scores)
 

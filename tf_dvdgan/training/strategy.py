@@ -53,11 +53,7 @@ def spans_workers(strategy: tf.distribute.Strategy) -> bool:
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes what must be written once."""
-    if not spans_workers(strategy):
-        return True
-    resolver = strategy.cluster_resolver
-    chief = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
-    return (resolver.task_type, resolver.task_id) == (chief, 0)
+    return place_among_workers(strategy)[0] == 0
 
 
 def sum_over_workers(
@@ -90,6 +86,17 @@ def _adder(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]
         return strategy.experimental_local_results(summed)[0]
 
     return over_workers
+
+
+def place_among_workers(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+    """This worker's number, the chief's being 0, and how many there are."""
+    count = _num_workers(strategy)
+    if count == 1:
+        return 0, 1
+    resolver = strategy.cluster_resolver
+    has_chief = "chief" in resolver.cluster_spec().jobs
+    follows_chief = has_chief and resolver.task_type != "chief"
+    return resolver.task_id + follows_chief, count
 
 
 def _num_workers(strategy: tf.distribute.Strategy) -> int:

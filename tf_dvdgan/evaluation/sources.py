@@ -1,0 +1,213 @@
+"""What is shown to a network: clips of a place, or videos that a model makes."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tf_dvdgan import sampling
+from tf_dvdgan.data import clip_files, readers, transforms
+from tf_dvdgan.evaluation import clips
+from tf_dvdgan.models import video_gan
+
+
+class Files:
+    """Clips of a folder or of shards; generated ones too, once they are files.
+
+    Args:
+      place: where they lie.
+      window: of each.
+      at_most: so many of the first are taken; None takes all.
+    """
+
+    def __init__(
+        self, place: clips.Source, window: clip_files.Window, at_most: int | None = None
+    ):
+        self._place = place
+        self._window = window
+        self.num_clips = min(place.num_clips, at_most or place.num_clips)
+
+    def rows(
+        self, first: int, worker: int, num_workers: int
+    ) -> Iterator[dict[str, np.ndarray] | None]:
+        """See `features.Source`."""
+        expected = first + worker
+        for example in self._place.examples(self._window, first, worker, num_workers):
+            while expected < min(example.number, self.num_clips):
+                yield None
+                expected += num_workers
+            if example.number >= self.num_clips:
+                return
+            label = -1 if example.label is None else example.label
+            yield {"video": example.video, "label": np.int32(label)}
+            expected += num_workers
+
+    def videos(
+        self, rows: Mapping[str, tf.Tensor], strategy: tf.distribute.Strategy
+    ) -> tf.Tensor:
+        """See `features.Source`."""
+        del strategy
+        return rows["video"]
+
+    def facts(self) -> dict:
+        """See `features.Source`."""
+        window = self._window
+        return {
+            "key": self._place.key,
+            "num_clips": self.num_clips,
+            "window": [window.num_frames, window.stride, window.resolution],
+        }
+
+
+class Prepared:
+    """Clips of shards, cut as the readers cut them for evaluation.
+
+    Args:
+      data_dir: of the shards.
+      window: of each clip.
+      split: of the data.
+      at_most: so many of the first are taken; None takes all.
+    """
+
+    def __init__(
+        self,
+        data_dir: str,
+        window: readers.Window,
+        split: str,
+        at_most: int | None = None,
+    ):
+        self._data_dir = data_dir
+        self._window = window
+        self._split = split
+        self._manifest = readers.load_manifest(data_dir, window)
+        count = self._manifest.num_clips(split)
+        self.num_clips = min(count, at_most or count)
+
+    def rows(
+        self, first: int, worker: int, num_workers: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """See `features.Source`."""
+        dataset = readers.evaluation_dataset(
+            self._data_dir, self._window, self._split, first, worker, num_workers
+        )
+        own = len(range(first + worker, self.num_clips, num_workers))
+        return dataset.take(own).prefetch(16).as_numpy_iterator()
+
+    def videos(
+        self, rows: Mapping[str, tf.Tensor], strategy: tf.distribute.Strategy
+    ) -> tf.Tensor:
+        """See `features.Source`."""
+        del strategy
+        return rows["video"]
+
+    def facts(self) -> dict:
+        """See `features.Source`."""
+        manifest = dataclasses.asdict(self._manifest)
+        return {
+            "manifest": _digest([np.array(json.dumps(manifest, sort_keys=True))]),
+            "window": dataclasses.asdict(self._window),
+            "split": self._split,
+            "num_clips": self.num_clips,
+        }
+
+
+class Generated:
+    """Videos of a model, as uint8 like those in files.
+
+    Args:
+      gan: with averaged weights and standing statistics in place.
+      num_clips: how many.
+      seed: of latents and classes; classes are drawn uniformly.
+      truncation: factor of the latents.
+      frames: `[count, conditioning_frames, height, width, 3]` uint8 that a model which
+        starts from frames continues, in turn; None takes those of its frame bank.
+      labels: `[num_clips]` class numbers, in the place of drawn ones.
+    """
+
+    def __init__(
+        self,
+        gan: video_gan.VideoGAN,
+        num_clips: int,
+        seed: int,
+        truncation: float = 1.0,
+        frames: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+    ):
+        self._gan = gan
+        self._seed = seed
+        self._truncation = truncation
+        self._frames = frames
+        self._labels = labels
+        self.num_clips = num_clips
+
+    def rows(
+        self, first: int, worker: int, num_workers: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """See `features.Source`."""
+        gan, count, seed = self._gan, self.num_clips, self._seed
+        z = sampling.latents(gan.latent, count, seed, self._truncation).numpy()
+        labels = self._labels
+        if labels is None:
+            classes = max(gan.generator.num_classes, 1)
+            labels = sampling.labels(count, seed, classes).numpy()
+        frames = self._frames
+        if frames is None and gan.generator.num_conditioning_frames:
+            frames = transforms.to_uint8(gan.frame_bank)
+        for i in range(first + worker, count, num_workers):
+            row = {"z": z[i], "label": np.int32(labels[i])}
+            if gan.generator.num_conditioning_frames:
+                row["frames"] = frames[i % len(frames)]
+            yield row
+
+    def videos(
+        self, rows: Mapping[str, tf.Tensor], strategy: tf.distribute.Strategy
+    ) -> tf.Tensor:
+        """See `features.Source`."""
+        return _maker(self._gan, strategy)(rows)
+
+    def facts(self) -> dict:
+        """See `features.Source`."""
+        frames = None if self._frames is None else _digest([self._frames])
+        labels = None if self._labels is None else _digest([self._labels])
+        return {
+            "weights": _digest_of_weights(self._gan.generator),
+            "num_clips": self.num_clips,
+            "seed": self._seed,
+            "truncation": self._truncation,
+            "frames": frames,
+            "labels": labels,
+        }
+
+
+@functools.lru_cache(maxsize=2)
+def _maker(gan: video_gan.VideoGAN, strategy: tf.distribute.Strategy) -> Callable:
+    """Makes uint8 videos of rows; traced once for all evaluations of a model."""
+
+    def make(rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        frames = rows.get("frames")
+        if frames is not None:
+            frames = transforms.to_unit_range(frames)
+        conditioning = gan.conditioning(rows["label"], frames)
+        return transforms.to_uint8(gan.generate(rows["z"], conditioning)["videos"])
+
+    @tf.function(autograph=False)
+    def on_replicas(rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        return strategy.run(make, args=(rows,))
+
+    return on_replicas
+
+
+def _digest_of_weights(network: tf.keras.Model) -> str:
+    return _digest([variable.numpy() for variable in network.trainable_variables])
+
+
+def _digest(arrays: list[np.ndarray]) -> str:
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(str(array.shape).encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()

@@ -1,0 +1,252 @@
+"""Scores a trained model, or any folder of generated videos, by a named protocol.
+
+  python -m tools.score --protocol=fvd_unterthiner --weights=i3d.weights.h5 \
+      --real=FOLDER --generated=FOLDER
+  python -m tools.score --protocol=fid_small --protocol=accuracy_small \
+      --weights=small.weights.h5 --real=SHARDS --model_dir=RUN
+
+A folder holds prepared shards, or videos (mp4, avi, gif, ...), arrays (.npy) and
+folders of numbered frames, classes as sub-folders or not. Each score is printed with
+its protocol, and beside those that papers print; of a model they go to the run's
+scores.jsonl, of folders to --output.
+
+What a network says of clips is kept in --cache_dir: real clips are looked at once, and
+a score that was stopped goes on where it was. --truncations=0.2,0.4,0.6,0.8,1 scores a
+model at each, with standing statistics made for it. tools.convert_weights makes files
+of weights from what others publish, tools.train_classifier those of the small
+classifier. docs/evaluation.md has the protocols in a table.
+"""
+
+import dataclasses
+import json
+import os
+
+from absl import flags
+
+from tf_dvdgan import cli
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    flags.DEFINE_multi_string("protocol", None, "Name; may be repeated.", required=True)
+    flags.DEFINE_string("real", None, "Folder of real clips.", required=True)
+    flags.DEFINE_string("held_out", None, "Real clips that were not trained on.")
+    flags.DEFINE_string("generated", None, "Folder of generated clips.")
+    flags.DEFINE_string("model_dir", None, "A run's folder, to score its model.")
+    cli.define_step()
+    flags.DEFINE_multi_string("weights", [], "File of weights; may be repeated.")
+    flags.DEFINE_string("mean", None, "Mean of C3D's training clips, mean2.npz.")
+    flags.DEFINE_list("truncations", ["1"], "Factors of a model's latents.")
+    flags.DEFINE_string("split", None, "Of real shards, in place of the protocol's.")
+    flags.DEFINE_integer("num_generated", None, "Videos, in place of the protocol's.")
+    flags.DEFINE_integer("num_real", None, "Real clips at the most, likewise.")
+    flags.DEFINE_integer("num_repeats", None, "Times a model is sampled, likewise.")
+    flags.DEFINE_integer("num_frames", None, "Of each clip, where no protocol says.")
+    flags.DEFINE_integer("stride", None, "Every so manieth frame, likewise.")
+    flags.DEFINE_integer("resolution", None, "Clips of folders are resized to it.")
+    flags.DEFINE_integer("num_resamples", 100, "Of the bootstrap; 0 leaves it out.")
+    flags.DEFINE_integer("batch_size", 16, "Clips at a time.", lower_bound=1)
+    flags.DEFINE_string("output", None, "JSON Lines file that scores are added to.")
+    flags.DEFINE_string(
+        "cache_dir", os.path.join("~", ".cache", "tf_dvdgan"), "Keeps features."
+    )
+    cli.define_strategy()
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    if (FLAGS.generated is None) == (FLAGS.model_dir is None):
+        raise cli.UserError("Give either --generated or --model_dir.")
+    from tf_dvdgan.evaluation import protocols, published
+    from tf_dvdgan.training import strategy as strategy_lib
+
+    asked = [_changed(protocols.named(name)) for name in FLAGS.protocol]
+    truncations = _truncations()
+    strategy = strategy_lib.create(FLAGS.strategy, FLAGS.tpu)
+    chief = strategy_lib.is_chief(strategy)
+    results: dict[str, list] = {protocol.name: [] for protocol in asked}
+    score = _of_folders(strategy) if FLAGS.generated else _of_model(strategy)
+    for truncation in truncations:
+        for protocol in asked:
+            result = score(protocol, truncation)
+            if not chief:
+                continue
+            results[protocol.name].append((truncation, result))
+            _show(protocol, result)
+            _keep(protocol, result)
+    if not chief:
+        return
+    if len(truncations) > 1:
+        _show_curve(results)
+    for protocol in asked:
+        table = published.table(protocol.name)
+        if table:
+            print(f"\nPublished, to compare with {protocol.name}:\n{table}")
+
+
+def _changed(protocol):
+    """A protocol with what the flags change of it."""
+    names = ("split", "num_generated", "num_real", "num_repeats")
+    changes = {name: FLAGS[name].value for name in names}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    return dataclasses.replace(protocol, **changes)
+
+
+def _truncations() -> list[float]:
+    try:
+        values = [float(text) for text in FLAGS.truncations]
+    except ValueError:
+        values = [-1.0]
+    if not values or not all(0.0 <= value <= 1.0 for value in values):
+        raise cli.UserError(
+            "--truncations are numbers from 0 to 1 with commas between them, unlike "
+            f"{','.join(FLAGS.truncations)!r}."
+        )
+    if FLAGS.generated and values != [1.0]:
+        raise cli.UserError("--truncations are for a model; these clips are made.")
+    return values
+
+
+def _of_folders(strategy):
+    """Makes what scores a folder by a protocol."""
+    from tf_dvdgan.evaluation import clips, comparison, protocols
+
+    generated = clips.open_folder(FLAGS.generated)
+
+    def score(protocol, truncation: float):
+        del truncation
+        if protocol.metric == protocols.S3:
+            raise cli.UserError(f"{protocol.name} wants a model, --model_dir.")
+        real, held_out = _real(protocol)
+        window = comparison.window_of(
+            protocol, FLAGS.num_frames, FLAGS.stride, FLAGS.resolution
+        )
+        judge = _judge(protocol, len(real.class_names), strategy)
+        return comparison.of_folders(
+            judge, real, generated, held_out, window, FLAGS.num_resamples
+        )
+
+    return score
+
+
+def _of_model(strategy):
+    """Makes what scores a model by a protocol, at a truncation."""
+    from tf_dvdgan import trained
+    from tf_dvdgan.evaluation import comparison
+
+    with strategy.scope():
+        model = trained.load(FLAGS.model_dir, FLAGS.step)
+    scorers: dict[str, comparison.ModelScores] = {}
+    judges = {}
+
+    def score(protocol, truncation: float):
+        if protocol.name not in judges:
+            real, held_out = _real(protocol)
+            judges[protocol.name] = _judge(protocol, len(real.class_names), strategy)
+            scorers[protocol.name] = comparison.ModelScores(
+                model.gan, model.window, real, held_out, FLAGS.num_resamples
+            )
+        result = scorers[protocol.name].at(judges[protocol.name], truncation)
+        result.facts["step"] = model.step
+        return result
+
+    return score
+
+
+def _real(protocol):
+    """Real clips, and those held out where the others were trained on."""
+    from tf_dvdgan.evaluation import clips
+
+    real, held_out = clips.open_folder(FLAGS.real), None
+    if real.splits:
+        split = protocol.split if protocol.split in real.splits else "train"
+        if split == "train" and "test" in real.splits:
+            held_out = clips.open_folder(FLAGS.real, "test")
+        real = clips.open_folder(FLAGS.real, split)
+    if FLAGS.held_out:
+        held_out = clips.open_folder(FLAGS.held_out)
+    return real, held_out
+
+
+def _judge(protocol, num_classes: int, strategy):
+    from tf_dvdgan.data import files
+    from tf_dvdgan.evaluation import scoring
+
+    cache_dir = os.path.expanduser(FLAGS.cache_dir)
+    files.ready(cache_dir, writing=True)
+    return scoring.Judge(
+        protocol,
+        FLAGS.weights,
+        num_classes,
+        strategy,
+        FLAGS.mean,
+        cache_dir,
+        FLAGS.batch_size,
+    )
+
+
+def _show(protocol, result) -> None:
+    facts, weights = result.facts, result.facts["weights"]
+    at = f" at truncation {facts['truncation']:g}" if "truncation" in facts else ""
+    print(f"\n{protocol.name}{at}: {result.score}")
+    others = result.score.others.items()
+    if others:
+        print("  " + "  ".join(f"{name} {value:.4g}" for name, value in others))
+    by = f"{protocol.network} ({weights.get('source', 'no weights')}"
+    by += f", {weights['hash'][:12]})" if "hash" in weights else ")"
+    size = f", {facts['resolution']} pixels" if facts["resolution"] else ""
+    print(f"  {protocol.metric} by {by}, {protocol.preprocessing}")
+    print(f"  {facts['num_frames']} frames, stride {facts['stride']}{size}")
+    for side in ("real", "generated", "held-out"):
+        if side in facts:
+            print(f"  {side}: {facts[side]['num_clips']} of {facts[side]['name']}")
+    if "truncation" in facts:
+        print(f"  generated: {protocol.num_generated}, seed {protocol.seed}")
+    print(f"  compares with {protocol.compares_with}")
+    for sentence in result.warnings:
+        print(f"  warning: {sentence}")
+
+
+def _keep(protocol, result) -> None:
+    """Adds the score to the run's scores, or to the file that is asked for."""
+    from tf_dvdgan.evaluation import evaluator
+
+    path = FLAGS.output
+    if path is None and FLAGS.model_dir:
+        path = os.path.join(FLAGS.model_dir, evaluator.SCORES_FILE)
+    if path is None:
+        return
+    score = result.score
+    others = {f"{protocol.name}/{name}": x for name, x in score.others.items()}
+    row = {
+        "step": result.facts.get("step"),
+        "scores": {protocol.name: score.value, **others},
+        "sd": score.sd,
+        "standard_error": score.error,
+        "protocol": result.facts,
+    }
+    evaluator.add_scores(path, json.loads(json.dumps(row)))
+
+
+def _show_curve(results) -> None:
+    """All truncations in one table, and that of the best Inception Score."""
+    from tf_dvdgan.evaluation import protocols
+
+    print("\ntruncation  " + "  ".join(f"{name:>14}" for name in results))
+    for i, (truncation, _) in enumerate(next(iter(results.values()))):
+        values = [f"{found[i][1].score.value:14.4g}" for found in results.values()]
+        print(f"{truncation:10g}  " + "  ".join(values))
+    for name, found in results.items():
+        if protocols.named(name).metric == protocols.INCEPTION:
+            best = max(found, key=lambda pair: pair[1].score.value)
+            print(f"Best {name} at truncation {best[0]:g}: {best[1].score}")
+
+
+def run() -> None:
+    define_flags()
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()
