@@ -18,6 +18,7 @@ classifier. docs/evaluation.md has the protocols in a table.
 """
 
 import dataclasses
+import functools
 import json
 import os
 
@@ -37,6 +38,9 @@ def define_flags() -> None:
     cli.define_step()
     flags.DEFINE_multi_string("weights", [], "File of weights; may be repeated.")
     flags.DEFINE_string("mean", None, "Mean of C3D's training clips, mean2.npz.")
+    flags.DEFINE_list(
+        "lpips", None, "Weights of LPIPS: of its backbone, and of its linear layers."
+    )
     flags.DEFINE_list("truncations", ["1"], "Factors of a model's latents.")
     flags.DEFINE_string("split", None, "Of real shards, in place of the protocol's.")
     flags.DEFINE_integer("num_generated", None, "Videos, in place of the protocol's.")
@@ -58,6 +62,8 @@ def main(argv: list[str]) -> None:
     del argv
     if (FLAGS.generated is None) == (FLAGS.model_dir is None):
         raise cli.UserError("Give either --generated or --model_dir.")
+    if FLAGS.lpips and len(FLAGS.lpips) != 2:
+        raise cli.UserError("--lpips is two files with a comma between them.")
     from tf_dvdgan.evaluation import protocols, published
     from tf_dvdgan.training import strategy as strategy_lib
 
@@ -116,7 +122,7 @@ def _of_folders(strategy):
 
     def score(protocol, truncation: float):
         del truncation
-        if protocol.metric == protocols.S3:
+        if protocol.metric in (protocols.S3, protocols.PREDICTION):
             raise cli.UserError(f"{protocol.name} wants a model, --model_dir.")
         real, held_out = _real(protocol)
         window = comparison.window_of(
@@ -133,21 +139,32 @@ def _of_folders(strategy):
 def _of_model(strategy):
     """Makes what scores a model by a protocol, at a truncation."""
     from tf_dvdgan import trained
-    from tf_dvdgan.evaluation import comparison
+    from tf_dvdgan.evaluation import comparison, protocols
+    from tf_dvdgan.evaluation.networks import lpips
 
     with strategy.scope():
         model = trained.load(FLAGS.model_dir, FLAGS.step)
-    scorers: dict[str, comparison.ModelScores] = {}
-    judges = {}
+
+    @functools.cache
+    def scores_of(protocol) -> comparison.ModelScores:
+        return comparison.ModelScores(
+            model.gan, model.window, strategy, *_real(protocol)
+        )
+
+    @functools.cache
+    def judge_of(protocol):
+        return _judge(protocol, len(model.class_names), strategy)
 
     def score(protocol, truncation: float):
-        if protocol.name not in judges:
-            real, held_out = _real(protocol)
-            judges[protocol.name] = _judge(protocol, len(real.class_names), strategy)
-            scorers[protocol.name] = comparison.ModelScores(
-                model.gan, model.window, real, held_out, FLAGS.num_resamples
-            )
-        result = scorers[protocol.name].at(judges[protocol.name], truncation)
+        scores = scores_of(protocol)
+        if protocol.metric == protocols.S3:
+            result = scores.s3(protocol, _cache_dir())
+        elif protocol.metric == protocols.PREDICTION:
+            network = lpips.load(*FLAGS.lpips) if FLAGS.lpips else None
+            result = scores.prediction(protocol, network, FLAGS.batch_size)
+        else:
+            judge = judge_of(protocol)
+            result = scores.at(judge, truncation, FLAGS.num_resamples)
         result.facts["step"] = model.step
         return result
 
@@ -170,20 +187,25 @@ def _real(protocol):
 
 
 def _judge(protocol, num_classes: int, strategy):
-    from tf_dvdgan.data import files
     from tf_dvdgan.evaluation import scoring
 
-    cache_dir = os.path.expanduser(FLAGS.cache_dir)
-    files.ready(cache_dir, writing=True)
     return scoring.Judge(
         protocol,
         FLAGS.weights,
-        num_classes,
+        num_classes or None,
         strategy,
         FLAGS.mean,
-        cache_dir,
+        _cache_dir(),
         FLAGS.batch_size,
     )
+
+
+def _cache_dir() -> str:
+    from tf_dvdgan.data import files
+
+    path = os.path.expanduser(FLAGS.cache_dir)
+    files.ready(path, writing=True)
+    return path
 
 
 def _show(protocol, result) -> None:
@@ -193,16 +215,17 @@ def _show(protocol, result) -> None:
     others = result.score.others.items()
     if others:
         print("  " + "  ".join(f"{name} {value:.4g}" for name, value in others))
-    by = f"{protocol.network} ({weights.get('source', 'no weights')}"
+    by = f"{protocol.network or 'none'} ({weights.get('source', 'no weights')}"
     by += f", {weights['hash'][:12]})" if "hash" in weights else ")"
     size = f", {facts['resolution']} pixels" if facts["resolution"] else ""
     print(f"  {protocol.metric} by {by}, {protocol.preprocessing}")
     print(f"  {facts['num_frames']} frames, stride {facts['stride']}{size}")
     for side in ("real", "generated", "held-out"):
         if side in facts:
-            print(f"  {side}: {facts[side]['num_clips']} of {facts[side]['name']}")
+            held, name = facts[side]["num_clips"], facts[side]["name"]
+            print(f"  {side}: {facts.get(f'num_{side}', held)} of {held} in {name}")
     if "truncation" in facts:
-        print(f"  generated: {protocol.num_generated}, seed {protocol.seed}")
+        print(f"  generated: {facts['num_generated']}, seed {protocol.seed}")
     print(f"  compares with {protocol.compares_with}")
     for sentence in result.warnings:
         print(f"  warning: {sentence}")

@@ -290,7 +290,7 @@ def test_bad_files_are_left_out_and_named(tmp_path):
         assert rejected["x2.npy"] == "not an array that NumPy wrote"
         assert rejected["x3.npy"] == "truncated"
         assert rejected["x4"] == "an image cannot be decoded: frame_3.png"
-    warned = clips.warnings(source, source, 0, WINDOW)
+    warned = clips.warnings(source, source, 0, WINDOW, WINDOW)
     assert "4 real clips cannot be read and are left out, x1.avi among" in warned[0]
 
 
@@ -382,14 +382,15 @@ def folder_of(path, count=1, fps=25.0, suffix="avi", **size) -> clips.Source:
     return clips.open_folder(str(path))
 
 
-def warned(*arguments) -> str:
-    return "\n".join(clips.warnings(*arguments))
+def warned(real, generated, feature_size, window) -> str:
+    found = clips.warnings(real, generated, feature_size, window, window)
+    return "\n".join(found)
 
 
 def test_nothing_is_said_of_arrays_that_are_alike(tmp_path):
     real = folder_of(tmp_path / "real", 3, suffix="npy")
     generated = folder_of(tmp_path / "generated", 3, suffix="npy")
-    assert clips.warnings(real, generated, 2, WINDOW) == []
+    assert clips.warnings(real, generated, 2, WINDOW, WINDOW) == []
 
 
 def test_warnings_say_what_is_not_alike(tmp_path):

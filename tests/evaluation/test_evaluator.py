@@ -1,16 +1,33 @@
-"""What an evaluator keeps, and that it ends no run when it cannot."""
+"""What an evaluator scores and keeps, and that it ends no run when it cannot."""
 
 import json
 import os
 import resource
 
+import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import TINY
 
+from tf_dvdgan import cli, config, sampling
 from tf_dvdgan.data import readers
 from tf_dvdgan.evaluation import evaluator as evaluator_lib
+from tf_dvdgan.evaluation import frechet, watch
+from tf_dvdgan.models import video_gan
+from tf_dvdgan.training import loop, standing_statistics
 
-NAME = "frechet_distance/pixels"
+NAME = "fid_pixels"
+WINDOW = readers.Window(4, 16)
+
+
+def evaluator_of(tmp_path, demo_shards, num_steps=0, **plan):
+    return evaluator_lib.Evaluator(
+        str(tmp_path),
+        demo_shards,
+        window=WINDOW,
+        plan=evaluator_lib.Plan(**{"num_videos": 4, "held_out": "nowhere", **plan}),
+        schedule=loop.Schedule(num_steps=num_steps),
+    )
 
 
 @pytest.fixture
@@ -22,44 +39,41 @@ def evaluator(demo_shards, tmp_path):
     )
     for step in (1, 2, 3):
         manager.save(checkpoint_number=step)
-    window = readers.Window(4, 16)
-    protocol = evaluator_lib.Protocol(num_videos=4, split="nowhere")
-    return evaluator_lib.Evaluator(
-        str(tmp_path), demo_shards, window=window, protocol=protocol
-    )
+    return evaluator_of(tmp_path, demo_shards)
 
 
 def best(tmp_path) -> str:
     return os.path.basename(tf.train.latest_checkpoint(str(tmp_path / "best")))
 
 
+def rows_of(tmp_path) -> list[dict]:
+    with open(tmp_path / "scores.jsonl") as file:
+        return [json.loads(line) for line in file]
+
+
 def test_the_best_step_is_kept_and_scores_carry_their_protocol(evaluator, tmp_path):
     for step, score, expected in ((1, 5.0, 1), (2, 3.0, 2), (3, 4.0, 2)):
-        evaluator._keep(step, {NAME: score})
+        evaluator._keep(step, {NAME: score}, at_end=False)
         assert best(tmp_path) == f"step-{expected}"
     assert evaluator.evaluated() == {1, 2, 3}
-    rows = [json.loads(line) for line in open(tmp_path / "scores.jsonl")]
+    rows = rows_of(tmp_path)
     assert [row["scores"][NAME] for row in rows] == [5.0, 3.0, 4.0]
-    assert rows[0]["protocol"]["num_videos"] == 4
-    assert rows[0]["protocol"]["split"] == "train"  # there is no other
-    assert rows[0]["protocol"]["window"]["resolution"] == 16
+    protocol = rows[0]["protocol"]
+    assert protocol[NAME]["num_generated"] == protocol[NAME]["num_real"] == 4
+    assert protocol[NAME]["split"] == "train"  # there is no other
+    assert protocol["window"]["resolution"] == 16
 
 
-def test_scores_by_another_protocol_are_not_compared(evaluator, tmp_path):
-    evaluator._keep(1, {NAME: 5.0})
-    other = evaluator_lib.Evaluator(
-        str(tmp_path),
-        evaluator._data_dir,
-        window=evaluator._window,
-        protocol=evaluator_lib.Protocol(num_videos=8),
-    )
+def test_scores_by_another_protocol_are_not_compared(evaluator, demo_shards, tmp_path):
+    evaluator._keep(1, {NAME: 5.0}, at_end=False)
+    other = evaluator_of(tmp_path, demo_shards, num_videos=8)
     assert not other.evaluated()
-    other._keep(2, {NAME: 9.0})
+    other._keep(2, {NAME: 9.0}, at_end=False)
     assert best(tmp_path) == "step-2"
 
 
 def test_a_checkpoint_that_is_gone_costs_no_score(evaluator, tmp_path, capsys):
-    evaluator._keep(7, {NAME: 1.0})
+    evaluator._keep(7, {NAME: 1.0}, at_end=False)
     assert "Step 7 is the best, but cannot be kept" in capsys.readouterr().out
     assert evaluator.evaluated() == {7}
 
@@ -69,8 +83,104 @@ def test_a_full_disk_is_told(evaluator, tmp_path, capsys):
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, old[1]))
     try:
         with evaluator_lib._forgiving("Scores of step 1 cannot be written"):
-            evaluator._keep(1, {NAME: 1.0})
+            evaluator._keep(1, {NAME: 1.0}, at_end=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert "cannot be written" in capsys.readouterr().out
     assert not evaluator.evaluated()
+
+
+@pytest.fixture
+def gan(tiny_config):
+    made = video_gan.build([f"{i}" for i in range(9)])
+    made.build()
+    return made
+
+
+def test_scores_are_those_of_their_definition(gan, demo_shards, tmp_path):
+    evaluator = evaluator_of(
+        tmp_path, demo_shards, num_videos=20, held_out="test", standing_batches=2
+    )
+    found = evaluator.evaluate(gan, step=1)
+    rows = readers.evaluation_dataset(demo_shards, WINDOW, "test").take(20)
+    real = np.stack([row["video"] for row in rows.as_numpy_iterator()])
+    standing_statistics.StandingStatistics(gan, 32).accumulate(2)
+    labels = sampling.labels(20, 0, 9)
+    z, told = sampling.latents(gan.latent, 20, 0), gan.conditioning(labels, None)
+    made = sampling.generate(gan, z, told)["videos"]
+
+    def moments(videos):
+        # 4 frames of 16 pixels, each averaged to 4x4.
+        means = (videos / 127.5 - 1).reshape(20, 4, 4, 4, 4, 4, 3).mean((3, 5))
+        seen = frechet.Moments(192)
+        seen.add(means.reshape(20, 192))
+        return seen
+
+    expected = frechet.distance(moments(real), moments(made))
+    np.testing.assert_allclose(found[NAME], expected, rtol=1e-3)
+    for discriminator in gan.discriminators:
+        said = discriminator(tf.constant(made / np.float32(127.5) - 1), labels)
+        name = f"scores/{discriminator.name}_generated"
+        np.testing.assert_allclose(found[name], np.mean(said), rtol=1e-3, atol=1e-4)
+        assert f"scores/{discriminator.name}_held_out" in found
+
+
+def test_the_last_step_is_scored_twice(gan, demo_shards, tmp_path):
+    evaluator = evaluator_of(
+        tmp_path, demo_shards, 3, num_videos_at_end=12, standing_batches=1
+    )
+    assert not any(name.startswith("at_end") for name in evaluator.evaluate(gan, 2))
+    found = evaluator.evaluate(gan, 3)
+    assert found[NAME] != found[f"at_end/{NAME}"]
+    rows = rows_of(tmp_path)
+    counts = [(row["step"], row["protocol"][NAME]["num_generated"]) for row in rows]
+    assert counts == [(2, 4), (3, 4), (3, 12)]
+    assert [row["scores"][NAME] for row in rows[1:]] == [
+        found[NAME],
+        found[f"at_end/{NAME}"],
+    ]
+    assert evaluator.evaluated() == {2, 3}
+
+
+def test_a_last_step_without_its_second_scores_is_not_done(demo_shards, tmp_path):
+    evaluator = evaluator_of(tmp_path, demo_shards, 3, num_videos_at_end=12)
+    evaluator._keep(2, {NAME: 1.0}, at_end=False)
+    evaluator._keep(3, {NAME: 1.0}, at_end=False)
+    assert evaluator.evaluated() == {2}
+    evaluator._keep(3, {NAME: 1.0}, at_end=True)
+    assert evaluator.evaluated() == {2, 3}
+    longer = evaluator_of(tmp_path, demo_shards, 6, num_videos_at_end=12)
+    longer._keep(6, {NAME: 1.0}, at_end=False)
+    assert longer.evaluated() == {2, 3}
+
+
+def test_the_last_step_is_scored_once_where_the_numbers_are_the_same(
+    gan, demo_shards, tmp_path
+):
+    evaluator = evaluator_of(
+        tmp_path, demo_shards, 3, num_videos_at_end=4, standing_batches=1
+    )
+    evaluator.evaluate(gan, 3)
+    assert len(rows_of(tmp_path)) == 1 and evaluator.evaluated() == {3}
+
+
+@pytest.mark.parametrize(
+    "plan, sentence",
+    [
+        ({"protocols": ("s3_mvt", NAME)}, "s3_mvt is no protocol for a run"),
+        ({"protocols": ("prediction", NAME)}, "prediction is no protocol for a run"),
+        ({"protocols": ("fid_pixel",)}, "Did you mean 'fid_pixels'"),
+        ({"best": "fid_smal"}, "Did you mean 'fid_small'"),
+        ({"best": "fid_small"}, "best is 'fid_small'.* has fid_pixels alone"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_one_sentence(plan, sentence):
+    with pytest.raises(cli.UserError, match=sentence) as error:
+        evaluator_lib.Plan(**plan)
+    assert "\n" not in str(error.value)
+
+
+def test_a_configs_plan_is_looked_at_before_training():
+    config.load([TINY], ["evaluation.Plan.best = 'fid_small'"])
+    with pytest.raises(cli.UserError, match="best is 'fid_small'"):
+        watch.InTraining("/nowhere", "/nowhere")

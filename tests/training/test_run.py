@@ -18,7 +18,10 @@ from conftest import TINY
 pytestmark = pytest.mark.xdist_group("run")
 
 
-FEW = "--gin_param=evaluation.Plan.num_videos = 20"
+FEW = (
+    "--gin_param=evaluation.Plan.num_videos = 20",
+    "--gin_param=evaluation.Plan.num_videos_at_end = 24",
+)
 
 
 def start(*flags: str, **settings) -> subprocess.Popen:
@@ -53,7 +56,7 @@ def whole_run(demo_shards, tmp_path_factory):
     """Six steps without a break, evaluated at the third and the sixth."""
     model_dir = str(tmp_path_factory.mktemp("whole"))
     flags = (f"--data_dir={demo_shards}", f"--model_dir={model_dir}")
-    code, out, err = run(*flags, "--mode=train_and_eval", FEW)
+    code, out, err = run(*flags, "--mode=train_and_eval", *FEW)
     assert code == 0, err
     return model_dir, out
 
@@ -183,18 +186,24 @@ def test_a_full_disk_is_told_and_leaves_no_half_a_checkpoint(demo_shards, tmp_pa
     assert not os.listdir(tmp_path / "checkpoints")
 
 
-def scores(model_dir) -> dict[int, dict[str, float]]:
+def scores(model_dir) -> dict[tuple[int, int], dict[str, float]]:
+    """By step and by how many videos they are of."""
     with open(f"{model_dir}/scores.jsonl") as file:
-        return {row["step"]: row["scores"] for row in map(json.loads, file)}
+        rows = [json.loads(line) for line in file]
+    counts = [row["protocol"]["fid_pixels"]["num_generated"] for row in rows]
+    return {
+        (row["step"], count): row["scores"]
+        for row, count in zip(rows, counts, strict=True)
+    }
 
 
 def test_each_checkpoint_is_evaluated_and_the_best_kept(whole_run):
     model_dir, out = whole_run
     found = scores(model_dir)
-    assert sorted(found) == [3, 6]
-    assert "scores of step 3: frechet_distance/pixels" in out
-    distances = {step: row["frechet_distance/pixels"] for step, row in found.items()}
-    best = min(distances, key=distances.get)
+    assert sorted(found) == [(3, 20), (6, 20), (6, 24)]  # at its end of more
+    assert "scores of step 3: fid_pixels" in out
+    assert "at_end/fid_pixels" in out.partition("scores of step 6: ")[2]
+    best = min((3, 6), key=lambda step: found[step, 20]["fid_pixels"])
     newest = tf.train.latest_checkpoint(f"{model_dir}/best")
     assert newest.endswith(f"step-{best}")
     assert os.listdir(f"{model_dir}/eval")
@@ -224,7 +233,7 @@ def test_memory_does_not_grow(demo_shards, tmp_path):
         f"--data_dir={demo_shards}",
         f"--model_dir={tmp_path}",
         "--mode=train_and_eval",
-        FEW,
+        *FEW,
         "--gin_param=NUM_STEPS = 200",
         "--gin_param=training.Schedule.checkpoint_every = 10",
         "--gin_param=training.Schedule.samples_every = 10",
@@ -293,6 +302,7 @@ def mistakes(demo_shards, whole_run, tmp_path):
         ((*old, "--gin_param=NUM_STEPS=9", "--gin_param=CH=4"), "another architecture"),
         ((*old, "--gin_param=trainer.build.seed=5"), "This run has seed 0"),
         ((*good, "--strategy=multi_worker"), "TF_CONFIG"),
+        ((*good, "--gin_param=evaluation.Plan.best = 's3_mvt'"), "tools.score has it"),
         ((*good, "--gin_param=trainer.build.generator_learning_rate=1e38"), "finite"),
     ]
 

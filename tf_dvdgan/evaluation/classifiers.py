@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tf_dvdgan import cli
 
-Batches = tf.data.Dataset  # of (uint8 videos `[batch, time, height, width, 3]`, labels)
+Clips = tf.data.Dataset  # of (uint8 video `[time, height, width, 3]`, label)
 Preprocess = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -37,9 +37,9 @@ class Recipe:
 def fit(
     make_network: Callable[[], tf.keras.Model],
     preprocess: Preprocess,
-    train: Batches,
+    train: Clips,
     num_train: int,
-    test: Batches,
+    test: Clips,
     recipe: Recipe,
     strategy: tf.distribute.Strategy | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
@@ -49,11 +49,11 @@ def fit(
     Args:
       make_network: makes one; its outputs hold "logits".
       preprocess: uint8 videos to the network's input, on the device.
-      train: endless batches of the recipe's size.
-      num_train: clips of one epoch; a batch begun is finished.
-      test: batches whose accuracy the learning rate goes by.
+      train: endless.
+      num_train: clips of one epoch, whose last batch is filled up.
+      test: whose accuracy the learning rate goes by.
       recipe: how.
-      strategy: where to train; each of several workers has all the batches.
+      strategy: where to train; each of several workers gives all the clips.
       on_epoch: called with each epoch's number, from 1, and its test accuracy.
 
     Raises:
@@ -73,7 +73,7 @@ def fit(
         classifier.compile(
             recipe.optimizer(recipe.learning_rate),
             tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            [_accuracy()],
+            weighted_metrics=[_accuracy()],
         )
     callbacks = [
         tf.keras.callbacks.ReduceLROnPlateau(
@@ -90,10 +90,10 @@ def fit(
         )
         callbacks.append(tell)
     classifier.fit(
-        _shared(train),
+        _shared(train.batch(recipe.batch_size, drop_remainder=True)),
         steps_per_epoch=math.ceil(num_train / recipe.batch_size),
         epochs=recipe.epochs,
-        validation_data=_shared(test),
+        validation_data=_shared(_filled(test, recipe.batch_size)),
         callbacks=callbacks,
         verbose=0,
     )
@@ -101,20 +101,21 @@ def fit(
 
 
 def accuracy(
-    network: tf.keras.Model, preprocess: Preprocess, batches: Batches
+    network: tf.keras.Model, preprocess: Preprocess, clips: Clips, batch_size: int
 ) -> float:
     """Share of clips whose label has the largest logit.
 
     Args:
-      network: its outputs hold "logits"; its strategy is the one it was made in.
+      network: its outputs hold "logits"; it runs by the strategy that it was made in.
       preprocess: uint8 videos to the network's input.
-      batches: of all the clips.
+      clips: all of them, once.
+      batch_size: clips at a time, over all replicas.
     """
     with network.distribute_strategy.scope():
         classifier = _OfBytes(network, preprocess)
-        classifier.compile(metrics=[_accuracy()])
-    found = classifier.evaluate(_shared(batches), verbose=0, return_dict=True)
-    return found["accuracy"]
+        classifier.compile(weighted_metrics=[_accuracy()])
+    batches = _shared(_filled(clips, batch_size))
+    return classifier.evaluate(batches, verbose=0, return_dict=True)["accuracy"]
 
 
 class _OfBytes(tf.keras.Model):
@@ -133,7 +134,25 @@ def _accuracy() -> tf.keras.metrics.Metric:
     return tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")
 
 
-def _shared(batches: Batches) -> Batches:
+def _filled(clips: Clips, size: int) -> tf.data.Dataset:
+    """Batches of one size, with the weight of each clip: 0 of what fills the last.
+
+    A replica without any clips would fail, and a TPU wants one shape.
+    """
+
+    def fill(x: tf.Tensor) -> tf.Tensor:
+        ends = [[0, 0]] * (x.shape.rank - 1)
+        filled = tf.pad(x, [[0, size - tf.shape(x)[0]], *ends])
+        return tf.ensure_shape(filled, [size, *x.shape[1:]])
+
+    def weigh(videos: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        weights = tf.ones_like(labels, tf.float32)
+        return fill(videos), fill(labels), fill(weights)
+
+    return clips.batch(size).map(weigh)
+
+
+def _shared(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Of which each worker takes its part of every batch, not of the files."""
     options = tf.data.Options()
     policy = tf.data.experimental.AutoShardPolicy.DATA

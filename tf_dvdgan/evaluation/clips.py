@@ -375,7 +375,11 @@ def _sha256(lines: list[str]) -> str:
 
 
 def warnings(
-    real: Source, generated: Source, feature_size: int, window: Window
+    real: Source,
+    generated: Source,
+    feature_size: int,
+    window: Window,
+    generated_window: Window,
 ) -> list[str]:
     """Says, a sentence each, why a score of these may not compare with others.
 
@@ -385,17 +389,18 @@ def warnings(
       real: the one side.
       generated: the other side.
       feature_size: of what a covariance is made of; 0 where there is none.
-      window: of both.
+      window: of the one.
+      generated_window: of the other.
     """
-    sides = {"real": real, "generated": generated}
+    sides = {"real": (real, window), "generated": (generated, generated_window)}
     found = []
     if real.num_clips != generated.num_clips:
         found.append(
             f"There are {real.num_clips} real clips and {generated.num_clips} "
             "generated ones; a score depends on how many there are."
         )
-    for side, source in sides.items():
-        found += _warnings_of(side, source, feature_size, window)
+    for side, (source, its_window) in sides.items():
+        found += _warnings_of(side, source, feature_size, its_window)
     return [*found, *_differences(real, generated)]
 
 

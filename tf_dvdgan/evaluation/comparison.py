@@ -1,13 +1,14 @@
 """Real clips against generated ones, of files or of a model: a score and its facts."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
+import tensorflow as tf
 
-from tf_dvdgan import cli
-from tf_dvdgan.data import clip_files, readers
-from tf_dvdgan.evaluation import clips, protocols, scoring, sources
+from tf_dvdgan import cli, sampling
+from tf_dvdgan.data import clip_files, readers, transforms
+from tf_dvdgan.evaluation import clips, prediction, protocols, s3, scoring, sources
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import standing_statistics
 
@@ -70,107 +71,213 @@ def of_folders(
     Args:
       judge: looks at them.
       real: those to compare with.
-      generated: all of them are taken.
+      generated: as many of the first are taken as the protocol says.
       held_out: real ones that the generator has not seen, if `real` has those it has.
-      window: of all.
+      window: of real clips; the others are made already with every frame that counts.
       num_resamples: of the bootstrap.
     """
     protocol = judge.protocol
+    every_frame = dataclasses.replace(window, stride=1)
     sides = {"real": real, "generated": generated, "held-out": held_out}
     limits = {"real": protocol.num_real, "generated": protocol.num_generated}
-    seen = {
-        side: judge.look_at(
-            sources.Files(place, window, limits.get(side)), f"{side} clips"
+    taken = {
+        side: sources.Files(
+            place, every_frame if side == "generated" else window, limits.get(side)
         )
         for side, place in sides.items()
         if place is not None
     }
+    seen = {side: judge.look_at(x, f"{side} clips") for side, x in taken.items()}
     score = judge.score(
         seen["real"], [seen["generated"]], seen.get("held-out"), num_resamples
     )
     size = judge.network.FEATURES if protocol.metric == protocols.FRECHET else 0
     facts = judge.facts | _window_facts(window)
     facts |= {side: place.describe() for side, place in sides.items() if place}
-    return Result(score, facts, clips.warnings(real, generated, size, window))
+    facts |= {f"num_{side}": source.num_clips for side, source in taken.items()}
+    found = clips.warnings(real, generated, size, window, every_frame)
+    return Result(score, facts, found)
 
 
 class ModelScores:
     """Scores of a trained model, at any truncation.
 
     Args:
-      gan: with averaged weights in place, on the judges' strategy.
+      gan: with averaged weights in place, on the strategy.
       trained_on: frames, stride and pixels of its videos.
+      strategy: where it makes them.
       real: clips to compare with.
       held_out: real ones that it was not trained on, if `real` has those it was.
-      num_resamples: of the bootstrap.
     """
 
     def __init__(
         self,
         gan: video_gan.VideoGAN,
         trained_on: readers.Window,
+        strategy: tf.distribute.Strategy,
         real: clips.Source,
         held_out: clips.Source | None,
-        num_resamples: int,
     ):
         self._gan = gan
         self._trained_on = trained_on
+        self._strategy = strategy
         self._real = real
         self._held_out = held_out
-        self._num_resamples = num_resamples
         self._standing: standing_statistics.StandingStatistics | None = None
         self._truncation: float | None = None
 
-    def at(self, judge: scoring.Judge, truncation: float = 1.0) -> Result:
+    def at(
+        self, judge: scoring.Judge, truncation: float = 1.0, num_resamples: int = 0
+    ) -> Result:
         """Samples the model as the judge's protocol says, and scores that.
+
+        Args:
+          judge: looks at the videos.
+          truncation: factor of the latents; standing statistics are made for it.
+          num_resamples: of the bootstrap.
 
         Raises:
           UserError: the model makes fewer frames than the protocol wants.
         """
-        protocol, made = judge.protocol, self._trained_on.num_frames
+        protocol = judge.protocol
+        window = self._window(protocol)
+        self._accumulate(truncation)
+        real_source = sources.Files(self._real, window, protocol.num_real)
+        real, held_out = judge.look_at(real_source, "real clips"), None
+        if self._held_out is not None:
+            held_out = judge.look_at(
+                sources.Files(self._held_out, window), "held-out clips"
+            )
+        made = [
+            self._generated(protocol, real_source, truncation, protocol.seed + repeat)
+            for repeat in range(protocol.num_repeats)
+        ]
+        generated = [judge.look_at(source, "generated clips") for source in made]
+        score = judge.score(real, generated, held_out, num_resamples)
+        facts = judge.facts | self._facts(window, truncation)
+        facts["num_real"] = real_source.num_clips
+        facts["num_generated"] = made[0].num_clips
+        size = judge.network.FEATURES if protocol.metric == protocols.FRECHET else 0
+        sides = {"real": real_source.num_clips, "generated": made[0].num_clips}
+        few = [
+            f"{count} {side} clips are too few for the covariance of {size} features."
+            for side, count in sides.items()
+            if count <= size
+        ]
+        return Result(score, facts, few)
+
+    def s3(self, protocol: protocols.Protocol, cache_dir: str) -> Result:
+        """Trains classifiers on real and on generated clips (paper 003).
+
+        Args:
+          protocol: names their architecture.
+          cache_dir: keeps them.
+
+        Raises:
+          UserError: there are no held-out clips, or too few frames.
+        """
+        if self._held_out is None:
+            raise cli.UserError(
+                f"{protocol.name} tests with real clips that were not trained on: "
+                "give shards with both splits as --real, or a folder as --held_out."
+            )
+        window = self._window(protocol)
+        self._accumulate(1.0)
+        real = s3.Sides(
+            sources.Files(self._real, window), sources.Files(self._held_out, window)
+        )
+        generated = s3.Sides(
+            sources.Generated(self._gan, real.train.num_clips, protocol.seed),
+            sources.Generated(self._gan, real.test.num_clips, protocol.seed + 1),
+        )
+        found = s3.Scorer(
+            protocol.network,
+            protocol.preprocessing,
+            len(self._real.class_names),
+            cache_dir,
+            strategy=self._strategy,
+            task=protocol.name,
+        )(real, generated)
+        others = {"ReR": found.rer, "SeR": found.ser, "ReS": found.res}
+        facts = dataclasses.asdict(protocol) | self._facts(window, 1.0)
+        facts |= {"num_real": real.train.num_clips, "weights": {}}
+        facts["num_generated"] = real.train.num_clips
+        return Result(scoring.Score(found.value, others=others), facts, [])
+
+    def prediction(
+        self,
+        protocol: protocols.Protocol,
+        lpips_network: Callable | None = None,
+        batch_size: int = 16,
+    ) -> Result:
+        """Continues real clips, and compares with how they went on.
+
+        Its value is PSNR of the best of a clip's samples, in decibels; the rest stands
+        in `Score.others`, with each predicted frame's under its number.
+
+        Args:
+          protocol: says how many clips, and samples of each.
+          lpips_network: of `networks.lpips.load`; without it LPIPS is left out.
+          batch_size: videos at a time; it changes nothing.
+
+        Raises:
+          UserError: the model does not start from frames.
+        """
+        gan, count = self._gan, protocol.samples_per_clip
+        given = gan.generator.num_conditioning_frames
+        if not given:
+            raise cli.UserError(
+                f"{protocol.name} is for models that start from frames; this does not."
+            )
+        window = self._window(protocol)
+        self._accumulate(1.0)
+        source = sources.Files(self._real, window, protocol.num_real)
+        z = sampling.latents(gan.latent, source.num_clips * count, protocol.seed)
+        scores = prediction.PredictionScores(given, lpips_network)
+        progress = cli.Progress("clips continued", source.num_clips)
+        for i, row in enumerate(source.rows(0, 0, 1)):
+            if row is None:
+                continue
+            start = transforms.to_unit_range(row["video"][np.newaxis, :given])
+            conditioning = gan.conditioning(
+                tf.zeros([count], tf.int32), tf.repeat(start, count, axis=0)
+            )
+            part = z[i * count : (i + 1) * count]
+            made = sampling.generate(gan, part, conditioning, batch_size)["videos"]
+            scores.add(row["video"], made[:, : window.num_frames])
+            progress.update(i + 1)
+        found = scores.result()
+        others = {}
+        for metric, values in found.items():
+            for kind in ("best", "mean"):
+                others[f"{metric}_{kind}"] = values[kind]
+        for metric, values in found.items():
+            for number, value in enumerate(values["best_by_frame"], given + 1):
+                others[f"{metric}_best_of_frame_{number}"] = value
+        facts = dataclasses.asdict(protocol) | self._facts(window, 1.0)
+        facts |= {"num_real": source.num_clips, "weights": {}}
+        facts["num_generated"] = source.num_clips * count
+        score = scoring.Score(found["psnr"]["best"], others=others)
+        return Result(score, facts, [])
+
+    def _window(self, protocol: protocols.Protocol) -> clip_files.Window:
+        made = self._trained_on.num_frames
         if (protocol.num_frames or 0) > made:
             raise cli.UserError(
                 f"{protocol.name} wants {protocol.num_frames} frames; the model makes "
                 f"{made}."
             )
-        window = window_of(
+        return window_of(
             protocol, made, self._trained_on.stride, self._trained_on.resolution
         )
-        self._accumulate(judge, truncation)
-        real = judge.look_at(
-            sources.Files(self._real, window, protocol.num_real), "real clips"
-        )
-        held_out = None
-        if self._held_out is not None:
-            held_out = judge.look_at(
-                sources.Files(self._held_out, window), "held-out clips"
-            )
-        generated = [
-            judge.look_at(source, f"generated clips, truncation {truncation:g}")
-            for source in self._generated(protocol, window, truncation)
-        ]
-        score = judge.score(real, generated, held_out, self._num_resamples)
-        facts = judge.facts | _window_facts(window)
-        facts |= {"real": self._real.describe(), "truncation": truncation}
-        facts |= {"standing_batches": _STANDING_BATCHES}
-        size = judge.network.FEATURES if protocol.metric == protocols.FRECHET else 0
-        few = [
-            f"{count} {side} clips are too few for the covariance of {size} features."
-            for side, count in (
-                ("real", self._real.num_clips),
-                ("generated", protocol.num_generated),
-            )
-            if count <= size
-        ]
-        return Result(score, facts, few)
 
-    def _accumulate(self, judge: scoring.Judge, truncation: float) -> None:
+    def _accumulate(self, truncation: float) -> None:
         """Standing statistics of this truncation, unless they are there."""
         if self._standing is None:
-            replicas = judge.strategy.num_replicas_in_sync
+            replicas = self._strategy.num_replicas_in_sync
             size = max(_STANDING_BATCH // replicas, 1) * replicas
             self._standing = standing_statistics.StandingStatistics(
-                self._gan, size, judge.strategy
+                self._gan, size, self._strategy
             )
         if self._truncation != truncation:
             self._standing.accumulate(_STANDING_BATCHES, truncation)
@@ -179,20 +286,25 @@ class ModelScores:
     def _generated(
         self,
         protocol: protocols.Protocol,
-        window: clip_files.Window,
+        real: sources.Files,
         truncation: float,
-    ) -> Iterator[sources.Generated]:
-        gan = self._gan
-        given = gan.generator.num_conditioning_frames
+        seed: int,
+    ) -> sources.Generated:
+        """The model's videos; one that starts from frames continues real clips."""
+        given = self._gan.generator.num_conditioning_frames
         frames, count = None, protocol.num_generated
         if given:
-            place = sources.Files(self._real, window, protocol.num_real)
-            rows = (row for row in place.rows(0, 0, 1) if row is not None)
+            rows = (row for row in real.rows(0, 0, 1) if row is not None)
             frames = np.stack([row["video"][:given] for row in rows])
-            count = min(count, len(frames) * protocol.samples_per_clip)
-        for repeat in range(protocol.num_repeats):
-            seed = protocol.seed + repeat
-            yield sources.Generated(gan, count, seed, truncation, frames)
+            count = len(frames) * protocol.samples_per_clip
+        return sources.Generated(self._gan, count, seed, truncation, frames)
+
+    def _facts(self, window: clip_files.Window, truncation: float) -> dict:
+        return _window_facts(window) | {
+            "real": self._real.describe(),
+            "truncation": truncation,
+            "standing_batches": _STANDING_BATCHES,
+        }
 
 
 def _window_facts(window: clip_files.Window) -> dict:

@@ -11,6 +11,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from tf_dvdgan import cli
 from tf_dvdgan.data import files, manifest, readers, transforms
 from tf_dvdgan.evaluation import features, scoring, sources
 from tf_dvdgan.evaluation import protocols as protocols_lib
@@ -37,6 +38,9 @@ class Plan:
       best: the protocol that `best/` goes by.
       held_out: the split of real clips that are not trained on, where a protocol says
         'test'; Kinetics calls it 'validation'.
+
+    Raises:
+      UserError: a protocol is unknown or none for a run, or `best` is not among them.
     """
 
     protocols: Sequence[str] = ("fid_pixels",)
@@ -51,10 +55,16 @@ class Plan:
 
     def __post_init__(self):
         for name in (*self.protocols, self.best):
-            if protocols_lib.named(name).metric == protocols_lib.S3:
-                raise ValueError(f"{name} trains networks; tools.score has it")
+            metric = protocols_lib.named(name).metric
+            if metric in (protocols_lib.S3, protocols_lib.PREDICTION):
+                raise cli.UserError(
+                    f"{name} is no protocol for a run that trains; tools.score has it."
+                )
         if self.best not in self.protocols:
-            raise ValueError(f"best is {self.best!r}, not one of {[*self.protocols]}")
+            raise cli.UserError(
+                f"evaluation.Plan.best is {self.best!r}, and evaluation.Plan.protocols "
+                f"has {', '.join(self.protocols)} alone."
+            )
 
     def protocol(self, name: str, at_end: bool) -> protocols_lib.Protocol:
         """A protocol with this plan's numbers of videos."""
@@ -126,8 +136,8 @@ class Evaluator:
         """Steps whose scores are there already, by this plan."""
         rows = read_scores(self._model_dir)
         done = {row["step"] for row in rows if row["protocol"] == self._facts(False)}
-        at_end = any(row["protocol"] == self._facts(True) for row in rows)
-        return done if at_end else done - {self._last_step}
+        at_end = {row["step"] for row in rows if row["protocol"] == self._facts(True)}
+        return done - ({self._last_step} - at_end)
 
     def evaluate(self, gan: video_gan.VideoGAN, step: int) -> dict[str, float]:
         """Scores a generator whose averaged weights are in place.
@@ -215,7 +225,9 @@ class Evaluator:
     ) -> Iterator[sources.Generated]:
         for repeat in range(protocol.num_repeats):
             seed = protocol.seed + repeat
-            yield sources.Generated(gan, protocol.num_generated, seed)
+            yield sources.Generated(
+                gan, protocol.num_generated, seed, num_frames=protocol.num_frames
+            )
 
     def _discriminators_of(self, gan: video_gan.VideoGAN) -> features.Extractor:
         def look(videos: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -232,7 +244,9 @@ class Evaluator:
         self, gan: video_gan.VideoGAN, at_end: bool, folder: str
     ) -> dict[str, float]:
         """What discriminators say of held-out and of generated clips."""
-        protocol = self._plan.protocol(self._plan.best, at_end)
+        protocol = dataclasses.replace(
+            self._plan.protocol(self._plan.best, at_end), num_frames=None, stride=None
+        )
         kinds = {
             "held_out": self._real(self._split("test"), protocol),
             "generated": next(self._generated(gan, protocol)),

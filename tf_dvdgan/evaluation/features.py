@@ -5,11 +5,15 @@ replicas, and what it says is kept in parts on disk. A part that is there is not
 again: so an evaluation that was stopped goes on, and real clips are looked at once.
 """
 
+import collections
+import concurrent.futures
 import functools
 import hashlib
 import io
 import json
 import os
+import re
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
@@ -23,7 +27,7 @@ from tf_dvdgan.training import strategy as strategy_lib
 
 Row = Mapping[str, np.ndarray]
 _CLIPS_OF_PART = 512
-_KEEP = 20_000  # features that are given whole; moments are of all
+_KEEP = 20_000  # vectors that are held at once; moments are of all
 
 
 class Source(Protocol):
@@ -53,6 +57,10 @@ class Source(Protocol):
 class Features:
     """What a network said of a source's clips, in parts in a folder.
 
+    A part's name says which places it is of. Those count that are whole, from the
+    first on, as long as each begins where the one before ends: so a part that was cut,
+    or lost, or made with another batch size and not finished, does no harm.
+
     Args:
       folder: of these features alone.
     """
@@ -63,30 +71,40 @@ class Features:
     @property
     def num_places(self) -> int:
         """Places of the source that are done with, gaps among them."""
-        path = os.path.join(self._folder, "places.json")
-        if not tf.io.gfile.exists(path):
-            return 0
-        with tf.io.gfile.GFile(path) as file:
-            return json.load(file)
+        return _places(self._names[-1])[1] if self._names else 0
+
+    @functools.cached_property
+    def _names(self) -> list[str]:
+        names, done = [], 0
+        for name in files.names_in(self._folder):
+            places = _places(name)
+            if places and places[0] == done and self._read(name):
+                names.append(name)
+                done = places[1]
+        return names
+
+    def _read(self, name: str) -> dict[str, np.ndarray] | None:
+        """A part's rows; None if it is not whole."""
+        with tf.io.gfile.GFile(os.path.join(self._folder, name), "rb") as file:
+            data = io.BytesIO(file.read())
+        try:
+            with np.load(data, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+            return None
 
     def add(self, rows: Mapping[str, np.ndarray], num_places: int) -> None:
         """Keeps the next rows; now so many places are done with."""
         tf.io.gfile.makedirs(self._folder)
         buffer = io.BytesIO()
         np.savez(buffer, **rows)
-        # The count comes last: a part that is not counted is made again.
-        name = f"part-{num_places:010}.npz"
+        name = f"part-{self.num_places:010}-{num_places:010}.npz"
         files.write_whole(os.path.join(self._folder, name), buffer.getvalue())
-        path = os.path.join(self._folder, "places.json")
-        files.write_whole(path, json.dumps(num_places))
+        self._names.append(name)
 
     def parts(self) -> Iterator[Mapping[str, np.ndarray]]:
         """Rows in their order, some hundreds at a time."""
-        for name in sorted(tf.io.gfile.listdir(self._folder)):
-            ours = name.startswith("part-") and name.endswith(".npz")
-            if ours and int(name[5:-4]) <= self.num_places:
-                with tf.io.gfile.GFile(os.path.join(self._folder, name), "rb") as file:
-                    yield np.load(io.BytesIO(file.read()), allow_pickle=False)
+        yield from map(self._read, self._names)
 
     def moments(self, output: str) -> frechet.Moments:
         """Mean and covariance of an output, over all clips."""
@@ -96,14 +114,21 @@ class Features:
             moments.add(part[output])
         return moments
 
-    def get(self, output: str, at_most: int = _KEEP) -> np.ndarray:
-        """An output of the first clips, `[count, ...]`."""
+    def get(self, output: str, at_most: int | None = _KEEP) -> np.ndarray:
+        """An output of the first clips, `[count, ...]`; None gives that of all."""
         found, count = [], 0
         for part in self.parts():
-            if count < at_most:
-                found.append(part[output][: at_most - count])
-                count += len(found[-1])
+            found.append(part[output][: None if at_most is None else at_most - count])
+            count += len(found[-1])
+            if count == at_most:
+                break
         return np.concatenate(found)
+
+
+def _places(name: str) -> tuple[int, int] | None:
+    """The first place of a part, and that after its last; None if it is no part."""
+    found = re.fullmatch(r"part-(\d+)-(\d+)\.npz", name)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 class Extractor:
@@ -111,7 +136,7 @@ class Extractor:
 
     Args:
       look: of videos `[batch, time, height, width, 3]` uint8 and labels `[batch]`;
-        gives outputs by name, `[batch, ...]`.
+        gives outputs by name, `[batch, ...]`, float32 or int32.
       strategy: whose replicas share each batch; it has the network's variables.
       batch_size: clips at a time, over all replicas; rounded up to as many for each.
     """
@@ -127,9 +152,22 @@ class Extractor:
         self._replicas = strategy.num_replicas_in_sync // self._num_workers
         self._size = -(-batch_size // strategy.num_replicas_in_sync)  # of a replica
 
+        def look_and_gather(
+            videos: tf.Tensor, known: Mapping[str, tf.Tensor]
+        ) -> dict[str, tf.Tensor]:
+            outputs = {**look(videos, known["label"]), **known}
+            context = tf.distribute.get_replica_context()
+            # An argument itself has no device that it could be gathered from.
+            return {
+                name: context.all_gather(tf.identity(x), 0)
+                for name, x in outputs.items()
+            }
+
         @tf.function(autograph=False)
-        def on_replicas(videos: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-            return strategy.run(look, args=(videos, labels))
+        def on_replicas(
+            videos: tf.Tensor, known: Mapping[str, tf.Tensor]
+        ) -> dict[str, tf.Tensor]:
+            return strategy.run(look_and_gather, args=(videos, known))
 
         self._look = on_replicas
 
@@ -159,14 +197,16 @@ class Extractor:
         parts: list[Mapping[str, np.ndarray]] = []
         for outputs in self._batches(source, done):
             done = min(done + self._batch_size, source.num_clips)
+            if not chief:
+                continue
             parts.append(outputs)
             full = sum(len(part["label"]) for part in parts) >= _CLIPS_OF_PART
-            if chief and (full or done == source.num_clips):
+            if full or done == source.num_clips:
                 names = parts[0]
                 rows = {n: np.concatenate([p[n] for p in parts]) for n in names}
                 features.add(rows, done)
                 parts = []
-            if chief and task:
+            if task:
                 progress.update(done)
         return features
 
@@ -178,24 +218,38 @@ class Extractor:
         self, source: Source, first: int
     ) -> Iterator[Mapping[str, np.ndarray]]:
         """Outputs and labels of a global batch at a time, from a place on."""
-        strategy = self._strategy
+        for columns in _ahead(self._columns(source, first)):
+            given = self._dealt(columns)
+            videos = source.videos(given, self._strategy)
+            known = {name: given[name] for name in ("label", "there")}
+            found = {
+                name: self._in_order(self._strategy.experimental_local_results(x)[0])
+                for name, x in self._look(videos, known).items()
+            }
+            there = found.pop("there") > 0
+            yield {name: x[there] for name, x in found.items()}
+
+    def _columns(
+        self, source: Source, first: int
+    ) -> Iterator[Mapping[str, np.ndarray]]:
+        """This worker's rows of each batch; "there" tells them from gaps."""
         rows = source.rows(first, self._worker, self._num_workers)
-        example = next((r for r in source.rows(0, 0, 1) if r is not None), None)
-        if example is None:
-            raise cli.UserError("None of the clips can be read.")
-        gap = {name: np.zeros_like(x) for name, x in example.items()}
+        any_row = None
         for _ in range(first, source.num_clips, self._batch_size):
             batch = [next(rows, None) for _ in range(self._size * self._replicas)]
-            there = np.array([row is not None for row in batch], np.int32)
+            seen = (row for row in (*batch, any_row) if row is not None)
+            any_row = next(seen, None) or _first_row(source)
+            gap = {name: np.zeros_like(x) for name, x in any_row.items()}
             filled = [gap if row is None else row for row in batch]
-            columns = {n: np.stack([row[n] for row in filled]) for n in gap}
-            given = self._dealt(columns)
-            outputs = self._look(source.videos(given, strategy), given["label"])
-            outputs = {**outputs, "label": given["label"]}
-            gathered = {n: strategy.gather(x, 0).numpy() for n, x in outputs.items()}
-            all_there = strategy.gather(self._dealt({"there": there})["there"], 0)
-            kept = all_there.numpy() > 0
-            yield {name: x[kept] for name, x in gathered.items()}
+            columns = {name: np.stack([row[name] for row in filled]) for name in gap}
+            there = np.array([row is not None for row in batch], np.int32)
+            yield {**columns, "there": there}  # as integers: truths are not gathered
+
+    def _in_order(self, gathered: tf.Tensor) -> np.ndarray:
+        """Rows in the order of the source, whose clips workers take in turn."""
+        x = gathered.numpy()
+        by_worker = x.reshape(self._num_workers, -1, *x.shape[1:])
+        return by_worker.swapaxes(0, 1).reshape(x.shape)
 
     def _dealt(self, columns: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
         """This worker's rows on its replicas."""
@@ -210,3 +264,24 @@ class Extractor:
             )
             for name, column in columns.items()
         }
+
+
+def _first_row(source: Source) -> Row:
+    row = next((row for row in source.rows(0, 0, 1) if row is not None), None)
+    if row is None:
+        raise cli.UserError("None of the clips can be read.")
+    return row
+
+
+def _ahead(items: Iterator, count: int = 2) -> Iterator:
+    """Makes a few items ahead, in a thread, while others are worked on."""
+    executor = concurrent.futures.ThreadPoolExecutor(1)
+    waiting = collections.deque(
+        executor.submit(next, items, None) for _ in range(count)
+    )
+    try:
+        while (item := waiting.popleft().result()) is not None:
+            waiting.append(executor.submit(next, items, None))
+            yield item
+    finally:
+        executor.shutdown(cancel_futures=True)

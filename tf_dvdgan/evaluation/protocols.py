@@ -9,11 +9,12 @@ import dataclasses
 
 from tf_dvdgan import cli
 
-FRECHET, INCEPTION, ACCURACY, S3 = (
+FRECHET, INCEPTION, ACCURACY, S3, PREDICTION = (
     "frechet_distance",
     "inception_score",
     "accuracy",
     "s3",
+    "prediction",
 )
 
 
@@ -23,8 +24,9 @@ class Protocol:
 
     Attributes:
       name: of the score.
-      metric: 'frechet_distance', 'inception_score', 'accuracy' or 's3'.
-      network: that looks at the videos, a key of `networks.NETWORKS`.
+      metric: 'frechet_distance', 'inception_score', 'accuracy', 's3' or
+        'prediction'.
+      network: that looks at the videos, a key of `networks.NETWORKS`, or 'pixels'.
       preprocessing: from uint8 videos to the network's input, a function of
         `preprocessing`.
       compares_with: the tables that it belongs to.
@@ -34,7 +36,8 @@ class Protocol:
       stride: every so manieth frame of a real clip; None for that of the model.
       split: of the real clips; all of a folder, or of data without this split.
       num_real: real clips at the most; None for all.
-      num_generated: generated videos.
+      num_generated: generated videos; as many as are real for 's3' and for what
+        continues real clips.
       num_splits: parts that an Inception Score is the mean of.
       num_repeats: times that a model is sampled anew; a score is their mean.
       samples_per_clip: of a model that continues real clips.
@@ -144,7 +147,17 @@ NAMED = {
             "resnet3d",
             "paper 003, table 3, rows of 3D ResNet-18",
             num_frames=16,
-            num_generated=9_537,
+        ),
+        Protocol(
+            "prediction",
+            PREDICTION,
+            "",
+            "",
+            "papers on video prediction; papers 001 to 004 print none of it",
+            stride=1,
+            split="test",
+            num_real=256,
+            samples_per_clip=100,
         ),
         Protocol(
             "fid_small",

@@ -20,6 +20,7 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -74,170 +75,228 @@ class Sides:
     test: features.Source
 
 
-def s3(
-    network: str,
-    preprocess: str,
-    num_classes: int,
-    real: Sides,
-    generated: Sides,
-    cache_dir: str,
-    recipe: classifiers.Recipe = RECIPE,
-    strategy: tf.distribute.Strategy | None = None,
-    task: str | None = None,
-) -> S3:
+class Scorer:
     """Trains the two classifiers, and tests them.
 
     Clips lie on the disk meanwhile, in the folder for temporary files. A classifier
-    that is trained stays in `cache_dir`: the one of real clips serves every model.
+    that is trained stays in `cache_dir`: that of real clips serves every model.
 
     Args:
       network: of both classifiers, a key of `networks.NETWORKS`.
       preprocess: from uint8 videos to its input, a function of `preprocessing`.
       num_classes: how many.
-      real: real clips.
-      generated: generated ones; of `train` the first are taken, as many as are real.
       cache_dir: keeps classifiers.
       recipe: how they are trained.
       strategy: where they run, and where clips are generated.
       task: shown with the progress; None shows none.
 
     Raises:
-      UserError: clips have no labels, those of a source differ in size or from those of
-        another, generated ones are too few, nothing can be told of real clips, the
-        temporary files do not fit on the disk, or there are several workers.
-    """
-    strategy = strategy or tf.distribute.get_strategy()
-    if strategy_lib.spans_workers(strategy):
-        raise cli.UserError("S3 is computed by one worker; start one, without TF_CONFIG.")
-    with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
-        store = functools.partial(_Clips, folder, num_classes, strategy, task=task)
-        real_test = store("real test clips", real.test)
-        real_train = store("real training clips", real.train)
-        made_test = store("generated test clips", generated.test)
-        made_train = store(
-            "generated training clips", generated.train, at_most=real_train.num_clips
-        )
-        _check_alike(real_train, real_test, made_train, made_test)
-        look = getattr(preprocessing, preprocess)
-        train = functools.partial(
-            _trained,
-            (network, preprocess, num_classes),
-            test=real_test,
-            recipe=recipe,
-            cache_dir=cache_dir,
-            strategy=strategy,
-            task=task,
-        )
-        of_real = train(real_train)
-        rer = classifiers.accuracy(of_real, look, real_test.batches(recipe.batch_size))
-        if not rer:
-            raise cli.UserError(
-                "The classifier of real clips tells none of the real test clips, so S3 "
-                "is not defined: training and test clips do not fit, or are too few."
-            )
-        res = classifiers.accuracy(of_real, look, made_test.batches(recipe.batch_size))
-        of_made = train(made_train)
-        ser = classifiers.accuracy(of_made, look, real_test.batches(recipe.batch_size))
-    return S3(rer, ser, res)
-
-
-class _Clips:
-    """A source's clips in one file, from which they are read in any order.
-
-    Args:
-      folder: for the file.
-      num_classes: labels are below.
-      strategy: whose replicas make videos.
-      name: of the source, in messages and of the file.
-      source: of the clips.
-      at_most: so many of the first are taken; None takes all.
-      task: shown with the progress; None shows none.
+      UserError: there are several workers.
     """
 
     def __init__(
         self,
-        folder: str,
+        network: str,
+        preprocess: str,
         num_classes: int,
-        strategy: tf.distribute.Strategy,
+        cache_dir: str,
+        recipe: classifiers.Recipe = RECIPE,
+        strategy: tf.distribute.Strategy | None = None,
+        task: str | None = None,
+    ):
+        self._strategy = strategy or tf.distribute.get_strategy()
+        if strategy_lib.spans_workers(self._strategy):
+            raise cli.UserError("One worker computes S3; start it without TF_CONFIG.")
+        self._network = network
+        self._preprocess = preprocess
+        self._look = getattr(preprocessing, preprocess)
+        self._num_classes = num_classes
+        self._cache_dir = cache_dir
+        self._recipe = recipe
+        self._task = task
+
+    def __call__(self, real: Sides, generated: Sides) -> S3:
+        """Scores generated clips.
+
+        Args:
+          real: real clips.
+          generated: generated ones; of `train` the first, as many as are real.
+
+        Raises:
+          UserError: clips lack labels or differ in size, generated ones are too few,
+            the disk is full, or nothing can be told of real clips.
+        """
+        with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
+            keep = functools.partial(self._keep, folder)
+            real_train = keep("real training clips", real.train)
+            real_test = keep("real test clips", real.test)
+            count = real_train.num_clips
+            made_train = keep("generated training clips", generated.train, count)
+            made_test = keep("generated test clips", generated.test)
+            _check_alike(real_train, real_test, made_train, made_test)
+            of_real = self._trained(real_train, real_test)
+            rer = self._accuracy(of_real, real_test)
+            if not rer:
+                raise cli.UserError(
+                    "The classifier of real clips tells none of the real test clips, "
+                    "so S3 is not defined; do they have the same classes?"
+                )
+            res = self._accuracy(of_real, made_test)
+            of_made = self._trained(made_train, real_test)
+            return S3(rer, self._accuracy(of_made, real_test), res)
+
+    def _keep(
+        self,
+        folder: str,
         name: str,
         source: features.Source,
         at_most: int | None = None,
-        task: str | None = None,
-    ):
-        self.name = name
-        self.facts = source.facts()
+    ) -> "_Clips":
+        """Writes clips of a source to the disk, all or the first."""
         count = min(source.num_clips, at_most or source.num_clips)
-        progress = cli.Progress(f"{task}, {name}", count)
-        labels, self.shape = [], ()
-        path = os.path.join(folder, cli.safe_name(name))
+        progress = cli.Progress(f"{self._task}, {name}", count)
+        clips = _Clips(name, source.facts(), os.path.join(folder, cli.safe_name(name)))
         rows = (row for row in source.rows(0, 0, 1) if row is not None)
         rows = itertools.islice(rows, at_most)
+        while batch := list(itertools.islice(rows, _AT_A_TIME)):
+            labels = [int(row["label"]) for row in batch]
+            self._check_labels(labels, name)
+            clips.add(_videos(source, batch, self._strategy), labels)
+            if self._task:
+                progress.update(clips.num_clips)
+        if not clips.num_clips:
+            raise cli.UserError(f"There are no {name}.")
+        return clips
+
+    def _check_labels(self, labels: Sequence[int], name: str) -> None:
+        if min(labels) < 0:
+            raise cli.UserError(
+                f"S3 wants classes, and the {name} have none: put those of each class "
+                "into a folder of its own."
+            )
+        if max(labels) >= self._num_classes:
+            raise cli.UserError(
+                f"The {name} are of more than {self._num_classes} classes."
+            )
+
+    def _trained(self, train: "_Clips", test: "_Clips") -> tf.keras.Model:
+        """A classifier that was trained on clips, now or before."""
+        path = os.path.join(self._cache_dir, self._file_name(train, test))
+        if tf.io.gfile.exists(path):
+            with self._strategy.scope():
+                return weights.load(path)[0]
+        recipe = self._recipe
+        task = f"{self._task}, epochs on {train.name}"
+        progress = cli.Progress(task, recipe.epochs, seconds_between=0.0)
+
+        def tell(epoch: int, accuracy: float) -> None:
+            if self._task:
+                progress.update(epoch, f"  {accuracy:.1%} of real test clips right")
+
+        network = classifiers.fit(
+            lambda: networks.NETWORKS[self._network](self._num_classes),
+            self._look,
+            train.shuffled(recipe.seed),
+            train.num_clips,
+            test.in_order(),
+            recipe,
+            self._strategy,
+            tell,
+        )
+        values = {n: v.numpy() for n, v in weights.variables(network).items()}
+        note = f"for S3, {recipe.epochs} epochs on {train.num_clips} {train.name}"
+        tf.io.gfile.makedirs(self._cache_dir)
+        weights.save(self._network, values, path, note)
+        return network
+
+    def _file_name(self, train: "_Clips", test: "_Clips") -> str:
+        """Another for all that makes another classifier."""
+        recipe = dataclasses.asdict(self._recipe)
+        recipe["optimizer"] = self._recipe.optimizer(0.0).get_config()
+        facts = [self._network, self._preprocess, self._num_classes, recipe]
+        facts += [train.facts, train.num_clips, test.facts, test.num_clips]
+        text = json.dumps(facts, sort_keys=True, default=float)
+        key = hashlib.sha256(text.encode()).hexdigest()
+        return f"s3-{key[:32]}{weights.SUFFIX}"
+
+    def _accuracy(self, network: tf.keras.Model, clips: "_Clips") -> float:
+        size = self._recipe.batch_size
+        return classifiers.accuracy(network, self._look, clips.in_order(), size)
+
+
+class _Clips:
+    """Labelled clips in a file, from which they are read in any order.
+
+    Args:
+      name: of them, in messages.
+      facts: what tells them from all others.
+      path: of the file, which is made.
+    """
+
+    def __init__(self, name: str, facts: dict, path: str):
+        self.name = name
+        self.facts = facts
+        self.shape: tuple[int, ...] = ()  # of a clip
+        self._path = path
+        self._labels: list[int] = []
+
+    @property
+    def num_clips(self) -> int:
+        """How many were added."""
+        return len(self._labels)
+
+    def add(self, videos: np.ndarray, labels: Sequence[int]) -> None:
+        """Adds clips.
+
+        Args:
+          videos: `[batch, time, height, width, 3]` uint8.
+          labels: of each.
+        """
+        self.shape = videos.shape[1:]  # sources give one
         try:
-            with open(path, "wb") as file:
-                while batch := list(itertools.islice(rows, _AT_A_TIME)):
-                    videos = _videos(source, batch, strategy)
-                    self.shape = self.shape or videos.shape[1:]
-                    self._check_shape(videos.shape[1:])
-                    file.write(videos.tobytes())
-                    labels += [int(row["label"]) for row in batch]
-                    if task:
-                        progress.update(len(labels))
+            with open(self._path, "ab") as file:
+                file.write(videos.tobytes())
         except OSError as error:
             raise cli.UserError(
-                f"The {name} cannot be kept in {folder}: {error.strerror}. Name a "
-                "folder with more room by TMPDIR."
+                f"The {self.name} cannot be kept in {os.path.dirname(self._path)} "
+                f"({error.strerror}); name a folder with more room by TMPDIR."
             ) from None
-        if not labels:
-            raise cli.UserError(f"There are no {name}.")
-        if min(labels) < 0 or max(labels) >= num_classes:
-            raise cli.UserError(
-                f"S3 wants clips of {num_classes} classes; the {name} have labels from "
-                f"{min(labels)} to {max(labels)}."
-            )
-        self.num_clips = len(labels)
-        self._labels = np.array(labels, np.int32)
-        shape = (len(labels), *self.shape)
-        self._videos = np.memmap(path, np.uint8, "r", shape=shape)
+        self._labels += labels
 
-    def batches(self, batch_size: int) -> classifiers.Batches:
-        """Every clip once, in order."""
-        return self._read(tf.data.Dataset.range(self.num_clips)).batch(batch_size)
+    def in_order(self) -> classifiers.Clips:
+        """Every clip once, as it was added."""
+        return self._read(tf.data.Dataset.range(self.num_clips))
 
-    def training_batches(self, batch_size: int, seed: int) -> classifiers.Batches:
-        """All clips in an order drawn anew each epoch, without end."""
+    def shuffled(self, seed: int) -> classifiers.Clips:
+        """All clips in an order that is drawn anew each epoch, without end."""
         numbers = tf.range(self.num_clips, dtype=tf.int64)
 
-        def order(epoch: tf.Tensor) -> tf.data.Dataset:
-            shuffled = tf.random.experimental.stateless_shuffle(numbers, [seed, epoch])
-            return tf.data.Dataset.from_tensor_slices(shuffled)
+        def epoch(number: tf.Tensor) -> tf.data.Dataset:
+            order = tf.random.experimental.stateless_shuffle(numbers, [seed, number])
+            return tf.data.Dataset.from_tensor_slices(order)
 
-        epochs = tf.data.Dataset.range(tf.int64.max).flat_map(order)
-        return self._read(epochs).batch(batch_size, drop_remainder=True)
+        return self._read(tf.data.Dataset.range(tf.int64.max).flat_map(epoch))
 
-    def _read(self, numbers: tf.data.Dataset) -> tf.data.Dataset:
-        """Videos and labels by their numbers."""
+    def _read(self, numbers: tf.data.Dataset) -> classifiers.Clips:
+        """Videos and labels of clips by number."""
+        shape = (self.num_clips, *self.shape)
+        videos = np.memmap(self._path, np.uint8, "r", shape=shape)
+        labels = np.array(self._labels, np.int32)
 
         def read(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            video = tf.numpy_function(self._videos.__getitem__, [number], tf.uint8)
-            return tf.ensure_shape(video, self.shape), tf.gather(self._labels, number)
+            video = tf.numpy_function(lambda i: videos[i], [number], tf.uint8)
+            return tf.ensure_shape(video, self.shape), tf.gather(labels, number)
 
         return numbers.map(read, num_parallel_calls=tf.data.AUTOTUNE)
-
-    def _check_shape(self, shape: tuple[int, ...]) -> None:
-        if shape != self.shape:
-            raise cli.UserError(
-                f"The {self.name} differ in size: {_size(self.shape)}, then "
-                f"{_size(shape)}. Say to what resolution they are to be resized."
-            )
 
 
 def _videos(
     source: features.Source, rows: list[features.Row], strategy: tf.distribute.Strategy
 ) -> np.ndarray:
-    """Uint8 videos of rows, `[batch, time, height, width, 3]`."""
-    columns = {n: tf.constant(np.stack([row[n] for row in rows])) for n in rows[0]}
-    # Every replica has made all of them, the same.
-    videos = source.videos(columns, strategy)
+    """Videos of rows, `[batch, time, height, width, 3]` uint8."""
+    tensors = {n: tf.constant(np.stack([row[n] for row in rows])) for n in rows[0]}
+    # Each replica makes all of them, the same.
+    videos = source.videos(tensors, strategy)
     return strategy.experimental_local_results(videos)[0].numpy()
 
 
@@ -248,8 +307,8 @@ def _check_alike(
     for other in (real_test, made_train, made_test):
         if other.shape != real_train.shape:
             raise cli.UserError(
-                f"The {real_train.name} are {_size(real_train.shape)} and the "
-                f"{other.name} {_size(other.shape)}: S3 compares clips of one size."
+                f"The {real_train.name} have {_size(real_train.shape)}, the "
+                f"{other.name} {_size(other.shape)}; S3 compares clips of one size."
             )
     if made_train.num_clips < real_train.num_clips:
         raise cli.UserError(
@@ -259,68 +318,4 @@ def _check_alike(
 
 
 def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[0]} frames of {shape[2]}x{shape[1]}"
-
-
-def _trained(
-    made_for: tuple[str, str, int],
-    train: _Clips,
-    test: _Clips,
-    recipe: classifiers.Recipe,
-    cache_dir: str,
-    strategy: tf.distribute.Strategy,
-    task: str | None,
-) -> tf.keras.Model:
-    """A classifier that was trained on clips, now or before.
-
-    Args:
-      made_for: names of network and preprocessing, and the number of classes.
-      train: to train on.
-      test: whose accuracy the learning rate goes by.
-      recipe: how.
-      cache_dir: where it is kept.
-      strategy: where it runs.
-      task: shown with the progress; None shows none.
-    """
-    network, preprocess, num_classes = made_for
-    key = _key(made_for, train, test, recipe)
-    path = os.path.join(cache_dir, f"s3-{key[:32]}{weights.SUFFIX}")
-    if tf.io.gfile.exists(path):
-        with strategy.scope():
-            return weights.load(path)[0]
-    progress = cli.Progress(f"{task}, epochs on {train.name}", recipe.epochs)
-
-    def tell(epoch: int, accuracy: float) -> None:
-        if task:
-            progress.update(epoch, f"  {accuracy:.1%} of real test clips right")
-
-    trained = classifiers.fit(
-        lambda: networks.NETWORKS[network](num_classes),
-        getattr(preprocessing, preprocess),
-        train.training_batches(recipe.batch_size, recipe.seed),
-        train.num_clips,
-        test.batches(recipe.batch_size),
-        recipe,
-        strategy,
-        tell,
-    )
-    values = {n: v.numpy() for n, v in weights.variables(trained).items()}
-    tf.io.gfile.makedirs(cache_dir)
-    note = f"trained for S3 on {train.num_clips} {train.name}, {recipe.epochs} epochs"
-    weights.save(network, values, path, note)
-    return trained
-
-
-def _key(
-    made_for: tuple[str, str, int],
-    train: _Clips,
-    test: _Clips,
-    recipe: classifiers.Recipe,
-) -> str:
-    """Of all that a classifier depends on, a SHA-256."""
-    optimizer = recipe.optimizer(recipe.learning_rate).get_config()
-    values = dataclasses.asdict(recipe) | {"optimizer": optimizer}
-    counts = [train.num_clips, test.num_clips]
-    facts = [*made_for, train.facts, test.facts, counts, values]
-    text = json.dumps(facts, sort_keys=True, default=float)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return f"{shape[0]} frames of {shape[2]}x{shape[1]} pixels"

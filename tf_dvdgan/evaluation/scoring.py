@@ -1,6 +1,7 @@
 """Scores by a protocol: from real and generated clips to numbers with their facts."""
 
 import dataclasses
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -31,7 +32,8 @@ class Score:
     Attributes:
       value: the mean over repeats.
       sd: over repeats of sampling, or over an Inception Score's splits; None of one.
-      error: standard error by bootstrap of the generated clips; None if not asked for.
+      error: the value's standard error, by bootstrap of the first repeat's generated
+        clips; None if not asked for.
       others: what else the features tell, by name.
     """
 
@@ -56,10 +58,11 @@ class Judge:
     Args:
       protocol: names the network.
       weights: files of weights; the one that fits is taken.
-      num_classes: of the data.
+      num_classes: of the data; None takes weights of any number, where the protocol
+        does not say.
       strategy: where the network runs.
       mean: file of the clip that C3D's input is less, where C3D is the network.
-      cache_dir: keeps features; None forgets them at the end of the process.
+      cache_dir: keeps features; None forgets them together with the judge.
       batch_size: clips at a time; it changes nothing.
 
     Raises:
@@ -84,13 +87,13 @@ class Judge:
                 self.network, self._facts = pixels.Pixels(), {}
             else:
                 self.network, self._facts = _find(protocol, weights, wanted)
-        if mean and protocol.network == "c3d":
-            self._facts["mean"] = os.path.basename(mean)
+        preprocess, mean_facts = _preprocessing(protocol, mean)
+        self._facts |= mean_facts
         if cache_dir is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="tf_dvdgan-")
             cache_dir = self._temporary.name
         self._cache_dir = cache_dir
-        network, preprocess = self.network, _preprocessing(protocol, mean)
+        network = self.network
 
         def look(videos: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
             del labels
@@ -114,6 +117,7 @@ class Judge:
         seen_as = {
             "network": self.protocol.network,
             "preprocessing": self.protocol.preprocessing,
+            "num_frames": self.protocol.num_frames,
             "weights": self._facts,
         }
         return self._extract(source, seen_as, cache_dir or self._cache_dir, task)
@@ -146,14 +150,16 @@ class Judge:
         output, seed = self.protocol.output, self.protocol.seed
         distance = frechet.distance_from(real.moments(output))
         values = [distance(seen.moments(output)) for seen in generated]
-        made = generated[0].get(output)
+        error = None
+        if num_resamples:
+            made = generated[0].get(output, at_most=None)
 
-        def of_resample(numbers: np.ndarray) -> float:
-            moments = frechet.Moments(made.shape[1])
-            moments.add(made[numbers])
-            return distance(moments)
+            def of_resample(numbers: np.ndarray) -> float:
+                moments = frechet.Moments(made.shape[1])
+                moments.add(made[numbers])
+                return distance(moments)
 
-        error = _error(of_resample, len(made), seed, num_resamples)
+            error = _error(of_resample, len(made), seed, num_resamples, len(values))
         others = _neighbours(real, generated[0], held_out, output)
         if held_out is not None:
             others["real_from_real"] = distance(held_out.moments(output))
@@ -168,42 +174,51 @@ class Judge:
 
         found = [score(_probabilities(seen)) for seen in generated]
         values = [value for value, _ in found]
-        sd = found[0][1] if protocol.num_splits > 1 else None
+        of_splits = found[0][1] if protocol.num_splits > 1 else None
         p = _probabilities(generated[0])
-        error = _error(lambda i: score(p[i])[0], len(p), protocol.seed, num_resamples)
-        return Score(float(np.mean(values)), _sd(values) or sd, error)
+        error = _error(
+            lambda i: score(p[i])[0], len(p), protocol.seed, num_resamples, len(values)
+        )
+        sd = _sd(values) if len(values) > 1 else of_splits
+        return Score(float(np.mean(values)), sd, error)
 
     def _accuracy(self, real, generated, held_out, num_resamples) -> Score:
-        def right(seen: features.Features) -> np.ndarray:
-            found = seen.get("logits").argmax(axis=1)
-            return (found == seen.get("label")).astype(np.float64)
-
-        values = [float(right(seen).mean()) for seen in generated]
-        first = right(generated[0])
+        if not all(map(_has_classes, generated)):
+            raise cli.UserError(
+                f"{self.protocol.name} wants generated clips with classes; these have "
+                "none."
+            )
+        rights = [_right(seen) for seen in generated]
+        values = [float(right.mean()) for right in rights]
         error = _error(
-            lambda i: float(first[i].mean()),
-            len(first),
+            lambda i: float(rights[0][i].mean()),
+            len(rights[0]),
             self.protocol.seed,
             num_resamples,
+            len(values),
         )
         clips = held_out if held_out is not None else real
-        others = {"real": float(right(clips).mean())} if clips is not None else {}
+        known = clips is not None and _has_classes(clips)
+        others = {"real": float(_right(clips).mean())} if known else {}
         return Score(float(np.mean(values)), _sd(values), error, others)
 
 
 def _preprocessing(
     protocol: protocols.Protocol, mean: str | None
-) -> Callable[[tf.Tensor], tf.Tensor]:
+) -> tuple[Callable[[tf.Tensor], tf.Tensor], dict]:
+    """What makes the network's input, and facts of the mean where it wants one."""
     function = getattr(preprocessing, protocol.preprocessing)
     if protocol.network != "c3d":
-        return function
+        return function, {}
     if mean is None:
         raise cli.UserError(
             f"{protocol.name} wants the mean of C3D's training clips, TGAN's "
             "mean2.npz: give it with --mean."
         )
     clip = preprocessing.load_mean(mean)
-    return lambda videos: function(videos, clip)
+    found = hashlib.sha256(np.ascontiguousarray(clip)).hexdigest()
+    facts = {"mean": os.path.basename(mean), "mean_hash": found}
+    return lambda videos: function(videos, clip), facts
 
 
 def _find(
@@ -213,31 +228,51 @@ def _find(
     held = []
     for path in paths:
         facts = weights_lib.read_facts(path)
-        if facts.network == protocol.network and facts.num_classes == num_classes:
+        fits = num_classes in (None, facts.num_classes)
+        if facts.network == protocol.network and fits:
             network, facts = weights_lib.load(path)
             return network, dataclasses.asdict(facts)
         held.append(f"{path} has {facts.network} of {facts.num_classes} classes")
     own = protocol.network == "small_classifier"
     how = "tools.train_classifier" if own else "tools.convert_weights"
+    classes = f" of {num_classes} classes" if num_classes else ""
     raise cli.UserError(
-        f"{protocol.name} wants weights of {protocol.network} of {num_classes} "
-        f"classes, a file that {how} makes: give it with --weights"
+        f"{protocol.name} wants weights of {protocol.network}{classes}, a file that "
+        f"{how} makes: give it with --weights"
         + (f"; {', '.join(held)}." if held else ".")
     )
 
 
-def _error(statistic, count: int, seed: int, num_resamples: int) -> float | None:
+def _error(
+    statistic: Callable[[np.ndarray], float],
+    count: int,
+    seed: int,
+    num_resamples: int,
+    num_repeats: int,
+) -> float | None:
+    """The standard error of a mean over repeats; None if nothing is drawn."""
     if not num_resamples:
         return None
-    return bootstrap.standard_error(statistic, count, seed, num_resamples)
+    of_one = bootstrap.standard_error(statistic, count, seed, num_resamples)
+    return of_one / num_repeats**0.5
 
 
 def _sd(values: Sequence[float]) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
+def _has_classes(seen: features.Features) -> bool:
+    return bool((seen.get("label", at_most=None) >= 0).all())
+
+
+def _right(seen: features.Features) -> np.ndarray:
+    """1 for each clip whose class is found, else 0."""
+    found = seen.get("logits", at_most=None).argmax(axis=1)
+    return (found == seen.get("label", at_most=None)).astype(np.float64)
+
+
 def _probabilities(seen: features.Features) -> np.ndarray:
-    logits = seen.get("logits").astype(np.float64)
+    logits = seen.get("logits", at_most=None).astype(np.float64)
     e = np.exp(logits - logits.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
 

@@ -13,6 +13,7 @@ from tf_dvdgan import sampling
 from tf_dvdgan.data import clip_files, readers, transforms
 from tf_dvdgan.evaluation import clips
 from tf_dvdgan.models import video_gan
+from tf_dvdgan.training import standing_statistics
 
 
 class Files:
@@ -126,6 +127,7 @@ class Generated:
       frames: `[count, conditioning_frames, height, width, 3]` uint8 that a model which
         starts from frames continues, in turn; None takes those of its frame bank.
       labels: `[num_clips]` class numbers, in the place of drawn ones.
+      num_frames: so many of the first are taken of each video; None takes all.
     """
 
     def __init__(
@@ -136,55 +138,79 @@ class Generated:
         truncation: float = 1.0,
         frames: np.ndarray | None = None,
         labels: np.ndarray | None = None,
+        num_frames: int | None = None,
     ):
         self._gan = gan
         self._seed = seed
         self._truncation = truncation
-        self._frames = frames
-        self._labels = labels
+        self._given_frames = frames
+        self._given_labels = labels
+        self._num_frames = num_frames or gan.generator.num_frames
         self.num_clips = num_clips
 
     def rows(
         self, first: int, worker: int, num_workers: int
     ) -> Iterator[dict[str, np.ndarray]]:
         """See `features.Source`."""
-        gan, count, seed = self._gan, self.num_clips, self._seed
-        z = sampling.latents(gan.latent, count, seed, self._truncation).numpy()
-        labels = self._labels
-        if labels is None:
-            classes = max(gan.generator.num_classes, 1)
-            labels = sampling.labels(count, seed, classes).numpy()
-        frames = self._frames
-        if frames is None and gan.generator.num_conditioning_frames:
-            frames = transforms.to_uint8(gan.frame_bank)
-        for i in range(first + worker, count, num_workers):
-            row = {"z": z[i], "label": np.int32(labels[i])}
-            if gan.generator.num_conditioning_frames:
-                row["frames"] = frames[i % len(frames)]
+        for i in range(first + worker, self.num_clips, num_workers):
+            row = {"z": self._z[i], "label": np.int32(self._labels[i])}
+            if self._frames is not None:
+                row["frames"] = self._frames[i % len(self._frames)]
             yield row
+
+    @functools.cached_property
+    def _z(self) -> np.ndarray:
+        # Compiled: row by row as it is, it would take half a minute for 50,000.
+        draw = tf.function(sampling.latents, autograph=False)
+        return draw(
+            self._gan.latent, self.num_clips, self._seed, self._truncation
+        ).numpy()
+
+    @functools.cached_property
+    def _labels(self) -> np.ndarray:
+        classes = self._gan.generator.num_classes
+        if self._given_labels is not None:
+            return self._given_labels
+        if classes <= 1:  # as of files without classes
+            return np.full(self.num_clips, -1)
+        draw = tf.function(sampling.labels, autograph=False)
+        return draw(self.num_clips, self._seed, classes).numpy()
+
+    @property
+    def _frames(self) -> np.ndarray | None:
+        if not self._gan.generator.num_conditioning_frames:
+            return None
+        if self._given_frames is not None:
+            return self._given_frames
+        return transforms.to_uint8(self._gan.frame_bank).numpy()
 
     def videos(
         self, rows: Mapping[str, tf.Tensor], strategy: tf.distribute.Strategy
     ) -> tf.Tensor:
         """See `features.Source`."""
-        return _maker(self._gan, strategy)(rows)
+        return _maker(self._gan, strategy, self._num_frames)(rows)
 
     def facts(self) -> dict:
         """See `features.Source`."""
-        frames = None if self._frames is None else _digest([self._frames])
-        labels = None if self._labels is None else _digest([self._labels])
+        generator = self._gan.generator
+        norms = standing_statistics.norm_layers(generator)
         return {
-            "weights": _digest_of_weights(self._gan.generator),
-            "num_clips": self.num_clips,
+            "weights": _digest_of_weights(generator),
+            # How many batches they are of: their values may round otherwise next time.
+            "standing": [float(norm.standing_count.numpy()) for norm in norms[:1]],
+            "size": [generator.num_frames, generator.resolution, self._num_frames],
+            "z": _digest([self._z]),
+            "labels": _digest([self._labels]),
             "seed": self._seed,
             "truncation": self._truncation,
-            "frames": frames,
-            "labels": labels,
+            "frames": None if self._frames is None else _digest([self._frames]),
         }
 
 
 @functools.lru_cache(maxsize=2)
-def _maker(gan: video_gan.VideoGAN, strategy: tf.distribute.Strategy) -> Callable:
+def _maker(
+    gan: video_gan.VideoGAN, strategy: tf.distribute.Strategy, num_frames: int
+) -> Callable:
     """Makes uint8 videos of rows; traced once for all evaluations of a model."""
 
     def make(rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -192,7 +218,8 @@ def _maker(gan: video_gan.VideoGAN, strategy: tf.distribute.Strategy) -> Callabl
         if frames is not None:
             frames = transforms.to_unit_range(frames)
         conditioning = gan.conditioning(rows["label"], frames)
-        return transforms.to_uint8(gan.generate(rows["z"], conditioning)["videos"])
+        videos = gan.generate(rows["z"], conditioning)["videos"]
+        return transforms.to_uint8(videos[:, :num_frames])
 
     @tf.function(autograph=False)
     def on_replicas(rows: Mapping[str, tf.Tensor]) -> tf.Tensor:

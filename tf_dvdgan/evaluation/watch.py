@@ -61,6 +61,7 @@ class InTraining:
     """
 
     def __init__(self, model_dir: str, data_dir: str):
+        gin.get_configurable(evaluator_lib.Plan)()  # refused now, not in an hour
         self._arguments = (model_dir, data_dir)
         self._evaluator: evaluator_lib.Evaluator | None = None
 

@@ -94,7 +94,8 @@ def train(
       model_dir: of the run; a checkpoint in it is gone on from.
       data_dir: of prepared shards.
       strategy: where to train.
-      on_checkpoint: called with the trainer and the step after each checkpoint.
+      on_checkpoint: called with the trainer and the step after each checkpoint, of
+        which there is one before the first step then.
       window: frames and pixels taken of each clip.
       schedule: when things happen.
       on_divergence: what happens when the run goes wrong.
@@ -257,6 +258,8 @@ class _Run:
         watch = divergence.Watch(self.policy, step)
         batches = self._batches(step)
         observer.start(step, schedule.num_steps)
+        if self.on_checkpoint and step == 0:
+            self._save(0)  # what scores begin with
         seconds = None
         with _StopRequest() as stop:
             while step < schedule.num_steps:

@@ -17,7 +17,7 @@ class Pixels(tf.keras.Model):
     INPUT = (_FRAMES, 16, 16, 3)
 
     def __init__(self, num_classes: int = 0, name: str | None = None):
-        super().__init__(name=name)
+        super().__init__(name=name, dtype="float32")
         del num_classes  # it tells none apart
 
     def call(self, videos: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:

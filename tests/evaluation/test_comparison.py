@@ -1,0 +1,162 @@
+"""Scores of folders and of models, whole: what is compared with what."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_dvdgan import cli, config, sampling
+from tf_dvdgan.data import manifest, readers, transforms
+from tf_dvdgan.evaluation import clips, comparison, protocols, s3, scoring
+from tf_dvdgan.models import video_gan
+
+pytestmark = pytest.mark.xdist_group("comparison")
+
+PIXELS = dataclasses.replace(
+    protocols.named("fid_pixels"), num_real=None, num_generated=24
+)
+WINDOW = clips.Window(4, 2, 16)
+
+
+@pytest.fixture
+def gan(tiny_config, demo_shards) -> video_gan.VideoGAN:
+    gan = video_gan.build(manifest.load(demo_shards).class_names)
+    gan.build()
+    return gan
+
+
+def scores_of(gan, shards, held_out="test", frames=4, stride=2):
+    return comparison.ModelScores(
+        gan,
+        readers.Window(frames, 16, stride),
+        tf.distribute.get_strategy(),
+        clips.open_folder(shards, "train"),
+        clips.open_folder(shards, held_out) if held_out else None,
+    )
+
+
+def test_a_folder_is_not_far_from_itself_and_an_inverted_one_is(demo_shards, tmp_path):
+    real = clips.open_folder(demo_shards, "test")
+    videos = np.stack([example.video for example in real.examples(WINDOW)])
+    np.save(tmp_path / "same.npy", videos)
+    np.save(tmp_path / "inverted.npy", 255 - videos)
+    judge = scoring.Judge(dataclasses.replace(PIXELS, num_generated=100))
+    results = [
+        comparison.of_folders(
+            judge, real, clips.open_folder(str(tmp_path / name)), None, WINDOW, 0
+        )
+        for name in ("same.npy", "inverted.npy")
+    ]
+    same, inverted = (result.score.value for result in results)
+    assert same == pytest.approx(0.0, abs=1e-6)
+    assert inverted > 10.0
+    facts = json.loads(json.dumps(results[0].facts))
+    assert facts["metric"] == "frechet_distance"
+    assert facts["generated"]["num_clips"] == facts["real"]["num_clips"] == 36
+    assert facts["num_frames"] == 4
+    assert any("too few for the covariance" in text for text in results[0].warnings)
+    assert any("jpeg" in text for text in results[0].warnings)
+
+
+def test_a_model_is_scored_with_the_statistics_of_each_truncation(gan, demo_shards):
+    scores, judge = scores_of(gan, demo_shards), scoring.Judge(PIXELS)
+    at_one, at_half = (scores.at(judge, truncation) for truncation in (1.0, 0.5))
+    again = scores.at(judge, 1.0)
+    assert at_one.score.value == again.score.value != at_half.score.value
+    assert at_half.facts["truncation"] == 0.5
+    assert at_one.facts["num_generated"] == 24
+    assert {"precision", "recall", "by_heart", "real_from_real"} == set(
+        at_one.score.others
+    )
+
+
+def test_repeats_sample_anew(gan, demo_shards):
+    judge = scoring.Judge(dataclasses.replace(PIXELS, num_repeats=3))
+    score = scores_of(gan, demo_shards).at(judge, num_resamples=10).score
+    assert score.sd > 0.0
+    assert score.error > 0.0
+
+
+def test_a_model_with_too_few_frames_for_a_protocol_is_refused(gan, demo_shards):
+    judge = scoring.Judge(dataclasses.replace(PIXELS, num_frames=16))
+    with pytest.raises(cli.UserError, match="wants 16 frames; the model makes 4"):
+        scores_of(gan, demo_shards).at(judge)
+
+
+def test_s3_of_a_model_trains_on_as_many_clips_as_are_real(
+    gan, demo_shards, tmp_path, monkeypatch
+):
+    recipe = dataclasses.replace(s3.RECIPE, epochs=1)
+    monkeypatch.setattr(s3.Scorer.__init__, "__defaults__", (recipe, None, None))
+    protocol = dataclasses.replace(
+        protocols.named("s3_mvt"),
+        network="small_classifier",
+        preprocessing="unit_range",
+        num_frames=None,
+    )
+    with pytest.raises(cli.UserError, match="were not trained on"):
+        scores_of(gan, demo_shards, held_out=None).s3(protocol, str(tmp_path))
+    try:
+        result = scores_of(gan, demo_shards).s3(protocol, str(tmp_path))
+    except cli.UserError as error:  # after one epoch nothing may be told yet
+        assert "S3 is not defined" in str(error)
+        return
+    others = result.score.others
+    assert result.facts["num_generated"] == 108
+    assert result.score.value == pytest.approx(
+        (others["SeR"] * others["ReS"]) ** 0.5 / others["ReR"]
+    )
+
+
+@pytest.fixture
+def continuing_gan(demo_shards) -> video_gan.VideoGAN:
+    sizes = ["RESOLUTION = 16", "STRIDE = 1", "CH = 2", "NUM_FRAMES = 6"]
+    sizes += ["CONDITIONING_FRAMES = 2", "dvd_gan.SpatialDiscriminator.num_frames = 2"]
+    config.load(["models/dvdgan_fp_v2.gin"], sizes)
+    gan = video_gan.build(manifest.load(demo_shards).class_names)
+    gan.build()
+    return gan
+
+
+def test_predictions_continue_the_held_out_clips(continuing_gan, demo_shards):
+    gan = continuing_gan
+    protocol = dataclasses.replace(
+        protocols.named("prediction"), num_real=3, samples_per_clip=2
+    )
+    real = clips.open_folder(demo_shards, "test")
+    scores = comparison.ModelScores(
+        gan, readers.Window(6, 16, 1), tf.distribute.get_strategy(), real, None
+    )
+    found = scores.prediction(protocol).score
+    # By hand: the same latents, the same first frames.
+    videos = [e.video for e in real.examples(clips.Window(6, 1, 16))][:3]
+    z = sampling.latents(gan.latent, 6, protocol.seed)
+    best = []
+    for i, video in enumerate(videos):
+        start = transforms.to_unit_range(np.stack([video[:2]] * 2))
+        conditioning = gan.conditioning(tf.zeros([2], tf.int32), start)
+        made = sampling.generate(gan, z[2 * i : 2 * i + 2], conditioning)["videos"]
+        np.testing.assert_array_equal(made[:, :2], [video[:2]] * 2)
+        gaps = (made[:, 2:].astype(float) - video[2:]) ** 2
+        psnr = 10 * np.log10(255.0**2 / gaps.mean(axis=(2, 3, 4)))
+        best.append(psnr.mean(axis=1).max())
+    assert found.value == pytest.approx(np.mean(best), rel=1e-4)
+    assert found.others["psnr_best"] == found.value
+    assert "ssim_best_of_frame_3" in found.others
+
+
+def test_a_prediction_score_of_a_model_without_frames_is_refused(gan, demo_shards):
+    with pytest.raises(cli.UserError, match="start from frames"):
+        scores_of(gan, demo_shards).prediction(protocols.named("prediction"))
+
+
+def test_frechet_distances_of_predictions_are_of_many_samples_of_each_clip(
+    continuing_gan, demo_shards
+):
+    judge = scoring.Judge(
+        dataclasses.replace(PIXELS, num_real=5, samples_per_clip=3, num_generated=9)
+    )
+    scores = scores_of(continuing_gan, demo_shards, frames=6, stride=1)
+    assert scores.at(judge).facts["num_generated"] == 15

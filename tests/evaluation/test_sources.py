@@ -1,0 +1,260 @@
+"""What is shown to networks: of folders, of shards, and made by a model."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import TINY
+
+from tf_dvdgan import config, sampling
+from tf_dvdgan.data import clip_files, readers
+from tf_dvdgan.evaluation import clips, features, sources
+from tf_dvdgan.models import video_gan
+from tf_dvdgan.training import standing_statistics
+
+WINDOW = readers.Window(4, 16, 2)
+
+
+def look(videos, labels):
+    return {"videos": videos}
+
+
+def seen(source, folder, batch_size=5):
+    strategy = tf.distribute.get_strategy()
+    return features.Extractor(look, strategy, batch_size)(source, {}, str(folder))
+
+
+def test_prepared_clips_are_those_of_the_reader(demo_shards, tmp_path):
+    source = sources.Prepared(demo_shards, WINDOW, "test", 23)
+    found = seen(source, tmp_path)
+    rows = readers.evaluation_dataset(demo_shards, WINDOW, "test").take(23)
+    expected = [*rows.as_numpy_iterator()]
+    np.testing.assert_array_equal(
+        found.get("videos"), [row["video"] for row in expected]
+    )
+    np.testing.assert_array_equal(
+        found.get("label"), [row["label"] for row in expected]
+    )
+    assert sources.Prepared(demo_shards, WINDOW, "train").num_clips == 108
+    assert sources.Prepared(demo_shards, WINDOW, "test", 1000).num_clips == 36
+
+
+def numbers_of(source, first, worker, num_workers):
+    return [
+        None if row is None else int(row["label"])
+        for row in source.rows(first, worker, num_workers)
+    ]
+
+
+@pytest.mark.parametrize("first", [0, 7, 36])
+@pytest.mark.parametrize("kind", ["prepared", "files"])
+def test_workers_take_clips_in_turn(demo_shards, first, kind):
+    if kind == "prepared":
+        source = sources.Prepared(demo_shards, WINDOW, "test", 30)
+    else:
+        place = clips.open_folder(demo_shards)
+        source = sources.Files(place, clip_files.Window(4, 2, 16), 30)
+    whole = numbers_of(source, 0, 0, 1)
+    assert len(whole) == 30
+    for worker in range(3):
+        assert numbers_of(source, first, worker, 3) == whole[first + worker :: 3]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """40 clips of two classes; the videos of those in GAPS cannot be read."""
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        path = tmp_path / "clips" / "ab"[i // 20] / f"{i:02}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        video = rng.integers(0, 256, [4, 16, 16, 3], np.uint8)
+        np.save(path, video)
+    return str(tmp_path / "clips")
+
+
+class WithGaps(clips.Folder):
+    def examples(self, *arguments):
+        for example in super().examples(*arguments):
+            if example.number not in GAPS:
+                yield example
+
+
+GAPS = (0, 5, 6, 39)
+
+
+@pytest.mark.parametrize("at_most", [None, 33])
+def test_a_folders_bad_clips_are_gaps_in_their_places(folder, tmp_path, at_most):
+    place = WithGaps(folder)
+    source = sources.Files(place, clip_files.Window(4), at_most)
+    for worker in (0, 1):
+        rows = [*source.rows(3, worker, 2)]
+        numbers = range(3 + worker, source.num_clips, 2)
+        for number, row in zip(numbers, rows, strict=False):  # the last may be left out
+            assert (row is None) == (number in GAPS)
+    found = seen(source, tmp_path / "seen")
+    kept = [i for i in range(at_most or 40) if i not in GAPS]
+    np.testing.assert_array_equal(found.get("label"), [i // 20 for i in kept])
+    expected = [np.load(f"{folder}/{'ab'[i // 20]}/{i:02}.npy") for i in kept]
+    np.testing.assert_array_equal(found.get("videos"), expected)
+
+
+def test_facts_tell_clips_apart(demo_shards, folder):
+    wider = dataclasses.replace(WINDOW, stride=1)
+    place = clips.open_folder(folder)
+    found = [
+        sources.Prepared(demo_shards, WINDOW, "test"),
+        sources.Prepared(demo_shards, WINDOW, "train"),
+        sources.Prepared(demo_shards, WINDOW, "train", 9),
+        sources.Prepared(demo_shards, wider, "train"),
+        sources.Files(place, clip_files.Window(4)),
+        sources.Files(place, clip_files.Window(3)),
+        sources.Files(place, clip_files.Window(4), 9),
+    ]
+    assert len({json.dumps(source.facts()) for source in found}) == len(found)
+    assert found[0].facts() == sources.Prepared(demo_shards, WINDOW, "test").facts()
+
+
+@pytest.fixture
+def gan(tiny_config):
+    made = video_gan.build([f"{i}" for i in range(9)])
+    made.build()
+    standing_statistics.StandingStatistics(made, 8).accumulate(2)
+    return made
+
+
+def test_generated_videos_are_those_of_sampling(gan, tmp_path):
+    source = sources.Generated(gan, 13, seed=3, truncation=0.7)
+    found = seen(source, tmp_path)
+    labels = sampling.labels(13, 3, 9)
+    z = sampling.latents(gan.latent, 13, 3, 0.7)
+    expected = sampling.generate(gan, z, gan.conditioning(labels, None))["videos"]
+    assert found.get("videos").dtype == np.uint8
+    np.testing.assert_array_equal(found.get("label"), labels)
+    apart = np.abs(found.get("videos").astype(int) - expected)
+    assert apart.max() <= 1 and (apart > 0).mean() < 0.01
+    assert expected.std() > 5  # they are not all alike
+    rows = [*source.rows(4, 1, 3)]
+    np.testing.assert_array_equal([row["z"] for row in rows], z[5::3])
+
+
+def test_labels_and_the_number_of_frames_may_be_given(gan, tmp_path):
+    labels = np.array([8, 0, 3])
+    whole = seen(sources.Generated(gan, 3, 0, labels=labels), tmp_path)
+    np.testing.assert_array_equal(whole.get("label"), labels)
+    cut = sources.Generated(gan, 3, 0, labels=labels, num_frames=2)
+    np.testing.assert_array_equal(
+        seen(cut, tmp_path).get("videos"), whole.get("videos")[:, :2]
+    )
+
+
+def test_a_model_without_classes_makes_videos_without(tiny_config):
+    config.load([TINY], ["NUM_CLASSES = 0"])
+    gan = video_gan.build(["video"])
+    gan.build()
+    rows = [*sources.Generated(gan, 3, 0).rows(0, 0, 1)]
+    assert [int(row["label"]) for row in rows] == [-1, -1, -1]
+
+
+def test_facts_tell_generated_videos_apart(gan):
+    def facts(*arguments, **settings):
+        return json.dumps(sources.Generated(gan, *arguments, **settings).facts())
+
+    found = [
+        facts(9, 0),
+        facts(8, 0),
+        facts(9, 1),
+        facts(9, 0, 0.5),
+        facts(9, 0, labels=np.zeros(9, int)),
+        facts(9, 0, num_frames=3),
+    ]
+    assert facts(9, 0) == found[0]
+    standing_statistics.StandingStatistics(gan, 8).accumulate(3)
+    found.append(facts(9, 0))
+    gan.generator.trainable_variables[0].assign_add(
+        tf.ones_like(gan.generator.trainable_variables[0])
+    )
+    found.append(facts(9, 0))
+    assert len(set(found)) == len(found)
+
+
+class Continuing:
+    """A generator that goes on from two frames: all the rest is the second."""
+
+    num_conditioning_frames, num_classes, num_frames, resolution = 2, 0, 4, 8
+    submodules, trainable_variables = (), ()
+
+    def __call__(self, z, labels, frames, training):
+        return tf.concat([frames, frames[:, 1:], frames[:, 1:]], axis=1)
+
+
+def continuing():
+    made = video_gan.VideoGAN(Continuing(), [], video_gan.GaussianLatent([3]))
+    made.frame_bank = tf.random.stateless_uniform([2, 2, 8, 8, 3], [0, 1], -1.0, 1.0)
+    return made
+
+
+def test_frames_that_a_model_goes_on_from_come_in_turn(tmp_path):
+    gan = continuing()
+    frames = np.random.default_rng(0).integers(0, 256, [3, 2, 8, 8, 3], np.uint8)
+    found = seen(sources.Generated(gan, 7, 0, frames=frames), tmp_path).get("videos")
+    for i, video in enumerate(found):
+        np.testing.assert_array_equal(video, frames[i % 3][[0, 1, 1, 1]])
+    bank = sources.Generated(gan, 5, 0)
+    videos = seen(bank, tmp_path).get("videos")
+    np.testing.assert_array_equal(videos[0], videos[2])
+    assert (videos[0] != videos[1]).any()
+    before = bank.facts()
+    gan.frame_bank = gan.frame_bank[::-1]
+    assert sources.Generated(gan, 5, 0).facts() != before
+
+
+_SCRIPT = """
+import sys
+replicas, gin_file, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+import numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(
+    cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
+from tf_dvdgan import config
+from tf_dvdgan.evaluation import features, sources
+from tf_dvdgan.models import video_gan
+from tf_dvdgan.training import standing_statistics
+if replicas == 1:
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+else:
+    strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
+config.load([gin_file])
+tf.keras.utils.set_random_seed(0)
+with strategy.scope():
+    gan = video_gan.build([f"{i}" for i in range(9)])
+    gan.build()
+standing_statistics.StandingStatistics(gan, 8, strategy).accumulate(2)
+source = sources.Generated(gan, 21, seed=5)
+look = lambda videos, labels: {"videos": tf.cast(videos, tf.int32)}
+found = features.Extractor(look, strategy, 4)(source, {}, out)
+np.savez(out + ".npz", videos=found.get("videos"), label=found.get("label"),
+         facts=str(source.facts()))
+"""
+
+
+def test_replicas_make_the_same_videos(tmp_path):
+    found = []
+    for replicas in (1, 2):
+        out = str(tmp_path / f"of_{replicas}")
+        command = [sys.executable, "-c", _SCRIPT, str(replicas), TINY, out]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        with np.load(f"{out}.npz") as arrays:
+            found.append(dict(arrays))
+        assert os.listdir(out)
+    one, two = found
+    np.testing.assert_array_equal(one["label"], two["label"])
+    assert str(one["facts"]) == str(two["facts"])
+    apart = np.abs(one["videos"] - two["videos"])
+    assert apart.max() <= 1 and (apart > 0).mean() < 0.01
+    assert len(one["videos"]) == 21 and one["videos"].std() > 5

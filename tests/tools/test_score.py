@@ -1,0 +1,80 @@
+"""`tools.score` as a user calls it; what it calculates is tested elsewhere."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import run_module
+
+from tf_dvdgan.evaluation import clips
+
+pytestmark = pytest.mark.xdist_group("score")
+
+
+@pytest.fixture(scope="module")
+def generated(demo_shards, tmp_path_factory) -> str:
+    """The test clips as a generator would give them back, a little brighter."""
+    window = clips.Window(4, 2, 16)
+    real = clips.open_folder(demo_shards, "test")
+    videos = np.stack([example.video for example in real.examples(window)])
+    path = tmp_path_factory.mktemp("generated") / "videos.npy"
+    np.save(path, np.minimum(videos, 250) + 5)
+    return str(path)
+
+
+def test_two_places_are_scored_and_a_second_time_real_clips_are_not_looked_at(
+    demo_shards, generated, tmp_path
+):
+    output = tmp_path / "scores.jsonl"
+    flags = (
+        *("--protocol=fid_pixels", f"--real={demo_shards}", f"--generated={generated}"),
+        *("--num_frames=4", "--stride=2", "--num_resamples=5"),
+        *(f"--output={output}", f"--cache_dir={tmp_path}/cache"),
+    )
+    done = run_module("tools.score", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "real clips: 36/36" in done.stderr
+    assert "fid_pixels: 0." in done.stdout
+    assert "  4 frames, stride 2" in done.stdout
+    assert "compares with nothing published" in done.stdout
+    assert "warning: 36 real clips are too few for the covariance" in done.stdout
+    again = run_module("tools.score", *flags)
+    assert "clips: 36/36" not in again.stderr
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert rows[0]["scores"] == rows[1]["scores"]
+    # 5 of 255 in each of 192 numbers that lie in [-1, 1].
+    assert rows[0]["scores"]["fid_pixels"] == pytest.approx(192 * (10 / 255) ** 2, 0.05)
+    assert rows[0]["standard_error"] > 0.0
+    assert rows[0]["protocol"]["num_real"] == 36
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ((), "Give either --generated or --model_dir."),
+        (("--generated=b", "--model_dir=c"), "Give either"),
+        (("--model_dir=c", "--truncations=0.5,2"), "--truncations are numbers"),
+        (("--generated=b", "--truncations=0.5"), "--truncations are for a model"),
+        (("--generated=b", "--lpips=a"), "--lpips is two files"),
+        (("--generated=b", "--protocol=fvd_untertiner"), "Did you mean 'fvd_unterth"),
+        (("--generated=/nowhere",), "There is nothing at /nowhere."),
+    ],
+)
+def test_each_mistake_gets_one_sentence(flags, sentence, tmp_path):
+    done = run_module(
+        "tools.score", "--protocol=fid_pixels", f"--real={tmp_path}", *flags
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert sentence in done.stderr
+
+
+def test_weights_that_are_not_there_are_asked_for(demo_shards, generated):
+    done = run_module(
+        "tools.score",
+        *("--protocol=fvd_unterthiner", f"--real={demo_shards}"),
+        f"--generated={generated}",
+    )
+    assert done.returncode == 1
+    assert "tools.convert_weights makes" in done.stderr
+    assert done.stderr.count("\n") == 1
