@@ -53,7 +53,7 @@ def checkpoint(model_dir, step: int) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def whole_run(demo_shards, tmp_path_factory):
-    """Six steps without a break, evaluated at the third and the sixth."""
+    """Six steps without a break, evaluated before, at the third and at the sixth."""
     model_dir = str(tmp_path_factory.mktemp("whole"))
     flags = (f"--data_dir={demo_shards}", f"--model_dir={model_dir}")
     code, out, err = run(*flags, "--mode=train_and_eval", *FEW)
@@ -200,10 +200,11 @@ def scores(model_dir) -> dict[tuple[int, int], dict[str, float]]:
 def test_each_checkpoint_is_evaluated_and_the_best_kept(whole_run):
     model_dir, out = whole_run
     found = scores(model_dir)
-    assert sorted(found) == [(3, 20), (6, 20), (6, 24)]  # at its end of more
+    # Before the first step, and at the end of more videos too.
+    assert sorted(found) == [(0, 20), (3, 20), (6, 20), (6, 24)]
     assert "scores of step 3: fid_pixels" in out
     assert "at_end/fid_pixels" in out.partition("scores of step 6: ")[2]
-    best = min((3, 6), key=lambda step: found[step, 20]["fid_pixels"])
+    best = min((0, 3, 6), key=lambda step: found[step, 20]["fid_pixels"])
     newest = tf.train.latest_checkpoint(f"{model_dir}/best")
     assert newest.endswith(f"step-{best}")
     assert os.listdir(f"{model_dir}/eval")

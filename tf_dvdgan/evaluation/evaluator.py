@@ -225,9 +225,7 @@ class Evaluator:
     ) -> Iterator[sources.Generated]:
         for repeat in range(protocol.num_repeats):
             seed = protocol.seed + repeat
-            yield sources.Generated(
-                gan, protocol.num_generated, seed, num_frames=protocol.num_frames
-            )
+            yield sources.Generated(gan, protocol.num_generated, seed)
 
     def _discriminators_of(self, gan: video_gan.VideoGAN) -> features.Extractor:
         def look(videos: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:

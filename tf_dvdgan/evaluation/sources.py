@@ -127,7 +127,6 @@ class Generated:
       frames: `[count, conditioning_frames, height, width, 3]` uint8 that a model which
         starts from frames continues, in turn; None takes those of its frame bank.
       labels: `[num_clips]` class numbers, in the place of drawn ones.
-      num_frames: so many of the first are taken of each video; None takes all.
     """
 
     def __init__(
@@ -138,29 +137,28 @@ class Generated:
         truncation: float = 1.0,
         frames: np.ndarray | None = None,
         labels: np.ndarray | None = None,
-        num_frames: int | None = None,
     ):
         self._gan = gan
         self._seed = seed
         self._truncation = truncation
         self._given_frames = frames
         self._given_labels = labels
-        self._num_frames = num_frames or gan.generator.num_frames
         self.num_clips = num_clips
 
     def rows(
         self, first: int, worker: int, num_workers: int
     ) -> Iterator[dict[str, np.ndarray]]:
         """See `features.Source`."""
+        frames = self._frames
         for i in range(first + worker, self.num_clips, num_workers):
             row = {"z": self._z[i], "label": np.int32(self._labels[i])}
-            if self._frames is not None:
-                row["frames"] = self._frames[i % len(self._frames)]
+            if frames is not None:
+                row["frames"] = frames[i % len(frames)]
             yield row
 
     @functools.cached_property
     def _z(self) -> np.ndarray:
-        # Compiled: row by row as it is, it would take half a minute for 50,000.
+        # Compiled: as it is, 50,000 rows would take half a minute.
         draw = tf.function(sampling.latents, autograph=False)
         return draw(
             self._gan.latent, self.num_clips, self._seed, self._truncation
@@ -188,7 +186,7 @@ class Generated:
         self, rows: Mapping[str, tf.Tensor], strategy: tf.distribute.Strategy
     ) -> tf.Tensor:
         """See `features.Source`."""
-        return _maker(self._gan, strategy, self._num_frames)(rows)
+        return _maker(self._gan, strategy)(rows)
 
     def facts(self) -> dict:
         """See `features.Source`."""
@@ -198,7 +196,7 @@ class Generated:
             "weights": _digest_of_weights(generator),
             # How many batches they are of: their values may round otherwise next time.
             "standing": [float(norm.standing_count.numpy()) for norm in norms[:1]],
-            "size": [generator.num_frames, generator.resolution, self._num_frames],
+            "size": [generator.num_frames, generator.resolution],
             "z": _digest([self._z]),
             "labels": _digest([self._labels]),
             "seed": self._seed,
@@ -208,9 +206,7 @@ class Generated:
 
 
 @functools.lru_cache(maxsize=2)
-def _maker(
-    gan: video_gan.VideoGAN, strategy: tf.distribute.Strategy, num_frames: int
-) -> Callable:
+def _maker(gan: video_gan.VideoGAN, strategy: tf.distribute.Strategy) -> Callable:
     """Makes uint8 videos of rows; traced once for all evaluations of a model."""
 
     def make(rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -218,8 +214,7 @@ def _maker(
         if frames is not None:
             frames = transforms.to_unit_range(frames)
         conditioning = gan.conditioning(rows["label"], frames)
-        videos = gan.generate(rows["z"], conditioning)["videos"]
-        return transforms.to_uint8(videos[:, :num_frames])
+        return transforms.to_uint8(gan.generate(rows["z"], conditioning)["videos"])
 
     @tf.function(autograph=False)
     def on_replicas(rows: Mapping[str, tf.Tensor]) -> tf.Tensor:

@@ -39,16 +39,23 @@ def watch(
     print(f"Watching {model_dir}; {len(done)} steps have scores", flush=True)
     while schedule.num_steps not in done:
         new = [step for step in checkpoints.steps(model_dir) if step not in done]
-        for step in new:
-            done.add(step)
-            try:
-                checkpoints.restore_generator(model_dir, gan.generator, step, others)
-                gan.frame_bank = loop.load_frame_bank(model_dir)
-                _tell(step, evaluator.evaluate(gan, step))
-            except checkpoints.UnreadableError as error:  # or taken away by the run
-                print(f"Step {step} is passed over: {error}", flush=True)
-        if not new:
+        # Workers may see a folder change at different times; the chief's word counts.
+        said = new[0] if chief and new else -1 if chief else 0
+        step = int(strategy_lib.sum_over_workers(strategy, [said])[0])
+        if step < 0:
             time.sleep(_POLL_SECONDS)
+            continue
+        done.add(step)
+        try:
+            with strategy.scope():
+                checkpoints.restore_generator(model_dir, gan.generator, step, others)
+            gan.frame_bank = loop.load_frame_bank(model_dir)
+            scores = evaluator.evaluate(gan, step)
+        except checkpoints.UnreadableError as error:  # or taken away by the run
+            print(f"Step {step} is passed over: {error}", flush=True)
+        else:
+            if chief:
+                _tell(step, scores)
     print(f"Step {schedule.num_steps} is the run's last; all is evaluated")
 
 
