@@ -1,5 +1,6 @@
-# make demo      the main job in small: videos, shards, training, samples, SavedModel
+# make demo      the main job in small: videos, shards, training, scores, samples, export
 # make test      lint and the tests; test-all adds the slow ones
+# make docs      the pages and the API reference, in docs/_build/html
 # make format    formats the code
 
 PYTHON ?= python3.11
@@ -7,7 +8,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 DEMO ?= demo_run
 
-.PHONY: demo test test-all lint format clean
+.PHONY: demo test test-all docs lint format clean
 
 $(VENV)/ready: setup.py constraints.txt pyproject.toml
 	@echo "Setting up $(VENV); this takes a few minutes the first time"
@@ -24,6 +25,10 @@ test: lint
 
 test-all: lint
 	$(PY) -m pytest -n 2 --dist=loadgroup
+
+docs: $(VENV)/ready
+	$(PY) -m sphinx --fail-on-warning --keep-going --nitpicky -q -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
 
 lint: $(VENV)/ready
 	$(PY) -m ruff check .

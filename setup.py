@@ -35,18 +35,26 @@ REQUIREMENTS = [
     "av>=13",  # encodes videos; knows how many frames a container promises
     "pillow>=10.1",  # GIF and PNG
     "scikit-learn>=1.4",  # Gaussian mixture of VGAN's baseline; handwritten digits
+    "jinja2>=3.1",  # the page of a run
     "setuptools<81",  # TensorBoard 2.15 imports pkg_resources
 ]
 # Reads the weights files of PyTorch projects; what our speed is measured against.
 TORCH = ["torch==2.13.0"]
+EXPLORE = ["nicegui>=3.18,<4"]  # the explorer's page; brings all that it shows along
+# API reference and pages; MyST reads Markdown, Furo is a theme that loads nothing.
+DOCS = ["furo==2025.12.19", "myst-parser==5.2.0", "sphinx==9.0.4"]
 TESTS = [
     *TORCH,
+    *EXPLORE,
+    *DOCS,
     "build",  # makes the wheel that a test installs
     "flask-cors",  # of moto's server; its extra "server" brings two dozen more
     "moto[s3]==5.2.5",  # an S3 server on this machine
     "pytest",
     "pytest-xdist",  # both cores
     "ruff",
+    "selenium==4.51.0",  # drives Chromium for the pages' tests
+    "tensorflow-serving-api==2.15.1",  # Serving's protos, for docs/serving.md
 ]
 
 setuptools.setup(
@@ -63,12 +71,16 @@ setuptools.setup(
         "tf_dvdgan.gin": ["*.gin", "**/*.gin", "**/**/*.gin"],
         "tf_dvdgan.tools.tpu_compiler": ["requirements.txt"],
         "tf_dvdgan.evaluation": ["*.csv"],
+        "tf_dvdgan.explorer": ["*.css"],
+        "tf_dvdgan.report": ["*.html", "*.css", "*.js"],
     },
     install_requires=REQUIREMENTS,
     extras_require={
         "gpu": ["tensorflow[and-cuda]==2.15.1"],
         "weights": TORCH,
         "benchmarks": TORCH,
+        "docs": DOCS,
+        "explore": EXPLORE,
         "tests": TESTS,
     },
     entry_points={
@@ -81,6 +93,9 @@ setuptools.setup(
             "tf_dvdgan_convert_weights=tf_dvdgan.tools.convert_weights:run",
             "tf_dvdgan_train_classifier=tf_dvdgan.tools.train_classifier:run",
             "tf_dvdgan_score=tf_dvdgan.tools.score:run",
+            "tf_dvdgan_interpolate=tf_dvdgan.tools.interpolate:run",
+            "tf_dvdgan_report=tf_dvdgan.tools.report:run",
+            "tf_dvdgan_explore=tf_dvdgan.tools.explore:run",
             "tf_dvdgan_export=tf_dvdgan.tools.export:run",
             "tf_dvdgan_inspect_tfrecord=tf_dvdgan.tools.inspect_tfrecord:run",
             "tf_dvdgan_benchmark=tf_dvdgan.tools.benchmark:run",

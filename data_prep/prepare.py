@@ -20,6 +20,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -154,11 +155,21 @@ def _run_beam(beam_flags, tasks, settings, local: bool) -> None:
 
 @contextlib.contextmanager
 def _local_log() -> Iterator[None]:
-    """Beam's own processes log a lot to standard error; a file takes it meanwhile."""
+    """Beam's own processes log a lot to standard error; a file takes it meanwhile.
+
+    Ctrl-C ends this process at once: its workers get it too, and Beam would wait for
+    them for ever.
+    """
     terminal, stream = os.dup(2), sys.stderr
     fd, log = tempfile.mkstemp(prefix="prepare-", suffix=".log")
     os.dup2(fd, 2)
     sys.stderr = os.fdopen(terminal, "w", closefd=False)
+
+    def end(number: int, frame: object) -> None:
+        os.remove(log)
+        cli.end_at_once(number, frame)
+
+    handler = signal.signal(signal.SIGINT, end)
     try:
         yield
     except Exception:
@@ -167,6 +178,7 @@ def _local_log() -> Iterator[None]:
     else:
         os.remove(log)
     finally:
+        signal.signal(signal.SIGINT, handler)
         sys.stderr.flush()
         sys.stderr = stream
         os.dup2(terminal, 2)
@@ -233,7 +245,11 @@ def _parse(argv: list[str]) -> list[str]:
 
 def run() -> None:
     define_flags()
-    cli.run(main, flags_parser=_parse)
+    cli.run(
+        main,
+        flags_parser=_parse,
+        if_interrupted="Finished shards are kept; the same command goes on from there.",
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Samples and SavedModels of a trained run, as their users get them."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -8,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import TINY
+from conftest import TINY, run_module
 from PIL import Image
 
-from tf_dvdgan import cli, config, export, sampling, trained
+from tf_dvdgan import cli, config, export, generators, sampling, trained, visualize
 from tf_dvdgan.data import transforms
 from tf_dvdgan.layers import conditional_batch_norm
 from tf_dvdgan.training import loop, optimizers, standing_statistics
@@ -53,12 +54,12 @@ def test_an_older_checkpoint_can_be_asked_for(run_dir):
 
 
 def test_a_class_is_known_by_name_and_number(run_dir):
-    model = trained.load(run_dir)
-    assert model.label_of(NAME) == model.label_of("2") == 2
+    generator = generators.open_generator(run_dir)
+    assert generator.label_of(NAME) == generator.label_of("2") == 2
     with pytest.raises(cli.UserError, match="Did you mean 'RoundCircle'"):
-        model.label_of("RoundCircel")
+        generator.label_of("RoundCircel")
     with pytest.raises(cli.UserError, match="no class '9'"):
-        model.label_of("9")
+        generator.label_of("9")
 
 
 def test_samples_do_not_depend_on_the_batch_size_or_the_count(run_dir):
@@ -106,9 +107,9 @@ again = generate(label=tf.constant(2), **arguments)["videos"]
 assert np.array_equal(videos, again)
 any_class = generate(label=tf.constant(-1), **arguments)["videos"]
 assert not np.array_equal(videos, any_class)
-from_z = model.signatures["generate_from_latents"]
-z = tf.random.normal([3, 120])
-videos = from_z(z=z, label=tf.constant([0, 1, 2]))["videos"]
+from_z = model.signatures["generate_from_latents_float"]
+inputs = dict(z=tf.random.normal([3, 120]), class_weights=tf.one_hot([0, 1, 2], 9))
+videos = from_z(**inputs, truncation=tf.constant(0.6))["videos"]
 assert videos.shape == (3, 4, 16, 16, 3) and videos.dtype == tf.float32
 assert float(tf.reduce_max(tf.abs(videos))) <= 1
 print("served")
@@ -240,9 +241,72 @@ def test_the_sample_command_writes_what_is_asked(run_dir, tmp_path):
     ]
     with Image.open(tmp_path / f"0000_{NAME}.gif") as image:
         assert image.n_frames == 4 and image.size == (16, 16)
+        facts = json.loads(image.info["comment"])
+    assert facts["class"] == NAME and facts["step"] == 6 and facts["index"] == 0
+    assert (facts["seed"], facts["truncation"]) == (0, 1.0)
     result = sample(run_dir, tmp_path, "--num_videos=9", "--format=mp4")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "0000_HorizontalCircle.mp4").stat().st_size > 0
+
+
+def test_samples_of_a_saved_model_over_truncations(saved_model, tmp_path):
+    """The same latents over truncations, in a sheet; a SavedModel in a run's place."""
+    result = run_module(
+        "tools.sample",
+        *(f"--saved_model={saved_model}", f"--output={tmp_path}"),
+        *("--num_videos=2", "--truncation=0.5,1", "--format=png", "--seed=4"),
+    )
+    assert result.returncode == 0, result.stderr
+    generator = generators.open_generator(None, saved_model=saved_model)
+    z = sampling.latents(generator.latent, 2, seed=4)
+    for truncation in (0.5, 1.0):
+        videos = generator.videos(z, [0, 1], truncation)
+        for i, name in enumerate(generator.class_names[:2]):
+            path = tmp_path / f"000{i}_{name}_{truncation:g}.png"
+            strip = np.asarray(Image.open(path)).astype(int)
+            assert np.abs(strip - np.concatenate(videos[i], axis=1)).max() <= 1
+    with Image.open(tmp_path / "grid.png") as image:
+        facts = json.loads(image.text["Description"])
+    assert facts["truncation"] == [0.5, 1.0] * 2 and facts["seed"] == 4
+
+
+def test_an_interpolation_ends_in_what_it_goes_between(saved_model, tmp_path):
+    flags = [f"--saved_model={saved_model}", f"--output={tmp_path}", "--num_steps=3"]
+    result = run_module(
+        "tools.interpolate", *flags, "--between=both", f"--classes={NAME},0"
+    )
+    assert result.returncode == 0, result.stderr
+    sheet = np.asarray(Image.open(tmp_path / "interpolation.png")).astype(int)
+    generator = generators.open_generator(None, saved_model=saved_model)
+    z = sampling.latents(generator.latent, 2, seed=0).numpy()
+    z = np.stack([z[0], z.mean(axis=0), z[1]])
+    weights = np.zeros([3, 9])
+    weights[[0, 1, 1, 2], [2, 2, 0, 0]] = 1.0, 0.5, 0.5, 1.0
+    videos = generator.videos(z, weights).repeat(4, axis=2).repeat(4, axis=3)
+    names = [f"frame {i}" for i in range(1, 5)]
+    top, left = sheet.shape[0] - 4 * 66, visualize._margin(names)
+    for step in range(3):
+        for frame in range(4):
+            y, x = top + 66 * frame, left + 66 * step
+            found = sheet[y : y + 64, x : x + 64]
+            assert np.abs(found - videos[step, frame]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("module", "flags", "sentence"),
+    [
+        ("sample", ["--model_dir=/nowhere"], "Name either a run's folder"),
+        ("interpolate", ["--resample=A"], "has no subspaces"),
+        ("interpolate", ["--between=both", "--classes=1"], "--classes names 2 here"),
+        ("interpolate", ["--classes=Dancing"], "knows no class 'Dancing'"),
+        ("predict", ["--video=mine.mp4"], "does not start from frames"),
+    ],
+)
+def test_a_mistake_gets_one_sentence(saved_model, tmp_path, module, flags, sentence):
+    base = [f"--saved_model={saved_model}", f"--output={tmp_path}"]
+    result = run_module(f"tools.{module}", *base, *flags)
+    assert result.returncode == 1 and sentence in result.stderr, result.stderr
+    assert result.stderr.count("error:") == 1 and "Traceback" not in result.stderr
 
 
 def test_an_unknown_class_gets_one_sentence(run_dir, tmp_path):

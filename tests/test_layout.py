@@ -16,7 +16,7 @@ ORDER = [
     *("ops", "layers", "losses", "data", "flow", "models", "training"),
     "evaluation",
 ]
-MAINS = {"run.py", "prepare.py", "versus_pytorch.py"}
+MAINS = {"run.py", "prepare.py", "versus_pytorch.py", "feature_extraction.py"}
 
 
 def imports(path: pathlib.Path) -> set[str]:

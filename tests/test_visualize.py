@@ -1,12 +1,16 @@
 """Pictures of videos, and names from data beside them."""
 
-import os
+import json
 
+import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from tf_dvdgan import visualize
 
+CLASSES = ["x", "ÿ", "z"]
+FACTS = [{"class": name, "seed": 3} for name in CLASSES]
 VIDEOS = np.zeros([3, 4, 16, 16, 3], np.uint8)
 
 
@@ -20,7 +24,68 @@ def test_any_name_can_be_written_beside_a_video(name):
 def test_every_video_and_a_grid_are_written(tmp_path):
     folder = str(tmp_path / "new" / "folder")
     for file_format in ("gif", "mp4", "png"):
-        path = visualize.write(folder, VIDEOS, ["a", "b", "c"], file_format, 8.0)
+        path = visualize.write(
+            folder, VIDEOS, ["a", "b", "c"], file_format, 8.0, FACTS, ["x", "y", "z"]
+        )
         assert path == f"{folder}/grid.{file_format}"
         for stem in ("a", "b", "c", "grid"):
-            assert os.path.getsize(f"{folder}/{stem}.{file_format}") > 0
+            known = json.loads(metadata(f"{folder}/{stem}.{file_format}"))
+            assert known["class"] == {"a": "x", "b": "ÿ", "c": "z"}.get(stem, CLASSES)
+            assert known["seed"] == 3
+
+
+def metadata(path: str) -> str:
+    """What a file's own text says, read by what its format's programs would use."""
+    if path.endswith(".mp4"):
+        with av.open(path) as container:
+            assert container.metadata["description"] == container.metadata["comment"]
+            return container.metadata["comment"]
+    with Image.open(path) as image:
+        return (
+            image.text["Description"] if path.endswith("png") else image.info["comment"]
+        )
+
+
+def test_time_runs_down_in_columns():
+    rng = np.random.default_rng(0)
+    videos = rng.integers(0, 256, [4, 20, 64, 64, 3], np.uint8)
+    image = visualize.columns(videos, ["left", "0.5", "0.75", "right"], num_columns=2)
+    half = len(image) // 2
+    left = visualize._margin(["frame 20", "frame 17"])
+    for i, block in enumerate((image[:half], image[half:])):
+        head = len(block) - 8 * 66
+        for column in range(2):
+            x = left + 66 * column
+            assert block[:head, x : x + 64].max() > 100  # a caption
+            for row, frame in enumerate((0, 3, 5, 8, 11, 14, 16, 19)):
+                found = block[head + 66 * row :, x:][:64, :64]
+                np.testing.assert_array_equal(found, videos[2 * i + column, frame])
+
+
+@pytest.mark.parametrize(
+    ("caption", "lines"),
+    [
+        ("RoundCircle", ["RoundCircle"]),
+        ("HorizontalTriangle", ["Horizontal", "Triangle"]),
+        ("playing basketball", ["playing", "basketball"]),
+    ],
+)
+def test_captions_break_where_words_end(caption, lines):
+    assert visualize._lines(caption, 72) == lines
+
+
+@pytest.mark.parametrize("caption", ["Donaudampfschiffahrt", "one two three " * 5])
+def test_captions_that_are_too_long_end_in_dots(caption):
+    lines = visualize._lines(caption, 72)
+    assert len(lines) <= 3 and lines[-1].endswith("…")
+    assert all(visualize._font().getlength(line) <= 72 for line in lines)
+
+
+def test_rows_of_what_belongs_together(tmp_path):
+    videos = np.zeros([4, 2, 64, 64, 3], np.uint8)
+    stems, facts = list("abcd"), [{"index": i} for i in range(4)]
+    path = visualize.write(
+        str(tmp_path), videos, stems, "gif", 8.0, facts, list("ppqq"), ["0.5", "1"]
+    )
+    with Image.open(path) as image:
+        assert image.height == 2 * (64 + 2 + 18) and image.width > 2 * 66

@@ -1,28 +1,35 @@
 """A trained generator as a SavedModel that needs nothing but TensorFlow.
 
 It keeps standing statistics for a grid of truncations and interpolates between them.
-Signatures:
+Its signatures, for n videos:
 
-- `serving_default` and `generate`: (count, label, truncation, seed), all scalars, to
-  `videos` `[count, time, height, width, 3]` uint8. A label of -1 draws one for each
-  video. The same seed gives the videos of `tools.sample`.
-  A model that starts from frames takes (frames `[n, count, height, width, 3]` uint8,
-  truncation, seed) instead, and continues each.
-- `generate_from_latents`: (z `[n, size]`, label `[n]` or frames) to `videos`
-  float32 in [-1, 1], with the statistics of truncation 1.
+- `generate`, which is `serving_default` too: (count, label, truncation, seed), all
+  scalars, to `videos`, those that `tools.sample` makes of the seed. A label of -1 draws
+  one for each video.
+- `generate_from_latents`: (z `[n, latent]`, class_weights `[n, classes]`, truncation)
+  to `videos`. Rows of class_weights are one-hot, or mix classes. z is not truncated
+  yet: it is multiplied by the truncation here.
+- `draw_latents`: (count, seed) to `z`.
+
+`videos` are `[n, time, height, width, 3]` uint8. `generate_float` and
+`generate_from_latents_float` are the same as float32 in [-1, 1].
+
+A model without classes takes neither label nor class_weights. A model that starts from
+frames takes them as `frames` `[n, given, height, width, 3]` uint8, which stands for
+count, too. Assets: `class_names.txt`, a name a line; `generator.json`, what
+`generators.describe` says. docs/serving.md shows requests.
 """
 
 import contextlib
-import functools
+import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
-from tf_dvdgan import cli, sampling, trained
+from tf_dvdgan import cli, generators, sampling, trained
 from tf_dvdgan.data import files, transforms
-from tf_dvdgan.layers import conditional_batch_norm
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import standing_statistics
 
@@ -52,17 +59,27 @@ def export(
     """
     _check_replaceable(directory)
     with tempfile.TemporaryDirectory() as folder:
-        names = os.path.join(folder, "class_names.txt")
-        with open(names, "w", encoding="utf-8") as file:
-            file.writelines(f"{cli.printable(name)}\n" for name in model.class_names)
-        module = _ExportedGenerator(model, names, truncations, num_batches, batch_size)
-        signatures = {
-            "serving_default": module.generate,
-            "generate": module.generate,
-            "generate_from_latents": module.generate_from_latents,
-        }
+        assets = _write_assets(model, folder)
+        statistics = _grid(model.gan, truncations, num_batches, batch_size)
+        module = _ExportedGenerator(model.gan, assets, truncations, statistics)
         with _replacing(directory) as place:
-            tf.saved_model.save(module, place, signatures)
+            tf.saved_model.save(module, place, module.signatures(model.gan))
+
+
+def _write_assets(model: trained.TrainedModel, folder: str) -> dict[str, str]:
+    """Writes what stands beside the network as files: attribute to path."""
+    names = [cli.printable(name) for name in model.class_names]
+    description = generators.describe(model) | {"class_names": names}
+    assets = {
+        "class_names": ("class_names.txt", "".join(f"{name}\n" for name in names)),
+        "description": (generators.DESCRIPTION, json.dumps(description, indent=1)),
+    }
+    paths = {}
+    for attribute, (name, text) in assets.items():
+        paths[attribute] = os.path.join(folder, name)
+        with open(paths[attribute], "w", encoding="utf-8") as file:
+            file.write(text)
+    return paths
 
 
 def _check_replaceable(directory: str) -> None:
@@ -116,60 +133,56 @@ def _remove(*folders: str) -> None:
 
 
 class _ExportedGenerator(tf.Module):
-    """The generator's variables and two functions; no Keras object is saved."""
+    """The generator's variables and functions; no Keras object is saved."""
 
-    def __init__(self, model, class_names, truncations, num_batches, batch_size):
+    def __init__(
+        self,
+        gan: video_gan.VideoGAN,
+        assets: dict[str, str],
+        truncations: Sequence[float],
+        statistics: dict,
+    ):
         super().__init__(name="exported_generator")
-        gan = model.gan
         self.weights = list(gan.generator.variables)
         self.truncations = tf.constant(truncations, tf.float32)
-        self.statistics = _grid(gan, truncations, num_batches, batch_size)
-        self.class_names = tf.saved_model.Asset(class_names)
-        self._add_functions(gan)
+        self.statistics = statistics
+        self.class_names = tf.saved_model.Asset(assets["class_names"])
+        self.description = tf.saved_model.Asset(assets["description"])
 
-    def _add_functions(self, gan: video_gan.VideoGAN) -> None:
-        """Makes the two functions; frames take the place of classes where wanted."""
-        generator = gan.generator
-        num_classes = max(generator.num_classes, 1)
-        frames = generator.num_conditioning_frames
-        size = generator.resolution
+    def signatures(self, gan: video_gan.VideoGAN) -> dict[str, Callable]:
+        """What is served, by name; functions know their arguments by name, too."""
+        num_classes = gan.generator.num_classes
 
-        def run(z, given, truncation):
-            labels = given if not frames else tf.zeros([tf.shape(z)[0]], tf.int32)
-            start = transforms.to_unit_range(given) if frames else None
-            with conditional_batch_norm.use_statistics(self._statistics(truncation)):
-                return gan.generate(z, gan.conditioning(labels, start))["videos"]
+        def from_latents(z, truncation, class_weights=None, frames=None):
+            statistics = self._statistics(truncation)
+            return sampling.render(
+                gan, z, class_weights, truncation, frames, statistics
+            )
 
-        def generate(count, label, truncation, seed):
-            z = sampling.latents(gan.latent, count, seed, truncation)
-            drawn = sampling.labels(count, seed, num_classes)
-            labels = tf.where(label < 0, drawn, label)
-            return {"videos": transforms.to_uint8(run(z, labels, truncation))}
+        def from_seed(seed, truncation, count=None, label=None, frames=None):
+            count = tf.shape(frames)[0] if count is None else count
+            z = sampling.latents(gan.latent, count, seed)
+            weights = None
+            if label is not None:
+                drawn = sampling.labels(count, seed, num_classes)
+                weights = tf.one_hot(tf.where(label < 0, drawn, label), num_classes)
+            return from_latents(z, truncation, weights, frames)
 
-        def continue_frames(frames, truncation, seed):
-            z = sampling.latents(gan.latent, tf.shape(frames)[0], seed, truncation)
-            return {"videos": transforms.to_uint8(run(z, frames, truncation))}
+        def draw_latents(count, seed):
+            return {"z": sampling.latents(gan.latent, count, seed)}
 
-        def generate_from_latents(z, given):
-            return {"videos": run(z, given, tf.constant(1.0))}
-
-        integer = functools.partial(tf.TensorSpec, [], tf.int32)
-        truncation = tf.TensorSpec([], tf.float32, "truncation")
-        z = tf.TensorSpec([None, gan.latent.size], tf.float32, "z")
-        if frames:
-            given = tf.TensorSpec([None, frames, size, size, 3], tf.uint8, "frames")
-            signature = [given, truncation, integer("seed")]
-            self.generate = tf.function(continue_frames, signature)
-        else:
-            given = tf.TensorSpec([None], tf.int32, "label")
-            signature = [
-                integer("count"),
-                integer("label"),
-                truncation,
-                integer("seed"),
-            ]
-            self.generate = tf.function(generate, signature)
-        self.generate_from_latents = tf.function(generate_from_latents, [z, given])
+        specs = _input_specs(gan)
+        generate = _function(_as_uint8(from_seed), specs["seed"])
+        return {
+            "serving_default": generate,
+            "generate": generate,
+            "generate_float": _function(_as_float(from_seed), specs["seed"]),
+            "generate_from_latents": _function(_as_uint8(from_latents), specs["z"]),
+            "generate_from_latents_float": _function(
+                _as_float(from_latents), specs["z"]
+            ),
+            "draw_latents": _function(draw_latents, specs["count"]),
+        }
 
     def _statistics(self, truncation: tf.Tensor) -> dict:
         """Statistics between the two nearest truncations of the grid."""
@@ -185,6 +198,45 @@ class _ExportedGenerator(tf.Module):
             name: (between(mean), between(variance))
             for name, (mean, variance) in self.statistics.items()
         }
+
+
+def _function(run: Callable, specs: dict[str, tf.TensorSpec]) -> Callable:
+    return tf.function(run, autograph=False).get_concrete_function(**specs)
+
+
+def _as_uint8(run: Callable) -> Callable:
+    return lambda **inputs: {"videos": transforms.to_uint8(run(**inputs))}
+
+
+def _as_float(run: Callable) -> Callable:
+    return lambda **inputs: {"videos": run(**inputs)}
+
+
+def _input_specs(gan: video_gan.VideoGAN) -> dict[str, dict[str, tf.TensorSpec]]:
+    """What functions take: of a seed, of latents, of a count and a seed."""
+    generator = gan.generator
+    size, given = generator.resolution, generator.num_conditioning_frames
+    shapes = {
+        "count": ([], tf.int32),
+        "label": ([], tf.int32),
+        "seed": ([], tf.int32),
+        "truncation": ([], tf.float32),
+        "z": ([None, gan.latent.size], tf.float32),
+        "class_weights": ([None, generator.num_classes], tf.float32),
+        "frames": ([None, given, size, size, 3], tf.uint8),
+    }
+    count, frames = ([], ["frames"]) if given else (["count"], [])
+    has_classes = generator.num_classes > 1
+    label, class_weights = ["label"] * has_classes, ["class_weights"] * has_classes
+    wanted = {
+        "seed": [*count, *frames, *label, "truncation", "seed"],
+        "z": ["z", *class_weights, *frames, "truncation"],
+        "count": ["count", "seed"],
+    }
+    return {
+        key: {name: tf.TensorSpec(*shapes[name], name) for name in names}
+        for key, names in wanted.items()
+    }
 
 
 def _grid(gan, truncations, num_batches, batch_size) -> dict:

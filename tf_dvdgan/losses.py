@@ -91,8 +91,8 @@ class Term:
 class OrthogonalRegularization(Term):
     """Penalty on kernels whose columns are not orthogonal (Brock et al., 2019, eq. 3).
 
-    weight * sum over kernels of |W^T W * (1 - I)|^2, W reshaped to `[-1, out]`; vectors
-    are left alone, and so are embeddings.
+    `weight * sum over kernels of |W^T W * (1 - I)|^2`, W reshaped to `[-1, out]`;
+    vectors are left alone, and so are embeddings.
 
     Args:
       weight: BigGAN's is 1e-4.

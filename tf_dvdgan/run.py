@@ -10,6 +10,7 @@ none is given.
 
 --mode=train_and_eval scores every checkpoint as well and keeps the best in RUN/best;
 --mode=eval does so from a process of its own, while the run trains or afterwards.
+--profile_steps=10 traces ten steps for the profile page of TensorBoard.
 """
 
 import os
@@ -32,14 +33,22 @@ def define_flags() -> None:
     flags.DEFINE_multi_string("gin_param", [], "A Gin binding, such as 'a.b = 1'.")
     flags.DEFINE_string("model_dir", None, "The run's folder.", required=True)
     flags.DEFINE_string("data_dir", None, "Folder of prepared shards.", required=True)
+    flags.DEFINE_integer(
+        "profile_steps",
+        0,
+        "Trace so many steps, soon after the start, for TensorBoard's profiler.",
+        lower_bound=0,
+    )
     cli.define_strategy()
 
 
 def main(argv: list[str]) -> None:
     del argv
+    import gin
+
     from tf_dvdgan import config
     from tf_dvdgan.data import files, manifest
-    from tf_dvdgan.evaluation import watch
+    from tf_dvdgan.evaluation import evaluator, watch
     from tf_dvdgan.training import loop, strategy
 
     files.ready(FLAGS.model_dir, writing=True)
@@ -58,7 +67,12 @@ def main(argv: list[str]) -> None:
     where = strategy.create(FLAGS.strategy, FLAGS.tpu)
     try:
         loop.train(
-            FLAGS.model_dir, FLAGS.data_dir, where, evaluation if evaluates else None
+            FLAGS.model_dir,
+            FLAGS.data_dir,
+            where,
+            evaluation if evaluates else None,
+            gin.get_configurable(evaluator.Plan)().protocols,
+            FLAGS.profile_steps,
         )
     except strategy.LOST_WORKER_ERRORS as error:
         if not strategy.spans_workers(where):
@@ -99,7 +113,7 @@ def _start_anew(error: Exception) -> None:
 
 def run() -> None:
     define_flags()
-    cli.run(main)
+    cli.run(main, if_interrupted="The same command goes on from what is saved.")
 
 
 if __name__ == "__main__":

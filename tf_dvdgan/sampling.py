@@ -1,9 +1,14 @@
 """Samples of a generator: reproducible by seed, whatever the batch size."""
 
+import hashlib
+import string
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan.data import readers, transforms
+from tf_dvdgan.layers import conditional_batch_norm, normalization
 from tf_dvdgan.models import vgan, video_gan
 
 _LABELS = -1  # keeps their seeds apart from those of latents
@@ -52,6 +57,35 @@ def labels(
     )
 
 
+def render(
+    gan: video_gan.VideoGAN,
+    z: tf.Tensor,
+    class_weights: tf.Tensor | None,
+    truncation: tf.Tensor,
+    frames: tf.Tensor | None,
+    statistics: Mapping[str, normalization.Statistics],
+) -> tf.Tensor:
+    """Generates one batch of videos with the statistics of its truncation.
+
+    Args:
+      gan: with weights in place.
+      z: `[batch, size]`, not truncated yet.
+      class_weights: `[batch, num_classes]` float32; None where there are no classes.
+      truncation: scalar, factor of z.
+      frames: `[batch, frames, height, width, 3]` uint8 to start from; None for none.
+      statistics: see `conditional_batch_norm.use_statistics`.
+
+    Returns:
+      `[batch, time, height, width, 3]` float32 in [-1, 1].
+    """
+    if class_weights is None:
+        class_weights = tf.zeros([tf.shape(z)[0], 1])
+    start = None if frames is None else transforms.to_unit_range(frames)
+    with conditional_batch_norm.use_statistics(statistics):
+        given = gan.conditioning(class_weights, start)
+        return gan.generate(truncation * z, given)["videos"]
+
+
 def generate(
     gan: video_gan.VideoGAN,
     z: tf.Tensor,
@@ -80,14 +114,67 @@ def generate(
     return {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
 
 
+def interpolate(start: np.ndarray, end: np.ndarray, num_steps: int) -> np.ndarray:
+    """Steps on the straight lines between rows, both ends among them.
+
+    Args:
+      start: `[rows, size]` latents, or weights of classes.
+      end: the same.
+      num_steps: at least 2.
+
+    Returns:
+      `[rows, num_steps, size]` float32.
+    """
+    share = np.linspace(0.0, 1.0, num_steps, dtype=np.float32)[:, np.newaxis]
+    start, end = np.asarray(start)[:, np.newaxis], np.asarray(end)[:, np.newaxis]
+    return (1.0 - share) * start + share * end
+
+
+def subspaces(latent: video_gan.GaussianLatent) -> dict[str, slice]:
+    """Where a latent's subspaces lie, named A, B, C as in paper 003; none if one."""
+    if len(latent.sizes) == 1:
+        return {}
+    ends = np.cumsum(latent.sizes)
+    return {
+        name: slice(int(end) - size, int(end))
+        for name, size, end in zip(
+            string.ascii_uppercase, latent.sizes, ends, strict=False
+        )
+    }
+
+
+def resample(z: np.ndarray, drawn: np.ndarray, subspace: slice) -> np.ndarray:
+    """Latents with one subspace drawn anew, the others frozen (paper 003, figure 12).
+
+    Args:
+      z: `[rows, size]`.
+      drawn: `[rows, num, size]`, what the subspace is taken from.
+      subspace: where it lies.
+
+    Returns:
+      `[rows, 1 + num, size]`, z itself first.
+    """
+    frozen = np.repeat(z[:, np.newaxis], drawn.shape[1], axis=1)
+    frozen[..., subspace] = drawn[..., subspace]
+    return np.concatenate([z[:, np.newaxis], frozen], axis=1)
+
+
 def read_frames(
-    gan: video_gan.VideoGAN, data_dir: str, window: readers.Window, split: str = "train"
-) -> tf.Tensor:
-    """First frames of every clip of a split, in [-1, 1], as a frame bank."""
-    count = gan.generator.num_conditioning_frames
+    data_dir: str, window: readers.Window, count: int, split: str = "train"
+) -> np.ndarray:
+    """First frames of every clip of a split.
+
+    Args:
+      data_dir: of shards.
+      window: frames, pixels and stride of the clips.
+      count: how many frames of each.
+      split: of the shards.
+
+    Returns:
+      `[clips, count, height, width, 3]` uint8.
+    """
     rows = readers.evaluation_dataset(data_dir, window, split)
-    frames = [row["video"][:count] for row in rows.as_numpy_iterator()]
-    return transforms.to_unit_range(np.stack(frames))
+    return np.stack([row["video"][:count] for row in rows.as_numpy_iterator()])
 
 
 def from_mixture(
@@ -121,3 +208,17 @@ def from_mixture(
 def _in_colour(part: tf.Tensor) -> tf.Tensor:
     """A mask in [0, 1], one channel, as a grey video in [-1, 1]."""
     return tf.repeat(2.0 * part - 1.0, 3, -1) if part.shape[-1] == 1 else part
+
+
+def digest_of_weights(network: tf.keras.Model) -> str:
+    """SHA-256 of a network's trainable weights, the same wherever they lie."""
+    return digest([variable.numpy() for variable in network.trainable_variables])
+
+
+def digest(arrays: Sequence[np.ndarray]) -> str:
+    """SHA-256 of arrays' shapes and values."""
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(str(array.shape).encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()

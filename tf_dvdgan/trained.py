@@ -4,7 +4,7 @@ import dataclasses
 
 import gin
 
-from tf_dvdgan import cli, config
+from tf_dvdgan import config
 from tf_dvdgan.data import readers
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import checkpoints, loop
@@ -25,23 +25,6 @@ class TrainedModel:
     class_names: list[str]
     step: int
     window: readers.Window
-
-    def label_of(self, name: str) -> int:
-        """A class's number, from its name or its number.
-
-        Raises:
-          UserError: there is no such class.
-        """
-        names = self.class_names
-        if name in names:
-            return names.index(name)
-        if name.isdigit() and int(name) < len(names):
-            return int(name)
-        raise cli.UserError(
-            f"The model knows no class {name!r}; it has {len(names)}, named "
-            f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}."
-            + cli.did_you_mean(name, names)
-        )
 
 
 def load(

@@ -1,7 +1,10 @@
 """Pictures of videos for people: grids that move, strips of frames, names beside."""
 
+import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +14,10 @@ from tf_dvdgan import cli
 from tf_dvdgan.data import files, video_io
 
 _GAP = 2
+_FONT_SIZE = 12
+_LINE_HEIGHT = 14
+_MOST_LINES = 3  # of a caption
+_SMALLEST = 64  # pixels that a video is shown with
 _LONGEST_NAME = 40  # characters that are shown
 _BACKGROUND = 24
 _TEXT = (235, 235, 235)
@@ -28,8 +35,7 @@ def grid(videos: np.ndarray, columns: int, names: Sequence[str] = ()) -> np.ndar
       `[time, height', width', 3]` uint8, its sides even.
     """
     names = [_shown(name) for name in names]
-    scale = _scale(videos)
-    videos = videos.repeat(scale, axis=2).repeat(scale, axis=3)
+    videos = _enlarged(videos)
     count, num_frames, height, width, _ = videos.shape
     rows = -(-count // columns)
     margin = _margin(names)
@@ -67,13 +73,70 @@ def strips(videos: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
     return grid(videos.reshape(count * num_frames, 1, *frame), num_frames, names)[0]
 
 
+def columns(
+    videos: np.ndarray,
+    captions: Sequence[str],
+    num_columns: int,
+    most_frames: int = 8,
+) -> np.ndarray:
+    """Lays each video's frames one below the other, one video a column.
+
+    This is how papers show interpolations (paper 001, figures 15 and 16; paper 003,
+    figures 8 to 11).
+
+    Args:
+      videos: `[count, time, height, width, 3]` uint8.
+      captions: of each, written above it.
+      num_columns: videos beside each other; others follow below.
+      most_frames: of longer videos so many are shown, evenly spaced, first and last
+        among them.
+
+    Returns:
+      `[height', width', 3]` uint8.
+    """
+    num_frames = videos.shape[1]
+    shown = np.linspace(0, num_frames - 1, min(num_frames, most_frames))
+    shown = shown.round().astype(int)
+    names = [f"frame {i + 1}" for i in shown]
+    blocks = []
+    for i in range(0, len(videos), num_columns):
+        block = videos[i : i + num_columns, shown]
+        rows = block.swapaxes(0, 1).reshape(-1, 1, *block.shape[2:])
+        image = grid(rows, num_columns, names)[0]
+        width = _enlarged(rows[:1]).shape[3]
+        above = np.full_like(image, _BACKGROUND)
+        for j, strip in enumerate(_captions(captions[i : i + num_columns], width)):
+            left = _margin(names) + j * (width + _GAP)
+            above[: len(strip), left : left + width] = strip
+        blocks += [above[: len(strip)], image]
+    return np.concatenate(blocks)
+
+
+def captioned(videos: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+    """Writes a caption above each video; small videos are made larger.
+
+    Args:
+      videos: `[count, time, height, width, 3]` uint8.
+      captions: of each, put into lines that are no longer than it is wide.
+
+    Returns:
+      `[count, time, height', width', 3]` uint8.
+    """
+    videos = _enlarged(videos)
+    _, num_frames, _, width, _ = videos.shape
+    strips = _captions(captions, width)[:, np.newaxis].repeat(num_frames, axis=1)
+    return np.concatenate([strips, videos], axis=2)
+
+
 def write(
     folder: str,
     videos: np.ndarray,
     stems: Sequence[str],
     file_format: str,
     fps: float,
+    facts: Sequence[Mapping[str, Any]],
     names: Sequence[str] = (),
+    across: Sequence[str] = (),
 ) -> str:
     """Writes a file for each video, and all of them as one grid.
 
@@ -83,21 +146,50 @@ def write(
       stems: the files' names without their suffix.
       file_format: 'gif', 'mp4' or 'png'; as PNG, frames lie side by side.
       fps: frames per second.
-      names: of the videos, written beside them where each has a row of its own.
+      facts: of each video, for its file's metadata; the grid's has them all.
+      names: of the videos, written above or beside them in the grid.
+      across: what the videos of one row differ in, where so many belong together.
 
     Returns:
       The grid's path.
     """
-    tf.io.gfile.makedirs(folder)
-    for stem, video in zip(stems, videos, strict=True):
-        video_io.write_video(os.path.join(folder, f"{stem}.{file_format}"), video, fps)
+    for stem, video, known in zip(stems, videos, facts, strict=True):
+        write_one(folder, f"{stem}.{file_format}", video, fps, known)
     if file_format == "png":
-        frames = strips(videos, names)[None]
+        frames = strips(videos, _with_across(names, across))[None]
+    elif across:
+        captions = [*across] * (len(videos) // len(across))
+        rows = captioned(videos, captions)
+        frames = grid(rows, len(across), names[:: len(across)])
     else:
-        frames = grid(videos, max(1, round(len(videos) ** 0.5)))
-    path = os.path.join(folder, f"grid.{file_format}")
-    video_io.write_video(path, frames, fps)
+        cells = captioned(videos, names) if names else videos
+        frames = grid(cells, max(1, round(len(videos) ** 0.5)))
+    return write_one(folder, f"grid.{file_format}", frames, fps, _merged(facts))
+
+
+def write_one(
+    folder: str, name: str, frames: np.ndarray, fps: float, facts: Mapping[str, Any]
+) -> str:
+    """Writes a picture or a video with its facts; gives its path."""
+    tf.io.gfile.makedirs(folder)
+    path = os.path.join(folder, name)
+    video_io.write_video(path, frames, fps, json.dumps(facts))
     return path
+
+
+def _with_across(names: Sequence[str], across: Sequence[str]) -> list[str]:
+    if not across:
+        return [*names]
+    return [f"{name} {across[i % len(across)]}" for i, name in enumerate(names)]
+
+
+def _merged(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Facts of several videos as one's; what differs between them is a list."""
+    merged = {}
+    for key, first in facts[0].items():
+        values = [known[key] for known in facts]
+        merged[key] = first if all(v == first for v in values) else values
+    return merged
 
 
 def write_sheet(path: str, clips: Sequence[tuple[np.ndarray, str]]) -> None:
@@ -118,9 +210,10 @@ def _shown(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 
-def _scale(videos: np.ndarray) -> int:
-    """Small videos are shown larger: so many times."""
-    return max(1, 64 // videos.shape[2])
+def _enlarged(videos: np.ndarray) -> np.ndarray:
+    """Small videos, so many times larger that one can see something."""
+    scale = max(1, _SMALLEST // videos.shape[2])
+    return videos.repeat(scale, axis=2).repeat(scale, axis=3)
 
 
 def _even(size: int) -> int:
@@ -134,7 +227,7 @@ def _margin(names: Sequence[str]) -> int:
 
 
 def _font() -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size=12)
+    return ImageFont.load_default(size=_FONT_SIZE)
 
 
 def _write_names(image: np.ndarray, names: Sequence[str], row: int) -> np.ndarray:
@@ -143,3 +236,40 @@ def _write_names(image: np.ndarray, names: Sequence[str], row: int) -> np.ndarra
     for i, name in enumerate(names):
         draw.text((6, i * row + row // 2), name, _TEXT, _font(), anchor="lm")
     return np.asarray(picture)
+
+
+def _captions(captions: Sequence[str], width: int) -> np.ndarray:
+    """Captions as pictures of one height, `[count, height, width, 3]` uint8."""
+    texts = [_lines(_shown(caption), width) for caption in captions]
+    height = _LINE_HEIGHT * max(map(len, texts)) + 4
+    pictures = []
+    for lines in texts:
+        picture = Image.new("RGB", (width, height), (_BACKGROUND,) * 3)
+        draw = ImageDraw.Draw(picture)
+        for i, line in enumerate(reversed(lines)):  # the last stands at the bottom
+            middle = height - 2 - _LINE_HEIGHT * i - _LINE_HEIGHT // 2
+            draw.text((width // 2, middle), line, _TEXT, _font(), anchor="mm")
+        pictures.append(np.asarray(picture))
+    return np.stack(pictures)
+
+
+def _lines(text: str, width: int) -> list[str]:
+    """A text in lines that fit, broken behind spaces and dashes and before capitals."""
+    font, lines = _font(), [""]
+    for piece in re.split(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[\s_-])", text):
+        if lines[-1] and font.getlength(lines[-1] + piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    if len(lines) > _MOST_LINES:
+        lines = [*lines[: _MOST_LINES - 1], "".join(lines[_MOST_LINES - 1 :])]
+    return [_cut(line.rstrip(), width) for line in lines]
+
+
+def _cut(line: str, width: int) -> str:
+    """A line, its end left out where it is too long."""
+    font = _font()
+    if font.getlength(line) <= width:
+        return line
+    while line and font.getlength(line + "…") > width:
+        line = line[:-1]
+    return line + "…"

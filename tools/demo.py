@@ -113,20 +113,20 @@ def _show_scores(run_dir: str) -> None:
 def _run(title: str, *command: str) -> None:
     """Runs a module as a user would; ends the demo as it ends, if it fails."""
     print(f"\n== {title}\n   python -m {' '.join(command)}", flush=True)
-    child = subprocess.Popen([sys.executable, "-m", *command])
+    quiet = ["--quiet"] if FLAGS.quiet else []
+    child = subprocess.Popen([sys.executable, "-m", *command, *quiet])
     try:
         code = child.wait()
     except KeyboardInterrupt:  # the child got it too, and saves what it has
         child.wait()
-        print("Stopped; `make demo` goes on from here.")
-        sys.exit(130)
+        raise
     if code:
         sys.exit(code)
 
 
 def run() -> None:
     define_flags()
-    cli.run(main)
+    cli.run(main, if_interrupted="The same command, or `make demo`, goes on from here.")
 
 
 if __name__ == "__main__":

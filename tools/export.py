@@ -4,8 +4,7 @@
 
 It holds averaged weights, standing statistics for several truncations and the names of
 the classes, and loads wherever TensorFlow does, without this package. Its signatures
-`generate` (count, label, truncation, seed) and `generate_from_latents` (z, label) are
-described in tf_dvdgan/export.py.
+are described in tf_dvdgan/export.py, requests to a server in docs/serving.md.
 """
 
 import os
@@ -21,6 +20,14 @@ def define_flags() -> None:
     flags.DEFINE_string("model_dir", None, "The run's folder.", required=True)
     cli.define_step()
     flags.DEFINE_string("output", None, "Folder; <model_dir>/export/<step> by default.")
+    flags.DEFINE_list(
+        "truncations",
+        ["0", "0.25", "0.5", "0.75", "1"],
+        "For each, statistics are made; between two, they are interpolated.",
+    )
+    flags.register_validator(
+        "truncations", cli.are_truncations, message="it is numbers from 0 to 1"
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -28,10 +35,13 @@ def main(argv: list[str]) -> None:
     from tf_dvdgan import export, trained
     from tf_dvdgan.data import files
 
+    truncations = sorted({float(text) for text in FLAGS.truncations})
+    if len(truncations) < 2:
+        raise cli.UserError("--truncations are two at least, as in 0.5,1.")
     files.ready(FLAGS.output or FLAGS.model_dir, writing=True)
     model = trained.load(FLAGS.model_dir, FLAGS.step)
     output = FLAGS.output or os.path.join(FLAGS.model_dir, "export", str(model.step))
-    export.export(model, output)
+    export.export(model, output, truncations)
     print(f"SavedModel of step {model.step}: {output}")
 
 

@@ -1,10 +1,14 @@
 """Makes videos with a trained model.
 
   python -m tools.sample --model_dir=RUN --output=FOLDER --num_videos=16
+  python -m tools.sample --saved_model=RUN/export/1300 --output=FOLDER
+  python -m tools.sample --model_dir=RUN --output=FOLDER --truncation=0.2,0.5,1
 
-Each video becomes a file named after its number and class, and all of them one grid.
-The weights are the run's moving average; normalisation uses standing statistics, made
-for the truncation asked for. The same seed gives the same videos.
+Each video becomes a file named after its number and class, and all of them one grid
+with the classes' names. Several truncations show the same latents side by side. The
+weights are the run's moving average; normalisation uses standing statistics, made for
+each truncation. The same seed gives the same videos; what made a file stands in its
+metadata (PNG's text, GIF's comment, MP4's comment and description) as JSON.
 """
 
 from absl import flags
@@ -13,73 +17,107 @@ from tf_dvdgan import cli
 
 FLAGS = flags.FLAGS
 
-_STANDING_BATCHES = 16
-_BATCH_SIZE = 32
-
 
 def define_flags() -> None:
-    flags.DEFINE_string("model_dir", None, "The run's folder.", required=True)
-    flags.DEFINE_string("output", None, "Folder to write to.", required=True)
+    cli.define_generator()
+    cli.define_pictures()
     flags.DEFINE_integer("num_videos", 16, "How many.", lower_bound=1)
     flags.DEFINE_string(
         "class_name", None, "Name or number of the class; by default all in turn."
     )
-    flags.DEFINE_float(
+    flags.DEFINE_list(
         "truncation",
-        1.0,
-        "Factor of the latents: below 1 less diverse, nearer the mean.",
-        lower_bound=0.0,
-        upper_bound=1.0,
+        ["1"],
+        "Factor of the latents, or several: below 1 less diverse, nearer the mean.",
     )
-    flags.DEFINE_enum("format", "gif", ["gif", "mp4", "png"], "Of the files.")
+    flags.register_validator(
+        "truncation", cli.are_truncations, message="it is numbers from 0 to 1"
+    )
     flags.DEFINE_integer("seed", 0, "Of the latents.")
-    cli.define_step()
     flags.DEFINE_string(
         "data_dir",
         None,
         "Shards whose clips an autoencoder's samples are drawn like, or that a model "
         "which starts from frames continues; by default a few that the run kept.",
     )
-    flags.DEFINE_float("fps", 8.0, "Frames per second of GIF and MP4.", lower_bound=1)
 
 
 def main(argv: list[str]) -> None:
     del argv
-    import tensorflow as tf
+    import numpy as np
 
-    from tf_dvdgan import sampling, trained, visualize
+    from tf_dvdgan import generators, sampling, visualize
     from tf_dvdgan.data import files
-    from tf_dvdgan.training import standing_statistics
 
     files.ready(FLAGS.output, writing=True)
-    model = trained.load(FLAGS.model_dir, FLAGS.step)
-    names = model.class_names
-    count = FLAGS.num_videos
+    generator = generators.open_generator(
+        FLAGS.model_dir, FLAGS.step, FLAGS.saved_model
+    )
+    count, names = FLAGS.num_videos, generator.class_names
     if FLAGS.class_name is None:
         labels = [
             i * len(names) // count if count > len(names) else i % len(names)
             for i in range(count)
         ]
     else:
-        labels = [model.label_of(FLAGS.class_name)] * count
-    gan = model.gan
-    accumulator = standing_statistics.StandingStatistics(gan, _BATCH_SIZE)
-    accumulator.accumulate(_STANDING_BATCHES, FLAGS.truncation)
-    z = sampling.latents(gan.latent, count, FLAGS.seed, FLAGS.truncation)
-    if FLAGS.data_dir and gan.generator.num_conditioning_frames:
-        gan.frame_bank = sampling.read_frames(gan, FLAGS.data_dir, model.window)
-    if hasattr(gan.generator, "encode"):
-        videos, components = sampling.from_mixture(gan, count, FLAGS.seed)
-        print(f"Codes drawn from a mixture of {components} components")
+        labels = [generator.label_of(FLAGS.class_name)] * count
+    frames = _frames(generator)
+    truncations = [float(text) for text in FLAGS.truncation]
+    if hasattr(generator, "gan") and hasattr(generator.gan.generator, "encode"):
+        truncations = truncations[:1]
+        made = [_from_mixture(generator.gan, frames)]
     else:
-        conditioning = gan.conditioning_from_bank(tf.constant(labels, tf.int32))
-        videos = sampling.generate(gan, z, conditioning)["videos"]
-    shown = [names[label] for label in labels]
-    stems = [f"{i:04}_{cli.safe_name(name)[:50]}" for i, name in enumerate(shown)]
+        z = sampling.latents(generator.latent, count, FLAGS.seed)
+        if frames is not None:
+            frames = frames[np.arange(count) % len(frames)]
+        made = [generator.videos(z, labels, t, frames) for t in truncations]
+    videos = np.stack(made, axis=1).reshape(-1, *made[0].shape[1:])
+    facts = [
+        generator.facts
+        | {"seed": FLAGS.seed, "truncation": t, "class": names[label], "index": i}
+        for i, label in enumerate(labels)
+        for t in truncations
+    ]
+    several = len(truncations) > 1
     path = visualize.write(
-        FLAGS.output, videos, stems, FLAGS.format, FLAGS.fps, names=shown
+        FLAGS.output,
+        videos,
+        [_stem(known, several) for known in facts],
+        FLAGS.format,
+        FLAGS.fps,
+        facts,
+        [known["class"] for known in facts],
+        [f"truncation {t:g}" for t in truncations] if several else (),
     )
-    print(f"{count} videos of step {model.step}: {path}")
+    print(f"{len(videos)} videos of {generator.name}: {path}")
+
+
+def _frames(generator):
+    """First frames of the shards' clips, uint8, where the model wants and gets some."""
+    from tf_dvdgan import sampling
+
+    if not (FLAGS.data_dir and generator.num_conditioning_frames):
+        return None
+    return sampling.read_frames(
+        FLAGS.data_dir, generator.window, generator.num_conditioning_frames
+    )
+
+
+def _from_mixture(gan, frames):
+    """An autoencoder's samples: of codes like those of its frames, kept or read."""
+    from tf_dvdgan import sampling
+    from tf_dvdgan.data import transforms
+
+    if frames is not None:
+        gan.frame_bank = transforms.to_unit_range(frames)
+    videos, components = sampling.from_mixture(gan, FLAGS.num_videos, FLAGS.seed)
+    print(f"Codes drawn from a mixture of {components} components")
+    return videos
+
+
+def _stem(known: dict, several: bool) -> str:
+    stem = f"{known['index']:04}_{cli.safe_name(known['class'])[:50]}"
+    return f"{stem}_{known['truncation']:g}" if several else stem
 
 
 def run() -> None:

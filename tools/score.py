@@ -268,7 +268,11 @@ def _show_curve(results) -> None:
 
 def run() -> None:
     define_flags()
-    cli.run(main)
+    cli.run(
+        main,
+        if_interrupted="What networks said of clips so far is kept in --cache_dir; "
+        "the same command goes on from there.",
+    )
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ import pytest
 from conftest import run_module
 from PIL import Image
 
-from tf_dvdgan import classification, config
-from tf_dvdgan.data import readers, video_io
+from tf_dvdgan import classification, config, export, trained
+from tf_dvdgan.data import clip_files, readers, video_io
 from tf_dvdgan.models import vgan
 from tf_dvdgan.training import loop
 from tf_dvdgan.training import strategy as strategy_lib
-from tools import predict
 
 pytestmark = pytest.mark.xdist_group("predict")
 
@@ -61,16 +60,32 @@ def test_a_video_is_continued_from_its_own_frames(fp_run, video, tmp_path):
     assert sorted(os.listdir(out)) == ["0000.png", "0001.png", "grid.png"]
     strip = np.asarray(Image.open(out / "0000.png"))
     assert strip.shape == (16, 8 * 16, 3)
-    given = predict.read_frames(video, 3, 2, 0, 16)
+    given = clip_files.read_frames(video, 3, 2, 0, 16)
+    np.testing.assert_array_equal(strip[:, : 3 * 16], np.concatenate(list(given), 1))
+
+
+def test_a_saved_model_continues_a_video_too(fp_run, video, tmp_path):
+    """That it does as its run is tested in test_generators.py."""
+    saved, out = str(tmp_path / "saved"), tmp_path / "out"
+    model = trained.load(fp_run)
+    export.export(model, saved, (0.5, 1.0), num_batches=1, batch_size=4)
+    flags = [f"--saved_model={saved}", f"--video={video}", f"--output={out}"]
+    result = run_module("tools.predict", *flags, "--num_samples=1", "--format=png")
+    assert result.returncode == 0, result.stderr
+    with Image.open(out / "0000.png") as image:
+        facts = json.loads(image.text["Description"])
+        strip = np.asarray(image)
+    assert facts["video"] == "mine.avi" and facts["step"] == 2
+    given = clip_files.read_frames(video, 3, 2, 0, 16)
     np.testing.assert_array_equal(strip[:, : 3 * 16], np.concatenate(list(given), 1))
 
 
 def test_frames_are_read_with_stride_from_the_start_asked_for(video):
     every = list(video_io.VideoReader(video))
-    frames = predict.read_frames(video, 3, 4, 5, 16)
+    frames = clip_files.read_frames(video, 3, 4, 5, 16)
     for frame, t in zip(frames, (5, 9, 13), strict=True):
         small = video_io.resize_smallest_side(every[t], 16)
-        left = (small.shape[1] - 16) // 2
+        left = (small.shape[1] - 16 + 1) // 2
         np.testing.assert_array_equal(frame, small[:, left : left + 16])
 
 

@@ -95,6 +95,10 @@ def test_tensorboard_has_curves_and_moving_pictures(whole_run):
         "learning_rate/generator",
         "speed/clips_per_second",
         "operative_config",
+        "environment",
+        "custom_scalars__config__",
+        "_hparams_/session_start_info",
+        "_hparams_/session_end_info",
     ):
         assert tag in tags, tag
     assert sum(tag.startswith("singular_values/") for tag in tags) == 54
@@ -287,6 +291,7 @@ def test_a_second_signal_ends_it_at_once(demo_shards, tmp_path):
     _, err = process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGTERM, err
     assert "Stopping after the steps in hand" in err
+    assert "Stopped at once; the same command goes on" in err
     assert time.monotonic() - began < 10
 
 

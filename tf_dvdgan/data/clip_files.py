@@ -5,6 +5,7 @@ images. It is read as the records of prepared shards are: see `readers`.
 """
 
 import dataclasses
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -79,7 +80,8 @@ class Facts:
 
     Attributes:
       num_frames: how many there should be; 0 where only decoding tells.
-      height, width: of the frames, in pixels.
+      height: of the frames, in pixels.
+      width: likewise.
       codec: what the frames are encoded by; 'raw' in arrays.
       fps: frames per second; None where nothing tells.
     """
@@ -245,6 +247,32 @@ def read(
     chosen = _chosen(count, window)
     frames = {i: fit(read_one(folder, clip, i), window.resolution) for i in set(chosen)}
     return _stacked([frames[i] for i in chosen]), count
+
+
+def read_frames(
+    path: str, count: int, stride: int, start: int, resolution: int
+) -> np.ndarray:
+    """Reads the frames to start from, resized and cropped as in evaluation.
+
+    Returns:
+      `[count, resolution, resolution, 3]` uint8.
+
+    Raises:
+      UserError: the file is no video, or too short.
+    """
+    end = start + (count - 1) * stride + 1
+    try:
+        with files.local(path) as file:
+            reader = video_io.VideoReader(file)
+            taken = list(itertools.islice(reader, start, end, stride))
+    except video_io.VideoError as error:
+        raise cli.UserError(f"{path} cannot be used: {error}.") from None
+    if len(taken) < count:
+        raise cli.UserError(
+            f"{path} is too short: the model starts from {count} frames, each "
+            f"{stride} apart, from frame {start} on."
+        )
+    return np.stack([fit(frame, resolution) for frame in taken])
 
 
 def _chosen(num_frames: int, window: Window) -> list[int]:

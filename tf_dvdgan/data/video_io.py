@@ -15,7 +15,7 @@ from fractions import Fraction
 import av
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from tf_dvdgan.data import files
 
@@ -51,7 +51,8 @@ class VideoReader:
 
     Attributes:
       fps: frames per second, as the container says; their mean where it varies.
-      width, height: of the frames, in pixels, after rotation, before resizing.
+      width: of the frames, in pixels, after rotation, before resizing.
+      height: likewise.
       codec: its name, as FFmpeg has it.
       promised_frames: how many the container says there are; 0 if it does not.
 
@@ -225,16 +226,21 @@ def resize_smallest_side(frame: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(frame, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
 
 
-def video_bytes(frames: Iterable[np.ndarray], suffix: str, fps: float) -> bytes:
+def video_bytes(
+    frames: Iterable[np.ndarray], suffix: str, fps: float, description: str = ""
+) -> bytes:
     """Encodes frames as H.264 (.mp4) or MPEG-4 (.avi).
 
     Args:
       frames: uint8 RGB, all of one even height and width.
       suffix: '.mp4' or '.avi'.
       fps: frames per second.
+      description: kept in the file as its comment and description.
     """
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=suffix[1:]) as container:
+        if description:
+            container.metadata.update(comment=description, description=description)
         stream = None
         for frame in frames:
             if stream is None:
@@ -255,8 +261,10 @@ def video_bytes(frames: Iterable[np.ndarray], suffix: str, fps: float) -> bytes:
     return buffer.getvalue()
 
 
-def gif_bytes(frames: Sequence[np.ndarray], fps: float = 12.5) -> bytes:
-    """Encodes frames as an endlessly repeating GIF."""
+def gif_bytes(
+    frames: Sequence[np.ndarray], fps: float = 12.5, description: str = ""
+) -> bytes:
+    """Encodes frames as an endlessly repeating GIF, a description as its comment."""
     images = [Image.fromarray(frame) for frame in frames]
     buffer = io.BytesIO()
     images[0].save(
@@ -266,35 +274,42 @@ def gif_bytes(frames: Sequence[np.ndarray], fps: float = 12.5) -> bytes:
         append_images=images[1:],
         duration=round(1000 / fps),
         loop=0,
+        comment=description.encode(),
     )
     return buffer.getvalue()
 
 
-def png_bytes(image: np.ndarray) -> bytes:
-    """Encodes one frame as PNG."""
+def png_bytes(image: np.ndarray, description: str = "") -> bytes:
+    """Encodes one frame as PNG, a description as its text chunk `Description`."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG")
+    texts = PngImagePlugin.PngInfo()
+    if description:
+        texts.add_text("Description", description)
+    Image.fromarray(image).save(buffer, format="PNG", pnginfo=texts)
     return buffer.getvalue()
 
 
-def write_video(path: str, frames: Iterable[np.ndarray], fps: float = 25.0) -> None:
+def write_video(
+    path: str, frames: Iterable[np.ndarray], fps: float = 25.0, description: str = ""
+) -> None:
     """Writes a file in the format that its suffix says, whole or not at all.
 
     Args:
       path: ends in .mp4, .avi, .gif, or in .png for the frames side by side.
       frames: uint8 RGB, all of one height and width; of .mp4 and .avi, even ones.
       fps: frames per second.
+      description: text that the file carries in its metadata.
 
     Raises:
       ValueError: the suffix is another.
     """
     suffix = os.path.splitext(path)[1].lower()
     if suffix in _CODECS:
-        data = video_bytes(frames, suffix, fps)
+        data = video_bytes(frames, suffix, fps, description)
     elif suffix == ".gif":
-        data = gif_bytes(list(frames), fps)
+        data = gif_bytes(list(frames), fps, description)
     elif suffix == ".png":
-        data = png_bytes(np.concatenate(list(frames), axis=1))
+        data = png_bytes(np.concatenate(list(frames), axis=1), description)
     else:
         raise ValueError(f"Write .mp4, .avi, .gif or .png. Received: {path}")
     files.write_whole(path, data)

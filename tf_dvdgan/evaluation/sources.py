@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 
@@ -109,7 +108,9 @@ class Prepared:
         """See `features.Source`."""
         manifest = dataclasses.asdict(self._manifest)
         return {
-            "manifest": _digest([np.array(json.dumps(manifest, sort_keys=True))]),
+            "manifest": sampling.digest(
+                [np.array(json.dumps(manifest, sort_keys=True))]
+            ),
             "window": dataclasses.asdict(self._window),
             "split": self._split,
             "num_clips": self.num_clips,
@@ -193,15 +194,15 @@ class Generated:
         generator = self._gan.generator
         norms = standing_statistics.norm_layers(generator)
         return {
-            "weights": _digest_of_weights(generator),
+            "weights": sampling.digest_of_weights(generator),
             # How many batches they are of: their values may round otherwise next time.
             "standing": [float(norm.standing_count.numpy()) for norm in norms[:1]],
             "size": [generator.num_frames, generator.resolution],
-            "z": _digest([self._z]),
-            "labels": _digest([self._labels]),
+            "z": sampling.digest([self._z]),
+            "labels": sampling.digest([self._labels]),
             "seed": self._seed,
             "truncation": self._truncation,
-            "frames": None if self._frames is None else _digest([self._frames]),
+            "frames": None if self._frames is None else sampling.digest([self._frames]),
         }
 
 
@@ -221,15 +222,3 @@ def _maker(gan: video_gan.VideoGAN, strategy: tf.distribute.Strategy) -> Callabl
         return strategy.run(make, args=(rows,))
 
     return on_replicas
-
-
-def _digest_of_weights(network: tf.keras.Model) -> str:
-    return _digest([variable.numpy() for variable in network.trainable_variables])
-
-
-def _digest(arrays: list[np.ndarray]) -> str:
-    found = hashlib.sha256()
-    for array in arrays:
-        found.update(str(array.shape).encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()

@@ -28,6 +28,7 @@ class GaussianLatent:
                 f"Each subspace has a size and a standard deviation. Received: "
                 f"sizes={sizes}, stddevs={stddevs}"
             )
+        self.sizes, self.stddevs = tuple(sizes), tuple(stddevs)
         self.size = sum(sizes)
         self._stddev = [
             s for n, s in zip(sizes, stddevs, strict=True) for _ in range(n)

@@ -18,7 +18,7 @@ from tf_dvdgan import cli
 from tf_dvdgan.data import files, readers, transforms
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.models import video_gan
-from tf_dvdgan.training import checkpoints, divergence
+from tf_dvdgan.training import checkpoints, divergence, profiling
 from tf_dvdgan.training import observer as observer_lib
 from tf_dvdgan.training import strategy as strategy_lib
 from tf_dvdgan.training import trainer as trainer_lib
@@ -81,6 +81,8 @@ def train(
     data_dir: str,
     strategy: tf.distribute.Strategy,
     on_checkpoint: Callable[[trainer_lib.Trainer, int], None] | None = None,
+    protocols: Sequence[str] = (),
+    profile_steps: int = 0,
     window: readers.Window = gin.REQUIRED,
     schedule: Schedule = Schedule(),
     on_divergence: divergence.Divergence = divergence.Divergence(),
@@ -96,6 +98,8 @@ def train(
       strategy: where to train.
       on_checkpoint: called with the trainer and the step after each checkpoint, of
         which there is one before the first step then.
+      protocols: names of the scores that the run is evaluated by, for TensorBoard.
+      profile_steps: how many steps to trace for TensorBoard's profiler, early on.
       window: frames and pixels taken of each clip.
       schedule: when things happen.
       on_divergence: what happens when the run goes wrong.
@@ -127,9 +131,7 @@ def train(
     resumed = run.restore(accept_other_facts)
     step = int(the_trainer.step.numpy())
     if chief:
-        print(
-            f"{'Going on from' if resumed else 'Starting at'} step {step}", flush=True
-        )
+        cli.say(f"{'Going on from' if resumed else 'Starting at'} step {step}")
     if step >= schedule.num_steps:
         print(f"The run has its {schedule.num_steps} steps; nothing to train.")
         return
@@ -144,7 +146,7 @@ def train(
     observer = observer_lib.Observer(
         model_dir, the_trainer, manifest.class_names, window, speaks=chief
     )
-    observer.config(step)
+    observer.config(step, protocols)
     observer.real_clips(data_dir)
     # 5. Steps.
     _Run(
@@ -155,6 +157,7 @@ def train(
         observer,
         on_divergence,
         on_checkpoint,
+        profiling.Profiler(model_dir, profile_steps if chief else 0),
     ).go_on()
 
 
@@ -237,6 +240,7 @@ class _Run:
       observer: shows it.
       policy: when it is taken for lost.
       on_checkpoint: see `train`.
+      profiler: traces some of the steps.
     """
 
     trainer: trainer_lib.Trainer
@@ -246,6 +250,7 @@ class _Run:
     observer: observer_lib.Observer
     policy: divergence.Divergence
     on_checkpoint: Callable[[trainer_lib.Trainer, int], None] | None
+    profiler: profiling.Profiler
 
     @property
     def _chief(self) -> bool:
@@ -257,18 +262,18 @@ class _Run:
         step = int(self.trainer.step.numpy())
         watch = divergence.Watch(self.policy, step)
         batches = self._batches(step)
-        observer.start(step, schedule.num_steps)
+        observer.start(schedule.num_steps)
         if self.on_checkpoint and step == 0:
             self._save(0)  # what scores begin with
         seconds = None
-        with _StopRequest() as stop:
+        with _StopRequest() as stop, self.profiler:
             while step < schedule.num_steps:
-                stopping, num_steps = self._agree(
-                    stop.requested, schedule.steps_from(step, seconds)
-                )
+                wanted = self.profiler.limit(schedule.steps_from(step, seconds))
+                stopping, num_steps = self._agree(stop.requested, wanted)
                 if stopping:
                     break
-                metrics = self.trainer.run_steps(batches, num_steps)
+                with self.profiler.call(num_steps):
+                    metrics = self.trainer.run_steps(batches, num_steps)
                 step += num_steps
                 seconds = observer.progress(step, num_steps, metrics) or seconds
                 alarms = watch.metrics(step, metrics)
@@ -385,6 +390,7 @@ class _Run:
                 f"Stopped at step {step}, saved; the same command goes on from there."
             )
         else:
+            self.observer.finished()
             print(f"Trained {step} steps; newest checkpoint: {self.saved.newest}")
         sys.stdout.flush()
 
@@ -407,6 +413,12 @@ class _StopRequest:
     def _note(self, number: int, frame: object) -> None:
         del frame
         if self.requested:
+            _tell("Stopped at once; the same command goes on from the last checkpoint.")
             os._exit(128 + number)
         self.requested = True
-        print("Stopping after the steps in hand…", file=sys.stderr, flush=True)
+        _tell("Stopping after the steps in hand… Once more stops at once.")
+
+
+def _tell(sentence: str) -> None:
+    start = "\n" if sys.stderr.isatty() else ""  # behind the terminal's own ^C
+    print(f"{start}{sentence}", file=sys.stderr, flush=True)

@@ -1,6 +1,8 @@
 """What a run shows of itself while it trains: lines, curves, sample sheets."""
 
+import contextlib
 import os
+import sys
 import time
 from collections.abc import Sequence
 
@@ -11,7 +13,9 @@ import tensorflow as tf
 from tf_dvdgan import cli, sampling
 from tf_dvdgan.data import files, readers
 from tf_dvdgan.training import (
+    dashboard,
     divergence,
+    environment,
     optimizers,
     standing_statistics,
     summaries,
@@ -64,14 +68,51 @@ class Observer:
             lambda: summaries.singular_values([gan.generator, *gan.discriminators])
         )
 
-    def config(self, step: int) -> None:
-        """Keeps the config that is in use."""
+    def config(self, step: int, protocols: Sequence[str]) -> None:
+        """Keeps the config that is in use and what it runs on; lays out TensorBoard.
+
+        Args:
+          step: where the run starts or goes on.
+          protocols: names of the scores that the run is evaluated by.
+        """
         if not self._speaks:
             return
         text = gin.operative_config_str()
         path = os.path.join(self._model_dir, f"operative_config-{step}.gin")
         files.write_whole(path, text)
         self._summaries.text(step, "operative_config", text)
+        facts = environment.describe(self._trainer.strategy)
+        lines = (f"{title:18} {fact}" for title, fact in facts.items())
+        self._summaries.text(step, "environment", "\n".join(lines))
+        names = [d.name for d in self._trainer.gan.discriminators]
+        losses = [n for n in self._trainer.metric_names if n.startswith("loss/")]
+        shown = [*losses, "diversity/samples_to_real", "speed/clips_per_second"]
+        self._summaries.raw(
+            [
+                dashboard.layout(names, protocols),
+                *dashboard.hyperparameters(self._hyperparameters(), shown, protocols),
+            ]
+        )
+
+    def _hyperparameters(self) -> dict[str, float | str]:
+        the_trainer, gan = self._trainer, self._trainer.gan
+        return {
+            "model": type(gan.generator).__module__.rpartition(".")[-1],
+            **_macro("CH"),
+            "resolution": gan.generator.resolution,
+            "frames": gan.generator.num_frames,
+            "stride": self._window.stride,
+            "classes": gan.generator.num_classes,
+            "batch_size": the_trainer.global_batch_size,
+            "generator_learning_rate": _rounded(the_trainer.generator_optimizer),
+            "discriminator_learning_rate": _rounded(
+                the_trainer.discriminator_optimizer
+            ),
+            "discriminator_steps": the_trainer.num_d_steps,
+            **_macro("NUM_STEPS"),
+            "precision": tf.keras.mixed_precision.global_policy().name,
+            "seed": the_trainer.seed,
+        }
 
     def real_clips(self, data_dir: str) -> None:
         """Shows what the generator should learn to make."""
@@ -82,12 +123,11 @@ class Observer:
         self._real_diversity = divergence.diversity(videos, len(videos))
         self._summaries.videos(0, "videos/real", videos, self._columns, [])
 
-    def start(self, step: int, num_steps: int) -> None:
-        """Begins to take the time."""
-        self._first = step
+    def start(self, num_steps: int) -> None:
+        """Begins to take the time of a run of so many steps."""
         self._total = num_steps
-        self._traced = False
-        self._time = self._begin = time.monotonic()
+        self._bar: cli.Progress | None = None
+        self._time = time.monotonic()
 
     def progress(
         self, step: int, num_steps: int, metrics: dict[str, float]
@@ -110,26 +150,25 @@ class Observer:
             for name, value in metrics.items()
             if name.startswith("loss/")
         )
-        if not self._traced:
-            self._traced, self._begin, self._first = True, now, step
+        if self._bar is None:
+            self._bar = cli.Progress("step", self._total, 0.0, step, sys.stdout)
             self._summaries.scalars(step, scalars)
             self._say(
                 f"step {step}/{self._total}  {seconds:.1f} s with tracing  {losses}"
             )
             return None
         clips = the_trainer.global_batch_size * the_trainer.num_d_steps / seconds
-        left = (now - self._begin) / (step - self._first) * (self._total - step)
         speed = {"speed/seconds_per_step": seconds, "speed/clips_per_second": clips}
         self._summaries.scalars(step, scalars | speed)
-        self._say(
-            f"step {step}/{self._total}  {seconds:.3f} s/step  {clips:.0f} clips/s  "
-            f"{losses}  {cli.duration(left)} left"
-        )
+        if self._speaks:
+            rate = f"{seconds:.3f} s/step  {clips:.0f} clips/s"
+            self._bar.update(step, f"  {losses}", rate)
         return seconds
 
     def alarm(self, step: int, alarm: divergence.Alarm) -> None:
         """Says that something has gone wrong, and marks it in TensorBoard."""
-        self._say(f"ALARM: {alarm.sentence}")
+        if self._speaks:
+            print(f"ALARM: {alarm.sentence}", flush=True)
         self._summaries.scalars(step, {f"alarms/{alarm.kind}": 1.0})
         self._summaries.text(step, f"alarms/{alarm.kind}", alarm.sentence)
 
@@ -160,9 +199,13 @@ class Observer:
         """Leaves out the time since `began` from that of the steps."""
         self._time += time.monotonic() - began
 
+    def finished(self) -> None:
+        """Marks in TensorBoard that the run has come to its end."""
+        self._summaries.raw([dashboard.finished()])
+
     def _say(self, line: str) -> None:
         if self._speaks:
-            print(line, flush=True)
+            cli.say(line)
 
     def _show(self, step: int, weights: str) -> tuple[np.ndarray, str]:
         """Makes a sheet; gives its videos and its path."""
@@ -178,6 +221,19 @@ class Observer:
                 step, tag, videos, self._columns, self._names
             )
         return parts["videos"], paths["videos"]
+
+
+def _macro(name: str) -> dict[str, float]:
+    """A size that configs agree on, where this one has it."""
+    with contextlib.suppress(ValueError):  # no such macro
+        value = gin.query_parameter(f"{name}/gin.macro.value")
+        return {name.lower(): value} if isinstance(value, (int, float)) else {}
+    return {}
+
+
+def _rounded(optimizer: tf.keras.optimizers.legacy.Optimizer) -> float:
+    """A learning rate as it was written, not as the nearest float32."""
+    return float(f"{optimizers.learning_rate(optimizer):.6g}")
 
 
 def _short(metric: str) -> str:

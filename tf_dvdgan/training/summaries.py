@@ -11,6 +11,7 @@ from tensorboard.plugins.image import metadata as image_metadata
 from tf_dvdgan import visualize
 from tf_dvdgan.data import files, video_io
 from tf_dvdgan.layers import spectral_norm
+from tf_dvdgan.training import dashboard
 
 _FPS = 8.0
 
@@ -42,14 +43,22 @@ class Summaries:
         """Writes numbers by tag."""
         with self._forgiving(), self._writer.as_default(step):
             for tag, value in values.items():
-                tf.summary.scalar(tag, value)
+                description = dashboard.description(tag)
+                tf.summary.scalar(tag, value, description=description)
             self._writer.flush()
 
     def text(self, step: int, tag: str, text: str) -> None:
         """Writes preformatted text."""
         indented = "\n".join("    " + line for line in text.splitlines())
         with self._forgiving(), self._writer.as_default(step):
-            tf.summary.text(tag, indented)
+            tf.summary.text(tag, indented, description=dashboard.description(tag))
+
+    def raw(self, summaries: Sequence[bytes]) -> None:
+        """Writes serialized summaries, of `dashboard`."""
+        with self._forgiving(), self._writer.as_default(0):
+            for summary in summaries:
+                tf.summary.experimental.write_raw_pb(summary)
+            self._writer.flush()
 
     @contextlib.contextmanager
     def _forgiving(self) -> Iterator[None]:
@@ -105,7 +114,9 @@ class Summaries:
 
 def _image_metadata(tag: str) -> tf.compat.v1.SummaryMetadata:
     """TensorBoard's image plugin shows a GIF as it is: moving."""
-    made = image_metadata.create_summary_metadata(tag, "", converted_to_tensor=True)
+    made = image_metadata.create_summary_metadata(
+        tag, dashboard.description(tag) or "", converted_to_tensor=True
+    )
     return tf.compat.v1.SummaryMetadata.FromString(made.SerializeToString())
 
 

@@ -1,0 +1,101 @@
+"""Charts: where lines go, what axes and tables say."""
+
+import re
+
+import numpy as np
+import pytest
+
+from tf_dvdgan.report import charts
+
+
+def places(line: charts.Line) -> np.ndarray:
+    """`[count, 2]` of a path's points."""
+    return np.array(re.findall(r"([\d.]+) ([\d.]+)", line.path), np.float64)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (0.13, 0.92, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (-3.0, 7.0, [-4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0]),
+        (1e-6, 3e-6, [1e-6, 1.5e-6, 2e-6, 2.5e-6, 3e-6]),
+        (0.0, 4000.0, [0.0, 1000.0, 2000.0, 3000.0, 4000.0]),
+    ],
+)
+def test_ticks_are_round_and_around_all(low, high, expected):
+    np.testing.assert_allclose(charts.ticks(low, high), expected, atol=1e-12)
+
+
+def test_a_line_goes_from_corner_to_corner():
+    drawn = charts.chart(
+        "x", {"a": charts.Curve(np.array([5.0, 15]), np.array([0, 1]))}
+    )
+    np.testing.assert_allclose(
+        places(drawn.lines[0]), [[drawn.left, drawn.bottom], [drawn.right, drawn.top]]
+    )
+    assert drawn.y_ticks[0] == (drawn.bottom, "0")
+    assert drawn.y_ticks[-1] == (drawn.top, "1")
+    assert drawn.lines[0].sentence == "a: 0 at step 5, 1 at step 15, between 0 and 1."
+
+
+def test_many_points_are_means_of_neighbours():
+    y = np.random.default_rng(0).normal(size=480)
+    drawn = charts.chart("x", {"a": charts.Curve(np.arange(480.0), y)})
+    found = places(drawn.lines[0])
+    means = y.reshape(240, 2).mean(axis=1)
+    inner = np.quantile(means, [0.02, 0.98])
+    seen = (means > inner[0]) & (means < inner[1])  # not at the axis's end
+    up = (drawn.bottom - found[:, 1]) / (drawn.bottom - drawn.top)
+    slope, start = np.polyfit(means[seen], up[seen], 1)
+    np.testing.assert_allclose(up[seen], start + slope * means[seen], atol=1e-3)
+    assert "neighbouring" in drawn.note
+    np.testing.assert_allclose(found[0, 0], drawn.left)
+
+
+def test_what_is_not_finite_leaves_a_gap():
+    curve = charts.Curve(np.arange(4.0), np.array([0, np.nan, 1, 2]))
+    (line,) = charts.chart("x", {"a": curve}).lines
+    assert line.path.count("M") == 2 and len(places(line)) == 3
+    assert "1 values are not finite" in line.sentence
+    assert (
+        charts.chart("x", {"a": charts.Curve(np.ones(2), np.full(2, np.inf))}) is None
+    )
+
+
+def test_a_few_values_far_off_do_not_flatten_the_rest():
+    y = np.concatenate([[1000.0], np.linspace(0, 1, 99)])
+    drawn = charts.chart("x", {"a": charts.Curve(np.arange(100.0), y)})
+    assert drawn.note == "1 of 100 values lies beyond the axis."
+    assert places(drawn.lines[0])[0, 1] == drawn.top
+    assert np.ptp(places(drawn.lines[0])[1:, 1]) > 0.5 * (drawn.bottom - drawn.top)
+    assert "1000" in drawn.lines[0].sentence and "1000" in drawn.table.rows[0]
+
+
+def test_one_value_is_drawn():
+    drawn = charts.chart("x", {"a": charts.Curve(np.array([7.0]), np.array([3.0]))})
+    assert len(drawn.lines[0].dots) == 1
+
+
+def test_the_table_has_what_each_line_was_last():
+    curves = {
+        "a": charts.Curve(np.array([0.0, 10]), np.array([1.0, 2])),
+        "b": charts.Curve(np.array([5.0]), np.array([9.0])),
+    }
+    table = charts.chart("x", curves).table
+    assert table.header == ["step", "a", "b"]
+    assert table.rows == [["0", "1", "\N{EN DASH}"], ["5", "1", "9"], ["10", "2", "9"]]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (20000, "20k"),
+        (1500, "1500"),
+        (4000, "4k"),
+        (-0.25, "\N{MINUS SIGN}0.25"),
+        (3e6, "3M"),
+    ],
+)
+def test_axes_are_short(value, text):
+    assert charts.short(value) == text

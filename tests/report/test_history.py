@@ -1,0 +1,112 @@
+"""What is read of a run's directory."""
+
+import numpy as np
+import pytest
+
+from tf_dvdgan.data import files
+from tf_dvdgan.evaluation import evaluator
+from tf_dvdgan.report import charts, history
+from tf_dvdgan.training import summaries
+
+
+def test_curves_are_what_was_written(tmp_path):
+    y = np.random.default_rng(0).normal(size=5).astype(np.float32)
+    writer = summaries.Summaries(str(tmp_path))
+    for step, value in enumerate(y):
+        writer.scalars(10 * step, {"loss/a": value, "loss/b": 2 * value})
+    writer.text(0, "config", "x")
+    found = history.curves(str(tmp_path), "train")
+    assert set(found) == {"loss/a", "loss/b"}
+    np.testing.assert_array_equal(found["loss/a"].x, [0, 10, 20, 30, 40])
+    np.testing.assert_array_equal(found["loss/b"].y, 2 * y)
+
+
+def test_what_a_run_went_back_over_is_left_out(tmp_path):
+    for steps, value in (((1, 2, 3, 4), 0.0), ((3, 5), 1.0)):
+        writer = summaries.Summaries(str(tmp_path))
+        for step in steps:
+            writer.scalars(step, {"loss/a": value})
+    found = history.curves(str(tmp_path), "train")["loss/a"]
+    np.testing.assert_array_equal(found.x, [1, 2, 3, 5])
+    np.testing.assert_array_equal(found.y, [0, 0, 1, 1])
+
+
+def curve(*y: float) -> charts.Curve:
+    return charts.Curve(np.arange(len(y), dtype=np.float64), np.array(y))
+
+
+def test_curves_are_shown_as_they_belong_together():
+    train = {
+        "loss/generator": curve(1),
+        "loss/spatial_discriminator": curve(1),
+        "scores/spatial_discriminator_real": curve(1),
+        "speed/seconds_per_step": curve(1),
+        "singular_values/generator/a": curve(1, 5),
+        "singular_values/generator/b/c": curve(3, 4),
+        "singular_values/generator/d": curve(2, 9),
+    }
+    evaluated = {
+        "scores/spatial_discriminator_held_out": curve(2),
+        "fid_small": curve(3),
+        "fid_small/real_from_real": curve(4),
+        "fid_small/recall": curve(0.5),
+        "at_end/fid_small": curve(3),
+    }
+    panels = history.panels(train, evaluated)
+    assert {title: list(lines) for title, lines in panels.items()} == {
+        "Losses": ["generator", "spatial discriminator"],
+        "Scores of the spatial discriminator": ["real", "held out"],
+        "fid_small by step": ["generated", "real from real"],
+        "fid_small: what else it tells": ["recall"],
+        "Largest singular value of the generator's 3 kernels": [
+            "largest kernel",
+            "median kernel",
+            "smallest kernel",
+        ],
+    }
+    *_, values = panels.values()
+    np.testing.assert_array_equal(values["largest kernel"].y, [3, 9])
+    np.testing.assert_array_equal(values["median kernel"].y, [2, 5])
+
+
+def test_scores_are_told_apart_by_their_protocol(tmp_path):
+    def add(step, scores, protocol):
+        row = {"step": step, "scores": scores, "protocol": protocol}
+        evaluator.add_scores(str(tmp_path / "scores.jsonl"), row)
+
+    facts = {"name": "fid_small", "num_generated": 8}
+    for step, truncation in ((1, 1.0), (1, 0.5), (2, 1.0)):
+        protocol = {**facts, "truncation": truncation, "step": step}
+        add(step, {"fid_small": 3.0, "fid_small/recall": 0.5}, protocol)
+    window = {"num_frames": 4}
+    of_run = {"window": window, "fid_small": facts}
+    add(3, {"fid_small": 2.0, "scores/d_held_out": 1.0}, of_run)
+    scores = history.scores(str(tmp_path))
+    assert [s.name for s in scores] == ["fid_small"] * 4
+    assert [s.truncation for s in scores] == [1.0, 0.5, 1.0, 1.0]
+    assert scores[0].others == {"recall": 0.5} and scores[3].others == {}
+    assert len({s.protocol for s in scores[:3]}) == 1
+    assert scores[3].protocol != scores[0].protocol
+    assert scores[3].facts["window"] == window
+
+
+@pytest.mark.parametrize(("step", "expected"), [(None, 20), (19, 10), (5, None)])
+def test_sheets_and_configs_are_those_of_a_step(tmp_path, step, expected):
+    (tmp_path / "samples").mkdir()
+    for number in (10, 20):
+        files.write_whole(str(tmp_path / f"samples/samples_ema-{number:07}.gif"), b"x")
+        name = f"operative_config-{number}.gin"
+        files.write_whole(str(tmp_path / name), f"x = {number}")
+    found = history.sheet(str(tmp_path), "samples_ema", step)
+    assert (found and found[0]) == expected
+    config = history.operative_config(str(tmp_path), step)
+    assert config == (f"x = {expected}" if expected else "")
+
+
+def test_bindings_may_go_over_lines():
+    text = "# A\n# ==\nCH = 8\na.b = \\\n    [@x, @y]\nc.d = ('one',\n       'two')\n"
+    assert history.bindings(text) == {
+        "CH": "8",
+        "a.b": "[@x, @y]",
+        "c.d": "('one', 'two')",
+    }

@@ -1,0 +1,362 @@
+"""The documentation says what is so: commands, configs, messages, links, papers' rows.
+
+CONTRIBUTING.md says how a block of commands is marked, and what is done with it.
+"""
+
+import ast
+import contextlib
+import dataclasses
+import functools
+import importlib
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import gin
+import pytest
+import yaml
+from absl import flags
+from apache_beam.options import pipeline_options
+
+import tf_dvdgan
+from tf_dvdgan import config
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "WORKSPACE.md")),
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+OURS = ("tf_dvdgan.", "tools.", "data_prep.")
+SHELL = ("bash", "sh", "console")
+COMMANDS = {"python", "python3", "make", "pip", "git", "docker", "gcloud", "grep"}
+COMMANDS |= {"tensorboard", "export", "until", "curl", ".", "tf_dvdgan"}
+MARK = re.compile(r"<!-- (run|not run|tested by): (.+) -->")
+# What makes a documented command small; later flags and bindings win over earlier ones.
+TINY = ("RESOLUTION = 16", "NUM_FRAMES = 4", "STRIDE = 1", "CH = 2", "BATCH_SIZE = 4")
+TINY += ("NUM_STEPS = 2", "dvd_gan.SpatialDiscriminator.num_frames = 2")
+SMALL = {
+    "tools.make_demo_videos": ["--num_videos=36", "--size=24,32"],
+    "data_prep.prepare": ["--resolution=16", "--num_shards=2"],
+    "tf_dvdgan.run": [f"--gin_param={binding}" for binding in TINY],
+    "tools.sample": ["--num_videos=2"],
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A fenced block of commands, and the mark in the line before it."""
+
+    page: pathlib.Path
+    line: int
+    text: str
+    mark: re.Match | None
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A module of ours with its arguments; `abbreviated` if '...' stands for some."""
+
+    module: str
+    arguments: tuple[str, ...]
+    abbreviated: bool
+
+
+def blocks_of(page: pathlib.Path) -> list[Block]:
+    found, fence, before = [], None, ""
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        if not line.lstrip().startswith("```"):
+            if fence is None:
+                before = line.strip() or before
+            else:
+                fence[2].append(line)
+        elif fence is None:
+            fence = (number, line.strip("` "), [], MARK.fullmatch(before))
+        else:
+            start, language, lines, mark = fence
+            words = " ".join(lines).split() or [""]
+            is_shell = not language and words[0].split("_prepare")[0] in COMMANDS
+            text = "\n".join(lines)
+            if language in SHELL:
+                found.append(Block(page, start, text, mark))
+            elif is_shell:  # what comes behind an empty line is what it prints
+                found.append(Block(page, start, text.partition("\n\n")[0], mark))
+            fence, before = None, ""
+    assert fence is None, f"{page} ends within a block"
+    return found
+
+
+def words_of(text: str) -> list[list[str]]:
+    """The commands of a shell's text, each as its words."""
+    text = re.sub(r"(^|\s)#.*$", r"\1", text.replace("\\\n", " "), flags=re.M)
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=";&|\n")
+    lexer.commenters, lexer.whitespace, lexer.whitespace_split = "", " \t", True
+    found = [[]]
+    for word in lexer:
+        if set(word) <= set(";&|\n"):
+            found.append([])
+        else:
+            found[-1].append(word)
+    return [words for words in found if words]
+
+
+@functools.cache
+def console_scripts() -> dict[str, str]:
+    text = (ROOT / "setup.py").read_text()
+    scripts = re.findall(r'"(tf_dvdgan\w*)=tf_dvdgan\.([\w.]+):run"', text)
+    return {
+        name: module if module.startswith(OURS) else f"tf_dvdgan.{module}"
+        for name, module in scripts
+    }
+
+
+def commands_of(text: str) -> list[Command]:
+    """Every command of ours in a shell's text, in quotes too."""
+    found = []
+    for words in words_of(text):
+        for word in words:
+            if " -m " in word:
+                found += commands_of(word)
+        module = None
+        if "-m" in words and words[words.index("-m") - 1].startswith("python"):
+            module, *rest = words[words.index("-m") + 1 :]
+        elif words[0] in console_scripts():
+            module, *rest = console_scripts()[words[0]], *words[1:]
+        if module and module.startswith(OURS):
+            arguments = tuple(word for word in rest if not word.startswith("..."))
+            abbreviated = len(arguments) < len(rest) or "--dataset=NAME" in rest
+            found.append(Command(module, arguments, abbreviated))
+    return found
+
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+INLINE = [
+    (page, text)
+    for page in PAGES
+    for text in re.findall(r"`(python -m [^`]+)`", page.read_text())
+]
+assert len(BLOCKS) > 30
+
+
+@contextlib.contextmanager
+def flags_of(module: str):
+    """Defines a command's flags for as long as it is entered; gives their names."""
+    before = set(flags.FLAGS)
+    importlib.import_module(module).define_flags()
+    names = set(flags.FLAGS) - before
+    try:
+        yield names
+    finally:
+        for name in names:
+            delattr(flags.FLAGS, name)
+        flags.FLAGS.unparse_flags()
+
+
+@functools.cache
+def beam_flags() -> set[str]:
+    parser = pipeline_options._BeamArgumentParser()
+    for options in pipeline_options.PipelineOptions.__subclasses__():
+        options._add_argparse_args(parser)
+    return {name.removeprefix("--") for name in parser._option_string_actions}
+
+
+def flag_name(argument: str) -> str:
+    return argument.partition("=")[0].removeprefix("--")
+
+
+def check_flags(command: Command) -> None:
+    """Parses a command's flags as the command does, so values are checked too."""
+    allowed = beam_flags() if command.module == "data_prep.prepare" else set()
+    with flags_of(command.module) as names:
+        known = {*names, *(f"no{name}" for name in names), *allowed}
+        for argument in command.arguments:
+            assert not argument.startswith("--") or flag_name(argument) in known, (
+                f"{command.module} has no flag {argument}"
+            )
+        if not command.abbreviated:
+            flags.FLAGS(["command", *command.arguments], known_only=bool(allowed))
+
+
+@functools.cache
+def check_config(files: tuple[str, ...], parameters: tuple[str, ...]) -> None:
+    config.load(files or ["demo.gin"], parameters)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_every_command_is_one_that_there_is(block):
+    for command in commands_of(block.text):
+        check_flags(command)
+        values = {name: [] for name in ("gin_file", "gin_param")}
+        for argument in command.arguments:
+            values.get(flag_name(argument), []).append(argument.partition("=")[2])
+        if any(values.values()):
+            check_config(*map(tuple, values.values()))
+
+
+@pytest.mark.parametrize(
+    ("page", "text"), INLINE, ids=[f"{p.stem}-{i}" for i, (p, _) in enumerate(INLINE)]
+)
+def test_every_command_in_a_sentence_is_one_that_there_is(page, text):
+    for command in commands_of(text):
+        check_flags(dataclasses.replace(command, abbreviated=True))
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_every_block_of_commands_is_run_or_says_why_not(block):
+    assert block.mark, f"{block} has no mark in the line before it; see CONTRIBUTING.md"
+    kind, what = block.mark.groups()
+    if kind != "tested by":
+        return
+    text = "".join((ROOT / name).read_text() for name in what.split(", "))
+    for command in commands_of(block.text):
+        package, _, name = command.module.rpartition(".")
+        imported = re.search(rf"from {package} import .*\b{name}\b", text)
+        assert command.module in text or imported, f"{what} has no {command.module}"
+
+
+GROUPS: dict[str, list[Block]] = {}
+for _block in BLOCKS:
+    if _block.mark and _block.mark[1] == "run":
+        GROUPS.setdefault(f"{_block.page.stem}-{_block.mark[2]}", []).append(_block)
+
+
+@pytest.mark.xdist_group("docs")
+@pytest.mark.parametrize("group", GROUPS)
+def test_commands_run(group, demo_videos, demo_shards, tmp_path):
+    given = {"VIDEOS": demo_videos, "SHARDS": demo_shards}
+    needed = re.findall(r"given (.+)$", group)
+    for name in needed[0].split(", ") if needed else ():
+        lists = shutil.ignore_patterns("ucfTrainTestlist")
+        shutil.copytree(given[name], tmp_path / name, ignore=lists)
+    for block in GROUPS[group]:
+        commands = commands_of(block.text)
+        assert len(commands) == len(words_of(block.text)), f"{block} has others too"
+        for command in commands:
+            small = SMALL.get(command.module, [])
+            done = subprocess.run(
+                [sys.executable, "-m", command.module, *command.arguments, *small],
+                cwd=tmp_path,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{block}: {done.stderr}"
+            for argument in command.arguments:
+                if flag_name(argument) in ("output", "model_dir"):
+                    path = tmp_path / argument.partition("=")[2]
+                    assert path.is_file() or any(path.iterdir()), argument
+
+
+def prose_of(page: pathlib.Path) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+
+
+def anchors_of(page: pathlib.Path) -> set[str]:
+    """The names that headings of a page have in links, as on GitHub."""
+    headings = re.findall(r"^#+ (.+)$", prose_of(page), re.M)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose_of(page)):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), f"{page.name} links {link}"
+        assert not anchor or anchor in anchors_of(target), f"{page.name} links {link}"
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs" / "index.md").read_text().splitlines()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.stem in index or page.stem == "index", page
+
+
+def rows_of_papers() -> list[pathlib.Path]:
+    return sorted((ROOT / "gin" / "papers").rglob("*.gin"))
+
+
+@pytest.mark.parametrize("path", rows_of_papers(), ids=lambda path: path.stem)
+def test_each_experiment_is_listed_as_its_file_has_it(path):
+    file = path.relative_to(ROOT / "gin")
+    text = (ROOT / "docs" / "experiments.md").read_text()
+    rows = [line for line in text.splitlines() if f"`{file}`" in line and "|" in line]
+    assert len(rows) == 1, file
+    cells = [cell.strip() for cell in rows[0].strip("| ").split(" | ")]
+    assert cells == [f"`{file}`", *experiment(path)]
+
+
+def experiment(path: pathlib.Path) -> tuple[str, str, str]:
+    """What a row of a paper is, its videos and what to expect, from its Gin file."""
+    head = [line[2:] for line in path.read_text().splitlines() if line[:1] == "#"]
+    what, _, rest = " ".join(head).partition(" Expected: ")
+    expected = re.split(r"\. (?=[A-Z])", rest)[0]
+    config.load([str(path.relative_to(ROOT / "gin"))])
+    frames, pixels, stride = (
+        gin.query_parameter(f"%{name}")
+        for name in ("NUM_FRAMES", "RESOLUTION", "STRIDE")
+    )
+    return what.rstrip("."), f"{frames}x{pixels}, stride {stride}", expected
+
+
+@functools.cache
+def literals() -> list[str]:
+    """All strings of the project's code, with '…' for what is put into them."""
+    found = []
+    for folder in ("tf_dvdgan", "data_prep", "tools"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.JoinedStr):
+                    parts = (getattr(part, "value", "…") for part in node.values)
+                    texts = (t if isinstance(t, str) else "…" for t in parts)
+                    found.append("".join(texts))
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found.append(node.value)
+    return found
+
+
+def messages() -> list[str]:
+    """What troubleshooting.md quotes, a message a paragraph."""
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    quotes = re.findall(r"(?:^> .*\n)+", text, re.M)
+    return [re.sub(r"\s*^> ", " ", quote, flags=re.M).strip() for quote in quotes]
+
+
+@pytest.mark.parametrize("message", messages())
+def test_the_messages_that_are_explained_are_those_of_the_code(message):
+    pieces = [piece for piece in message.strip("`").split("…") if piece.strip()]
+    assert any(all(piece in text for piece in pieces) for text in literals())
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0" and citation["type"] == "software"
+    assert citation["title"] == "tf_dvdgan" and citation["message"]
+    assert citation["version"] == tf_dvdgan.__version__
+    assert citation["authors"] == [{"name": "The tf_dvdgan authors"}]
+    assert citation["license"] == "Apache-2.0"
+    urls = [reference.get("url", "") for reference in citation["references"]]
+    assert "https://arxiv.org/abs/1907.06571" in urls
+
+
+def test_the_licence_is_the_whole_apache_2():
+    text = (ROOT / "LICENSE").read_text()
+    assert "Apache License" in text and "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_changelog_begins_with_what_is_unreleased():
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert headings[0] == "[Unreleased]"

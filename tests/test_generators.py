@@ -1,0 +1,239 @@
+"""A run and its SavedModel: the same videos by seed, in batches of any size."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import run_module
+from PIL import Image
+
+from tf_dvdgan import cli, config, export, generators, sampling, trained
+from tf_dvdgan.data import readers, transforms
+from tf_dvdgan.layers import conditional_batch_norm
+from tf_dvdgan.models import video_gan
+from tf_dvdgan.training import standing_statistics
+
+pytestmark = pytest.mark.xdist_group("generators")
+
+TINY = ["RESOLUTION = 16", "STRIDE = 2", "BATCH_SIZE = 4", "CH = 2", "NUM_FRAMES = 4"]
+JUDGED = "dvd_gan.SpatialDiscriminator.num_frames = 2"
+SUBSPACES = [
+    "video_gan.GaussianLatent.sizes = (20, 20, 80)",
+    "video_gan.GaussianLatent.stddevs = (0.5, 1.0, 2.0)",
+]
+MODELS = {
+    "dvd_gan": ["models/dvdgan_v2.gin", JUDGED, *SUBSPACES],
+    "dvd_gan_fp": ["models/dvdgan_fp_v2.gin", "CONDITIONING_FRAMES = 2", JUDGED],
+    "vgan": ["models/vgan.gin"],
+}
+NAMES = ["Run", "Jump", "Wave"]
+FEW = {"num_batches": 2, "batch_size": 4}  # for standing statistics
+
+
+def make_model(file: str, *parameters: str) -> trained.TrainedModel:
+    """A model with the weights that chance gave it."""
+    tf.keras.utils.set_random_seed(3)
+    config.load([file], [*TINY, *parameters])
+    gan = video_gan.build(NAMES)
+    gan.build()
+    spread = np.random.default_rng(0)
+    for v in gan.generator.trainable_variables:  # at first scales do not see classes
+        v.assign_add(0.1 * spread.standard_normal(v.shape).astype(np.float32))
+    count, size = gan.generator.num_conditioning_frames, gan.generator.resolution
+    if count:
+        frames = spread.integers(0, 256, [4, count, size, size, 3], np.uint8)
+        gan.frame_bank = transforms.to_unit_range(frames)
+    names = NAMES if gan.class_conditional else ["video"]
+    window = readers.Window(gan.generator.num_frames, size, 2)
+    return trained.TrainedModel(gan, names, 7, window)
+
+
+@pytest.fixture(scope="module", params=[*MODELS])
+def model(request) -> trained.TrainedModel:
+    return make_model(*MODELS[request.param])
+
+
+@pytest.fixture(scope="module")
+def from_run(model) -> generators.Generator:
+    return generators.RunGenerator(model, **FEW)
+
+
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory) -> generators.Generator:
+    folder = str(tmp_path_factory.mktemp("saved") / "7")
+    export.export(model, folder, (0.5, 1.0), **FEW)
+    return generators.open_generator(None, saved_model=folder)
+
+
+def frames_for(generator, count: int) -> np.ndarray | None:
+    given, size = generator.num_conditioning_frames, generator.resolution
+    if not given:
+        return None
+    rng = np.random.default_rng(1)
+    return rng.integers(0, 256, [count, given, size, size, 3], np.uint8)
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> int:
+    return np.abs(a.astype(int) - b).max()
+
+
+def test_run_and_saved_model_give_the_same_videos(from_run, saved):
+    for name in ("class_names", "resolution", "num_frames", "stride", "facts", "name"):
+        assert getattr(saved, name) == getattr(from_run, name)
+    assert saved.facts["step"] == 7 and len(saved.facts["weights"]) == 64
+    z = sampling.latents(saved.latent, 3, seed=5)
+    np.testing.assert_array_equal(z, sampling.latents(from_run.latent, 3, seed=5))
+    labels = np.arange(3) % len(saved.class_names)
+    frames = frames_for(saved, 3)
+    for truncation in (0.5, 1.0):
+        expected = from_run.videos(z, labels, truncation, frames)
+        assert expected.std() > 5 and expected.dtype == np.uint8
+        found = saved.videos(z, labels, truncation, frames, batch_size=2)
+        assert difference(found, expected) <= 1
+
+
+def test_signatures_by_seed_as_float_and_as_integers_agree(from_run, saved):
+    signatures = saved._model.signatures
+    frames, seed = frames_for(from_run, 2), tf.constant(5)
+    z = signatures["draw_latents"](count=tf.constant(2), seed=seed)["z"]
+    np.testing.assert_array_equal(z, sampling.latents(from_run.latent, 2, seed=5))
+    truncation = tf.constant(0.5)
+    classes = len(from_run.class_names)
+    by_seed = {"seed": seed, "truncation": truncation}
+    by_latents = {"z": z, "truncation": truncation}
+    if frames is not None:
+        by_seed["frames"] = by_latents["frames"] = tf.constant(frames)
+    else:
+        by_seed["count"] = tf.constant(2)
+    if classes > 1:
+        by_seed["label"] = tf.constant(1)
+        by_latents["class_weights"] = tf.one_hot([1, 1], classes)
+    expected = from_run.videos(z, [min(1, classes - 1)] * 2, 0.5, frames)
+    for name, inputs in (("generate", by_seed), ("generate_from_latents", by_latents)):
+        found = signatures[name](**inputs)["videos"]
+        assert found.dtype == tf.uint8 and difference(found.numpy(), expected) <= 1
+        found = signatures[f"{name}_float"](**inputs)["videos"]
+        assert found.dtype == tf.float32 and float(tf.reduce_max(abs(found))) <= 1
+        assert difference(transforms.to_uint8(found).numpy(), expected) <= 1
+
+
+def test_a_truncation_scales_z_and_has_statistics_of_its_own(model, from_run):
+    z = sampling.latents(from_run.latent, 2, seed=0)
+    frames = frames_for(from_run, 2)
+    found = from_run.videos(z, [0, 0], 0.5, frames)
+    gan = model.gan
+    accumulator = standing_statistics.StandingStatistics(gan, FEW["batch_size"])
+    accumulator.accumulate(FEW["num_batches"], 0.5)
+    start = None if frames is None else transforms.to_unit_range(frames)
+    statistics = standing_statistics.read(gan.generator)
+    with conditional_batch_norm.use_statistics(statistics):
+        given = gan.conditioning(tf.zeros([2], tf.int32), start)
+        videos = gan.generate(0.5 * z, given)["videos"]
+    assert difference(found, transforms.to_uint8(videos).numpy()) <= 1
+
+
+def test_classes_mix_by_their_weights(from_run):
+    classes = len(from_run.class_names)
+    z = tf.repeat(sampling.latents(from_run.latent, 1, seed=0), 3, axis=0)
+    one_hot = np.eye(classes, dtype=np.float32)
+    first, last = one_hot[0], one_hot[-1]
+    weights = np.stack([first, (first + last) / 2, last])
+    frames = frames_for(from_run, 1)
+    frames = None if frames is None else frames.repeat(3, axis=0)
+    videos = from_run.videos(z, weights, 1.0, frames)
+    assert not difference(
+        videos[::2], from_run.videos(z, [0, 0, classes - 1], 1.0, frames)[::2]
+    )
+    changes = difference(videos[0], videos[1]) > 3 < difference(videos[1], videos[2])
+    assert changes == (classes > 1)
+
+
+def test_what_starts_from_frames_takes_its_run_s_or_none(model, from_run, saved):
+    if not from_run.num_conditioning_frames:
+        pytest.skip("it starts from none")
+    z = sampling.latents(from_run.latent, 5, seed=0)
+    bank = transforms.to_uint8(model.gan.frame_bank).numpy()
+    videos = from_run.videos(z, [0] * 5)
+    np.testing.assert_array_equal(videos[:, :2], bank[[0, 1, 2, 3, 0]])
+    with pytest.raises(cli.UserError, match=r"tools\.predict continues"):
+        saved.videos(z, [0] * 5)
+
+
+def test_the_command_shows_what_each_subspace_means(model, saved, tmp_path):
+    if not sampling.subspaces(model.gan.latent):
+        pytest.skip("its latent has none")
+    flags = [f"--saved_model={saved.directory}", f"--output={tmp_path}"]
+    result = run_module(
+        "tools.interpolate", *flags, "--resample=A,C", "--num_steps=3", "--classes=Jump"
+    )
+    assert result.returncode == 0, result.stderr
+    with Image.open(tmp_path / "resampled.png") as image:
+        facts, sheet = json.loads(image.text["Description"]), np.asarray(image)
+    assert facts["resample"] == ["A", "C"] and facts["classes"] == ["Jump"]
+    # Two blocks of 4 frames; both begin with the same sample.
+    first, second = np.split(sheet, 2)
+    left, width = first.shape[1] - 3 * 66, 64
+    original = slice(left, left + width)
+    np.testing.assert_array_equal(first[:, original], second[:, original])
+    new = slice(left + 66, left + 66 + width)
+    assert difference(first[:, new], first[:, original]) > 3
+    assert difference(first[:, new], second[:, new]) > 3
+
+
+def test_the_digest_is_the_one_that_stands_beside_scores():
+    generator = make_model(*MODELS["vgan"]).gan.generator
+    digest = sampling.digest_of_weights(generator)
+    generator.trainable_variables[0].assign_add(
+        tf.ones_like(generator.trainable_variables[0])
+    )
+    assert digest != sampling.digest_of_weights(generator)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((None, None, None), "Name either a run's folder"),
+        (("run", None, "saved"), "Name either a run's folder"),
+        ((None, "best", "saved"), "A SavedModel holds one step"),
+        ((None, None, "/nowhere"), r"holds no SavedModel \(no saved_model\.pb\)"),
+        (("/nowhere", None, None), "not a run's directory"),
+    ],
+)
+def test_what_cannot_be_opened_gets_a_sentence(arguments, sentence):
+    with pytest.raises(cli.UserError, match=sentence):
+        generators.open_generator(*arguments)
+
+
+def test_another_program_s_saved_model_is_refused(tmp_path):
+    module = tf.Module()
+    module.variable = tf.Variable(1.0)
+    tf.saved_model.save(module, str(tmp_path / "other"))
+    with pytest.raises(cli.UserError, match="none of this package's, or older"):
+        generators.open_generator(None, saved_model=str(tmp_path / "other"))
+    assert os.listdir(tmp_path) == ["other"]
+
+
+def test_interpolation_is_linear_between_both_ends():
+    a, b = np.arange(6.0).reshape(2, 3), np.ones([2, 3])
+    found = sampling.interpolate(a, b, 5)
+    for row in range(2):
+        for step in range(5):
+            expected = a[row] + step / 4 * (b[row] - a[row])
+            np.testing.assert_allclose(found[row, step], expected, atol=1e-6)
+
+
+def test_one_subspace_is_drawn_anew_and_two_are_frozen():
+    latent = video_gan.GaussianLatent((20, 20, 80), (0.5, 1.0, 2.0))
+    parts = sampling.subspaces(latent)
+    assert parts == {"A": slice(0, 20), "B": slice(20, 40), "C": slice(40, 120)}
+    z = sampling.latents(latent, 8, seed=0).numpy().reshape(2, 4, 120)
+    for name, part in parts.items():
+        found = sampling.resample(z[:, 0], z[:, 1:], parts[name])
+        np.testing.assert_array_equal(found[:, 0], z[:, 0])
+        np.testing.assert_array_equal(found[:, 1:, part], z[:, 1:, part])
+        rest = np.delete(np.arange(120), part)
+        for step in range(4):
+            np.testing.assert_array_equal(found[:, step][:, rest], z[:, 0][:, rest])
+    assert not sampling.subspaces(video_gan.GaussianLatent())

@@ -1,0 +1,504 @@
+"""The page that explores a model: in a real browser, and what it refuses."""
+
+import asyncio
+import base64
+import dataclasses
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import types
+import urllib.parse
+
+import browser
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_dvdgan import cli, config, export, generators, sampling, trained
+from tf_dvdgan.data import clip_files, readers, video_io
+from tf_dvdgan.models import video_gan
+from tools import explore
+
+pytest.importorskip("nicegui")
+page_lib = pytest.importorskip("tf_dvdgan.explorer.page")
+server = pytest.importorskip("tf_dvdgan.explorer.server")
+studio_lib = pytest.importorskip("tf_dvdgan.explorer.studio")
+
+pytestmark = pytest.mark.xdist_group("explore")
+
+SIDE, FRAMES, GIVEN, STRIDE = 16, 8, 3, 2
+BROKEN_SEED = 666
+
+
+class Fake(generators.Generator):
+    """Shows its input as colours: first frames, then latent and class."""
+
+    def __init__(self, keeps_frames: bool = True):
+        window = readers.Window(FRAMES, SIDE, STRIDE)
+        super().__init__(
+            {
+                "class_names": ["Punch", "Biking", "<b>Diving</b>"],
+                "num_conditioning_frames": GIVEN,
+                "window": dataclasses.asdict(window),
+                "latent": {"sizes": (4,), "stddevs": (1.0,)},
+                "facts": {"model": "fake.Generator", "step": 7, "weights": "abc"},
+            }
+        )
+        self.keeps_frames = keeps_frames
+        self.asked = []
+        self.at_work = self.most_at_work = 0
+
+    def _kept_frames(self, count):
+        if not self.keeps_frames:
+            raise cli.UserError("keeps none")
+        return np.zeros([count, GIVEN, SIDE, SIDE, 3], np.uint8)
+
+    def _make(self, z, class_weights, truncation, frames):
+        self.at_work += 1
+        self.most_at_work = max(self.most_at_work, self.at_work)
+        self.asked.append((z.numpy(), class_weights.numpy(), truncation, frames))
+        time.sleep(0.02)
+        self.at_work -= 1
+        if self.broken is not None and np.allclose(z, self.broken):
+            raise RuntimeError("out of order")
+        colour = 128 + 60 * np.tanh(truncation * z.numpy()[:, :3])
+        videos = np.zeros([len(z), FRAMES, SIDE, SIDE, 3])
+        videos[:, :, :, 4:] = colour[:, None, None, None]
+        videos[:, :, :, :4] = 200 * class_weights.numpy()[:, None, None, None]
+        videos[:, :GIVEN] = frames
+        return _Tensor(videos.astype(np.uint8))
+
+    @property
+    def broken(self):
+        """The latent that it fails at."""
+        return sampling.latents(self.latent, 1, BROKEN_SEED)
+
+
+class _Tensor:
+    def __init__(self, value):
+        self._value = value
+
+    def numpy(self):
+        return self._value
+
+
+@pytest.fixture(scope="module")
+def fake():
+    return Fake()
+
+
+@pytest.fixture(scope="module")
+def address(fake):
+    """Where the page of the fake is served."""
+    import uvicorn
+
+    app = server.application(fake, "127.0.0.1")
+    with server.listen("127.0.0.1", 0) as listener:
+        running = uvicorn.Server(
+            uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+        )
+        thread = threading.Thread(target=running.run, args=([listener],))
+        thread.start()
+        yield server.url_of(listener)
+        running.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    with browser.chromium(str(tmp_path_factory.mktemp("chromium"))) as driver:
+        yield driver
+
+
+@pytest.fixture
+def page(driver, address):
+    """The page with its first video."""
+    browser.show(driver, address)
+    shown(driver, {"Class": "Punch", "Seed": "0", "Truncation": "1"})
+    return driver
+
+
+FACTS = """Object.fromEntries([...document.querySelectorAll('.facts div')].map(
+    (e) => [e.children[0].textContent, e.children[1].textContent]))"""
+
+
+def shown(driver, facts: dict[str, str]) -> str:
+    """Waits for a video with these facts beside it; gives its source."""
+    browser.wait_for(driver, f"JSON.stringify({FACTS}) === {json.dumps(_js(facts))}")
+    return browser.wait_for(
+        driver,
+        "(v => v && v.readyState >= 2 && v.src)(document.querySelector('video'))",
+    )
+
+
+def _js(facts: dict[str, str]) -> str:
+    return json.dumps(facts, separators=(",", ":"), ensure_ascii=False)
+
+
+def labelled(driver, name: str):
+    return driver.find_element("css selector", f'[aria-label="{name}"]')
+
+
+def fill(driver, name: str, text: str) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    field = labelled(driver, name)
+    field.send_keys(Keys.CONTROL + "a")
+    field.send_keys(text + Keys.TAB)
+
+
+def choose(driver, name: str, option: str) -> None:
+    labelled(driver, name).click()
+    xpath = f'//*[@role="option"][contains(., "{option}")]'
+    browser.wait_for(driver, f"document.evaluate('{xpath}',document).iterateNext()")
+    driver.find_element("xpath", xpath).click()
+
+
+def test_the_page_shows_a_video_and_loads_nothing_from_elsewhere(page, address):
+    shown(page, {"Class": "Punch", "Seed": "0", "Truncation": "1"})
+    browser.wait_for(page, "document.querySelector('video').currentTime > 0")
+    assert "fake.Generator, step 7" in page.page_source
+    assert page.get_log("browser") == []
+    own = (address, "data:", address.replace("http", "ws"))
+    # Chromium's own start page may still be loading.
+    foreign = [u for u in browser.requested(page) if not u.startswith((*own, "chrome"))]
+    assert foreign == []
+
+
+def test_who_wants_no_motion_sees_none(driver, address):
+    browser.show(driver, address, motion="reduce", scheme="dark", width=400)
+    shown(driver, {"Class": "Punch", "Seed": "0", "Truncation": "1"})
+    time.sleep(0.3)
+    assert driver.execute_script("return document.querySelector('video').paused")
+    dark = "getComputedStyle(document.body).backgroundColor === 'rgb(18, 20, 24)'"
+    browser.wait_for(driver, dark)
+    page = "document.documentElement"
+    browser.wait_for(driver, f"{page}.scrollWidth === {page}.clientWidth")
+
+
+def test_class_and_seed_make_the_video(page):
+    first = shown(page, {"Class": "Punch", "Seed": "0", "Truncation": "1"})
+    fill(page, "Seed", "5")
+    other = shown(page, {"Class": "Punch", "Seed": "5", "Truncation": "1"})
+    choose(page, "Class", "Biking")
+    third = shown(page, {"Class": "Biking", "Seed": "5", "Truncation": "1"})
+    assert len({first, other, third}) == 3
+    choose(page, "Class", "Punch")
+    fill(page, "Seed", "0")
+    assert first == shown(page, {"Class": "Punch", "Seed": "0", "Truncation": "1"})
+    labelled(page, "Seed: draw another").click()
+    browser.wait_for(page, f"({FACTS}).Seed !== '0'")
+
+
+def test_names_of_classes_are_text(page):
+    choose(page, "Class", "Diving")
+    shown(page, {"Class": "<b>Diving</b>", "Seed": "0", "Truncation": "1"})
+    assert page.find_elements("css selector", "b") == []
+
+
+def test_truncation_has_a_slider_for_keys_and_a_field(page):
+    from selenium.webdriver.common.keys import Keys
+
+    slider = labelled(page, "Truncation, slider")
+    slider.find_element("css selector", "[tabindex]").send_keys(Keys.ARROW_LEFT)
+    video = shown(page, {"Class": "Punch", "Seed": "0", "Truncation": "0.95"})
+    fill(page, "Truncation", "0.5")
+    facts = {"Class": "Punch", "Seed": "0", "Truncation": "0.5"}
+    assert shown(page, facts) != video
+    assert slider.get_attribute("aria-valuenow") == "0.5"
+
+
+def switch(driver) -> None:
+    driver.find_element("css selector", "[role=switch]").click()
+
+
+def test_the_way_leads_from_one_sample_to_the_other(page):
+    first = shown(page, {"Class": "Punch", "Seed": "0", "Truncation": "1"})
+    switch(page)
+    base = {"Class": "Punch", "Seed": "0", "Truncation": "1"}
+    half = shown(page, base | {"On the way": "50% to Biking, seed 1"})
+    fill(page, "Position", "1")
+    end = shown(page, base | {"On the way": "100% to Biking, seed 1"})
+    fill(page, "Position", "0")
+    assert shown(page, base) == first
+    switch(page)
+    choose(page, "Class", "Biking")
+    fill(page, "Seed", "1")
+    alone = shown(page, {"Class": "Biking", "Seed": "1", "Truncation": "1"})
+    assert end == alone and half not in (first, end)
+
+
+def test_a_seed_that_is_none_gets_a_sentence(page):
+    fill(page, "Seed", "-3")
+    browser.wait_for(
+        page, "document.body.innerText.includes('A whole number from 0 on')"
+    )
+    fill(page, "Seed", "4")
+    shown(page, {"Class": "Punch", "Seed": "4", "Truncation": "1"})
+
+
+def error(driver, words: str) -> None:
+    alert = "document.querySelector('[role=alert]').innerText"
+    browser.wait_for(driver, f"{alert}.includes({json.dumps(words)})")
+
+
+def test_a_video_that_cannot_be_made_gets_a_sentence(page):
+    fill(page, "Seed", str(BROKEN_SEED))
+    error(page, "could not be made; the terminal shows the error")
+    fill(page, "Seed", "0")
+    browser.wait_for(page, "!document.querySelector('[role=alert]').offsetParent")
+
+
+def test_what_is_shown_can_be_downloaded(page, tmp_path):
+    where = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    page.execute_cdp_cmd("Browser.setDownloadBehavior", where)
+    for kind in ("MP4", "GIF"):
+        labelled(page, f"Download as {kind}").click()
+    paths = [tmp_path / "Punch-0.mp4", tmp_path / "Punch-0.gif"]
+    end = time.monotonic() + 20
+    while not all(path.exists() for path in paths):
+        assert time.monotonic() < end, os.listdir(tmp_path)
+        time.sleep(0.1)
+    frames = list(video_io.VideoReader(str(paths[0])))
+    assert np.shape(frames) == (FRAMES, SIDE, SIDE, 3)
+    assert b'"seed": 0' in paths[1].read_bytes()
+
+
+@pytest.fixture
+def clip(tmp_path) -> str:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, [12, 2, 3, 3], np.uint8).repeat(16, 1).repeat(16, 2)
+    path = str(tmp_path / "mine & yours.avi")
+    video_io.write_video(path, frames)
+    return path
+
+
+def upload(driver, path) -> None:
+    driver.find_element("css selector", "input[type=file]").send_keys(str(path))
+
+
+def test_ones_own_clip_is_continued(page, fake, clip):
+    upload(page, clip)
+    facts = {"Class": "Punch", "Seed": "0", "Truncation": "1"}
+    name = "mine & yours.avi"
+    first = shown(page, facts | {"Clip": f"{name}, frame 0"})
+    given = fake.asked[-1][-1].numpy()[0]
+    np.testing.assert_array_equal(
+        given, clip_files.read_frames(clip, GIVEN, STRIDE, 0, SIDE)
+    )
+    fill(page, "First frame", "4")
+    assert shown(page, facts | {"Clip": f"{name}, frame 4"}) != first
+    given = fake.asked[-1][-1].numpy()[0]
+    np.testing.assert_array_equal(
+        given, clip_files.read_frames(clip, GIVEN, STRIDE, 4, SIDE)
+    )
+    fill(page, "First frame", "11")
+    error(page, f"{name} is too short: the model starts from 3 frames")
+
+
+def test_a_file_that_is_no_video_gets_a_sentence(page, tmp_path):
+    path = tmp_path / "list.mp4"
+    path.write_text("#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n")
+    upload(page, path)
+    error(page, "list.mp4 cannot be used: not a video")
+
+
+def test_a_file_of_another_kind_or_too_large_is_refused(page, tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("notes")
+    upload(page, path)
+    error(page, "That file is none of mp4,")
+    path = tmp_path / "large.mp4"
+    with open(path, "wb") as file:
+        file.truncate(page_lib.LARGEST_UPLOAD + 1)
+    upload(page, path)
+    error(page, "or larger than 100 MB")
+
+
+def test_a_model_that_keeps_no_frames_asks_for_a_clip(driver, address, fake, clip):
+    fake.keeps_frames = False
+    browser.show(driver, f"{address}?again")
+    fill(driver, "Seed", "77")
+    error(driver, "choose a clip of yours")
+    upload(driver, clip)
+    clip = "mine & yours.avi, frame 0"
+    facts = {"Class": "Punch", "Seed": "77", "Truncation": "1", "Clip": clip}
+    shown(driver, facts)
+    fake.keeps_frames = True
+
+
+# Without a browser.
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("GET", {}, 200),
+        ("GET", {"Host": "localhost:80"}, 200),
+        ("GET", {"Host": "evil.example"}, 400),
+        ("GET", {"Host": "evil.example", "Origin": "http://evil.example"}, 400),
+        ("GET", {"Origin": "http://evil.example"}, 403),
+        ("GET", {"Origin": "null"}, 403),
+        ("POST", {"Content-Length": str(2 * page_lib.LARGEST_UPLOAD)}, 413),
+        ("POST", {"Transfer-Encoding": "chunked"}, 411),
+    ],
+)
+def test_requests_that_are_not_the_pages_own_are_refused(
+    address, method, headers, status
+):
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(address).netloc)
+    connection.request(method, "/", headers=headers)
+    response = connection.getresponse()
+    assert response.status == status
+    if status == 200:
+        assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+
+
+def test_another_sites_page_cannot_open_the_socket(address):
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(address).netloc)
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "x3JJHMbDL1EzLkh9GBhXDw==",
+    }
+    path = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
+    connection.request("GET", path, headers={**upgrade, "Origin": "http://evil.com"})
+    assert connection.getresponse().status == 403
+
+
+def test_one_video_is_made_at_a_time_and_overtaken_wishes_are_not():
+    generator = Fake()
+    studio = studio_lib.Studio(generator)
+
+    async def ask():
+        wishes = [studio_lib.Wish(0, seed, 1.0) for seed in range(6)]
+        return await asyncio.gather(
+            *(studio.video(w, lambda w=w: w.seed != 3) for w in [*wishes, wishes[0]])
+        )
+
+    videos = asyncio.run(ask())
+    assert [video is None for video in videos] == [i == 3 for i in range(7)]
+    assert generator.most_at_work == 1
+    assert len(generator.asked) == 5 and videos[0] is videos[6]
+
+
+@pytest.mark.parametrize(
+    ("host", "alone"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.0.2", False),
+        ("example.com", False),
+    ],
+)
+def test_what_is_reached_from_this_machine_alone(host, alone):
+    assert server.is_loopback(host) is alone
+
+
+def test_a_taken_port_gets_a_sentence():
+    with server.listen("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(cli.UserError, match=f"port {port}: Address already in use"):
+            server.listen("127.0.0.1", port)
+
+
+def test_without_the_library_one_is_told_how_to_get_it(monkeypatch):
+    from tf_dvdgan import explorer
+
+    monkeypatch.delitem(sys.modules, "tf_dvdgan.explorer.server")
+    monkeypatch.delattr(explorer, "server")
+    monkeypatch.setitem(sys.modules, "nicegui", None)
+    with pytest.raises(cli.UserError, match=r"pip install 'tf_dvdgan\[explore\]'"):
+        explore.main([])
+
+
+def test_an_autoencoder_has_nothing_to_explore(monkeypatch):
+    sizes = [f"RESOLUTION = {SIDE}", f"NUM_FRAMES = {FRAMES}", f"STRIDE = {STRIDE}"]
+    config.load(["models/vgan_autoencoder.gin"], [*sizes, "CH = 2"])
+    gan = video_gan.build(["video"])
+    gan.build()
+    window = readers.Window(FRAMES, SIDE, STRIDE)
+    model = trained.TrainedModel(gan, ["video"], 7, window)
+    autoencoder = generators.RunGenerator(model)
+    monkeypatch.setattr(generators, "open_generator", lambda *_: autoencoder)
+    flags = {"model_dir": "run", "step": None, "saved_model": None}
+    flags |= {"host": "127.0.0.1", "port": 0}
+    monkeypatch.setattr(explore, "FLAGS", types.SimpleNamespace(**flags))
+    with pytest.raises(cli.UserError, match="step 7 is an autoencoder"):
+        explore.main([])
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory) -> str:
+    """A real model that starts from frames, with the weights that chance gave it."""
+    sizes = [f"RESOLUTION = {SIDE}", f"NUM_FRAMES = {FRAMES}", f"STRIDE = {STRIDE}"]
+    given = f"CONDITIONING_FRAMES = {GIVEN}"
+    judged = "dvd_gan.SpatialDiscriminator.num_frames = 2"
+    config.load(["models/dvdgan_fp_v2.gin"], [*sizes, given, judged, "CH = 2"])
+    gan = video_gan.build(["video"])
+    gan.build()
+    gan.frame_bank = tf.zeros([4, GIVEN, SIDE, SIDE, 3])
+    window = readers.Window(FRAMES, SIDE, STRIDE)
+    folder = str(tmp_path_factory.mktemp("saved") / "7")
+    export.export(
+        trained.TrainedModel(gan, ["video"], 7, window),
+        folder,
+        truncations=(0.5, 1.0),
+        num_batches=1,
+        batch_size=4,
+    )
+    return folder
+
+
+@pytest.fixture
+def command(saved_model):
+    """The command as a user runs it."""
+    flags = [f"--saved_model={saved_model}", "--port=0"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tools.explore", *flags],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+        process.kill()
+
+
+def test_the_command_explores_a_model_until_interrupted(
+    driver, command, clip, tmp_path
+):
+    line = command.stdout.readline()
+    url = re.search(r"step 7: (http://127\.0\.0\.1:\d+/)", line)
+    browser.show(driver, url[1])
+    error(driver, "choose a clip of yours")
+    upload(driver, clip)
+    facts = {"Seed": "0", "Truncation": "1", "Clip": "mine & yours.avi, frame 0"}
+    first = shown(driver, facts)
+    fill(driver, "Seed", "1")
+    assert first != shown(driver, facts | {"Seed": "1"})
+    assert driver.get_log("browser") == []
+    frames = decoded(first, tmp_path)[:GIVEN]
+    taken = clip_files.read_frames(clip, GIVEN, STRIDE, 0, SIDE)
+    assert np.abs(frames - taken.astype(int)).mean() < 8  # but for H.264
+    command.send_signal(signal.SIGINT)
+    assert "The explorer has ended." in command.communicate(timeout=30)[0]
+    assert command.returncode == 0
+
+
+def decoded(source: str, folder) -> np.ndarray:
+    """What a data: address shows, in the size it was made in."""
+    path = folder / "shown.mp4"
+    path.write_bytes(base64.b64decode(source.partition(",")[2]))
+    frames = np.stack(list(video_io.VideoReader(str(path)))).astype(int)
+    scale = frames.shape[1] // SIDE
+    return frames[:, scale // 2 :: scale, scale // 2 :: scale]

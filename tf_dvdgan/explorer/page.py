@@ -1,0 +1,323 @@
+"""The page itself; NiceGUI draws it and brings all that the browser loads."""
+
+import asyncio
+import base64
+import functools
+import html
+import logging
+import pathlib
+import random
+import time
+
+import numpy as np
+from nicegui import events, ui
+
+from tf_dvdgan import cli, generators
+from tf_dvdgan.data import video_io
+from tf_dvdgan.explorer import studio as studio_lib
+
+LARGEST_UPLOAD = 100 * 2**20  # bytes
+_LARGEST_SEED = 2**53  # whole numbers are exact in a browser up to here
+_FILES = ".mp4,.m4v,.mov,.avi,.mkv,.webm,.mpg,.mpeg,.gif"
+# Whoever wants no motion starts it.
+_PLAY = """(event) => {
+  if (!matchMedia("(prefers-reduced-motion: reduce)").matches) event.target.play();
+}"""
+_STYLE = pathlib.Path(__file__).with_name("explorer.css")
+
+
+class Page:
+    """What one open page shows; made anew for each.
+
+    Args:
+      studio: shared by all pages.
+    """
+
+    def __init__(self, studio: studio_lib.Studio):
+        self._studio = studio
+        self._generator = studio.generator
+        self._wish: studio_lib.Wish | None = None
+        self._shown: tuple[np.ndarray, studio_lib.Wish] | None = None
+        self._upload: tuple[str, bytes] | None = None
+        self._clip: studio_lib.Clip | None = None
+        self._knows_classes = len(self._generator.class_names) > 1
+        ui.add_css(_STYLE)
+        ui.colors(primary="#1a5a9e")
+        self._draw_header()
+        with ui.element("div").classes("columns"):
+            with ui.element("section").props('aria-label="Video"').classes("viewer"):
+                self._draw_viewer()
+            with ui.element("section").props('aria-label="Controls"').classes("panel"):
+                self._draw_controls()
+        ui.timer(0.0, self._refresh, once=True)
+
+    def _draw_header(self) -> None:
+        generator = self._generator
+        side, count = generator.resolution, len(generator.class_names)
+        facts = [f"{side} x {side} pixels", f"{generator.num_frames} frames"]
+        if self._knows_classes:
+            facts.append(f"{count} classes")
+        with ui.element("header"):
+            ui.label(generator.name).props("role=heading aria-level=1").classes("title")
+            ui.label(" · ".join(facts)).classes("muted")
+
+    def _draw_viewer(self) -> None:
+        with ui.element("div").classes("screen"):
+            self._video = ui.video("", muted=True, loop=True).props("playsinline")
+            self._video.on("loadeddata", js_handler=_PLAY).set_visibility(False)
+            self._progress = ui.linear_progress(show_value=False).props(
+                'indeterminate aria-label="Making the video" size=4px'
+            )
+        self._status = ui.label().props("role=status").classes("status muted")
+        self._error = ui.label().props("role=alert").classes("error")
+        self._error.set_visibility(False)
+        self._facts = ui.html(tag="dl").classes("facts")
+        with ui.element("div").classes("line") as self._downloads:
+            for kind in ("MP4", "GIF"):
+                ui.button(
+                    kind,
+                    icon="download",
+                    on_click=functools.partial(self._download, kind.lower()),
+                ).props(f'outline aria-label="Download as {kind}"')
+        self._downloads.set_visibility(False)
+
+    def _draw_controls(self) -> None:
+        if self._generator.num_conditioning_frames:
+            self._draw_upload()
+        _heading("Sample")
+        self._label = self._draw_class("Class", 0)
+        self._seed = self._draw_seed("Seed", 0)
+        self._truncation = self._draw_slider(
+            "Truncation", 1.0, 0.05, "alike", "diverse"
+        )
+        both = "class and seed" if self._knows_classes else "seed"
+        self._between = ui.switch(
+            f"Go towards another {both}", on_change=self._refresh
+        ).classes("between")
+        with ui.element("div").classes("group") as group:
+            self._other_label = self._draw_class("Class at the end", 1)
+            self._other_seed = self._draw_seed("Seed at the end", 1)
+            self._position = self._draw_slider(
+                "Position", 0.5, 1 / studio_lib.STEPS, "start", "end"
+            )
+        group.bind_visibility_from(self._between, "value")
+
+    def _draw_class(self, label: str, number: int) -> ui.select:
+        names = dict(enumerate(self._generator.class_names))
+        number = min(number, len(names) - 1)
+        select = ui.select(
+            names, label=label, value=number, with_input=True, on_change=self._refresh
+        ).props("outlined options-dense")
+        select.set_visibility(self._knows_classes)
+        return select
+
+    def _draw_seed(self, label: str, value: int) -> ui.number:
+        with ui.element("div").classes("line seed"):
+            number = (
+                ui.number(label, value=value, precision=0, validation=_wrong_number)
+                .props("outlined debounce=300 hide-bottom-space")
+                .on_value_change(self._refresh)
+            )
+
+            def draw() -> None:
+                number.value = random.randrange(10**6)
+
+            ui.button(icon="casino", on_click=draw).props(
+                f'outline aria-label="{label}: draw another"'
+            ).tooltip("Draw another")
+        return number
+
+    def _draw_slider(
+        self, name: str, value: float, step: float, low: str, high: str
+    ) -> ui.slider:
+        """A slider, and a field for the same number, which screen readers know better.
+
+        A video is made once either is let go.
+        """
+        scale = {"min": 0.0, "max": 1.0, "step": step, "value": value}
+        with ui.element("div").classes("slider"):
+            with ui.element("div").classes("line apart"):
+                ui.label(name)
+                number = ui.number(**scale, precision=2).props(
+                    f'dense outlined aria-label="{name}"'
+                )
+            slider = ui.slider(**scale).props(f'aria-label="{name}, slider"')
+            number.bind_value(slider)
+            for control in (number, slider):
+                control.on("change", self._refresh, args=[])
+            with ui.element("div").classes("line apart muted small"):
+                ui.label(low)
+                ui.label(high)
+        return slider
+
+    def _draw_upload(self) -> None:
+        count = self._generator.num_conditioning_frames
+        _heading("Your own clip")
+        frames = "its first frame" if count == 1 else f"{count} of its frames"
+        ui.label(
+            f"The model goes on from {frames}. Files may have up to "
+            f"{LARGEST_UPLOAD // 2**20} MB."
+        ).classes("muted")
+        upload = (
+            ui.upload(
+                auto_upload=True,
+                max_file_size=LARGEST_UPLOAD,
+                on_upload=self._take,
+                on_rejected=self._refuse,
+            )
+            .props(f"accept={_FILES}")
+            .classes("unseen")
+        )
+        with ui.element("div").classes("line"):
+            # In the browser: only there it counts as the user's own click.
+            ui.button("Choose a clip", icon="movie").props("outline no-caps").on(
+                "click", js_handler=f"() => getElement({upload.id}).pickFiles()"
+            )
+            self._start = ui.number(
+                "First frame", value=0, min=0, precision=0, validation=_wrong_number
+            ).props("outlined debounce=300 hide-bottom-space")
+            self._start.on_value_change(self._read_clip)
+        with ui.element("figure").classes("given") as self._given:
+            self._strip = ui.element("img")
+            self._caption = ui.label().classes("muted small")
+        self._given.set_visibility(False)
+
+    async def _take(self, event: events.UploadEventArguments) -> None:
+        """Keeps an upload while the page is open, for other first frames of it."""
+        self._upload = event.file.name, await event.file.read()
+        event.sender.reset()
+        await self._read_clip()
+
+    def _refuse(self) -> None:
+        kinds = _FILES.replace(".", " ").replace(",", ", ").strip()
+        self._tell_error(
+            f"That file is none of {kinds}, or larger than "
+            f"{LARGEST_UPLOAD // 2**20} MB."
+        )
+
+    async def _read_clip(self) -> None:
+        if not self._upload or _wrong_number(self._start.value):
+            return
+        name, data = self._upload
+        start = int(self._start.value)
+        read = functools.partial(self._studio.frames_of, name, data, start)
+        try:
+            frames = await asyncio.to_thread(read)
+        except cli.UserError as error:
+            self._tell_error(str(error))
+            return
+        self._clip = studio_lib.Clip(name, start, frames)
+        strip = np.concatenate(list(studio_lib.enlarged(frames)), axis=1)
+        self._strip.props["src"] = _data("image/png", video_io.png_bytes(strip))
+        self._strip.props["alt"] = f"What the model starts from: {len(frames)} frames."
+        self._caption.text = f"{name}, from frame {start} on"
+        self._given.set_visibility(True)
+        await self._refresh()
+
+    async def _refresh(self) -> None:
+        """Makes and shows what is wished for now."""
+        wish = self._wished()
+        if wish is None or wish == self._wish:
+            return
+        self._wish = wish
+        self._progress.set_visibility(True)
+        self._status.text = "Making the video … (longest for a new truncation)"
+        began = time.monotonic()
+        try:
+            video = await self._studio.video(wish, lambda: wish is self._wish)
+        except cli.UserError as error:
+            self._fail(wish, _sentence(error, wish, self._generator))
+        except Exception:
+            logging.exception("a video could not be made")
+            self._fail(
+                wish, "The video could not be made; the terminal shows the error."
+            )
+        else:
+            if wish is self._wish:
+                self._show(video, wish, time.monotonic() - began)
+
+    def _wished(self) -> studio_lib.Wish | None:
+        """What the controls say; None where one of them says nothing."""
+        seeds = [self._seed.value]
+        if self._between.value:
+            seeds.append(self._other_seed.value)
+        labels = self._label.value, self._other_label.value
+        shares = self._truncation.value, self._position.value
+        if None in labels + shares or any(map(_wrong_number, seeds)):
+            return None
+        other = {}
+        if self._between.value:
+            other = {
+                "other_label": labels[1],
+                "other_seed": int(self._other_seed.value),
+                "steps": round(self._position.value * studio_lib.STEPS),
+            }
+        return studio_lib.Wish(
+            labels[0],
+            int(self._seed.value),
+            round(self._truncation.value, 2),
+            **other,
+            clip=self._clip,
+        )
+
+    def _show(self, video: np.ndarray, wish: studio_lib.Wish, seconds: float) -> None:
+        shown = studio_lib.shown_facts(
+            wish, self._generator.class_names, self._knows_classes
+        )
+        data = video_io.video_bytes(studio_lib.enlarged(video), ".mp4", studio_lib.FPS)
+        self._shown = video, wish
+        self._video.set_source(_data("video/mp4", data))
+        spoken = ", ".join(f"{name} {value}" for name, value in shown)
+        self._video.props["aria-label"] = f"Generated video: {spoken}"
+        self._video.set_visibility(True)
+        self._downloads.set_visibility(True)
+        self._facts.content = "".join(
+            f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
+            for name, value in shown
+        )
+        self._progress.set_visibility(False)
+        self._error.set_visibility(False)
+        self._status.text = f"Made in {seconds:.2f} s"
+
+    def _fail(self, wish: studio_lib.Wish, sentence: str) -> None:
+        if wish is not self._wish:
+            return
+        self._wish = None  # the same may be wished for again
+        self._progress.set_visibility(False)
+        self._status.text = ""
+        self._tell_error(sentence)
+
+    def _tell_error(self, sentence: str) -> None:
+        self._error.text = sentence
+        self._error.set_visibility(True)
+
+    def _download(self, kind: str) -> None:
+        """Hands over what is shown, in the size it was made in."""
+        video, wish = self._shown
+        data = self._studio.file_of(video, wish, kind)
+        name = cli.safe_name(self._generator.class_names[wish.label])
+        ui.download(data, f"{name}-{wish.seed}.{kind}")
+
+
+def _heading(text: str) -> None:
+    ui.label(text).props("role=heading aria-level=2").classes("heading")
+
+
+def _wrong_number(value: float | None) -> str | None:
+    """What is wrong with a field's number; None for nothing."""
+    if value is None or value != int(value) or not 0 <= value <= _LARGEST_SEED:
+        return "A whole number from 0 on."
+    return None
+
+
+def _sentence(
+    error: cli.UserError, wish: studio_lib.Wish, generator: generators.Generator
+) -> str:
+    if generator.num_conditioning_frames and not wish.clip:
+        return "This model starts from frames: choose a clip of yours."
+    return str(error)
+
+
+def _data(kind: str, data: bytes) -> str:
+    """Bytes as an address that holds them."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,277 @@
+"""A generator that one can sample, from a run's directory or a SavedModel alike.
+
+    generator = generators.open_generator(model_dir="RUN", step="best")
+    generator = generators.open_generator(None, saved_model="RUN/export/1300")
+    z = sampling.latents(generator.latent, count=4, seed=0)
+    videos = generator.videos(z, labels=[0, 0, 1, 1], truncation=0.5)
+
+`videos` takes latents as they are drawn and multiplies them by the truncation itself,
+because statistics belong to it, too: both sources give the same videos, to rounding,
+for the truncations that a SavedModel keeps statistics of. Between them it interpolates
+statistics, while a run makes them for just that truncation.
+"""
+
+import abc
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+import tf_dvdgan
+from tf_dvdgan import cli, sampling, trained
+from tf_dvdgan.data import files, readers, transforms
+from tf_dvdgan.models import video_gan
+from tf_dvdgan.training import standing_statistics
+
+DESCRIPTION = "generator.json"  # an asset of our SavedModels
+
+_STANDING_BATCHES = 16
+_STANDING_BATCH_SIZE = 32
+
+
+class Generator(abc.ABC):
+    """What makes videos of latents and classes.
+
+    Attributes:
+      class_names: of the classes; one name if it knows none.
+      resolution: height and width.
+      num_frames: of a video, conditioning frames included.
+      num_conditioning_frames: how many frames of a video are given; 0 for none.
+      stride: every so manieth frame of a clip was seen in training.
+      window: what was taken of its data, for reading clips that are alike.
+      latent: distribution of z, for `sampling.latents`.
+      name: model and step, for titles.
+      facts: model, step, digest of the weights and this package's version: what a
+        file's metadata says of where it comes from.
+    """
+
+    def __init__(self, description: dict[str, Any]):
+        self.class_names: list[str] = description["class_names"]
+        self.num_conditioning_frames: int = description["num_conditioning_frames"]
+        self.window = readers.Window(**description["window"])
+        self.resolution = self.window.resolution
+        self.num_frames = self.window.num_frames
+        self.stride = self.window.stride
+        self.latent = video_gan.GaussianLatent(**description["latent"])
+        self.facts: dict[str, Any] = description["facts"]
+        self.name = f"{self.facts['model']}, step {self.facts['step']}"
+
+    def label_of(self, name: str) -> int:
+        """A class's number, from its name or its number.
+
+        Raises:
+          UserError: there is no such class.
+        """
+        names = self.class_names
+        if name in names:
+            return names.index(name)
+        if name.isdigit() and int(name) < len(names):
+            return int(name)
+        raise cli.UserError(
+            f"The model knows no class {name!r}; it has {len(names)}, named "
+            f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}."
+            + cli.did_you_mean(name, names)
+        )
+
+    def videos(
+        self,
+        z: np.ndarray | tf.Tensor,
+        labels: Sequence[int] | np.ndarray,
+        truncation: float = 1.0,
+        frames: np.ndarray | None = None,
+        batch_size: int = 16,
+    ) -> np.ndarray:
+        """Makes videos; each depends on its own row alone.
+
+        Args:
+          z: `[n, latent.size]`, not truncated yet.
+          labels: `[n]` class numbers, or `[n, num_classes]` float weights of classes.
+          truncation: factor of z; statistics are those made for it.
+          frames: `[n, num_conditioning_frames, height, width, 3]` uint8 that a model
+            which wants them starts from; by default in turn those that its run kept.
+          batch_size: how many are made at a time; it does not change them.
+
+        Returns:
+          `[n, num_frames, height, width, 3]` uint8.
+
+        Raises:
+          UserError: the model starts from frames, and there are none.
+        """
+        z = tf.convert_to_tensor(z, tf.float32)
+        weights = self._class_weights(labels)
+        if self.num_conditioning_frames and frames is None:
+            frames = self._kept_frames(len(z))
+        batches = []
+        for i in range(0, len(z), batch_size):
+            part = slice(i, i + batch_size)
+            given = None if frames is None else tf.constant(frames[part])
+            made = self._make(z[part], weights[part], truncation, given)
+            batches.append(made.numpy())
+        return np.concatenate(batches)
+
+    def _class_weights(self, labels: Sequence[int] | np.ndarray) -> tf.Tensor:
+        labels = np.asarray(labels)
+        if labels.ndim == 1:
+            labels = tf.one_hot(labels, len(self.class_names))
+        return tf.cast(labels, tf.float32)
+
+    @abc.abstractmethod
+    def _kept_frames(self, count: int) -> np.ndarray:
+        """So many clips' first frames, uint8."""
+
+    @abc.abstractmethod
+    def _make(
+        self,
+        z: tf.Tensor,
+        class_weights: tf.Tensor,
+        truncation: float,
+        frames: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """One batch of `videos`."""
+
+
+def open_generator(
+    model_dir: str | None,
+    step: int | str | None = None,
+    saved_model: str | None = None,
+) -> Generator:
+    """Opens a run's directory or a SavedModel.
+
+    Args:
+      model_dir: of a run.
+      step: of the run: a checkpoint's number or 'best'; the newest by default.
+      saved_model: folder that `tools.export` wrote, in the place of a run.
+
+    Raises:
+      UserError: both are named or neither, or what is named is not there.
+    """
+    if bool(model_dir) == bool(saved_model):
+        raise cli.UserError(
+            "Name either a run's folder, --model_dir, or a SavedModel's, --saved_model."
+        )
+    if saved_model and step is not None:
+        raise cli.UserError("A SavedModel holds one step: --step is of --model_dir.")
+    if saved_model:
+        return SavedModelGenerator(saved_model)
+    return RunGenerator(trained.load(model_dir, step))
+
+
+def describe(model: trained.TrainedModel) -> dict[str, Any]:
+    """What `Generator` says of itself, as JSON can hold it."""
+    generator, latent = model.gan.generator, model.gan.latent
+    kind = type(generator)
+    return {
+        "class_names": model.class_names,
+        "num_conditioning_frames": generator.num_conditioning_frames,
+        "window": dataclasses.asdict(model.window),
+        "latent": {"sizes": latent.sizes, "stddevs": latent.stddevs},
+        "facts": {
+            "model": f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}",
+            "step": model.step,
+            "weights": sampling.digest_of_weights(generator),
+            "version": tf_dvdgan.__version__,
+        },
+    }
+
+
+class RunGenerator(Generator):
+    """A run's generator; statistics are made for each truncation that is asked for.
+
+    Args:
+      model: with its weights in place; its statistics are made anew.
+      num_batches: that statistics are made of.
+      batch_size: of those batches.
+
+    Attributes:
+      gan: what it samples.
+    """
+
+    def __init__(
+        self,
+        model: trained.TrainedModel,
+        num_batches: int = _STANDING_BATCHES,
+        batch_size: int = _STANDING_BATCH_SIZE,
+    ):
+        super().__init__(describe(model))
+        self.gan = model.gan
+        self._num_batches = num_batches
+        self._accumulator = standing_statistics.StandingStatistics(
+            model.gan, batch_size
+        )
+        self._statistics: dict[float, dict] = {}
+
+    def _kept_frames(self, count: int) -> np.ndarray:
+        bank = self.gan.frame_bank
+        index = np.arange(count) % len(bank)
+        return transforms.to_uint8(tf.gather(bank, index)).numpy()
+
+    def _make(self, z, class_weights, truncation, frames):
+        if truncation not in self._statistics:
+            self._accumulator.accumulate(self._num_batches, truncation)
+            made = standing_statistics.read(self.gan.generator)
+            self._statistics[truncation] = made
+        return self._compiled(
+            z,
+            class_weights,
+            tf.constant(truncation, tf.float32),
+            frames,
+            self._statistics[truncation],
+        )
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def _compiled(self, z, class_weights, truncation, frames, statistics):
+        videos = sampling.render(
+            self.gan, z, class_weights, truncation, frames, statistics
+        )
+        return transforms.to_uint8(videos)
+
+
+class SavedModelGenerator(Generator):
+    """A SavedModel that `export.export` wrote.
+
+    Args:
+      directory: where it lies.
+
+    Attributes:
+      directory: the same.
+    """
+
+    def __init__(self, directory: str):
+        files.ready(directory)
+        super().__init__(_read_description(directory))
+        self.directory = directory
+        self._model = tf.saved_model.load(directory)
+        self._signature = self._model.signatures["generate_from_latents"]
+
+    def _kept_frames(self, count: int) -> np.ndarray:
+        raise cli.UserError(
+            f"The model in {self.directory} starts from frames, and a SavedModel "
+            "keeps none; python -m tools.predict continues a video with it."
+        )
+
+    def _make(self, z, class_weights, truncation, frames):
+        given = {
+            "z": z,
+            "class_weights": class_weights,
+            "truncation": tf.constant(truncation, tf.float32),
+            "frames": frames,
+        }
+        wanted = self._signature.structured_input_signature[1]
+        return self._signature(**{name: given[name] for name in wanted})["videos"]
+
+
+def _read_description(directory: str) -> dict[str, Any]:
+    path = os.path.join(directory, "assets", DESCRIPTION)
+    if not tf.io.gfile.exists(os.path.join(directory, "saved_model.pb")):
+        raise cli.UserError(f"{directory} holds no SavedModel (no saved_model.pb).")
+    if not tf.io.gfile.exists(path):
+        raise cli.UserError(
+            f"The SavedModel in {directory} is none of this package's, or older than "
+            f"this version: it has no assets/{DESCRIPTION}. Export the run again."
+        )
+    with tf.io.gfile.GFile(path) as file:
+        return json.loads(file.read())

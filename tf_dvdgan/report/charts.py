@@ -1,0 +1,244 @@
+"""Line charts as plain numbers that a template draws: paths, ticks, and a table.
+
+A chart is told three times: as a picture, in a sentence for each line, and as a table
+of a few of its points, so that nobody has to see it to read it.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+WIDTH, HEIGHT = 420, 244
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 38
+_MOST_POINTS = 240  # of a line; more are averaged
+_TABLE_ROWS = 8
+_FAR_OFF_OF = 40  # values at the least, for some to be left out of an axis
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Values over steps, or over anything else.
+
+    Attributes:
+      x: `[count]`, rising.
+      y: `[count]`; what is not finite leaves a gap.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One line as it is drawn.
+
+    Attributes:
+      name: for the legend.
+      path: SVG's `d`.
+      dots: where it has so few points that each is marked, their places.
+      sentence: what it does, in words.
+    """
+
+    name: str
+    path: str
+    dots: list[tuple[float, float]]
+    sentence: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Texts in rows, the first of each naming it.
+
+    Attributes:
+      caption: what is in it.
+      header: of the columns.
+      rows: as wide as the header.
+      numeric: columns whose texts stand to the right.
+      folded: whether it is opened by who wants it.
+    """
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numeric: frozenset[int] = frozenset()
+    folded: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """All that a template needs.
+
+    Attributes:
+      title: what is shown.
+      x_label: under the horizontal axis.
+      lines: in the order of the legend.
+      x_ticks, y_ticks: place and text of each.
+      table: a few of the values.
+      note: what the picture does not show as it is.
+    """
+
+    title: str
+    x_label: str
+    lines: list[Line]
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+    table: Table
+    note: str
+    # What the template draws the frame by.
+    left: float = _LEFT
+    right: float = WIDTH - _RIGHT
+    top: float = _TOP
+    bottom: float = HEIGHT - _BOTTOM
+    width: int = WIDTH
+    height: int = HEIGHT
+
+
+def chart(title: str, curves: dict[str, Curve], x_label: str = "step") -> Chart | None:
+    """Lays a chart out.
+
+    Args:
+      title: what is shown.
+      curves: by name.
+      x_label: what x is.
+
+    Returns:
+      None where no curve has a finite value.
+    """
+    curves = {n: c for n, c in curves.items() if np.isfinite(c.y).any()}
+    if not curves:
+        return None
+    drawn = {name: _averaged(curve) for name, curve in curves.items()}
+    x_low, x_high = _range([curve.x for curve in drawn.values()])
+    y_ticks = ticks(*_usual([curve.y for curve in drawn.values()]))
+    y_low, y_high = y_ticks[0], y_ticks[-1]
+
+    def place(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        across = (x - x_low) / (x_high - x_low)
+        up = np.clip((y - y_low) / (y_high - y_low), 0.0, 1.0)
+        return (
+            _LEFT + across * (WIDTH - _LEFT - _RIGHT),
+            HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM),
+        )
+
+    lines = []
+    for name, curve in drawn.items():
+        places = list(zip(*place(curve.x, curve.y), strict=True))
+        few = [p for p in places if np.isfinite(p[1])] if len(places) <= 12 else []
+        sentence = _sentence(name, curves[name], x_label)
+        lines.append(Line(name, _path(places), few, sentence))
+    inside = [t for t in ticks(x_low, x_high) if x_low <= t <= x_high]
+    x_places = place(np.array(inside), np.zeros(len(inside)))[0]
+    y_places = place(np.zeros(len(y_ticks)), np.array(y_ticks))[1]
+    return Chart(
+        title,
+        x_label,
+        lines,
+        list(zip(x_places, map(short, inside), strict=True)),
+        list(zip(y_places, map(short, y_ticks), strict=True)),
+        _table(title, curves, x_label),
+        _note(curves, y_low, y_high),
+    )
+
+
+def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+    """Round numbers, evenly spaced, from at most `low` to at least `high`."""
+    rough = (high - low) / wanted
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def short(value: float) -> str:
+    """A number for an axis: 20k, 1.5, 2e-05."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 10 * size or (abs(value) >= size and value % size == 0):
+            return f"{value / size:.4g}{letter}"
+    return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
+
+
+def _range(arrays: Sequence[np.ndarray]) -> tuple[float, float]:
+    """From the least to the largest finite value; never a single number."""
+    values = np.concatenate(arrays)
+    values = values[np.isfinite(values)]
+    low, high = float(values.min()), float(values.max())
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        margin = 0.1 * abs(low) or 1.0
+        low, high = low - margin, high + margin
+    return low, high
+
+
+def _usual(arrays: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The range of all values but a few that lie far off, as a run's first may."""
+    values = np.concatenate(arrays)
+    values = values[np.isfinite(values)]
+    low, high = _range([values])
+    if len(values) < _FAR_OFF_OF:
+        return low, high
+    inner = np.quantile(values, [0.02, 0.98])
+    margin = 0.5 * (inner[1] - inner[0])
+    return _range([np.clip([low, high], inner[0] - margin, inner[1] + margin)])
+
+
+def _averaged(curve: Curve) -> Curve:
+    """As many points as can be told apart: means of neighbours."""
+    size = -(-len(curve.x) // _MOST_POINTS)
+    if size <= 1:
+        return curve
+    starts = np.arange(0, len(curve.x), size)
+    counts = np.diff([*starts, len(curve.x)])
+    sums = (np.add.reduceat(values, starts) for values in (curve.x, curve.y))
+    return Curve(*(values / counts for values in sums))
+
+
+def _path(places: Sequence[tuple[float, float]]) -> str:
+    """SVG's path through places; it stops at what is not finite and starts after."""
+    parts, pen = [], "M"
+    for x, y in places:
+        if np.isfinite(y):
+            parts.append(f"{pen}{x:.1f} {y:.1f}")
+        pen = "L" if np.isfinite(y) else "M"
+    return "".join(parts)
+
+
+def _note(curves: dict[str, Curve], low: float, high: float) -> str:
+    values = np.concatenate([curve.y for curve in curves.values()])
+    beyond = np.count_nonzero((values < low) | (values > high))
+    sentences = []
+    if any(len(curve.x) > _MOST_POINTS for curve in curves.values()):
+        sentences.append("Lines go through means of neighbouring steps.")
+    if beyond:
+        verb = "lie" if beyond > 1 else "lies"
+        sentences.append(f"{beyond} of {len(values)} values {verb} beyond the axis.")
+    return " ".join(sentences)
+
+
+def _sentence(name: str, curve: Curve, x_label: str) -> str:
+    finite = np.isfinite(curve.y)
+    x, y = curve.x[finite], curve.y[finite]
+    text = f"{name}: {y[0]:.4g} at {x_label} {x[0]:g}"
+    if len(y) > 1:
+        text += f", {y[-1]:.4g} at {x_label} {x[-1]:g}"
+        text += f", between {y.min():.4g} and {y.max():.4g}"
+    if not finite.all():
+        text += f"; {(~finite).sum()} values are not finite"
+    return text + "."
+
+
+def _table(title: str, curves: dict[str, Curve], x_label: str) -> Table:
+    """A few places, and what each curve is there or was last before."""
+    places = np.unique(np.concatenate([curve.x for curve in curves.values()]))
+    if len(places) > _TABLE_ROWS:
+        chosen = np.linspace(0, len(places) - 1, _TABLE_ROWS).round().astype(int)
+        places = places[chosen]
+    rows = []
+    for x in places:
+        row = [f"{x:g}"]
+        for curve in curves.values():
+            i = np.searchsorted(curve.x, x, side="right") - 1
+            row.append(f"{curve.y[i]:.4g}" if i >= 0 else "\N{EN DASH}")
+        rows.append(row)
+    header = [x_label, *curves]
+    return Table(f"{title}: values", header, rows, frozenset(range(len(header))))

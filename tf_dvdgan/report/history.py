@@ -1,0 +1,224 @@
+"""What a run's directory holds: its curves, scores, sample sheets and config."""
+
+import collections
+import dataclasses
+import json
+import os
+import re
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.backend.event_processing import event_file_loader
+from tensorboard.util import tensor_util
+
+from tf_dvdgan.data import files
+from tf_dvdgan.evaluation import evaluator
+from tf_dvdgan.report.charts import Curve
+
+Panels = dict[str, dict[str, Curve]]  # title, then name of the line
+
+_TITLES = {
+    "loss": "Losses",
+    "accuracy": "Share of clips that discriminators tell rightly",
+    "gradient_norm": "Gradient norms",
+    "diversity": "Diversity of samples, as a share of real clips'",
+    "terms": "Terms of the generator's loss",
+}
+_LEFT_OUT = ("speed", "learning_rate", "alarms", "at_end")
+_SIDES = ("real", "fake", "held_out", "generated")
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """A score of one step.
+
+    Attributes:
+      name: of the protocol.
+      step: of the checkpoint; None where nobody knows.
+      value: the score.
+      sd: over repeats or splits; None where there is one of them.
+      error: standard error; None where it was not asked for.
+      others: what else the features told, by name.
+      truncation: factor of the latents.
+      facts: the protocol, with weights and clips.
+    """
+
+    name: str
+    step: int | None
+    value: float
+    sd: float | None
+    error: float | None
+    others: dict[str, float]
+    truncation: float
+    facts: dict
+
+    @property
+    def protocol(self) -> str:
+        """The same text for scores that may be compared."""
+        return json.dumps([self.name, self.facts], sort_keys=True)
+
+    def __str__(self) -> str:
+        text = f"{self.value:.4g}"
+        return text + (f" ± {self.sd:.2g}" if self.sd is not None else "")
+
+
+def curves(model_dir: str, folder: str) -> dict[str, Curve]:
+    """Scalars of a folder of event files, by tag.
+
+    Where a run went back and on again, what it had gone back over is left out.
+
+    Args:
+      model_dir: of the run.
+      folder: in it, 'train' or 'eval'.
+    """
+    place = os.path.join(model_dir, folder)
+    points: dict[str, list[tuple[int, float]]] = collections.defaultdict(list)
+    for name in files.names_in(place):
+        if "tfevents" not in name:
+            continue
+        loader = event_file_loader.EventFileLoader(os.path.join(place, name))
+        for event in loader.Load():
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name != "scalars":
+                    continue
+                so_far = points[value.tag]
+                while so_far and so_far[-1][0] >= event.step:
+                    so_far.pop()
+                number = float(tensor_util.make_ndarray(value.tensor))
+                so_far.append((event.step, number))
+    return {
+        tag: Curve(
+            *(np.array(column, np.float64) for column in zip(*rows, strict=True))
+        )
+        for tag, rows in points.items()
+    }
+
+
+def panels(train: dict[str, Curve], evaluated: dict[str, Curve]) -> Panels:
+    """Curves as they belong together, each panel under its title."""
+    found: Panels = collections.defaultdict(dict)
+    for tag, curve in {**train, **evaluated}.items():
+        prefix, _, rest = tag.partition("/")
+        if prefix in _LEFT_OUT or prefix == "singular_values":
+            continue
+        sided = re.fullmatch(rf"scores/(.+)_({'|'.join(_SIDES)})", tag)
+        if sided:
+            title = f"Scores of the {_words(sided[1])}"
+            found[title][_words(sided[2])] = curve
+        elif tag in evaluated:
+            absolute = rest in ("", "real", "real_from_real")
+            title = f"{prefix} by step" if absolute else f"{prefix}: what else it tells"
+            found[title][_words(rest or "generated")] = curve
+        else:
+            found[_TITLES.get(prefix, _words(prefix))][_words(rest or prefix)] = curve
+    return dict(found) | _singular_values(train)
+
+
+def _singular_values(train: dict[str, Curve]) -> Panels:
+    """Of each network the largest kernel norms: a jump tells of a collapse to come."""
+    networks: dict[str, list[Curve]] = collections.defaultdict(list)
+    for tag, curve in train.items():
+        prefix, _, name = tag.partition("/")
+        if prefix == "singular_values":
+            networks[name.partition("/")[0]].append(curve)
+    found = {}
+    for network, of_kernels in networks.items():
+        fewest = min(len(curve.x) for curve in of_kernels)
+        x = of_kernels[0].x[-fewest:]
+        y = np.stack([curve.y[-fewest:] for curve in of_kernels])
+        title = f"Largest singular value of the {_words(network)}'s {len(y)} kernels"
+        found[title] = {
+            "largest kernel": Curve(x, y.max(axis=0)),
+            "median kernel": Curve(x, np.median(y, axis=0)),
+            "smallest kernel": Curve(x, y.min(axis=0)),
+        }
+    return found
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def scores(model_dir: str) -> list[Score]:
+    """All of a run's `scores.jsonl`, in its order."""
+    return [s for row in evaluator.read_scores(model_dir) for s in _scores_of(row)]
+
+
+def _scores_of(row: dict) -> list[Score]:
+    """Scores of a line: one that `tools.score` wrote, or those of an evaluated step."""
+    protocol, values = row["protocol"], row["scores"]
+    if "name" in protocol:
+        of_name = {protocol["name"]: protocol}
+    else:
+        shared = {"window": protocol.get("window")}
+        of_name = {n: {**shared, **f} for n, f in protocol.items() if n in values}
+    found = []
+    for name, facts in of_name.items():
+        others = {
+            tag.removeprefix(f"{name}/"): value
+            for tag, value in values.items()
+            if tag.startswith(f"{name}/")
+        }
+        fixed = {k: v for k, v in facts.items() if k not in ("step", "truncation")}
+        found.append(
+            Score(
+                name,
+                row["step"],
+                values[name],
+                row.get("sd"),
+                row.get("standard_error"),
+                others,
+                facts.get("truncation", 1.0),
+                fixed,
+            )
+        )
+    return found
+
+
+def operative_config(model_dir: str, step: int | None) -> str:
+    """The newest config that was in use at a step; empty if none was kept."""
+    found = _numbered(files.names_in(model_dir), r"operative_config-(\d+)\.gin", step)
+    return _text(os.path.join(model_dir, found)) if found else ""
+
+
+def bindings(config: str) -> dict[str, str]:
+    """Names and values of an operative config, values in one line each."""
+    joined = re.sub(r"\\\n\s*", "", config)
+    joined = re.sub(r"\n(?=[ \t\])}])\s*", " ", joined)
+    lines = (line for line in joined.splitlines() if line and line[0] != "#")
+    pairs = (line.partition(" = ") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in pairs if value}
+
+
+def sheet(model_dir: str, kind: str, step: int | None = None) -> tuple[int, str] | None:
+    """Step and path of a run's newest moving sheet, until a step.
+
+    Args:
+      model_dir: of the run.
+      kind: 'real', 'samples_raw' or 'samples_ema'.
+      step: later ones are not looked at.
+    """
+    folder = os.path.join(model_dir, "samples")
+    name = _numbered(files.names_in(folder), rf"{kind}-(\d+)\.gif", step)
+    if name is None:
+        return None
+    return int(re.findall(r"\d+", name)[-1]), os.path.join(folder, name)
+
+
+def _numbered(names: list[str], pattern: str, step: int | None) -> str | None:
+    """The name with the highest number, none beyond a step."""
+    found = {name: re.fullmatch(pattern, name) for name in names}
+    numbers = {name: int(match[1]) for name, match in found.items() if match}
+    numbers = {n: i for n, i in numbers.items() if step is None or i <= step}
+    return max(numbers, key=numbers.get, default=None)
+
+
+def dataset_name(model_dir: str) -> str:
+    """What the data called itself; empty where nobody knows."""
+    path = os.path.join(model_dir, "dataset.json")
+    return json.loads(_text(path)).get("dataset", "")
+
+
+def _text(path: str) -> str:
+    with tf.io.gfile.GFile(path) as file:
+        return file.read()

@@ -1,0 +1,92 @@
+"""What a run is made with: versions, devices, the source's commit, the command."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tf_dvdgan.training import strategy as strategy_lib
+
+_PACKAGES = (
+    "tensorflow",
+    "keras",
+    "tensorflow-addons",
+    "gin-config",
+    "numpy",
+    "tensorboard",
+)
+_SECRET_FLAG = re.compile(r"(?i)^(-[\w-]*(?:secret|token|password|key)[\w-]*=).*")
+_USER_OF_URL = re.compile(r"([A-Za-z][\w+.-]*://)[^/@\s]*@")
+_QUERY_OF_URL = re.compile(r"([A-Za-z][\w+.-]*://[^?\s'\"]*\?)[^\s'\"]*")
+
+
+def describe(strategy: tf.distribute.Strategy) -> dict[str, str]:
+    """What a run is made with, by title."""
+    devices = tf.config.list_logical_devices()
+    kinds = [device.device_type for device in devices]
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    place, num_workers = strategy_lib.place_among_workers(strategy)
+    return {
+        "command": command_line(sys.orig_argv),
+        "commit": commit() or "unknown",
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _PACKAGES},
+        "system": platform.platform(),
+        "devices": counts + "".join(f"; {name}" for name in _gpu_names()),
+        "strategy": type(strategy).__name__,
+        "replicas": str(strategy.num_replicas_in_sync),
+        "workers": f"{num_workers}, this one is number {place}",
+    }
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """A command as one would type it, without what may be a secret.
+
+    Args:
+      argv: its words. Users and passwords in URLs, their queries, and the values of
+        flags called secret, token, password or key become stars.
+    """
+    words = []
+    for word in argv:
+        word = _SECRET_FLAG.sub(r"\1***", word)
+        word = _QUERY_OF_URL.sub(r"\1***", _USER_OF_URL.sub(r"\1***@", word))
+        words.append(shlex.quote(word))
+    return " ".join(words)
+
+
+def commit() -> str | None:
+    """The commit of the checkout that the package runs from, '-dirty' if changed."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    checkout = os.path.dirname(package)
+    if not os.path.exists(os.path.join(checkout, ".git")):
+        return None  # installed; a repository around it would be another's
+    command = ["git", "-C", checkout, "describe", "--always", "--dirty", "--abbrev=40"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(
+            [*command, "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
+    return None
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _gpu_names() -> list[str]:
+    gpus = tf.config.list_physical_devices("GPU")
+    details = map(tf.config.experimental.get_device_details, gpus)
+    return [facts["device_name"] for facts in details if "device_name" in facts]
