@@ -7,6 +7,8 @@ PYTHON ?= python3.11
 VENV := .venv
 PY := $(VENV)/bin/python
 DEMO ?= demo_run
+# A file's costly fixtures are made once; tests/conftest.py has long files go first.
+ON_BOTH_CORES := -n 2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all docs lint format clean
 
@@ -21,10 +23,10 @@ demo: $(VENV)/ready
 	@$(PY) -m tools.demo --output=$(DEMO)
 
 test: lint
-	$(PY) -m pytest -n 2 --dist=loadgroup -m 'not slow'
+	$(PY) -m pytest $(ON_BOTH_CORES) -m 'not slow'
 
 test-all: lint
-	$(PY) -m pytest -n 2 --dist=loadgroup
+	$(PY) -m pytest $(ON_BOTH_CORES)
 
 docs: $(VENV)/ready
 	$(PY) -m sphinx --fail-on-warning --keep-going --nitpicky -q -b html docs docs/_build/html

@@ -15,7 +15,34 @@ from data_prep.sources import ucf101
 from tf_dvdgan import config
 from tools import make_demo_videos
 
+# Those that take minutes: first, so that both processes end at about the same time.
+LONG_FILES = (
+    "test_run.py",
+    "test_replicas.py",
+    "test_docs.py",
+    "test_report.py",
+    "test_trainer.py",
+    "test_tpu_preflight.py",
+    "test_generators.py",
+    "test_object_stores.py",
+    "test_export.py",
+    "test_predict.py",
+    "test_prepare.py",
+    "test_explore.py",
+    "test_features.py",
+)
+
 TINY = os.path.join(os.path.dirname(__file__), "tiny.gin")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.name
+        return LONG_FILES.index(name) if name in LONG_FILES else len(LONG_FILES)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)

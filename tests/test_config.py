@@ -28,7 +28,11 @@ def test_every_gin_file_builds(file):
         files = ["models/dvdgan_v2.gin", file]
     elif file == "base.gin":
         files = ["demo.gin"]
+    elif file.startswith("evaluation/"):
+        files = ["demo.gin", file]
     narrow = ["CH = 8", "G_CH = 8"] if "v1" in file else ["CH = 8"]
+    if file == "evaluation/small.gin":
+        narrow += ["SMALL_CLASSIFIER = 'small.weights.h5'"]
     config.load(files, narrow)
     with tf.Graph().as_default():
         gan = video_gan.build(["a", "b", "c"])

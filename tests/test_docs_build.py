@@ -10,7 +10,6 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 
 pytest.importorskip("sphinx", reason="the extra `docs` is not installed")
-pytestmark = pytest.mark.xdist_group("docs_build")
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,6 @@ from tf_dvdgan.layers import conditional_batch_norm
 from tf_dvdgan.training import loop, optimizers, standing_statistics
 from tf_dvdgan.training import strategy as strategy_lib
 
-pytestmark = pytest.mark.xdist_group("export")
-
 NAME = "RoundCircle"
 
 

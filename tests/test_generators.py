@@ -15,8 +15,6 @@ from tf_dvdgan.layers import conditional_batch_norm
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import standing_statistics
 
-pytestmark = pytest.mark.xdist_group("generators")
-
 TINY = ["RESOLUTION = 16", "STRIDE = 2", "BATCH_SIZE = 4", "CH = 2", "NUM_FRAMES = 4"]
 JUDGED = "dvd_gan.SpatialDiscriminator.num_frames = 2"
 SUBSPACES = [

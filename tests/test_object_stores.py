@@ -10,8 +10,6 @@ import boto3
 import pytest
 from conftest import TINY
 
-pytestmark = pytest.mark.xdist_group("object_stores")
-
 SECRET = "secret-of-this-test"
 KEY = "key-of-this-test"
 BUCKET = "bucket"

@@ -10,8 +10,6 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-pytestmark = pytest.mark.xdist_group("packaging")
-
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory) -> pathlib.Path:

@@ -21,8 +21,6 @@ from tf_dvdgan import config, export, trained
 from tf_dvdgan.data import readers
 from tf_dvdgan.models import video_gan
 
-pytestmark = pytest.mark.xdist_group("serving")
-
 DOCUMENT = pathlib.Path(__file__).parent.parent / "docs" / "serving.md"
 NAMES = [f"{path}Circle" for path in ("Horizontal", "Vertical", "Round")] + list(
     "abcdef"

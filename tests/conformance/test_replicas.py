@@ -16,8 +16,6 @@ import pytest
 import tensorflow as tf
 from conftest import TINY
 
-pytestmark = pytest.mark.xdist_group("replicas")
-
 STEPS = 5
 PARAMETERS = [
     "BATCH_SIZE = 8",

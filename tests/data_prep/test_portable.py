@@ -22,8 +22,6 @@ from conftest import prepare_in_process
 
 from data_prep.sources import ucf101
 
-pytestmark = pytest.mark.xdist_group("portable")
-
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):

@@ -12,8 +12,6 @@ from tf_dvdgan.data import manifest, readers, transforms
 from tf_dvdgan.evaluation import clips, comparison, protocols, s3, scoring
 from tf_dvdgan.models import video_gan
 
-pytestmark = pytest.mark.xdist_group("comparison")
-
 PIXELS = dataclasses.replace(
     protocols.named("fid_pixels"), num_real=None, num_generated=24
 )
@@ -50,7 +48,7 @@ def test_a_folder_is_not_far_from_itself_and_an_inverted_one_is(demo_shards, tmp
         for name in ("same.npy", "inverted.npy")
     ]
     same, inverted = (result.score.value for result in results)
-    assert same == pytest.approx(0.0, abs=1e-6)
+    assert same == pytest.approx(0.0, abs=1e-5)  # of a trace of some 50
     assert inverted > 10.0
     facts = json.loads(json.dumps(results[0].facts))
     assert facts["metric"] == "frechet_distance"
@@ -117,6 +115,7 @@ def continuing_gan(demo_shards) -> video_gan.VideoGAN:
     config.load(["models/dvdgan_fp_v2.gin"], sizes)
     gan = video_gan.build(manifest.load(demo_shards).class_names)
     gan.build()
+    gan.frame_bank = tf.zeros([4, 2, 16, 16, 3])  # statistics are made of samples
     return gan
 
 

@@ -1,5 +1,7 @@
 """What is read of a run's directory."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,7 @@ def test_what_a_run_went_back_over_is_left_out(tmp_path):
         writer = summaries.Summaries(str(tmp_path))
         for step in steps:
             writer.scalars(step, {"loss/a": value})
+        time.sleep(1.1)  # files are read in the order of the seconds in their names
     found = history.curves(str(tmp_path), "train")["loss/a"]
     np.testing.assert_array_equal(found.x, [1, 2, 3, 5])
     np.testing.assert_array_equal(found.y, [0, 0, 1, 1])
@@ -101,6 +104,12 @@ def test_sheets_and_configs_are_those_of_a_step(tmp_path, step, expected):
     assert (found and found[0]) == expected
     config = history.operative_config(str(tmp_path), step)
     assert config == (f"x = {expected}" if expected else "")
+
+
+def test_a_run_whose_data_nobody_knows_has_no_name_of_them(tmp_path):
+    assert history.dataset_name(str(tmp_path)) == ""
+    (tmp_path / "dataset.json").write_text('{"dataset": "UCF-101"}')
+    assert history.dataset_name(str(tmp_path)) == "UCF-101"
 
 
 def test_bindings_may_go_over_lines():

@@ -113,6 +113,7 @@ def test_a_plain_recurrence_convolves_its_constant_input_at_every_step(kind):
     assert plain_count >= count + 4 * inputs
 
 
+@pytest.mark.slow
 def test_the_command_fills_the_table(demo_shards, tmp_path):
     path = tmp_path / "figures.json"
     phases = ("generation", "whole step", "reading")

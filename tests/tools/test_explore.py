@@ -30,7 +30,6 @@ page_lib = pytest.importorskip("tf_dvdgan.explorer.page")
 server = pytest.importorskip("tf_dvdgan.explorer.server")
 studio_lib = pytest.importorskip("tf_dvdgan.explorer.studio")
 
-pytestmark = pytest.mark.xdist_group("explore")
 
 SIDE, FRAMES, GIVEN, STRIDE = 16, 8, 3, 2
 BROKEN_SEED = 666

@@ -14,8 +14,6 @@ from tf_dvdgan.models import vgan
 from tf_dvdgan.training import loop
 from tf_dvdgan.training import strategy as strategy_lib
 
-pytestmark = pytest.mark.xdist_group("predict")
-
 TINY = ["RESOLUTION = 16", "STRIDE = 2", "BATCH_SIZE = 4", "CH = 2", "NUM_FRAMES = 8"]
 
 

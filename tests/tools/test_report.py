@@ -16,15 +16,13 @@ import pytest
 import tensorflow as tf
 from conftest import TINY, run_module
 
-from tf_dvdgan import config, sampling, visualize
+from tf_dvdgan import config, sampling, trained, visualize
 from tf_dvdgan.data import readers
 from tf_dvdgan.evaluation import evaluator
 from tf_dvdgan.models import video_gan
-from tf_dvdgan.report import films, page
+from tf_dvdgan.report import films, nearest, page
 from tf_dvdgan.training import loop, summaries
 from tf_dvdgan.training import strategy as strategy_lib
-
-pytestmark = pytest.mark.xdist_group("report")
 
 WINDOW = readers.Window(4, 16)
 HOSTILE = "<img src=x onerror=alert(1)>\N{RIGHT-TO-LEFT OVERRIDE}&"
@@ -174,7 +172,7 @@ def test_the_page_is_whole_and_says_what_the_run_is(path, run_dir):
     check_is_accessible(text)
     check_nothing_leaves_it(text)
     parsed = Page(text)
-    gan = page.Run(run_dir, None, "first").model.gan
+    gan = trained.load(run_dir).gan
     weights = gan.generator.trainable_variables
     parameters = sum(int(np.prod(w.shape)) for w in weights)
     ((_, facts),) = parsed.all("dl")
@@ -235,6 +233,8 @@ def test_runs_stand_side_by_side(run_dir, other_dir):
     ]
     first, second = (a["src"] for a, _ in parsed.all("video"))
     assert first == second  # the same weights and latents
+    both = f"--compare={run_dir} --compare={other_dir} --data_dir=SHARDS --output=PAGE"
+    assert f"python -m tools.report {both}" in [code for _, code in parsed.all("code")]
     scores = next(t for _, t in parsed.all("table") if t.startswith("\nScores")).split()
     assert "7.375" in scores and "6.25" in scores
     losses = next(t for _, t in parsed.all("desc") if "at step" in t)
@@ -333,14 +333,14 @@ def test_what_is_learnt_by_heart_is_found(demo_shards):
     rows = readers.evaluation_dataset(demo_shards, WINDOW, "train")
     rows = list(rows.as_numpy_iterator())
     clips = np.stack([rows[i]["video"] for i in (3, 77)])
-    judge = films.judge_of((), 9)
-    cards = films.nearest_real({"A": clips}, demo_shards, WINDOW, judge)
+    judge = nearest.judge_of((), 9)
+    cards = nearest.cards({"A": clips}, demo_shards, WINDOW, judge)
     assert [card.title for card in cards] == ["A", "A"]
     for card, clip in zip(cards, clips, strict=True):
         assert card.note.startswith("Distances 0, ")
-        nearest = decoded(card.films[1])[:, :64, :64].astype(np.float64)
+        found = decoded(card.films[1])[:, :64, :64].astype(np.float64)
         expected = clip.repeat(4, axis=1).repeat(4, axis=2)
-        assert np.abs(nearest - expected).mean() < 6.0
+        assert np.abs(found - expected).mean() < 6.0
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,6 @@ from tools.tpu_compiler import (
     work,
 )
 
-pytestmark = pytest.mark.xdist_group("tpu_preflight")
-
 GIB = 2**30
 V3 = hardware.CORES["v3"]
 CLASSES = [f"class_{i}" for i in range(9)]

@@ -58,11 +58,11 @@ def test_an_interrupt_leaves_nothing(demo_shards, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert "epochs: 1/30" in process.stderr.readline()
+    assert "epochs 1/30" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "interrupted" in errors and "Traceback" not in errors
+    assert "Interrupted." in errors and "Traceback" not in errors
     assert not os.listdir(tmp_path)
 
 

@@ -55,7 +55,6 @@ def test_unknown_actions_are_refused(settings):
         divergence.Divergence(**settings)
 
 
-@pytest.mark.xdist_group("run")
 def test_a_run_goes_back_and_on_with_other_draws(
     demo_shards, tmp_path, monkeypatch, capsys
 ):

@@ -36,4 +36,4 @@ def test_all_is_told():
     facts = environment.describe(tf.distribute.get_strategy())
     assert facts["tensorflow"] == tf.__version__
     assert "CPU" in facts["devices"] and facts["replicas"] == "1"
-    assert "pytest" in facts["command"] and all(facts.values())
+    assert all(facts.values())

@@ -15,9 +15,6 @@ import pytest
 import tensorflow as tf
 from conftest import TINY
 
-pytestmark = pytest.mark.xdist_group("run")
-
-
 FEW = (
     "--gin_param=evaluation.Plan.num_videos = 20",
     "--gin_param=evaluation.Plan.num_videos_at_end = 24",
@@ -128,6 +125,7 @@ def assert_same_bits(model_dir, other_dir, step=6):
         np.testing.assert_array_equal(found[key], value, err_msg=key)
 
 
+@pytest.mark.slow
 def test_killed_three_times_while_stepping_and_saving(whole_run, demo_shards, tmp_path):
     flags = (
         f"--data_dir={demo_shards}",

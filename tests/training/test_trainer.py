@@ -159,7 +159,7 @@ def test_a_batch_that_replicas_cannot_share_is_refused():
         trainer.Trainer(None, Three(), 4, None, None)
 
 
-@pytest.mark.xdist_group("xla")
+@pytest.mark.slow
 def test_xla_compiles_the_step_of_the_demo():
     """In a process of its own, so that LLVM need not optimise what runs once."""
     script = """

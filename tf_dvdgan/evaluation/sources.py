@@ -14,6 +14,10 @@ from tf_dvdgan.evaluation import clips
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import standing_statistics
 
+# Compiled: as they are, 50,000 rows would take half a minute.
+_latents = tf.function(sampling.latents, autograph=False)
+_labels = tf.function(sampling.labels, autograph=False)
+
 
 class Files:
     """Clips of a folder or of shards; generated ones too, once they are files.
@@ -159,11 +163,9 @@ class Generated:
 
     @functools.cached_property
     def _z(self) -> np.ndarray:
-        # Compiled: as it is, 50,000 rows would take half a minute.
-        draw = tf.function(sampling.latents, autograph=False)
-        return draw(
-            self._gan.latent, self.num_clips, self._seed, self._truncation
-        ).numpy()
+        numbers = tf.constant(self.num_clips), tf.constant(self._seed)
+        truncation = tf.constant(self._truncation, tf.float32)
+        return _latents(self._gan.latent, *numbers, truncation).numpy()
 
     @functools.cached_property
     def _labels(self) -> np.ndarray:
@@ -172,8 +174,8 @@ class Generated:
             return self._given_labels
         if classes <= 1:  # as of files without classes
             return np.full(self.num_clips, -1)
-        draw = tf.function(sampling.labels, autograph=False)
-        return draw(self.num_clips, self._seed, classes).numpy()
+        numbers = tf.constant(self.num_clips), tf.constant(self._seed)
+        return _labels(*numbers, classes).numpy()
 
     @property
     def _frames(self) -> np.ndarray | None:

@@ -40,7 +40,6 @@ class Page:
         self._shown: tuple[np.ndarray, studio_lib.Wish] | None = None
         self._upload: tuple[str, bytes] | None = None
         self._clip: studio_lib.Clip | None = None
-        self._knows_classes = len(self._generator.class_names) > 1
         ui.add_css(_STYLE)
         ui.colors(primary="#1a5a9e")
         self._draw_header()
@@ -55,7 +54,7 @@ class Page:
         generator = self._generator
         side, count = generator.resolution, len(generator.class_names)
         facts = [f"{side} x {side} pixels", f"{generator.num_frames} frames"]
-        if self._knows_classes:
+        if self._studio.knows_classes:
             facts.append(f"{count} classes")
         with ui.element("header"):
             ui.label(generator.name).props("role=heading aria-level=1").classes("title")
@@ -90,7 +89,7 @@ class Page:
         self._truncation = self._draw_slider(
             "Truncation", 1.0, 0.05, "alike", "diverse"
         )
-        both = "class and seed" if self._knows_classes else "seed"
+        both = "class and seed" if self._studio.knows_classes else "seed"
         self._between = ui.switch(
             f"Go towards another {both}", on_change=self._refresh
         ).classes("between")
@@ -108,7 +107,7 @@ class Page:
         select = ui.select(
             names, label=label, value=number, with_input=True, on_change=self._refresh
         ).props("outlined options-dense")
-        select.set_visibility(self._knows_classes)
+        select.set_visibility(self._studio.knows_classes)
         return select
 
     def _draw_seed(self, label: str, value: int) -> ui.number:
@@ -261,9 +260,7 @@ class Page:
         )
 
     def _show(self, video: np.ndarray, wish: studio_lib.Wish, seconds: float) -> None:
-        shown = studio_lib.shown_facts(
-            wish, self._generator.class_names, self._knows_classes
-        )
+        shown = self._studio.shown_facts(wish)
         data = video_io.video_bytes(studio_lib.enlarged(video), ".mp4", studio_lib.FPS)
         self._shown = video, wish
         self._video.set_source(_data("video/mp4", data))

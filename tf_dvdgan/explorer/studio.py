@@ -74,6 +74,11 @@ class Studio:
         self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1)
         self._made = functools.lru_cache(_REMEMBERED)(self._make)
 
+    @property
+    def knows_classes(self) -> bool:
+        """Whether there are classes to choose from."""
+        return len(self.generator.class_names) > 1
+
     async def video(
         self, wish: Wish, still_wanted: Callable[[], bool]
     ) -> np.ndarray | None:
@@ -95,8 +100,22 @@ class Studio:
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
+    def shown_facts(self, wish: Wish) -> list[tuple[str, str]]:
+        """Names and values of what a video was made of, for a reader."""
+        names = self.generator.class_names
+        shown = [("Class", names[wish.label])] if self.knows_classes else []
+        shown += [("Seed", str(wish.seed)), ("Truncation", f"{wish.truncation:g}")]
+        if wish.steps:
+            end = f"seed {wish.other_seed}"
+            if self.knows_classes:
+                end = f"{names[wish.other_label]}, {end}"
+            shown.append(("On the way", f"{wish.steps / STEPS:.0%} to {end}"))
+        if wish.clip:
+            shown.append(("Clip", f"{wish.clip.name}, frame {wish.clip.start}"))
+        return shown
+
     def facts(self, wish: Wish) -> dict:
-        """What a file's metadata says of where it comes from."""
+        """The same for a file's metadata, with where the model comes from."""
         names = self.generator.class_names
         known = {
             "class": names[wish.label],
@@ -153,22 +172,6 @@ class Studio:
         weights = sampling.interpolate(*ends, STEPS + 1)[:, wish.steps]
         frames = wish.clip.frames[np.newaxis] if wish.clip else None
         return self.generator.videos(z, weights, wish.truncation, frames)[0]
-
-
-def shown_facts(
-    wish: Wish, names: list[str], knows_classes: bool
-) -> list[tuple[str, str]]:
-    """Names and values of what a video was made of."""
-    shown = [("Class", names[wish.label])] if knows_classes else []
-    shown += [("Seed", str(wish.seed)), ("Truncation", f"{wish.truncation:g}")]
-    if wish.steps:
-        end = f"seed {wish.other_seed}"
-        if knows_classes:
-            end = f"{names[wish.other_label]}, {end}"
-        shown.append(("On the way", f"{wish.steps / STEPS:.0%} to {end}"))
-    if wish.clip:
-        shown.append(("Clip", f"{wish.clip.name}, frame {wish.clip.start}"))
-    return shown
 
 
 def enlarged(frames: np.ndarray) -> np.ndarray:
