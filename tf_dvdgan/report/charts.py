@@ -10,10 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+NOTHING = "\N{EN DASH}"  # in a table, where there is no value
 WIDTH, HEIGHT = 420, 244
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 38
 _MOST_POINTS = 240  # of a line; more are averaged
+_MOST_DOTS = 12  # on a line; of more points none is marked
 _TABLE_ROWS = 8
+_TICKS = 5
 _FAR_OFF_OF = 40  # values at the least, for some to be left out of an axis
 
 
@@ -125,9 +128,10 @@ def chart(title: str, curves: dict[str, Curve], x_label: str = "step") -> Chart 
     lines = []
     for name, curve in drawn.items():
         places = list(zip(*place(curve.x, curve.y), strict=True))
-        few = [p for p in places if np.isfinite(p[1])] if len(places) <= 12 else []
+        marked = places if len(places) <= _MOST_DOTS else []
+        dots = [(x, y) for x, y in marked if np.isfinite(y)]
         sentence = _sentence(name, curves[name], x_label)
-        lines.append(Line(name, _path(places), few, sentence))
+        lines.append(Line(name, _path(places), dots, sentence))
     inside = [t for t in ticks(x_low, x_high) if x_low <= t <= x_high]
     x_places = place(np.array(inside), np.zeros(len(inside)))[0]
     y_places = place(np.zeros(len(y_ticks)), np.array(y_ticks))[1]
@@ -142,9 +146,9 @@ def chart(title: str, curves: dict[str, Curve], x_label: str = "step") -> Chart 
     )
 
 
-def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """Round numbers, evenly spaced, from at most `low` to at least `high`."""
-    rough = (high - low) / wanted
+    rough = (high - low) / _TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -238,7 +242,7 @@ def _table(title: str, curves: dict[str, Curve], x_label: str) -> Table:
         row = [f"{x:g}"]
         for curve in curves.values():
             i = np.searchsorted(curve.x, x, side="right") - 1
-            row.append(f"{curve.y[i]:.4g}" if i >= 0 else "\N{EN DASH}")
+            row.append(f"{curve.y[i]:.4g}" if i >= 0 else NOTHING)
         rows.append(row)
     header = [x_label, *curves]
     return Table(f"{title}: values", header, rows, frozenset(range(len(header))))

@@ -7,25 +7,22 @@ each makes of the same latents.
 import base64
 import collections
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageSequence
 
 from tf_dvdgan import generators, sampling, visualize
 from tf_dvdgan.data import files, readers, transforms, video_io
-from tf_dvdgan.evaluation import neighbours, protocols, scoring, sources
 
-FPS = 8.0
 SEED = 0
-SHOWN_CLASSES = 12
 OF_CLASS = 4  # clips
 TRUNCATIONS = (0.2, 0.4, 0.6, 0.8, 1.0)
-BANK = 4096  # training clips at the most among which neighbours are looked for
-_INTERPOLATED = 6
+_FPS = 8.0
 _BATCH = 16
-_NEIGHBOURS = 3
-_WITH_NEIGHBOURS = 6  # generated clips
+_SHOWN_CLASSES = 12
+_ROWS = _COLUMNS = 3  # of grids that show what truncation and interpolation do
+_STEPS = 6  # of interpolations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,17 +79,21 @@ def of_gif(path: str, alt: str, label: str = "") -> Film:
 
 
 def _encoded(frames: Sequence[np.ndarray], alt: str, label: str) -> Film:
-    data = video_io.video_bytes(frames, ".mp4", FPS)
+    data = video_io.video_bytes(frames, ".mp4", _FPS)
     source = "data:video/mp4;base64," + base64.b64encode(data).decode()
     height, width = frames[0].shape[:2]
     return Film(label, alt, source, width, height)
 
 
 def shown_classes(class_names: Sequence[str]) -> list[str]:
-    """A few classes from all over the list."""
-    last = len(class_names) - 1
-    chosen = np.linspace(0, last, min(last + 1, SHOWN_CLASSES)).astype(int)
-    return [class_names[i] for i in np.unique(chosen)]
+    """Classes that samples are shown of."""
+    return _spread(class_names, _SHOWN_CLASSES)
+
+
+def _spread(names: Sequence[str], at_most: int) -> list[str]:
+    """A few from all over a list, the first and the last among them."""
+    chosen = np.linspace(0, len(names) - 1, at_most).astype(int)
+    return [names[i] for i in np.unique(chosen)]
 
 
 def samples(
@@ -103,10 +104,18 @@ def samples(
     The latents of a class are the same whatever other classes are shown.
     """
     z = sampling.latents(generator.latent, OF_CLASS, SEED)
-    labels = [generator.class_names.index(name) for name in names]
-    videos = _made(generator, np.tile(z, [len(names), 1]), np.repeat(labels, OF_CLASS))
+    labels = _labels(generator, names, OF_CLASS)
+    videos = _made(generator, np.tile(z, [len(names), 1]), labels)
     by_class = videos.reshape(len(names), OF_CLASS, *videos.shape[1:])
     return dict(zip(names, by_class, strict=True))
+
+
+def _labels(
+    generator: generators.RunGenerator, names: Sequence[str], times: int
+) -> np.ndarray:
+    """Numbers of classes, each so many times: a row of a grid."""
+    numbers = [generator.class_names.index(name) for name in names]
+    return np.repeat(numbers, times)
 
 
 def _made(
@@ -168,52 +177,57 @@ def truncation_sheet(
     generator: generators.RunGenerator, names: Sequence[str]
 ) -> list[Card]:
     """The same latents at each truncation: from alike to diverse."""
-    names = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, 3).astype(int))]
-    labels = np.repeat([generator.class_names.index(name) for name in names], 3)
-    z = np.tile(sampling.latents(generator.latent, 3, SEED), [len(names), 1])
-    shown = _listed(names)
-    return [
-        Card(
-            f"Truncation {truncation:g}",
-            [
-                film(
-                    _made(generator, z, labels, truncation),
-                    3,
-                    f"Samples at truncation {truncation:g}; rows: {shown}.",
-                )
-            ],
-        )
-        for truncation in TRUNCATIONS
-    ]
+    few = _spread(names, _ROWS)
+    labels = _labels(generator, few, _COLUMNS)
+    z = np.tile(sampling.latents(generator.latent, _COLUMNS, SEED), [len(few), 1])
+    cards = []
+    for truncation in TRUNCATIONS:
+        videos = _made(generator, z, labels, truncation)
+        alt = f"Samples at truncation {truncation:g}; rows: {', '.join(few)}."
+        title = f"Truncation {truncation:g}"
+        cards.append(Card(title, [film(videos, _COLUMNS, alt)]))
+    return cards
 
 
 def interpolations(
     generator: generators.RunGenerator, names: Sequence[str]
 ) -> list[Card]:
     """From one latent to another, and from one class to another."""
-    t = np.linspace(0.0, 1.0, _INTERPOLATED, dtype=np.float32)[:, None]
-    z = sampling.latents(generator.latent, 3, SEED).numpy()
-    # Along the circle that keeps the distribution: halfway is as far out as the ends.
-    path = np.cos(0.5 * np.pi * t) * z[0] + np.sin(0.5 * np.pi * t) * z[1]
-    start = _one_start(generator)
-    few = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, 3).astype(int))]
-    labels = np.repeat([generator.class_names.index(name) for name in few], len(t))
-    videos = _made(generator, np.tile(path, [len(few), 1]), labels, frames=start)
-    rows = f"Rows: {_listed(few)}."
-    alt = f"Left to right from one latent to another. {rows}"
-    cards = [Card("Between two latents", [film(videos, len(t), alt)], rows)]
-    if len(few) < 2:
-        return cards
-    first, last = (
-        np.eye(len(generator.class_names), dtype=np.float32)[i]
-        for i in (labels[0], labels[-1])
-    )
-    weights = np.tile((1.0 - t) * first + t * last, [len(z), 1])
-    videos = _made(generator, z.repeat(len(t), axis=0), weights, frames=start)
-    title = f"From {few[0]} to {few[-1]}"
-    alt = f"Left to right from class {few[0]} to {few[-1]}, a latent a row."
-    cards.append(Card(title, [film(videos, len(t), alt)], "A latent a row."))
+    few = _spread(names, _ROWS)
+    cards = [_between_latents(generator, few)]
+    if len(few) > 1:
+        cards.append(_between_classes(generator, few[0], few[-1]))
     return cards
+
+
+def _between_latents(generator: generators.RunGenerator, names: Sequence[str]) -> Card:
+    """From one latent to another, a class a row."""
+    start, end = sampling.latents(generator.latent, 2, SEED).numpy()
+    # Along the circle that keeps the distribution: halfway is as far out as the ends.
+    angle = np.linspace(0.0, 0.5 * np.pi, _STEPS, dtype=np.float32)[:, np.newaxis]
+    path = np.cos(angle) * start + np.sin(angle) * end
+    z, labels = np.tile(path, [len(names), 1]), _labels(generator, names, _STEPS)
+    videos = _made(generator, z, labels, frames=_one_start(generator))
+    rows = f"Rows: {', '.join(names)}."
+    alt = f"Left to right from one latent to another. {rows}"
+    return Card("Between two latents", [film(videos, _STEPS, alt)], rows)
+
+
+def _between_classes(generator: generators.RunGenerator, first: str, last: str) -> Card:
+    """From one class to another, a latent a row."""
+    z = sampling.latents(generator.latent, _ROWS, SEED).numpy()
+    one_hot = np.eye(len(generator.class_names), dtype=np.float32)
+    start, end = one_hot[_labels(generator, [first, last], 1)]
+    weights = sampling.interpolate(start[np.newaxis], end[np.newaxis], _STEPS)[0]
+    videos = _made(
+        generator,
+        z.repeat(_STEPS, axis=0),
+        np.tile(weights, [_ROWS, 1]),
+        frames=_one_start(generator),
+    )
+    alt = f"Left to right from class {first} to {last}, a latent a row."
+    title = f"From {first} to {last}"
+    return Card(title, [film(videos, _STEPS, alt)], "A latent a row.")
 
 
 def _one_start(generator: generators.RunGenerator) -> np.ndarray | None:
@@ -221,88 +235,3 @@ def _one_start(generator: generators.RunGenerator) -> np.ndarray | None:
     if not generator.num_conditioning_frames:
         return None
     return transforms.to_uint8(generator.gan.frame_bank[:1]).numpy()
-
-
-def nearest_real(
-    made: dict[str, np.ndarray],
-    data_dir: str,
-    window: readers.Window,
-    judge: scoring.Judge,
-) -> list[Card]:
-    """Generated clips, each beside the training clips that are most like it.
-
-    Args:
-      made: generated clips by class, as `samples` gives them.
-      data_dir: of the shards trained on.
-      window: of the model.
-      judge: whose network's features say what is alike.
-    """
-    names = list(made)
-    turns = [(names[i % len(names)], i // len(names)) for i in range(_WITH_NEIGHBOURS)]
-    turns = [(name, i) for name, i in turns if i < len(made[name])]
-    clips = np.stack([made[name][i] for name, i in turns])
-    real = sources.Prepared(data_dir, window, "train", BANK)
-    bank = judge.look_at(real, "training clips, for neighbours").get("features")
-    queries = judge.look_at(_Clips(clips)).get("features")
-    numbers, distances = neighbours.nearest(queries, bank, min(_NEIGHBOURS, len(bank)))
-    found = _clips_at(real, set(numbers.ravel().tolist()))
-    cards = []
-    for (name, _), clip, row, away in zip(
-        turns, clips, numbers, distances, strict=True
-    ):
-        near = np.stack([found[i] for i in row])
-        alt = f"The {len(near)} training clips nearest to it."
-        films = [
-            film(clip[None], 1, f"A generated clip of {name}.", "Generated"),
-            film(near, len(near), alt, "Nearest training clips"),
-        ]
-        note = "Distances " + ", ".join(f"{d:.3g}" for d in away)
-        cards.append(Card(name, films, note))
-    return cards
-
-
-def judge_of(weights: Sequence[str], num_classes: int) -> scoring.Judge:
-    """Looks at clips by the small classifier where there are weights, else by pixels.
-
-    Raises:
-      UserError: the weights are others'.
-    """
-    name = "fid_small" if weights else "fid_pixels"
-    return scoring.Judge(protocols.named(name), weights, num_classes)
-
-
-class _Clips:
-    """Clips that are there already, as a source of features."""
-
-    def __init__(self, videos: np.ndarray):
-        self._videos = videos
-        self.num_clips = len(videos)
-
-    def rows(self, first: int, worker: int, num_workers: int) -> Iterable[dict]:
-        """See `features.Source`."""
-        for i in range(first + worker, self.num_clips, num_workers):
-            yield {"video": self._videos[i], "label": np.int32(-1)}
-
-    def videos(self, rows, strategy):
-        """See `features.Source`."""
-        del strategy
-        return rows["video"]
-
-    def facts(self) -> dict:
-        """See `features.Source`; the judge forgets them with the page."""
-        return {"clips": "of the page"}
-
-
-def _clips_at(real: sources.Prepared, numbers: set[int]) -> dict[int, np.ndarray]:
-    """Clips of a source by their numbers."""
-    found = {}
-    for i, row in enumerate(real.rows(0, 0, 1)):
-        if i in numbers:
-            found[i] = row["video"]
-        if len(found) == len(numbers):
-            break
-    return found
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)

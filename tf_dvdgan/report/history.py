@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,9 +14,10 @@ from tensorboard.util import tensor_util
 
 from tf_dvdgan.data import files
 from tf_dvdgan.evaluation import evaluator
-from tf_dvdgan.report.charts import Curve
+from tf_dvdgan.report import charts
+from tf_dvdgan.training import loop
 
-Panels = dict[str, dict[str, Curve]]  # title, then name of the line
+Panels = dict[str, dict[str, charts.Curve]]  # title, then name of the line
 
 _TITLES = {
     "loss": "Losses",
@@ -24,7 +26,8 @@ _TITLES = {
     "diversity": "Diversity of samples, as a share of real clips'",
     "terms": "Terms of the generator's loss",
 }
-_LEFT_OUT = ("speed", "learning_rate", "alarms", "at_end")
+# Of these singular values have panels of their own.
+_LEFT_OUT = ("speed", "learning_rate", "alarms", "at_end", "singular_values")
 _SIDES = ("real", "fake", "held_out", "generated")
 
 
@@ -53,16 +56,16 @@ class Score:
     facts: dict
 
     @property
-    def protocol(self) -> str:
-        """The same text for scores that may be compared."""
-        return json.dumps([self.name, self.facts], sort_keys=True)
+    def protocol(self) -> tuple[str, str]:
+        """Its name and all facts: the same for scores that may be compared."""
+        return self.name, json.dumps(self.facts, sort_keys=True)
 
     def __str__(self) -> str:
         text = f"{self.value:.4g}"
         return text + (f" ± {self.sd:.2g}" if self.sd is not None else "")
 
 
-def curves(model_dir: str, folder: str) -> dict[str, Curve]:
+def curves(model_dir: str, folder: str) -> dict[str, charts.Curve]:
     """Scalars of a folder of event files, by tag.
 
     Where a run went back and on again, what it had gone back over is left out.
@@ -87,19 +90,19 @@ def curves(model_dir: str, folder: str) -> dict[str, Curve]:
                 number = float(tensor_util.make_ndarray(value.tensor))
                 so_far.append((event.step, number))
     return {
-        tag: Curve(
-            *(np.array(column, np.float64) for column in zip(*rows, strict=True))
-        )
-        for tag, rows in points.items()
+        tag: charts.Curve(*np.array(pairs, np.float64).T)
+        for tag, pairs in points.items()
     }
 
 
-def panels(train: dict[str, Curve], evaluated: dict[str, Curve]) -> Panels:
+def panels(
+    train: dict[str, charts.Curve], evaluated: dict[str, charts.Curve]
+) -> Panels:
     """Curves as they belong together, each panel under its title."""
     found: Panels = collections.defaultdict(dict)
     for tag, curve in {**train, **evaluated}.items():
         prefix, _, rest = tag.partition("/")
-        if prefix in _LEFT_OUT or prefix == "singular_values":
+        if prefix in _LEFT_OUT:
             continue
         sided = re.fullmatch(rf"scores/(.+)_({'|'.join(_SIDES)})", tag)
         if sided:
@@ -114,9 +117,9 @@ def panels(train: dict[str, Curve], evaluated: dict[str, Curve]) -> Panels:
     return dict(found) | _singular_values(train)
 
 
-def _singular_values(train: dict[str, Curve]) -> Panels:
+def _singular_values(train: dict[str, charts.Curve]) -> Panels:
     """Of each network the largest kernel norms: a jump tells of a collapse to come."""
-    networks: dict[str, list[Curve]] = collections.defaultdict(list)
+    networks: dict[str, list[charts.Curve]] = collections.defaultdict(list)
     for tag, curve in train.items():
         prefix, _, name = tag.partition("/")
         if prefix == "singular_values":
@@ -128,9 +131,9 @@ def _singular_values(train: dict[str, Curve]) -> Panels:
         y = np.stack([curve.y[-fewest:] for curve in of_kernels])
         title = f"Largest singular value of the {_words(network)}'s {len(y)} kernels"
         found[title] = {
-            "largest kernel": Curve(x, y.max(axis=0)),
-            "median kernel": Curve(x, np.median(y, axis=0)),
-            "smallest kernel": Curve(x, y.min(axis=0)),
+            "largest kernel": charts.Curve(x, y.max(axis=0)),
+            "median kernel": charts.Curve(x, np.median(y, axis=0)),
+            "smallest kernel": charts.Curve(x, y.min(axis=0)),
         }
     return found
 
@@ -175,6 +178,19 @@ def _scores_of(row: dict) -> list[Score]:
     return found
 
 
+def by_protocol(scores: Sequence[Score]) -> dict[tuple[str, str], list[Score]]:
+    """Scores that may be compared, together."""
+    found = collections.defaultdict(list)
+    for score in scores:
+        found[score.protocol].append(score)
+    return dict(found)
+
+
+def newest(scores: Sequence[Score]) -> Score:
+    """The last of the highest step."""
+    return max(reversed(scores), key=lambda score: score.step or 0)
+
+
 def operative_config(model_dir: str, step: int | None) -> str:
     """The newest config that was in use at a step; empty if none was kept."""
     found = _numbered(files.names_in(model_dir), r"operative_config-(\d+)\.gin", step)
@@ -215,7 +231,9 @@ def _numbered(names: list[str], pattern: str, step: int | None) -> str | None:
 
 def dataset_name(model_dir: str) -> str:
     """What the data called itself; empty where nobody knows."""
-    path = os.path.join(model_dir, "dataset.json")
+    path = os.path.join(model_dir, loop.DATASET_FILE)
+    if not tf.io.gfile.exists(path):
+        return ""
     return json.loads(_text(path)).get("dataset", "")
 
 

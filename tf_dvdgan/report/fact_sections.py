@@ -1,0 +1,121 @@
+"""Sections of what runs are, and of the configs that they were trained with."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tf_dvdgan import generators
+from tf_dvdgan.report import charts, history, layout, run_data
+
+_LISTED_CLASSES = 24
+
+
+def subtitle(run: run_data.Run) -> str:
+    """The run in a line: model, data, size of its videos."""
+    if not run.generator:
+        return run.dataset
+    model, data = run.generator.facts["model"], run.dataset or "unnamed data"
+    text = f"{model} on {data}: {_size(run.generator)}"
+    if run.generator.gan.class_conditional:
+        text += f", {len(run.generator.class_names)} classes"
+    return text
+
+
+def of_run(run: run_data.Run) -> layout.Section:
+    """What one wants to know first."""
+    return layout.Section("run", "Run", "The run", facts=list(_facts(run).items()))
+
+
+def side_by_side(runs: Sequence[run_data.Run]) -> layout.Section:
+    """The same of several runs, a fact a row."""
+    facts = {run.name: _facts(run) for run in runs}
+    table = _compared("What the runs are", "", facts)
+    return layout.Section("run", "Runs", "The runs", tables=[table])
+
+
+def config(run: run_data.Run) -> layout.Section:
+    """The config as it was in use."""
+    section = layout.Section("config", "Config", "The config that was in use")
+    section.text = run.config.splitlines()
+    if not run.config:
+        section.lack(
+            "No operative config was kept; starting writes it:", run.training_command
+        )
+    return section
+
+
+def config_differences(runs: Sequence[run_data.Run]) -> layout.Section:
+    """Where configs differ."""
+    section = layout.Section("config", "Config", "What differs in the configs")
+    bindings = {run.name: history.bindings(run.config) for run in runs}
+    table = _compared("Parameters that differ", "parameter", bindings)
+    rows = [row for row in table.rows if len(set(row[1:])) > 1]
+    if rows:
+        section.tables = [charts.Table(table.caption, table.header, rows)]
+    else:
+        section.intro = "Nothing that was in use differs."
+    return section
+
+
+def _compared(
+    caption: str, heading: str, of_runs: dict[str, dict[str, str]]
+) -> charts.Table:
+    """A row for each name that any of the runs has a value of."""
+    names = dict.fromkeys(name for values in of_runs.values() for name in values)
+    rows = [
+        [name, *(values.get(name, charts.NOTHING) for values in of_runs.values())]
+        for name in names
+    ]
+    return charts.Table(caption, [heading, *of_runs], rows)
+
+
+def _facts(run: run_data.Run) -> dict[str, str]:
+    facts = {
+        "Data set": run.dataset or "unnamed",
+        "Trained for": f"{run.trained_steps:,} steps",
+        "Throughput": _throughput(run),
+    }
+    if run.generator:
+        facts |= _model_facts(run.generator)
+    return {name: value for name, value in facts.items() if value}
+
+
+def _throughput(run: run_data.Run) -> str:
+    tags = "speed/seconds_per_step", "speed/clips_per_second"
+    if not all(tag in run.train for tag in tags):
+        return ""
+    seconds, clips = (np.median(run.train[tag].y) for tag in tags)
+    return f"{seconds:.3g} s a step, {clips:.3g} clips a second (medians)"
+
+
+def _model_facts(generator: generators.RunGenerator) -> dict[str, str]:
+    gan, given = generator.gan, generator.num_conditioning_frames
+    video = f"{_size(generator)}, stride {generator.stride}"
+    facts = {
+        "This page shows": f"step {generator.facts['step']:,}",
+        "Video": video + (f", {given} of them given" if given else ""),
+        "Latent": f"{generator.latent.size} numbers",
+        "Generator": f"{generator.facts['model']}, {_parameters(gan.generator)}",
+    }
+    for discriminator in gan.discriminators:
+        name = discriminator.name.replace("_", " ").capitalize()
+        facts[name] = _parameters(discriminator)
+    facts["Weights"] = f"{generator.facts['weights'][:12]} (SHA-256, averaged)"
+    if gan.class_conditional:
+        names = generator.class_names
+        listed = ", ".join(names[:_LISTED_CLASSES])
+        if len(names) > _LISTED_CLASSES:
+            listed += f" and {len(names) - _LISTED_CLASSES} more"
+        facts[f"{len(names)} classes"] = listed
+    return facts
+
+
+def _size(generator: generators.Generator) -> str:
+    side = generator.resolution
+    return f"{generator.num_frames} frames of {side}x{side} pixels"
+
+
+def _parameters(network: tf.keras.Model) -> str:
+    count = sum(v.shape.num_elements() for v in network.trainable_variables)
+    return f"{count:,} parameters"

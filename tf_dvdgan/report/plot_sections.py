@@ -1,0 +1,88 @@
+"""Sections of curves: over steps, and over truncations."""
+
+import collections
+from collections.abc import Sequence
+
+import numpy as np
+
+from tf_dvdgan import cli
+from tf_dvdgan.report import charts, films, history, layout, run_data
+
+_SPEEDS = {
+    "speed/clips_per_second": "Clips a second",
+    "speed/seconds_per_step": "Seconds a step",
+}
+
+
+def truncation(runs: Sequence[run_data.Run]) -> layout.Section:
+    """Scores over truncations, and of a single run what it looks like."""
+    section = layout.Section("truncation", "Truncation", "Truncation")
+    section.intro = (
+        "Latents are multiplied by the truncation: below 1 samples are nearer the mean "
+        "and less diverse. Statistics are made anew for each."
+    )
+    found = collections.defaultdict(dict)  # of each protocol a curve for each run
+    for run in runs:
+        for protocol, curve in _over_truncations(run.scores).items():
+            found[protocol][run.name] = curve
+    for (name, _), of_runs in found.items():
+        section.plot(f"{name} by truncation", of_runs, "truncation")
+    if not found:
+        command = runs[0].score_command("fid_small", "--truncations=0.2,0.4,0.6,0.8,1")
+        section.lack("No scores by truncation so far; they come with", command)
+    if len(runs) == 1 and runs[0].generator:
+        generator = runs[0].generator
+        with cli.clock("Samples by truncation"):
+            names = films.shown_classes(generator.class_names)
+            section.cards = films.truncation_sheet(generator, names)
+        section.size = "small"
+    return section
+
+
+def _over_truncations(
+    scores: Sequence[history.Score],
+) -> dict[tuple[str, str], charts.Curve]:
+    """Of each protocol that was asked at several truncations: those of one step."""
+    found = {}
+    for protocol, alike in history.by_protocol(scores).items():
+        step = history.newest(alike).step
+        points = {s.truncation: s.value for s in alike if s.step == step}
+        if len(points) > 1:
+            x = np.array(sorted(points))
+            found[protocol] = charts.Curve(x, np.array([points[t] for t in x]))
+    return found
+
+
+def curves(runs: Sequence[run_data.Run]) -> layout.Section:
+    """All scalars: of one run a chart for a panel, of several one for each line."""
+    section = layout.Section("curves", "Curves", "Curves")
+    for title in dict.fromkeys(title for run in runs for title in run.panels):
+        if len(runs) == 1:
+            section.plot(title, runs[0].panels[title])
+            continue
+        of_runs = {run.name: run.panels.get(title, {}) for run in runs}
+        for line in dict.fromkeys(n for lines in of_runs.values() for n in lines):
+            drawn = {n: lines[line] for n, lines in of_runs.items() if line in lines}
+            section.plot(f"{title}: {line}", drawn)
+    if not section.plots:
+        command = runs[0].training_command
+        section.lack("There are no event files; training makes them:", command)
+    return section
+
+
+def throughput(runs: Sequence[run_data.Run]) -> layout.Section:
+    """How fast training went."""
+    section = layout.Section("throughput", "Throughput", "Throughput")
+    for tag, title in _SPEEDS.items():
+        drawn = {run.name: run.train[tag] for run in runs if tag in run.train}
+        section.plot(title, drawn)
+    if section.plots:
+        section.intro = (
+            "As it was while training, without samples, scores and checkpoints."
+        )
+    else:
+        section.lack(
+            "No speed was written down; this measures the parts of a step:",
+            run_data.command("tools.benchmark", "--gin_file=FILE"),
+        )
+    return section
