@@ -4,6 +4,7 @@ Strategies of different sizes clash in one process, so each trains in its own, o
 logical CPU devices, and writes its weights; they are compared here.
 """
 
+import functools
 import glob
 import json
 import os
@@ -87,29 +88,36 @@ def start_worker(cluster, index, shards, model_dir, *parameters) -> subprocess.P
 
 @pytest.fixture(scope="module")
 def runs(demo_shards, tmp_path_factory):
-    """Folders of the same run on 1, 2 and 4 replicas, and on two workers."""
-    folders = {}
-    for replicas in (1, 2, 4):
-        folder = str(tmp_path_factory.mktemp(f"replicas{replicas}"))
-        parameters = PARAMETERS + (OF_TWO if replicas == 2 else [])
-        command = [sys.executable, "-c", _SCRIPT, str(replicas), demo_shards, folder]
+    """Gives the folder of a run on 1, 2 or 4 replicas or two workers, once it is made."""
+
+    @functools.cache
+    def run_on(others: int | str) -> str:
+        folder = str(tmp_path_factory.mktemp(f"replicas-{others}"))
+        if others == "workers":
+            workers = start_workers(demo_shards, folder, *PARAMETERS)
+            outputs = [worker.communicate()[0] for worker in workers]
+            assert [worker.returncode for worker in workers] == [0, 0], outputs
+            # The chief speaks.
+            assert "step 5/5" in outputs[0] and "step" not in outputs[1]
+            return folder
+        parameters = PARAMETERS + (OF_TWO if others == 2 else [])
+        command = [sys.executable, "-c", _SCRIPT, str(others), demo_shards, folder]
         result = subprocess.run(
             [*command, TINY, *parameters], capture_output=True, text=True, check=False
         )
         assert result.returncode == 0, result.stderr[-3000:]
-        folders[replicas] = folder
-    folders["workers"] = folder = str(tmp_path_factory.mktemp("workers"))
-    workers = start_workers(demo_shards, folder, *PARAMETERS)
-    outputs = [worker.communicate()[0] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], outputs
-    assert "step 5/5" in outputs[0] and "step" not in outputs[1]  # the chief speaks
-    return folders
+        return folder
+
+    return run_on
 
 
-@pytest.mark.parametrize("others", [2, 4, "workers"])
+OTHERS = [2, pytest.param(4, marks=pytest.mark.slow), "workers"]
+
+
+@pytest.mark.parametrize("others", OTHERS)
 def test_weights_u_vectors_and_averages_are_those_of_one(runs, others):
     one, many = (
-        tf.train.load_checkpoint(f"{runs[n]}/checkpoints/step-{STEPS}")
+        tf.train.load_checkpoint(f"{runs(n)}/checkpoints/step-{STEPS}")
         for n in (1, others)
     )
     # How often it was saved is TensorFlow's own count; a thread does not keep it.
@@ -145,9 +153,9 @@ def first_metrics(model_dir) -> dict[str, float]:
     return found
 
 
-@pytest.mark.parametrize("others", [2, 4, "workers"])
+@pytest.mark.parametrize("others", OTHERS)
 def test_losses_and_gradient_norms_are_those_of_one(runs, others):
-    one, many = first_metrics(runs[1]), first_metrics(runs[others])
+    one, many = first_metrics(runs(1)), first_metrics(runs(others))
     assert len(one) == 7 and one.keys() == many.keys()
     for tag, value in one.items():
         np.testing.assert_allclose(many[tag], value, rtol=1e-5, err_msg=tag)
@@ -155,7 +163,7 @@ def test_losses_and_gradient_norms_are_those_of_one(runs, others):
 
 def test_pictures_are_made_under_replicas_too(runs):
     for others in (2, "workers"):
-        assert os.path.exists(f"{runs[others]}/samples/samples_ema-0000005.gif")
+        assert os.path.exists(f"{runs(others)}/samples/samples_ema-0000005.gif")
 
 
 @pytest.mark.slow

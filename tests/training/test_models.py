@@ -33,8 +33,6 @@ MODELS = {
     "vgan_future": [],
     "vgan_autoencoder": [],
 }
-QUICK = ("vgan",)  # the demo's model and prediction walk in other tests
-
 _TRAIN = """
 import sys
 replicas, shards, out, file, *parameters = sys.argv[1:]
@@ -77,10 +75,8 @@ def parameters_of(model: str, flow_weights: str) -> list[str]:
     return chosen
 
 
-@pytest.mark.parametrize(
-    "model",
-    [pytest.param(m, marks=[] if m in QUICK else pytest.mark.slow) for m in MODELS],
-)
+@pytest.mark.slow  # the demo's model and prediction walk in other tests
+@pytest.mark.parametrize("model", MODELS)
 def test_a_model_trains_resumes_samples_and_exports(
     model, demo_shards, demo_shards_32, flow_weights, tmp_path
 ):

@@ -1,7 +1,7 @@
 """What moves on a page: grids of clips as H.264 inside the page itself.
 
-The seed is fixed: the same run gives the same page, and runs side by side show what
-each makes of the same latents.
+The seed is fixed: the same run gives the same page, to rounding, and runs side by side
+show what each makes of the same latents.
 """
 
 import base64
