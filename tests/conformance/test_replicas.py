@@ -88,7 +88,7 @@ def start_worker(cluster, index, shards, model_dir, *parameters) -> subprocess.P
 
 @pytest.fixture(scope="module")
 def runs(demo_shards, tmp_path_factory):
-    """Gives the folder of a run on 1, 2 or 4 replicas or two workers, once it is made."""
+    """Gives the folder of a run on 1, 2 or 4 replicas or two workers, made once."""
 
     @functools.cache
     def run_on(others: int | str) -> str:
