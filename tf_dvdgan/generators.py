@@ -29,9 +29,6 @@ from tf_dvdgan.training import standing_statistics
 
 DESCRIPTION = "generator.json"  # an asset of our SavedModels
 
-_STANDING_BATCHES = 16
-_STANDING_BATCH_SIZE = 32
-
 
 class Generator(abc.ABC):
     """What makes videos of latents and classes.
@@ -193,8 +190,8 @@ class RunGenerator(Generator):
     def __init__(
         self,
         model: trained.TrainedModel,
-        num_batches: int = _STANDING_BATCHES,
-        batch_size: int = _STANDING_BATCH_SIZE,
+        num_batches: int = standing_statistics.NUM_BATCHES,
+        batch_size: int = standing_statistics.BATCH_SIZE,
     ):
         super().__init__(describe(model))
         self.gan = model.gan

@@ -100,15 +100,12 @@ def _changed(protocol):
 
 
 def _truncations() -> list[float]:
-    try:
-        values = [float(text) for text in FLAGS.truncations]
-    except ValueError:
-        values = [-1.0]
-    if not values or not all(0.0 <= value <= 1.0 for value in values):
+    if not cli.are_truncations(FLAGS.truncations):
         raise cli.UserError(
             "--truncations are numbers from 0 to 1 with commas between them, unlike "
             f"{','.join(FLAGS.truncations)!r}."
         )
+    values = [float(text) for text in FLAGS.truncations]
     if FLAGS.generated and values != [1.0]:
         raise cli.UserError("--truncations are for a model; these clips are made.")
     return values
@@ -145,26 +142,25 @@ def _of_model(strategy):
     with strategy.scope():
         model = trained.load(FLAGS.model_dir, FLAGS.step)
 
-    @functools.cache
-    def scores_of(protocol) -> comparison.ModelScores:
-        return comparison.ModelScores(
-            model.gan, model.window, strategy, *_real(protocol)
-        )
+    scores = comparison.ModelScores(model.gan, model.window, strategy)
+
+    clips_of = functools.cache(_real)
 
     @functools.cache
     def judge_of(protocol):
         return _judge(protocol, len(model.class_names), strategy)
 
     def score(protocol, truncation: float):
-        scores = scores_of(protocol)
+        real, held_out = clips_of(protocol)
         if protocol.metric == protocols.S3:
-            result = scores.s3(protocol, _cache_dir())
+            result = scores.s3(protocol, real, held_out, _cache_dir())
         elif protocol.metric == protocols.PREDICTION:
             network = lpips.load(*FLAGS.lpips) if FLAGS.lpips else None
-            result = scores.prediction(protocol, network, FLAGS.batch_size)
+            result = scores.prediction(protocol, real, network, FLAGS.batch_size)
         else:
-            judge = judge_of(protocol)
-            result = scores.at(judge, truncation, FLAGS.num_resamples)
+            result = scores.at(
+                judge_of(protocol), real, held_out, truncation, FLAGS.num_resamples
+            )
         result.facts["step"] = model.step
         return result
 

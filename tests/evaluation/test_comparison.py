@@ -25,14 +25,13 @@ def gan(tiny_config, demo_shards) -> video_gan.VideoGAN:
     return gan
 
 
-def scores_of(gan, shards, held_out="test", frames=4, stride=2):
-    return comparison.ModelScores(
-        gan,
-        readers.Window(frames, 16, stride),
-        tf.distribute.get_strategy(),
-        clips.open_folder(shards, "train"),
-        clips.open_folder(shards, held_out) if held_out else None,
-    )
+def scores_of(gan, frames=4, stride=2):
+    window = readers.Window(frames, 16, stride)
+    return comparison.ModelScores(gan, window, tf.distribute.get_strategy())
+
+
+def splits(shards):
+    return clips.open_folder(shards, "train"), clips.open_folder(shards, "test")
 
 
 def test_a_folder_is_not_far_from_itself_and_an_inverted_one_is(demo_shards, tmp_path):
@@ -59,9 +58,11 @@ def test_a_folder_is_not_far_from_itself_and_an_inverted_one_is(demo_shards, tmp
 
 
 def test_a_model_is_scored_with_the_statistics_of_each_truncation(gan, demo_shards):
-    scores, judge = scores_of(gan, demo_shards), scoring.Judge(PIXELS)
-    at_one, at_half = (scores.at(judge, truncation) for truncation in (1.0, 0.5))
-    again = scores.at(judge, 1.0)
+    scores, judge = scores_of(gan), scoring.Judge(PIXELS)
+    at_one, at_half, again = (
+        scores.at(judge, *splits(demo_shards), truncation)
+        for truncation in (1.0, 0.5, 1.0)
+    )
     assert at_one.score.value == again.score.value != at_half.score.value
     assert at_half.facts["truncation"] == 0.5
     assert at_one.facts["num_generated"] == 24
@@ -72,7 +73,7 @@ def test_a_model_is_scored_with_the_statistics_of_each_truncation(gan, demo_shar
 
 def test_repeats_sample_anew(gan, demo_shards):
     judge = scoring.Judge(dataclasses.replace(PIXELS, num_repeats=3))
-    score = scores_of(gan, demo_shards).at(judge, num_resamples=10).score
+    score = scores_of(gan).at(judge, *splits(demo_shards), num_resamples=10).score
     assert score.sd > 0.0
     assert score.error > 0.0
 
@@ -80,7 +81,7 @@ def test_repeats_sample_anew(gan, demo_shards):
 def test_a_model_with_too_few_frames_for_a_protocol_is_refused(gan, demo_shards):
     judge = scoring.Judge(dataclasses.replace(PIXELS, num_frames=16))
     with pytest.raises(cli.UserError, match="wants 16 frames; the model makes 4"):
-        scores_of(gan, demo_shards).at(judge)
+        scores_of(gan).at(judge, *splits(demo_shards))
 
 
 def test_s3_of_a_model_trains_on_as_many_clips_as_are_real(
@@ -94,10 +95,11 @@ def test_s3_of_a_model_trains_on_as_many_clips_as_are_real(
         preprocessing="unit_range",
         num_frames=None,
     )
+    real, held_out = splits(demo_shards)
     with pytest.raises(cli.UserError, match="were not trained on"):
-        scores_of(gan, demo_shards, held_out=None).s3(protocol, str(tmp_path))
+        scores_of(gan).s3(protocol, real, None, str(tmp_path))
     try:
-        result = scores_of(gan, demo_shards).s3(protocol, str(tmp_path))
+        result = scores_of(gan).s3(protocol, real, held_out, str(tmp_path))
     except cli.UserError as error:  # after one epoch nothing may be told yet
         assert "S3 is not defined" in str(error)
         return
@@ -125,10 +127,7 @@ def test_predictions_continue_the_held_out_clips(continuing_gan, demo_shards):
         protocols.named("prediction"), num_real=3, samples_per_clip=2
     )
     real = clips.open_folder(demo_shards, "test")
-    scores = comparison.ModelScores(
-        gan, readers.Window(6, 16, 1), tf.distribute.get_strategy(), real, None
-    )
-    found = scores.prediction(protocol).score
+    found = scores_of(gan, 6, 1).prediction(protocol, real).score
     # By hand: the same latents, the same first frames.
     videos = [e.video for e in real.examples(clips.Window(6, 1, 16))][:3]
     z = sampling.latents(gan.latent, 6, protocol.seed)
@@ -148,7 +147,8 @@ def test_predictions_continue_the_held_out_clips(continuing_gan, demo_shards):
 
 def test_a_prediction_score_of_a_model_without_frames_is_refused(gan, demo_shards):
     with pytest.raises(cli.UserError, match="start from frames"):
-        scores_of(gan, demo_shards).prediction(protocols.named("prediction"))
+        real, _ = splits(demo_shards)
+        scores_of(gan).prediction(protocols.named("prediction"), real)
 
 
 def test_frechet_distances_of_predictions_are_of_many_samples_of_each_clip(
@@ -157,5 +157,5 @@ def test_frechet_distances_of_predictions_are_of_many_samples_of_each_clip(
     judge = scoring.Judge(
         dataclasses.replace(PIXELS, num_real=5, samples_per_clip=3, num_generated=9)
     )
-    scores = scores_of(continuing_gan, demo_shards, frames=6, stride=1)
-    assert scores.at(judge).facts["num_generated"] == 15
+    scores = scores_of(continuing_gan, frames=6, stride=1)
+    assert scores.at(judge, *splits(demo_shards)).facts["num_generated"] == 15

@@ -12,9 +12,6 @@ from tf_dvdgan.evaluation import clips, prediction, protocols, s3, scoring, sour
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import standing_statistics
 
-_STANDING_BATCHES = 16
-_STANDING_BATCH = 32
-
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -106,8 +103,9 @@ class ModelScores:
       gan: with averaged weights in place, on the strategy.
       trained_on: frames, stride and pixels of its videos.
       strategy: where it makes them.
-      real: clips to compare with.
-      held_out: real ones that it was not trained on, if `real` has those it was.
+
+    Of its methods' arguments, `real` are the clips to compare with, and `held_out`
+    those that the model was not trained on, if `real` has those it was.
     """
 
     def __init__(
@@ -115,24 +113,27 @@ class ModelScores:
         gan: video_gan.VideoGAN,
         trained_on: readers.Window,
         strategy: tf.distribute.Strategy,
-        real: clips.Source,
-        held_out: clips.Source | None,
     ):
         self._gan = gan
         self._trained_on = trained_on
         self._strategy = strategy
-        self._real = real
-        self._held_out = held_out
-        self._standing: standing_statistics.StandingStatistics | None = None
+        self._standing = standing_statistics.StandingStatistics(gan, strategy=strategy)
         self._truncation: float | None = None
 
     def at(
-        self, judge: scoring.Judge, truncation: float = 1.0, num_resamples: int = 0
+        self,
+        judge: scoring.Judge,
+        real: clips.Source,
+        held_out: clips.Source | None = None,
+        truncation: float = 1.0,
+        num_resamples: int = 0,
     ) -> Result:
         """Samples the model as the judge's protocol says, and scores that.
 
         Args:
           judge: looks at the videos.
+          real: see above.
+          held_out: see above.
           truncation: factor of the latents; standing statistics are made for it.
           num_resamples: of the bootstrap.
 
@@ -142,19 +143,18 @@ class ModelScores:
         protocol = judge.protocol
         window = self._window(protocol)
         self._accumulate(truncation)
-        real_source = sources.Files(self._real, window, protocol.num_real)
-        real, held_out = judge.look_at(real_source, "real clips"), None
-        if self._held_out is not None:
-            held_out = judge.look_at(
-                sources.Files(self._held_out, window), "held-out clips"
-            )
+        real_source = sources.Files(real, window, protocol.num_real)
+        seen, seen_held_out = judge.look_at(real_source, "real clips"), None
+        if held_out is not None:
+            source = sources.Files(held_out, window)
+            seen_held_out = judge.look_at(source, "held-out clips")
         made = [
             self._generated(protocol, real_source, truncation, protocol.seed + repeat)
             for repeat in range(protocol.num_repeats)
         ]
         generated = [judge.look_at(source, "generated clips") for source in made]
-        score = judge.score(real, generated, held_out, num_resamples)
-        facts = judge.facts | self._facts(window, truncation)
+        score = judge.score(seen, generated, seen_held_out, num_resamples)
+        facts = judge.facts | _model_facts(window, real, truncation)
         facts["num_real"] = real_source.num_clips
         facts["num_generated"] = made[0].num_clips
         size = judge.network.FEATURES if protocol.metric == protocols.FRECHET else 0
@@ -166,47 +166,54 @@ class ModelScores:
         ]
         return Result(score, facts, few)
 
-    def s3(self, protocol: protocols.Protocol, cache_dir: str) -> Result:
+    def s3(
+        self,
+        protocol: protocols.Protocol,
+        real: clips.Source,
+        held_out: clips.Source | None,
+        cache_dir: str,
+    ) -> Result:
         """Trains classifiers on real and on generated clips (paper 003).
 
         Args:
           protocol: names their architecture.
+          real: see above.
+          held_out: see above.
           cache_dir: keeps them.
 
         Raises:
           UserError: there are no held-out clips, or too few frames.
         """
-        if self._held_out is None:
+        if held_out is None:
             raise cli.UserError(
                 f"{protocol.name} tests with real clips that were not trained on: "
                 "give shards with both splits as --real, or a folder as --held_out."
             )
         window = self._window(protocol)
         self._accumulate(1.0)
-        real = s3.Sides(
-            sources.Files(self._real, window), sources.Files(self._held_out, window)
-        )
+        sides = s3.Sides(sources.Files(real, window), sources.Files(held_out, window))
+        count = sides.train.num_clips
         generated = s3.Sides(
-            sources.Generated(self._gan, real.train.num_clips, protocol.seed),
-            sources.Generated(self._gan, real.test.num_clips, protocol.seed + 1),
+            sources.Generated(self._gan, count, protocol.seed),
+            sources.Generated(self._gan, sides.test.num_clips, protocol.seed + 1),
         )
         found = s3.Scorer(
             protocol.network,
             protocol.preprocessing,
-            len(self._real.class_names),
+            len(real.class_names),
             cache_dir,
             strategy=self._strategy,
             task=protocol.name,
-        )(real, generated)
+        )(sides, generated)
         others = {"ReR": found.rer, "SeR": found.ser, "ReS": found.res}
-        facts = dataclasses.asdict(protocol) | self._facts(window, 1.0)
-        facts |= {"num_real": real.train.num_clips, "weights": {}}
-        facts["num_generated"] = real.train.num_clips
+        facts = dataclasses.asdict(protocol) | _model_facts(window, real, 1.0)
+        facts |= {"num_real": count, "num_generated": count, "weights": {}}
         return Result(scoring.Score(found.value, others=others), facts, [])
 
     def prediction(
         self,
         protocol: protocols.Protocol,
+        real: clips.Source,
         lpips_network: Callable | None = None,
         batch_size: int = 16,
     ) -> Result:
@@ -217,6 +224,7 @@ class ModelScores:
 
         Args:
           protocol: says how many clips, and samples of each.
+          real: see above.
           lpips_network: of `networks.lpips.load`; without it LPIPS is left out.
           batch_size: videos at a time; it changes nothing.
 
@@ -231,7 +239,7 @@ class ModelScores:
             )
         window = self._window(protocol)
         self._accumulate(1.0)
-        source = sources.Files(self._real, window, protocol.num_real)
+        source = sources.Files(real, window, protocol.num_real)
         z = sampling.latents(gan.latent, source.num_clips * count, protocol.seed)
         scores = prediction.PredictionScores(given, lpips_network)
         progress = cli.Progress("clips continued", source.num_clips)
@@ -254,7 +262,7 @@ class ModelScores:
         for metric, values in found.items():
             for number, value in enumerate(values["best_by_frame"], given + 1):
                 others[f"{metric}_best_of_frame_{number}"] = value
-        facts = dataclasses.asdict(protocol) | self._facts(window, 1.0)
+        facts = dataclasses.asdict(protocol) | _model_facts(window, real, 1.0)
         facts |= {"num_real": source.num_clips, "weights": {}}
         facts["num_generated"] = source.num_clips * count
         score = scoring.Score(found["psnr"]["best"], others=others)
@@ -273,14 +281,8 @@ class ModelScores:
 
     def _accumulate(self, truncation: float) -> None:
         """Standing statistics of this truncation, unless they are there."""
-        if self._standing is None:
-            replicas = self._strategy.num_replicas_in_sync
-            size = max(_STANDING_BATCH // replicas, 1) * replicas
-            self._standing = standing_statistics.StandingStatistics(
-                self._gan, size, self._strategy
-            )
         if self._truncation != truncation:
-            self._standing.accumulate(_STANDING_BATCHES, truncation)
+            self._standing.accumulate(truncation=truncation)
             self._truncation = truncation
 
     def _generated(
@@ -299,12 +301,15 @@ class ModelScores:
             count = len(frames) * protocol.samples_per_clip
         return sources.Generated(self._gan, count, seed, truncation, frames)
 
-    def _facts(self, window: clip_files.Window, truncation: float) -> dict:
-        return _window_facts(window) | {
-            "real": self._real.describe(),
-            "truncation": truncation,
-            "standing_batches": _STANDING_BATCHES,
-        }
+
+def _model_facts(
+    window: clip_files.Window, real: clips.Source, truncation: float
+) -> dict:
+    return _window_facts(window) | {
+        "real": real.describe(),
+        "truncation": truncation,
+        "standing_batches": standing_statistics.NUM_BATCHES,
+    }
 
 
 def _window_facts(window: clip_files.Window) -> dict:

@@ -19,7 +19,6 @@ from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import checkpoints, loop, standing_statistics, summaries
 
 SCORES_FILE = "scores.jsonl"
-_STANDING_BATCH = 32
 
 
 @gin.register(module="evaluation")
@@ -49,7 +48,7 @@ class Plan:
     num_videos: int = 512
     num_videos_at_end: int | None = None
     batch_size: int = 16
-    standing_batches: int = 16
+    standing_batches: int = standing_statistics.NUM_BATCHES
     best: str = "fid_pixels"
     held_out: str = "test"
 
@@ -117,6 +116,8 @@ class Evaluator:
         held = manifest.load(data_dir)
         self._splits = [name for name, shards in held.splits.items() if shards]
         num_classes = len(window.classes or held.class_names)
+        # Of real clips: protocols with the same network look at them once.
+        self._seen = tempfile.TemporaryDirectory(prefix="tf_dvdgan-")
         self._judges = {
             name: scoring.Judge(
                 protocols_lib.named(name),
@@ -124,7 +125,8 @@ class Evaluator:
                 num_classes,
                 self._strategy,
                 plan.mean,
-                batch_size=plan.batch_size,
+                self._seen.name,
+                plan.batch_size,
             )
             for name in plan.protocols
         }
@@ -135,8 +137,10 @@ class Evaluator:
     def evaluated(self) -> set[int]:
         """Steps whose scores are there already, by this plan."""
         rows = read_scores(self._model_dir)
-        done = {row["step"] for row in rows if row["protocol"] == self._facts(False)}
-        at_end = {row["step"] for row in rows if row["protocol"] == self._facts(True)}
+        done, at_end = (
+            {row["step"] for row in rows if row["protocol"] == facts}
+            for facts in (self._facts(False), self._facts(True))
+        )
         return done - ({self._last_step} - at_end)
 
     def evaluate(self, gan: video_gan.VideoGAN, step: int) -> dict[str, float]:
@@ -154,10 +158,8 @@ class Evaluator:
           The scores by name; those of the second time under "at_end/".
         """
         if self._standing is None:  # once: it is traced
-            replicas = self._strategy.num_replicas_in_sync
-            size = max(_STANDING_BATCH // replicas, 1) * replicas
             self._standing = standing_statistics.StandingStatistics(
-                gan, size, self._strategy
+                gan, strategy=self._strategy
             )
             self._discriminate = self._discriminators_of(gan)
         self._standing.accumulate(self._plan.standing_batches)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -19,7 +18,18 @@ _latents = tf.function(sampling.latents, autograph=False)
 _labels = tf.function(sampling.labels, autograph=False)
 
 
-class Files:
+class _Clips:
+    """A source whose rows have their videos."""
+
+    def videos(
+        self, rows: Mapping[str, tf.Tensor], strategy: tf.distribute.Strategy
+    ) -> tf.Tensor:
+        """See `features.Source`."""
+        del strategy
+        return rows["video"]
+
+
+class Files(_Clips):
     """Clips of a folder or of shards; generated ones too, once they are files.
 
     Args:
@@ -50,13 +60,6 @@ class Files:
             yield {"video": example.video, "label": np.int32(label)}
             expected += num_workers
 
-    def videos(
-        self, rows: Mapping[str, tf.Tensor], strategy: tf.distribute.Strategy
-    ) -> tf.Tensor:
-        """See `features.Source`."""
-        del strategy
-        return rows["video"]
-
     def facts(self) -> dict:
         """See `features.Source`."""
         window = self._window
@@ -67,7 +70,7 @@ class Files:
         }
 
 
-class Prepared:
+class Prepared(_Clips):
     """Clips of shards, cut as the readers cut them for evaluation.
 
     Args:
@@ -101,20 +104,10 @@ class Prepared:
         own = len(range(first + worker, self.num_clips, num_workers))
         return dataset.take(own).prefetch(16).as_numpy_iterator()
 
-    def videos(
-        self, rows: Mapping[str, tf.Tensor], strategy: tf.distribute.Strategy
-    ) -> tf.Tensor:
-        """See `features.Source`."""
-        del strategy
-        return rows["video"]
-
     def facts(self) -> dict:
         """See `features.Source`."""
-        manifest = dataclasses.asdict(self._manifest)
         return {
-            "manifest": sampling.digest(
-                [np.array(json.dumps(manifest, sort_keys=True))]
-            ),
+            "manifest": dataclasses.asdict(self._manifest),
             "window": dataclasses.asdict(self._window),
             "split": self._split,
             "num_clips": self.num_clips,

@@ -23,7 +23,6 @@ from tf_dvdgan.training import (
 )
 
 _STANDING_BATCHES = 8  # for the pictures made while training
-_STANDING_BATCH_SIZE = 32
 
 
 class Observer:
@@ -52,9 +51,7 @@ class Observer:
         self._speaks = speaks
         self._summaries = summaries.Summaries(model_dir, writes=speaks)
         gan, strategy = the_trainer.gan, the_trainer.strategy
-        replicas = strategy.num_replicas_in_sync
-        batch = min(_STANDING_BATCH_SIZE, the_trainer.global_batch_size)
-        size = max(batch // replicas, 1) * replicas
+        size = min(standing_statistics.BATCH_SIZE, the_trainer.global_batch_size)
         self._standing = standing_statistics.StandingStatistics(gan, size, strategy)
         # A few classes from all over the list, a row of samples for each.
         count = len(class_names) if gan.class_conditional else 1

@@ -8,6 +8,9 @@ from tf_dvdgan import layers
 from tf_dvdgan.layers import conditional_batch_norm
 from tf_dvdgan.models import video_gan
 
+NUM_BATCHES = 16  # that statistics are made of, where nobody says otherwise
+BATCH_SIZE = 32
+
 _SEED = 20190715  # of the latents; the date of the paper
 
 
@@ -21,22 +24,25 @@ class StandingStatistics:
 
     Args:
       gan: its generator, its latent.
-      batch_size: videos of a batch.
+      batch_size: videos of a batch; rounded to as many for each replica.
       strategy: spreads each batch over its replicas; None outside a strategy.
     """
 
     def __init__(
         self,
         gan: video_gan.VideoGAN,
-        batch_size: int,
+        batch_size: int = BATCH_SIZE,
         strategy: tf.distribute.Strategy | None = None,
     ):
         self._gan = gan
         self._strategy = strategy or tf.distribute.get_strategy()
-        self._size = batch_size // self._strategy.num_replicas_in_sync
-        self._batch_size = batch_size
+        replicas = self._strategy.num_replicas_in_sync
+        self._size = max(batch_size // replicas, 1)
+        self._batch_size = self._size * replicas
 
-    def accumulate(self, num_batches: int, truncation: float = 1.0) -> None:
+    def accumulate(
+        self, num_batches: int = NUM_BATCHES, truncation: float = 1.0
+    ) -> None:
         """Forgets the old statistics and makes new ones.
 
         Args:
