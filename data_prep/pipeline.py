@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import apache_beam as beam
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import files, records, video_io
 from tf_dvdgan.data import manifest as manifest_lib
 
@@ -277,7 +277,7 @@ def finish(
         written = receipt["num_written"] if receipt else 0
         left_out = receipt["rejected"] if receipt else []
         if written + len(left_out) != len(task.clips):
-            raise cli.UserError(
+            raise errors.UserError(
                 f"{task.file} should hold {len(task.clips)} clips, but {written} were "
                 f"written and {len(left_out)} rejected: the runner lost work. Start "
                 "the same command again, or use another --runner."
@@ -292,7 +292,7 @@ def finish(
     files.write_whole(list_path, "".join(lines))
     bad = len(rejected) / max(len(listing.clips), 1)
     if bad > max_bad_fraction:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{len(rejected)} of {len(listing.clips)} files cannot be used, more than "
             f"--max_bad_fraction={max_bad_fraction}; {list_path} says why."
         )

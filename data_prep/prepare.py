@@ -28,7 +28,7 @@ from collections.abc import Iterator
 
 from absl import flags
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, errors, terminal
 from tf_dvdgan.data import files
 
 from . import sources
@@ -94,7 +94,7 @@ def main(beam_flags: list[str]) -> None:
 
     files.ready(FLAGS.output, writing=True)
     if not files.is_folder(FLAGS.input):
-        raise cli.UserError(f"--input={FLAGS.input} is not a folder.")
+        raise errors.UserError(f"--input={FLAGS.input} is not a folder.")
     options = sources.Options(int(FLAGS.split_list), FLAGS.lists)
     listing = sources.list_clips(FLAGS.dataset, FLAGS.input, options)
     _summarize_listing(listing)
@@ -206,7 +206,7 @@ class _watch:
         from . import pipeline
 
         waiting = {f"{task.file}.json": task for task in self._tasks}
-        progress = cli.Progress(
+        progress = terminal.Progress(
             "preparing clips", sum(len(task.clips) for task in self._tasks)
         )
         done = rejected = 0
@@ -238,7 +238,7 @@ def _parse(argv: list[str]) -> list[str]:
         ours = name in FLAGS or name.removeprefix("no") in FLAGS
         if flag[:1] != "-" or own_runner or name in known or ours:
             continue
-        near = cli.did_you_mean(name, FLAGS)
+        near = errors.did_you_mean(name, FLAGS)
         cli.exit_with_flag_error(f"Neither this command nor Beam has --{name}.{near}")
     return cli.parse_flags(argv, known_only=True)[1:]
 

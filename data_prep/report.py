@@ -4,7 +4,7 @@ import collections
 import os
 from collections.abc import Iterator
 
-from tf_dvdgan import cli, visualize
+from tf_dvdgan import terminal, visualize
 from tf_dvdgan.data import inspection, manifest, readers
 
 from . import pipeline
@@ -29,19 +29,19 @@ def show(outcome: pipeline.Outcome, output_dir: str) -> None:
         print(f"  {line}")
     print()
     for kind, count in sorted(found.num_rejected.items()):
-        print(f"rejected: {count:>6}  {cli.printable(kind)}")
+        print(f"rejected: {count:>6}  {terminal.printable(kind)}")
     segments = sum("segment" in entry for entry in outcome.rejected)
     of_others = f", and {segments} segments of others" if segments else ""
     print(
         f"{len(outcome.rejected) - segments} clips rejected{of_others} "
-        f"({cli.printable(outcome.list_path)})"
+        f"({terminal.printable(outcome.list_path)})"
     )
     clips = _random_clips(found, output_dir)
     if clips:
         path = os.path.join(output_dir, SHEET)
         visualize.write_sheet(path, clips)
-        print(f"{cli.printable(path)} shows some of the clips")
-    print(f"{cli.printable(output_dir)} is ready")
+        print(f"{terminal.printable(path)} shows some of the clips")
+    print(f"{terminal.printable(output_dir)} is ready")
 
 
 def _table(outcome: pipeline.Outcome) -> Iterator[str]:

@@ -6,7 +6,7 @@ import gin
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan import cli, config
+from tf_dvdgan import config, errors
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import loop
 
@@ -65,12 +65,14 @@ def test_each_row_of_the_paper_has_a_file_headed_by_what_it_is():
     ],
 )
 def test_a_misspelt_binding_gets_a_sentence(binding, sentence):
-    with pytest.raises(cli.UserError, match=sentence):
+    with pytest.raises(errors.UserError, match=sentence):
         config.load(["demo.gin"], [binding])
 
 
 def test_a_missing_file_gets_a_sentence():
-    with pytest.raises(cli.UserError, match=r"no Gin file 'demmo\.gin'.*'demo\.gin'"):
+    with pytest.raises(
+        errors.UserError, match=r"no Gin file 'demmo\.gin'.*'demo\.gin'"
+    ):
         config.load(["demmo.gin"])
 
 
@@ -100,5 +102,5 @@ def test_precision_is_one_of_two():
 )
 def test_a_strangers_run_runs_no_code(tmp_path, line):
     (tmp_path / "config.gin").write_text(f"BATCH_SIZE = 4\n{line}\n")
-    with pytest.raises(cli.UserError, match="could run code"):
+    with pytest.raises(errors.UserError, match="could run code"):
         config.load_run(str(tmp_path))

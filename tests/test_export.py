@@ -12,7 +12,7 @@ import tensorflow as tf
 from conftest import TINY, run_module
 from PIL import Image
 
-from tf_dvdgan import cli, config, export, generators, sampling, trained, visualize
+from tf_dvdgan import config, errors, export, generators, sampling, trained, visualize
 from tf_dvdgan.data import transforms
 from tf_dvdgan.layers import conditional_batch_norm
 from tf_dvdgan.training import loop, optimizers, standing_statistics
@@ -47,16 +47,16 @@ def test_a_trained_model_has_the_averaged_weights(run_dir):
 
 def test_an_older_checkpoint_can_be_asked_for(run_dir):
     assert trained.load(run_dir, step=3).step == 3
-    with pytest.raises(cli.UserError, match="no checkpoint of step 4"):
+    with pytest.raises(errors.UserError, match="no checkpoint of step 4"):
         trained.load(run_dir, step=4)
 
 
 def test_a_class_is_known_by_name_and_number(run_dir):
     generator = generators.open_generator(run_dir)
     assert generator.label_of(NAME) == generator.label_of("2") == 2
-    with pytest.raises(cli.UserError, match="Did you mean 'RoundCircle'"):
+    with pytest.raises(errors.UserError, match="Did you mean 'RoundCircle'"):
         generator.label_of("RoundCircel")
-    with pytest.raises(cli.UserError, match="no class '9'"):
+    with pytest.raises(errors.UserError, match="no class '9'"):
         generator.label_of("9")
 
 
@@ -202,11 +202,11 @@ def test_an_old_export_is_there_again_if_a_new_one_fails(tmp_path):
 def test_what_is_no_saved_model_is_never_written_over(tmp_path, place):
     (tmp_path / place).mkdir()
     (tmp_path / place / "thesis.txt").write_text("all my work")
-    with pytest.raises(cli.UserError, match=r"thesis\.txt"):
+    with pytest.raises(errors.UserError, match=r"thesis\.txt"):
         replace(tmp_path / "6", "new")
     assert (tmp_path / place / "thesis.txt").read_text() == "all my work"
     (tmp_path / "file").touch()
-    with pytest.raises(cli.UserError, match="is a file"):
+    with pytest.raises(errors.UserError, match="is a file"):
         replace(tmp_path / "file", "new")
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from conftest import run_module
 from PIL import Image
 
-from tf_dvdgan import cli, config, export, generators, sampling, trained
+from tf_dvdgan import config, errors, export, generators, sampling, trained
 from tf_dvdgan.data import readers, transforms
 from tf_dvdgan.layers import conditional_batch_norm
 from tf_dvdgan.models import video_gan
@@ -155,7 +155,7 @@ def test_what_starts_from_frames_takes_its_run_s_or_none(model, from_run, saved)
     bank = transforms.to_uint8(model.gan.frame_bank).numpy()
     videos = from_run.videos(z, [0] * 5)
     np.testing.assert_array_equal(videos[:, :2], bank[[0, 1, 2, 3, 0]])
-    with pytest.raises(cli.UserError, match=r"tools\.predict continues"):
+    with pytest.raises(errors.UserError, match=r"tools\.predict continues"):
         saved.videos(z, [0] * 5)
 
 
@@ -200,7 +200,7 @@ def test_the_digest_is_the_one_that_stands_beside_scores():
     ],
 )
 def test_what_cannot_be_opened_gets_a_sentence(arguments, sentence):
-    with pytest.raises(cli.UserError, match=sentence):
+    with pytest.raises(errors.UserError, match=sentence):
         generators.open_generator(*arguments)
 
 
@@ -208,7 +208,7 @@ def test_another_program_s_saved_model_is_refused(tmp_path):
     module = tf.Module()
     module.variable = tf.Variable(1.0)
     tf.saved_model.save(module, str(tmp_path / "other"))
-    with pytest.raises(cli.UserError, match="none of this package's, or older"):
+    with pytest.raises(errors.UserError, match="none of this package's, or older"):
         generators.open_generator(None, saved_model=str(tmp_path / "other"))
     assert os.listdir(tmp_path) == ["other"]
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import readers, transforms
 from tf_dvdgan.layers import conditional_batch_norm
 from tf_dvdgan.models import vgan
@@ -66,7 +66,9 @@ def fine_tune(
       UserError: the discriminator is not VGAN's.
     """
     if not isinstance(discriminator, vgan.Discriminator):
-        raise cli.UserError("Fine-tuning is for VGAN's discriminator; this is another.")
+        raise errors.UserError(
+            "Fine-tuning is for VGAN's discriminator; this is another."
+        )
     tf.keras.utils.set_random_seed(seed)
     videos, labels = _choose(clips.train, share, seed)
     ch = discriminator.encoder.convolutions[0].filters

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import gin
 import tensorflow as tf
 
-from tf_dvdgan import cli, layers, losses, models
+from tf_dvdgan import errors, layers, losses, models
 from tf_dvdgan.data import readers
 from tf_dvdgan.evaluation import watch  # noqa: F401, registers what configs name
 from tf_dvdgan.training import loop, optimizers
@@ -71,9 +71,9 @@ def load(files: Sequence[str], parameters: Sequence[str] = ()) -> None:
         _check_parameters()
         gin.finalize()
     except Exception as error:  # Gin raises all kinds, some made on the fly
-        if isinstance(error, cli.UserError):
+        if isinstance(error, errors.UserError):
             raise
-        raise cli.UserError(_sentence(error)) from None
+        raise errors.UserError(_sentence(error)) from None
 
 
 def is_run(model_dir: str) -> bool:
@@ -88,7 +88,7 @@ def load_run(model_dir: str, parameters: Sequence[str] = ()) -> None:
       UserError: there is no run in the directory, or its config does more than bind.
     """
     if not is_run(model_dir):
-        raise cli.UserError(
+        raise errors.UserError(
             f"{model_dir!r} is not a run's directory: it has no {loop.CONFIG_FILE}."
         )
     path = os.path.join(model_dir, loop.CONFIG_FILE)
@@ -98,7 +98,7 @@ def load_run(model_dir: str, parameters: Sequence[str] = ()) -> None:
     # make any function of any module configurable: a stranger's run could do anything.
     foreign = re.search(r"^\s*(import|include|from)\b.*$", text, re.MULTILINE)
     if foreign:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{path} has a line that no run writes, {foreign.group().strip()!r}: it "
             "could run code of others. Take the line out if you trust it."
         )
@@ -113,9 +113,9 @@ def _check_exists(file: str) -> None:
         for parent, _, names in os.walk(gin_directory())
         for name in names
     ]
-    raise cli.UserError(
+    raise errors.UserError(
         f"There is no Gin file {file!r}, neither here nor in {gin_directory()}."
-        + cli.did_you_mean(file, known)
+        + errors.did_you_mean(file, known)
     )
 
 
@@ -131,9 +131,9 @@ def _check_macros(parameters: Sequence[str]) -> None:
     for parameter in parameters:
         for name in re.findall(r"^\s*(\w+)\s*=", parameter, re.MULTILINE):
             if name in macros - used:
-                raise cli.UserError(
+                raise errors.UserError(
                     f"Nothing in the config uses {name!r}."
-                    + cli.did_you_mean(name, used)
+                    + errors.did_you_mean(name, used)
                 )
 
 
@@ -145,9 +145,9 @@ def _check_parameters() -> None:
         known = _parameters(selector)
         for name in values:
             if name not in known:
-                raise cli.UserError(
+                raise errors.UserError(
                     f"{selector} has no parameter {name!r}."
-                    + cli.did_you_mean(name, known)
+                    + errors.did_you_mean(name, known)
                 )
 
 
@@ -160,7 +160,7 @@ def _sentence(error: Exception) -> str:
     if unknown:
         names = list(gin.config._REGISTRY._selector_map)
         short = unknown.group(1).split(".")[-1]
-        near = cli.did_you_mean(unknown.group(1), names) or cli.did_you_mean(
+        near = errors.did_you_mean(unknown.group(1), names) or errors.did_you_mean(
             short, {name.split(".")[-1] for name in names}
         )
         return f"Gin knows nothing called {unknown.group(1)!r}{where}.{near}"
@@ -169,7 +169,7 @@ def _sentence(error: Exception) -> str:
     )
     if parameter:
         owner, name = parameter.groups()
-        near = cli.did_you_mean(name, _parameters(owner))
+        near = errors.did_you_mean(name, _parameters(owner))
         return f"{owner} has no parameter {name!r}{where}.{near}"
     return f"The Gin config cannot be used: {text.splitlines()[0]}{where}."
 

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
-from tf_dvdgan import cli, generators, sampling, trained
+from tf_dvdgan import errors, generators, sampling, terminal, trained
 from tf_dvdgan.data import files, transforms
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import standing_statistics
@@ -68,7 +68,7 @@ def export(
 
 def _write_assets(model: trained.TrainedModel, folder: str) -> dict[str, str]:
     """Writes what stands beside the network as files: attribute to path."""
-    names = [cli.printable(name) for name in model.class_names]
+    names = [terminal.printable(name) for name in model.class_names]
     description = generators.describe(model) | {"class_names": names}
     assets = {
         "class_names": ("class_names.txt", "".join(f"{name}\n" for name in names)),
@@ -89,10 +89,10 @@ def _check_replaceable(directory: str) -> None:
       UserError: something else is there.
     """
     if tf.io.gfile.exists(directory) and not files.is_folder(directory):
-        raise cli.UserError(f"{directory} is a file; name a folder to export to.")
+        raise errors.UserError(f"{directory} is a file; name a folder to export to.")
     for name in files.names_in(directory):
         if name.partition(".tmp")[0] not in _PARTS:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"{directory} holds {name!r}, which is no part of a SavedModel; name a "
                 "folder of its own to export to."
             )

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 import tf_dvdgan
-from tf_dvdgan import cli, sampling, trained
+from tf_dvdgan import errors, sampling, trained
 from tf_dvdgan.data import files, readers, transforms
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import standing_statistics
@@ -68,10 +68,10 @@ class Generator(abc.ABC):
             return names.index(name)
         if name.isdigit() and int(name) < len(names):
             return int(name)
-        raise cli.UserError(
+        raise errors.UserError(
             f"The model knows no class {name!r}; it has {len(names)}, named "
             f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}."
-            + cli.did_you_mean(name, names)
+            + errors.did_you_mean(name, names)
         )
 
     def videos(
@@ -147,11 +147,11 @@ def open_generator(
       UserError: both are named or neither, or what is named is not there.
     """
     if bool(model_dir) == bool(saved_model):
-        raise cli.UserError(
+        raise errors.UserError(
             "Name either a run's folder, --model_dir, or a SavedModel's, --saved_model."
         )
     if saved_model and step is not None:
-        raise cli.UserError("A SavedModel holds one step: --step is of --model_dir.")
+        raise errors.UserError("A SavedModel holds one step: --step is of --model_dir.")
     if saved_model:
         return SavedModelGenerator(saved_model)
     return RunGenerator(trained.load(model_dir, step))
@@ -245,7 +245,7 @@ class SavedModelGenerator(Generator):
         self._signature = self._model.signatures["generate_from_latents"]
 
     def _kept_frames(self, count: int) -> np.ndarray:
-        raise cli.UserError(
+        raise errors.UserError(
             f"The model in {self.directory} starts from frames, and a SavedModel "
             "keeps none; python -m tools.predict continues a video with it."
         )
@@ -264,9 +264,9 @@ class SavedModelGenerator(Generator):
 def _read_description(directory: str) -> dict[str, Any]:
     path = os.path.join(directory, "assets", DESCRIPTION)
     if not tf.io.gfile.exists(os.path.join(directory, "saved_model.pb")):
-        raise cli.UserError(f"{directory} holds no SavedModel (no saved_model.pb).")
+        raise errors.UserError(f"{directory} holds no SavedModel (no saved_model.pb).")
     if not tf.io.gfile.exists(path):
-        raise cli.UserError(
+        raise errors.UserError(
             f"The SavedModel in {directory} is none of this package's, or older than "
             f"this version: it has no assets/{DESCRIPTION}. Export the run again."
         )

@@ -19,7 +19,7 @@ import time
 
 from absl import flags
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, errors, terminal
 
 FLAGS = flags.FLAGS
 _SECONDS_BEFORE_ANEW = 5.0
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
     elif config.is_run(FLAGS.model_dir):
         config.load_run(FLAGS.model_dir, FLAGS.gin_param)
     else:
-        raise cli.UserError("Name a config with --gin_file, such as demo.gin.")
+        raise errors.UserError("Name a config with --gin_file, such as demo.gin.")
     evaluates = FLAGS.mode == "train_and_eval"
     evaluation = watch.InTraining(FLAGS.model_dir, FLAGS.data_dir)
     where = strategy.create(FLAGS.strategy, FLAGS.tpu)
@@ -87,7 +87,7 @@ def _evaluate() -> None:
     from tf_dvdgan.training import strategy
 
     if not config.is_run(FLAGS.model_dir):
-        print(f"Waiting for a run in {cli.printable(FLAGS.model_dir)}", flush=True)
+        print(f"Waiting for a run in {terminal.printable(FLAGS.model_dir)}", flush=True)
     while not config.is_run(FLAGS.model_dir):
         time.sleep(1.0)
     config.load_run(FLAGS.model_dir, FLAGS.gin_param)

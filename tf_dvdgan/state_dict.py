@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 
 
 def read(path: str) -> dict[str, np.ndarray]:
@@ -23,7 +23,7 @@ def read(path: str) -> dict[str, np.ndarray]:
     try:
         import torch
     except ImportError:
-        raise cli.UserError(
+        raise errors.UserError(
             "Reading PyTorch weights wants PyTorch: pip install 'tf_dvdgan[weights]'."
         ) from None
     try:

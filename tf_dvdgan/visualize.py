@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
-from tf_dvdgan import cli
+from tf_dvdgan import terminal
 from tf_dvdgan.data import files, video_io
 
 _GAP = 2
@@ -206,7 +206,7 @@ def write_sheet(path: str, clips: Sequence[tuple[np.ndarray, str]]) -> None:
 
 def _shown(name: str) -> str:
     """A name as it is written in a picture; it may come from data."""
-    name = cli.printable(name)
+    name = terminal.printable(name)
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 

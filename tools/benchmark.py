@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 from absl import flags
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, errors, terminal
 from tf_dvdgan.data import files
 
 FLAGS = flags.FLAGS
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
     from tf_dvdgan.training import trainer
 
     if not FLAGS.gin_file:
-        raise cli.UserError("Name a config with --gin_file, such as demo.gin.")
+        raise errors.UserError("Name a config with --gin_file, such as demo.gin.")
     config.load(FLAGS.gin_file, FLAGS.gin_param)
     class_names = [f"class {i}" for i in range(FLAGS.num_classes)]
     began = time.perf_counter()
@@ -144,7 +144,7 @@ def _wait(tensor) -> None:
 
 def _time(name: str, run: Callable[[], None]) -> dict:
     """Median and extremes of the seconds of a run, and the peak of memory."""
-    progress = cli.Progress(name, FLAGS.repeats + 1)
+    progress = terminal.Progress(name, FLAGS.repeats + 1)
     _reset_peak()
     run()
     progress.update(1)

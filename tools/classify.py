@@ -13,7 +13,7 @@ import os
 
 from absl import flags
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, errors
 
 FLAGS = flags.FLAGS
 
@@ -46,13 +46,15 @@ def main(argv: list[str]) -> None:
         try:
             shares.append(fractions.Fraction(text))
         except (ValueError, ZeroDivisionError):
-            raise cli.UserError(f"--shares are numbers such as 1/8: {text!r}") from None
+            raise errors.UserError(
+                f"--shares are numbers such as 1/8: {text!r}"
+            ) from None
         if not 0 < shares[-1] <= 1:
-            raise cli.UserError(f"A share is above 0 and at most 1: {text!r}")
+            raise errors.UserError(f"A share is above 0 and at most 1: {text!r}")
     class_names = manifest_lib.load(FLAGS.data_dir).class_names
     model = trained.load(FLAGS.model_dir, FLAGS.step, with_discriminators=True)
     if not model.gan.discriminators:
-        raise cli.UserError(
+        raise errors.UserError(
             f"The model in {FLAGS.model_dir!r} has no discriminator to fine-tune."
         )
     window = dataclasses.replace(model.window, classes=())  # those of other data

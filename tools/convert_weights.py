@@ -10,7 +10,7 @@ number of classes and the hash, which stands beside every score.
 
 from absl import flags
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, terminal
 
 FLAGS = flags.FLAGS
 
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
     facts = weights.convert(FLAGS.input, FLAGS.network, FLAGS.output, FLAGS.note)
     print(f"network  {facts.network}")
     print(f"classes  {facts.num_classes}")
-    print(f"source   {cli.printable(facts.source)}")
+    print(f"source   {terminal.printable(facts.source)}")
     print(f"hash     {facts.hash}")
     print(f"file     {FLAGS.output}")
 

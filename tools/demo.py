@@ -13,7 +13,7 @@ import time
 
 from absl import flags
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, terminal
 from tf_dvdgan.data import files
 
 FLAGS = flags.FLAGS
@@ -82,7 +82,7 @@ def main(argv: list[str]) -> None:
     _run("SavedModel", f"{tools}.export", f"--model_dir={run_dir}")
     _show_scores(run_dir)
     print(
-        f"\nDone in {cli.duration(time.monotonic() - began)}. Look at\n"
+        f"\nDone in {terminal.duration(time.monotonic() - began)}. Look at\n"
         f"  samples     {samples}/grid.gif and {run_dir}/samples\n"
         f"  SavedModel  {run_dir}/export\n"
         f"  curves      {sys.executable} -m tensorboard.main --logdir={run_dir}"

@@ -10,7 +10,7 @@ any other machine, and only this machine reaches it, unless --host says otherwis
 
 from absl import flags
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, errors
 
 FLAGS = flags.FLAGS
 
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
     except ModuleNotFoundError as error:
         if error.name.split(".")[0] not in ("nicegui", "fastapi", "uvicorn"):
             raise
-        raise cli.UserError(
+        raise errors.UserError(
             "The page needs NiceGUI: pip install 'tf_dvdgan[explore]'."
         ) from None
     import webbrowser
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
             FLAGS.model_dir, FLAGS.step, FLAGS.saved_model
         )
         if generator.num_conditioning_frames == generator.num_frames:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"{generator.name} is an autoencoder: it gives whole videos back, and "
                 "makes none of latents; python -m tools.sample draws from a run's."
             )

@@ -11,7 +11,7 @@ import os
 
 from absl import flags
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, errors
 
 FLAGS = flags.FLAGS
 
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
 
     truncations = sorted({float(text) for text in FLAGS.truncations})
     if len(truncations) < 2:
-        raise cli.UserError("--truncations are two at least, as in 0.5,1.")
+        raise errors.UserError("--truncations are two at least, as in 0.5,1.")
     files.ready(FLAGS.output or FLAGS.model_dir, writing=True)
     model = trained.load(FLAGS.model_dir, FLAGS.step)
     output = FLAGS.output or os.path.join(FLAGS.model_dir, "export", str(model.step))

@@ -13,7 +13,7 @@ import os
 
 from absl import flags
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, errors, terminal
 
 FLAGS = flags.FLAGS
 
@@ -34,11 +34,11 @@ def main(argv: list[str]) -> int:
     from tf_dvdgan.data import files, inspection
 
     if len(argv) != 2:
-        raise cli.UserError("Name one folder of shards, or one TFRecord file.")
+        raise errors.UserError("Name one folder of shards, or one TFRecord file.")
     files.ready(argv[1])
     class_names, shards = inspection.shards_at(argv[1])
     report = inspection.Report(class_names, FLAGS.num_clips, FLAGS.seed)
-    progress = cli.Progress("shards", len(shards))
+    progress = terminal.Progress("shards", len(shards))
     for done, (path, expected) in enumerate(shards):
         report.look_at(path, expected, FLAGS.frames == "all")
         progress.update(done + 1, f"  {report.num_clips} records")
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
         visualize.write_sheet(FLAGS.sheet, report.sheet)
         print(f"sheet    {os.path.abspath(FLAGS.sheet)}")
     for problem in report.problems[:_SHOWN_PROBLEMS]:
-        print(f"WRONG    {cli.printable(problem)}")
+        print(f"WRONG    {terminal.printable(problem)}")
     if len(report.problems) > _SHOWN_PROBLEMS:
         print(f"WRONG    {len(report.problems) - _SHOWN_PROBLEMS} more")
     if not report.problems:

@@ -14,7 +14,7 @@ MP4 each row moves. The same seed gives the same videos, and stands in the file.
 
 from absl import flags
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, errors
 
 FLAGS = flags.FLAGS
 
@@ -47,13 +47,13 @@ def main(argv: list[str]) -> None:
     from tf_dvdgan.data import files
 
     if FLAGS.resample and FLAGS["between"].present:
-        raise cli.UserError("--between and --resample are two things: name one.")
+        raise errors.UserError("--between and --resample are two things: name one.")
     files.ready(FLAGS.output, writing=True)
     generator = generators.open_generator(
         FLAGS.model_dir, FLAGS.step, FLAGS.saved_model
     )
     if generator.num_conditioning_frames:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{generator.name} starts from frames; python -m tools.predict continues a "
             "video with it."
         )
@@ -85,13 +85,13 @@ def _labels(generator) -> list[int]:
     """Numbers of the class, or of the two classes, that are shown."""
     wanted = 2 if FLAGS.between != "latents" else 1
     if wanted > len(generator.class_names):
-        raise cli.UserError(
+        raise errors.UserError(
             f"{generator.name} knows no classes to go between; --between=latents."
         )
     if FLAGS.classes is None:
         return list(range(wanted))
     if len(FLAGS.classes) != wanted:
-        raise cli.UserError(
+        raise errors.UserError(
             f"--classes names {wanted} here, with a comma between two; there are "
             f"{len(FLAGS.classes)}."
         )
@@ -125,13 +125,13 @@ def _resampled(generator, labels: list[int]):
 
     subspaces = sampling.subspaces(generator.latent)
     if not subspaces:
-        raise cli.UserError(
+        raise errors.UserError(
             f"The latent of {generator.name} has no subspaces; --resample is for "
             "models like MVT-GAN."
         )
     for name in FLAGS.resample:
         if name not in subspaces:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"The latent has no subspace {name!r}; it has {', '.join(subspaces)}."
             )
     rows, steps = FLAGS.num_rows, FLAGS.num_steps

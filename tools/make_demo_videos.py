@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from absl import flags
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, errors, terminal
 from tf_dvdgan.data import files, video_io
 
 SHAPES = ("Circle", "Square", "Triangle")
@@ -152,7 +152,7 @@ def write(output: str, kind: str, num_videos: int, size: tuple[int, int], seed: 
 
     names = class_names(kind)
     train, test = [], []
-    progress = cli.Progress("writing videos", num_videos)
+    progress = terminal.Progress("writing videos", num_videos)
     for i in range(num_videos):
         label, index = i % len(names), i // len(names)
         group, clip = divmod(index, _CLIPS_PER_GROUP)
@@ -188,7 +188,9 @@ def main(argv: list[str]) -> None:
     del argv
     size = tuple(int(side) for side in FLAGS.size)
     if len(size) != 2 or min(size) < 16 or any(side % 2 for side in size):
-        raise cli.UserError("--size is an even height and width of at least 16: 48,64")
+        raise errors.UserError(
+            "--size is an even height and width of at least 16: 48,64"
+        )
     files.ready(FLAGS.output, writing=True)
     write(FLAGS.output, FLAGS.kind, FLAGS.num_videos, size, FLAGS.seed)
     print(f"{FLAGS.num_videos} videos in {FLAGS.output}")

@@ -13,7 +13,7 @@ import os
 
 from absl import flags
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, errors
 
 FLAGS = flags.FLAGS
 
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
     )
     num_frames = generator.num_conditioning_frames
     if not num_frames:
-        raise cli.UserError(
+        raise errors.UserError(
             f"The model in {FLAGS.model_dir or FLAGS.saved_model!r} does not start "
             "from frames; python -m tools.sample makes videos with it."
         )

@@ -15,7 +15,7 @@ import os
 
 from absl import flags
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, errors
 
 FLAGS = flags.FLAGS
 
@@ -37,11 +37,11 @@ def main(argv: list[str]) -> None:
     del argv
     compared = [path for text in FLAGS.compare for path in text.split(",") if path]
     if bool(FLAGS.model_dir) == bool(compared):
-        raise cli.UserError("Give either --model_dir, or --compare for each run.")
+        raise errors.UserError("Give either --model_dir, or --compare for each run.")
     if len(compared) == 1:
-        raise cli.UserError("--compare wants two runs at the least.")
+        raise errors.UserError("--compare wants two runs at the least.")
     if compared and not FLAGS.output:
-        raise cli.UserError("--compare wants --output, the page to write.")
+        raise errors.UserError("--compare wants --output, the page to write.")
     import tensorflow as tf
 
     from tf_dvdgan.data import files
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
         files.write_whole(output, html)
     except (tf.errors.OpError, OSError) as error:
         reason = str(error).partition("\n")[0]
-        raise cli.UserError(f"{output!r} cannot be written: {reason}") from None
+        raise errors.UserError(f"{output!r} cannot be written: {reason}") from None
     print(f"{len(html) / 1e6:.1f} MB: {output}")
 
 

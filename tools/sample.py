@@ -14,6 +14,7 @@ metadata (PNG's text, GIF's comment, MP4's comment and description) as JSON.
 from absl import flags
 
 from tf_dvdgan import cli
+from tf_dvdgan.data import files
 
 FLAGS = flags.FLAGS
 
@@ -47,7 +48,6 @@ def main(argv: list[str]) -> None:
     import numpy as np
 
     from tf_dvdgan import generators, sampling, visualize
-    from tf_dvdgan.data import files
 
     files.ready(FLAGS.output, writing=True)
     generator = generators.open_generator(
@@ -116,7 +116,7 @@ def _from_mixture(gan, frames):
 
 
 def _stem(known: dict, several: bool) -> str:
-    stem = f"{known['index']:04}_{cli.safe_name(known['class'])[:50]}"
+    stem = f"{known['index']:04}_{files.safe_name(known['class'])[:50]}"
     return f"{stem}_{known['truncation']:g}" if several else stem
 
 

@@ -24,7 +24,7 @@ import os
 
 from absl import flags
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, errors
 
 FLAGS = flags.FLAGS
 
@@ -61,9 +61,9 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     del argv
     if (FLAGS.generated is None) == (FLAGS.model_dir is None):
-        raise cli.UserError("Give either --generated or --model_dir.")
+        raise errors.UserError("Give either --generated or --model_dir.")
     if FLAGS.lpips and len(FLAGS.lpips) != 2:
-        raise cli.UserError("--lpips is two files with a comma between them.")
+        raise errors.UserError("--lpips is two files with a comma between them.")
     from tf_dvdgan.evaluation import protocols, published
     from tf_dvdgan.training import strategy as strategy_lib
 
@@ -101,13 +101,13 @@ def _changed(protocol):
 
 def _truncations() -> list[float]:
     if not cli.are_truncations(FLAGS.truncations):
-        raise cli.UserError(
+        raise errors.UserError(
             "--truncations are numbers from 0 to 1 with commas between them, unlike "
             f"{','.join(FLAGS.truncations)!r}."
         )
     values = [float(text) for text in FLAGS.truncations]
     if FLAGS.generated and values != [1.0]:
-        raise cli.UserError("--truncations are for a model; these clips are made.")
+        raise errors.UserError("--truncations are for a model; these clips are made.")
     return values
 
 
@@ -120,7 +120,7 @@ def _of_folders(strategy):
     def score(protocol, truncation: float):
         del truncation
         if protocol.metric in (protocols.S3, protocols.PREDICTION):
-            raise cli.UserError(f"{protocol.name} wants a model, --model_dir.")
+            raise errors.UserError(f"{protocol.name} wants a model, --model_dir.")
         real, held_out = _real(protocol)
         window = comparison.window_of(
             protocol, FLAGS.num_frames, FLAGS.stride, FLAGS.resolution

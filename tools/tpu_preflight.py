@@ -22,7 +22,8 @@ import pathlib
 
 from absl import flags
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, errors, terminal
+from tf_dvdgan.data import files
 
 from .tpu_compiler import environment, hardware, search
 
@@ -68,11 +69,11 @@ def main(argv: list[str]) -> None:
     from .tpu_compiler import program
 
     if not FLAGS.gin_file:
-        raise cli.UserError("Name a config with --gin_file, such as demo.gin.")
+        raise errors.UserError("Name a config with --gin_file, such as demo.gin.")
     precision = ["video_gan.build.precision = 'bfloat16'"] if FLAGS.bfloat16 else []
     config.load(FLAGS.gin_file, [*FLAGS.gin_param, *precision])
     python = _environment()
-    with cli.clock("making the variables"):
+    with terminal.clock("making the variables"):
         class_names = [f"class_{i}" for i in range(FLAGS.num_classes)]
         the_program = program.build(FLAGS.part, class_names)
     facts = {
@@ -118,7 +119,7 @@ class Preflight:
         """
         compiled = self._compile(batch)
         if compiled.out_of_memory:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"{batch} videos do not fit on a core of TPU {FLAGS.topology}: "
                 f"{_wish(compiled, self._core)}. Lower --batch_per_core, or let "
                 f"--find_largest_batch look. The figures: {self._path}"
@@ -133,7 +134,7 @@ class Preflight:
         """
         largest, _ = search.largest_batch(self._measure, first, self._core.available)
         if not largest:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"Not one video fits on a core of TPU {FLAGS.topology}: "
                 f"{_wish(self._compiled[1], self._core)}. The figures: {self._path}"
             )
@@ -143,7 +144,7 @@ class Preflight:
 
     def _measure(self, batch: int) -> search.Fit:
         compiled = self._compile(batch)
-        took = cli.duration(compiled.seconds)
+        took = terminal.duration(compiled.seconds)
         if compiled.out_of_memory:
             wish = _wish(compiled, self._core)
             print(f"{batch} videos on a core do not fit: {wish} ({took})", flush=True)
@@ -162,9 +163,9 @@ class Preflight:
         from .tpu_compiler import compilation, program, report
 
         try:
-            with cli.clock(f"tracing {batch} videos"):
+            with terminal.clock(f"tracing {batch} videos"):
                 hlo = self._program.hlo(batch)
-            with cli.clock(f"compiling for {FLAGS.topology}"):
+            with terminal.clock(f"compiling for {FLAGS.topology}"):
                 compiled = compilation.compile_for(self._core, hlo, self._python)
         except program.NotForXlaError as error:
             compiled = compilation.Compilation(0.0, error=str(error))
@@ -177,7 +178,7 @@ class Preflight:
         self._figures["assumptions"] = report.ASSUMPTIONS
         self._keep()
         if compiled.error and not compiled.out_of_memory:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"It does not compile for TPU {FLAGS.topology}: {compiled.error}. The "
                 f"figures: {self._path}"
             )
@@ -213,8 +214,6 @@ class Preflight:
         print(f"  figures   {self._path}")
 
     def _keep(self) -> None:
-        from tf_dvdgan.data import files
-
         files.write_whole(self._path, json.dumps(self._figures, indent=1) + "\n")
 
 
@@ -228,7 +227,7 @@ def _wish(compiled, core: hardware.Core) -> str:
 
 def _default_path() -> str:
     config = os.path.splitext(os.path.basename(FLAGS.gin_file[0]))[0]
-    return f"preflight-{cli.safe_name(config)}-{FLAGS.topology}-{FLAGS.part}.json"
+    return f"preflight-{files.safe_name(config)}-{FLAGS.topology}-{FLAGS.part}.json"
 
 
 def _environment() -> str:
@@ -238,7 +237,7 @@ def _environment() -> str:
     folder = folder.expanduser().absolute()
     if not environment.is_ready(folder):
         print(f"The TPU compiler comes to {folder}, this once", flush=True)
-    with cli.clock("installing the TPU compiler"):
+    with terminal.clock("installing the TPU compiler"):
         return environment.ensure(folder)
 
 

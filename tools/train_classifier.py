@@ -15,7 +15,7 @@ import os
 
 from absl import flags
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, errors, terminal
 
 FLAGS = flags.FLAGS
 
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
     _check_output(FLAGS.output)
     strategy = strategy_lib.create(FLAGS.strategy, FLAGS.tpu)
     is_chief = strategy_lib.is_chief(strategy)
-    progress = cli.Progress("epochs", FLAGS.epochs, seconds_between=0.0)
+    progress = terminal.Progress("epochs", FLAGS.epochs, seconds_between=0.0)
     found = 0.0
 
     def tell(epoch: int, accuracy: float) -> None:
@@ -90,7 +90,7 @@ def main(argv: list[str]) -> None:
         f"{recipe.seed}; {found:.1%} of held-out clips right"
     )
     facts = weights.save("small_classifier", values, FLAGS.output, source)
-    print(f"source   {cli.printable(facts.source)}")
+    print(f"source   {terminal.printable(facts.source)}")
     print(f"hash     {facts.hash}")
     print(f"file     {FLAGS.output}")
     print(f"{found:.1%} of {manifest.num_clips('test')} held-out real clips right")
@@ -108,7 +108,7 @@ def _check_data(data_dir: str, manifest, window) -> None:
         readers.shards_of(manifest, data_dir, split, window)
     filled = [count for count in manifest.class_counts("train") if count]
     if len(filled) < 2:
-        raise cli.UserError(
+        raise errors.UserError(
             f"A classifier wants clips of several classes; in {data_dir!r} all "
             "are of one. Prepare a folder with one sub-folder for each class."
         )
@@ -122,12 +122,12 @@ def _check_output(path: str) -> None:
     from tf_dvdgan.evaluation.networks import weights
 
     if not path.endswith(weights.SUFFIX):
-        raise cli.UserError(
+        raise errors.UserError(
             f"A file of weights ends in {weights.SUFFIX}, unlike {path!r}."
         )
     files.ready(path, writing=True)
     if files.is_folder(path):
-        raise cli.UserError(f"{path!r} cannot be written: it is a folder.")
+        raise errors.UserError(f"{path!r} cannot be written: it is a folder.")
     trial = f"{path}.trial-{os.getpid()}"
     try:
         tf.io.gfile.makedirs(os.path.dirname(path) or ".")
@@ -135,7 +135,7 @@ def _check_output(path: str) -> None:
         tf.io.gfile.remove(trial)
     except (tf.errors.OpError, OSError) as error:
         reason = str(error).partition("\n")[0]
-        raise cli.UserError(f"{path!r} cannot be written: {reason}") from None
+        raise errors.UserError(f"{path!r} cannot be written: {reason}") from None
 
 
 def run() -> None:

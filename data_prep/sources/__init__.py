@@ -3,7 +3,7 @@
 import collections
 import os
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors, terminal
 
 from . import (
     bair,
@@ -48,7 +48,7 @@ def list_clips(dataset: str, input_dir: str, options: Options = Options()) -> Li
     Raises:
       UserError: it does not lie there as this data set does, or its lists are wrong.
     """
-    with cli.clock(f"listing {cli.printable(input_dir)}"):
+    with terminal.clock(f"listing {terminal.printable(input_dir)}"):
         listing = _SOURCES[dataset](input_dir, options)
         _check(listing, dataset, input_dir)
     return listing
@@ -57,17 +57,17 @@ def list_clips(dataset: str, input_dir: str, options: Options = Options()) -> Li
 def _check(listing: Listing, dataset: str, input_dir: str) -> None:
     clips = listing.clips
     if not clips:
-        raise cli.UserError(f"--dataset={dataset} has no clips in {input_dir}.")
+        raise errors.UserError(f"--dataset={dataset} has no clips in {input_dir}.")
     names_in = lists.folder_reader(input_dir)
     places = (os.path.split(clip.path) for clip in clips)
     if not any(name in names_in(parent) for parent, name in places):
-        raise cli.UserError(
+        raise errors.UserError(
             f"None of the {len(clips)} listed clips is in {input_dir}, not even "
             f"{clips[0].path!r}; docs/data.md says how --dataset={dataset} lies there."
         )
     ids = collections.Counter(clip.video_id for clip in clips)
     video_id, times = ids.most_common(1)[0]
     if times > 1:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{video_id!r} is listed {times} times; a clip has one class and one split."
         )

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from concurrent import futures
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import files
 
 from . import lists
@@ -45,7 +45,7 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
         if name.endswith(_SUFFIX)
     ]
     if not places:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{folder} has no train/*{_SUFFIX} and no test/*{_SUFFIX}. --dataset=bair "
             f"wants {_TOP} in --input, or that folder itself."
         )

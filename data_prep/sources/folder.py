@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import files, video_io
 
 from .clips import Clip, Listing, Options
@@ -28,12 +28,12 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
     _, classes, loose = next(top, (folder, [], []))
     classes, loose = _visible(classes), _visible(loose)
     if classes and loose:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{folder} has both class folders and loose files, {loose[0]!r} among "
             "them; move the files into a class's folder."
         )
     if not classes and not loose:
-        raise cli.UserError(f"{folder} is empty.")
+        raise errors.UserError(f"{folder} is empty.")
     if not classes:
         return Listing(["video"], [Clip(name, 0, name, "train") for name in loose])
     clips = []

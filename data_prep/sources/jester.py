@@ -8,7 +8,7 @@ clips were never published; they are not listed.
 
 import os
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 
 from . import lists
 from .clips import Clip, Listing, Options
@@ -44,9 +44,9 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
         for line in lists.read_lines(os.path.join(place, name), _WANTS):
             video_id, _, label = (part.strip() for part in line.partition(";"))
             if label not in labels:
-                raise cli.UserError(
+                raise errors.UserError(
                     f"{name} gives {video_id!r} the class {label!r}, which is not in "
-                    f"{_list_name('labels')}.{cli.did_you_mean(label, labels)}"
+                    f"{_list_name('labels')}.{errors.did_you_mean(label, labels)}"
                 )
             path = os.path.join(top, lists.inside(video_id, name))
             clips.append(Clip(path, labels[label], video_id, split, "frames"))

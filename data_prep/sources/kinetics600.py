@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import files, video_io
 
 from . import lists
@@ -58,7 +58,7 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
                 unlabelled += 1
         lists.say_left_out(unlabelled, path)
     if not rows:
-        raise cli.UserError(f"No list in {options.lists or folder} has labels.")
+        raise errors.UserError(f"No list in {options.lists or folder} has labels.")
     class_names = sorted({label for label, _ in rows.values()})
     labels = {name: number for number, name in enumerate(class_names)}
     find = _finder(folder)
@@ -83,7 +83,7 @@ def _list_files(place: str) -> Iterator[tuple[str, str | None]]:
             if name.lower().endswith(suffix) and _split_in(name):
                 found.setdefault(_split_in(name), os.path.join(place, name))
     if not found:
-        raise cli.UserError(f"{place} has no lists. {_WANTS}")
+        raise errors.UserError(f"{place} has no lists. {_WANTS}")
     for names in _SPLITS:
         if names[0] in found:
             yield found[names[0]], names[0]
@@ -100,7 +100,7 @@ def _split_of(row: Mapping[str, str], of_list: str | None, path: str) -> str:
     named = row.get("split", "").lower()
     split = _OUR_SPLIT.get(named) if named else of_list
     if split is None:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{path} says of {row['youtube_id']!r} the split {named!r}; there are "
             "train, validate and test, in a column split or in the list's name."
         )
@@ -114,7 +114,7 @@ def _key_of(row: Mapping[str, str], path: str) -> _Key:
     except (ValueError, OverflowError):
         times = ()
     if not times or not re.fullmatch(rf"[\w-]{{{_ID_LENGTH}}}", video_id, re.ASCII):
-        raise cli.UserError(
+        raise errors.UserError(
             f"{path} has a row that is no clip of YouTube's: {', '.join(row.values())}."
         )
     return video_id, times

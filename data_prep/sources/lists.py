@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from absl import logging
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import files
 
 _DELIMITERS = ("\t", ";", ",", " ")
@@ -30,7 +30,7 @@ def read_lines(path: str, wants: str) -> list[str]:
     """
     with files.local(path) as local:
         if not os.path.isfile(local):
-            raise cli.UserError(f"{path} is missing. {wants}")
+            raise errors.UserError(f"{path} is missing. {wants}")
         with open(local, encoding="utf-8-sig", errors="surrogateescape") as file:
             return [line.rstrip("\r\n") for line in file if line.strip()]
 
@@ -59,7 +59,7 @@ def read_table(
         header = [name.strip().lower() for name in next(rows, [])]
         missing = [name for name in columns if name not in header]
         if missing:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"{path} has no column {missing[0]!r}. Its first line must name the "
                 f"columns, {', '.join(columns)} among them."
             )
@@ -67,14 +67,14 @@ def read_table(
             if delimiter == " " and spaced in header:
                 row = _joined(row, header.index(spaced), len(header))
             if len(row) != len(header):
-                raise cli.UserError(
+                raise errors.UserError(
                     f"Row {rows.line_num} of {path} has {len(row)} fields where "
                     f"{len(header)} columns are named; put quotes around what holds "
                     f"{delimiter!r}."
                 )
             yield dict(zip(header, map(str.strip, row), strict=True))
     except csv.Error as error:
-        raise cli.UserError(f"{path} is no table: {error}.") from None
+        raise errors.UserError(f"{path} is no table: {error}.") from None
 
 
 def _joined(row: list[str], place: int, width: int) -> list[str]:
@@ -90,7 +90,7 @@ def inside(path: str, list_name: str) -> str:
       UserError: it is absolute, names another file system, or has `..`.
     """
     if os.path.isabs(path) or "://" in path or ".." in path.split("/"):
-        raise cli.UserError(
+        raise errors.UserError(
             f"{list_name} lists {path!r}. Paths there are relative to --input and stay "
             "in it: none begins with '/' or has '..' or '://'."
         )
@@ -104,7 +104,7 @@ def split_name(text: str, list_name: str) -> str:
       UserError: it cannot.
     """
     if not re.fullmatch(r"[A-Za-z]\w*", text, re.ASCII):
-        raise cli.UserError(
+        raise errors.UserError(
             f"{list_name} has the split {text!r}; a split is a word, such as train."
         )
     return text
@@ -135,11 +135,11 @@ def one_file(
     if len(found) == 1:
         return os.path.join(folder, found[0])
     if found:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{folder} has {len(found)} files that may be the list, {found[0]} and "
             f"{found[1]} among them; name it: --lists={os.path.join(folder, found[0])}"
         )
-    raise cli.UserError(f"{folder} has no *{suffixes[0]} file and is none. {wants}")
+    raise errors.UserError(f"{folder} has no *{suffixes[0]} file and is none. {wants}")
 
 
 def folder_reader(input_dir: str) -> Callable[[str], frozenset[str]]:
@@ -157,6 +157,6 @@ def say_left_out(count: int, list_name: str) -> None:
     if count:
         logging.warning(
             "%s: %d clips have no label and are left out.",
-            cli.printable(list_name),
+            terminal.printable(list_name),
             count,
         )

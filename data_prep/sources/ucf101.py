@@ -11,7 +11,7 @@ import functools
 import os
 from collections.abc import Callable, Mapping
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import files
 
 from . import lists
@@ -54,7 +54,7 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
             stem = os.path.splitext(os.path.basename(listed))[0]
             name = stem.split("_")[1] if stem.count("_") >= 3 else ""
             if name.lower() not in labels:
-                raise cli.UserError(
+                raise errors.UserError(
                     f"{list_name} lists {listed!r}, whose class is not in classInd.txt."
                 )
             path = _find(names_in, listed)
@@ -65,7 +65,9 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
 def _read_classes(path: str) -> list[str]:
     numbered = [line.split() for line in lists.read_lines(path, _WANTS)]
     if not all(len(pair) == 2 and pair[0].isdigit() for pair in numbered):
-        raise cli.UserError(f"{path} is no list of numbers and classes: 1 ApplyLips.")
+        raise errors.UserError(
+            f"{path} is no list of numbers and classes: 1 ApplyLips."
+        )
     return [name for _, name in sorted(numbered, key=lambda pair: int(pair[0]))]
 
 

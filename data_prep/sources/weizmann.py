@@ -6,7 +6,7 @@ while wave1 and wave2 are classes. The data set has no official split: all are '
 
 import os
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import files
 
 from .clips import Clip, Listing, Options
@@ -36,7 +36,7 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
                 stem = os.path.splitext(name)[0]
                 clips.append(Clip(path, _label(stem, path), stem, "train"))
     if not clips:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{folder} has no .avi file. --dataset=weizmann wants the data set's "
             "files, such as daria_walk.avi, in --input."
         )
@@ -48,7 +48,7 @@ def _label(stem: str, path: str) -> int:
     for name in (action, action.rstrip("12")):
         if name in _CLASSES:
             return _CLASSES.index(name)
-    raise cli.UserError(
+    raise errors.UserError(
         f"{path!r} is not of the Weizmann data set, whose files are "
         f"<person>_<action>.avi with an action of {', '.join(_CLASSES)}."
     )

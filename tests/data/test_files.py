@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import files
 
 
@@ -38,20 +38,20 @@ def test_on_an_object_store_a_file_is_written_in_its_place():
     ],
 )
 def test_keys_in_paths_are_refused_and_not_repeated(path):
-    with pytest.raises(cli.UserError, match=r"keys come from|may be a key") as error:
+    with pytest.raises(errors.UserError, match=r"keys come from|may be a key") as error:
         files.ready(path)
     assert "SECRET" not in str(error.value)
 
 
 def test_nothing_is_written_by_http():
-    with pytest.raises(cli.UserError, match="is for reading"):
+    with pytest.raises(errors.UserError, match="is for reading"):
         files.ready("https://host/x", writing=True)
 
 
 @pytest.mark.parametrize("path", ["https://host/videos", "http://host"])
 def test_http_has_no_folders(path):
     for function in (files.names_in, files.is_folder):
-        with pytest.raises(cli.UserError, match="cannot be listed"):
+        with pytest.raises(errors.UserError, match="cannot be listed"):
             function(path)
 
 
@@ -60,7 +60,7 @@ def test_http_has_no_folders(path):
 )
 def test_an_endpoint_that_would_hang_is_refused(monkeypatch, endpoint):
     monkeypatch.setenv("S3_ENDPOINT", endpoint)
-    with pytest.raises(cli.UserError, match="as in http://") as error:
+    with pytest.raises(errors.UserError, match="as in http://") as error:
         files.ready("s3://bucket/x")
     assert "SECRET" not in str(error.value)
 
@@ -69,7 +69,7 @@ def test_an_endpoint_where_nobody_listens_is_named(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     monkeypatch.setenv("S3_ENDPOINT", f"http://127.0.0.1:{port}")
-    with pytest.raises(cli.UserError, match=f"Nothing answers at .*{port}"):
+    with pytest.raises(errors.UserError, match=f"Nothing answers at .*{port}"):
         files.ready("s3://bucket/x")
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.data import readers, records
 
@@ -185,15 +185,15 @@ def test_evaluation_reads_every_clip_once_at_its_centre(shards):
     ],
 )
 def test_what_does_not_fit_is_refused_with_a_sentence(shards, change, sentence):
-    with pytest.raises(cli.UserError, match=sentence):
+    with pytest.raises(errors.UserError, match=sentence):
         read(shards, 1, **change)
 
 
 def test_a_missing_folder_and_a_missing_shard_are_named(shards, tmp_path):
-    with pytest.raises(cli.UserError, match="No prepared data in '/nowhere'"):
+    with pytest.raises(errors.UserError, match="No prepared data in '/nowhere'"):
         read("/nowhere", 1)
     manifest_lib.load(shards).save(str(tmp_path))
-    with pytest.raises(cli.UserError, match="4 of 4 shards are missing"):
+    with pytest.raises(errors.UserError, match="4 of 4 shards are missing"):
         read(str(tmp_path), 1)
 
 
@@ -204,7 +204,7 @@ def test_a_missing_folder_and_a_missing_shard_are_named(shards, tmp_path):
 def test_a_data_set_without_classes_is_refused(names, counts):
     shard = manifest_lib.Shard("x", 7, 1, counts, 9)
     manifest = manifest_lib.Manifest("folder", names, 16, {"train": [shard]}, {}, {})
-    with pytest.raises(cli.UserError, match="The model wants classes"):
+    with pytest.raises(errors.UserError, match="The model wants classes"):
         readers.check_classes(manifest)
 
 
@@ -219,7 +219,7 @@ def test_a_manifest_of_another_version_or_damaged_is_refused(shards, tmp_path):
         (text[:40], "damaged"),
     ):
         (tmp_path / "manifest.json").write_text(changed)
-        with pytest.raises(cli.UserError, match=sentence):
+        with pytest.raises(errors.UserError, match=sentence):
             manifest_lib.load(str(tmp_path))
 
 
@@ -229,7 +229,7 @@ def test_a_manifest_of_another_version_or_damaged_is_refused(shards, tmp_path):
 def test_a_manifest_that_points_elsewhere_is_refused(shards, tmp_path, file):
     text = open(f"{shards}/manifest.json").read().replace("train-1.tfrecord", file)
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(cli.UserError, match="shards are files beside it"):
+    with pytest.raises(errors.UserError, match="shards are files beside it"):
         manifest_lib.load(str(tmp_path))
 
 
@@ -239,7 +239,7 @@ def test_a_manifest_that_points_elsewhere_is_refused(shards, tmp_path, file):
 )
 def test_a_manifest_of_something_else_is_refused(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text, encoding="latin-1")
-    with pytest.raises(cli.UserError, match=r"damaged|schema version"):
+    with pytest.raises(errors.UserError, match=r"damaged|schema version"):
         manifest_lib.load(str(tmp_path))
 
 
@@ -316,7 +316,7 @@ def test_a_subset_of_classes_has_its_own_labels(uneven):
 
 def test_an_unknown_class_is_told_with_the_nearest(uneven):
     window = readers.Window(4, 16, 3, classes=("few", "manny"))
-    with pytest.raises(cli.UserError, match=r"no class 'manny'.*'many'"):
+    with pytest.raises(errors.UserError, match=r"no class 'manny'.*'many'"):
         readers.load_manifest(uneven, window)
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from data_prep import sources
 from data_prep.sources import folder
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.data import records
 
@@ -207,7 +207,7 @@ def test_bad_files_stop_nothing_and_are_told_with_their_reasons(tmp_path):
     names = [*reasons, "good.mp4"]
     clips = [sources.Clip(name, 0, name, "train", form(name)) for name in names]
     shards = str(tmp_path / "shards")
-    with pytest.raises(cli.UserError, match=f"{len(reasons)} of {len(names)} files"):
+    with pytest.raises(errors.UserError, match=f"{len(reasons)} of {len(names)} files"):
         prepare_in_process(sources.Listing(["a"], clips), str(videos), shards)
     with open(f"{shards}/rejected.jsonl") as file:
         rejected = {e["path"]: e["reason"] for e in map(json.loads, file)}

@@ -18,7 +18,7 @@ from conftest import prepare_in_process, run_module
 
 from data_prep import decoding, pipeline, sources
 from data_prep.sources import folder, ucf101
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.data import records, video_io
 
@@ -228,7 +228,7 @@ def test_lost_work_is_noticed(demo_videos, tmp_path):
     settings = pipeline.Settings(demo_videos, str(tmp_path), decoding.Recipe(16))
     tasks = pipeline.plan(listing, num_shards=4, seed=0)
     os.remove(tmp_path / tasks[2].file)
-    with pytest.raises(cli.UserError, match="the runner lost work"):
+    with pytest.raises(errors.UserError, match="the runner lost work"):
         pipeline.finish(listing, tasks, settings, 0.5, {})
 
 
@@ -264,14 +264,14 @@ def test_a_folder_has_classes_or_none_but_not_both(tmp_path):
         ["video"], [sources.Clip("a.mp4", 0, "a.mp4", "train")]
     )
     (tmp_path / "class").mkdir()
-    with pytest.raises(cli.UserError, match="loose files"):
+    with pytest.raises(errors.UserError, match="loose files"):
         folder.list_clips(str(tmp_path))
     (tmp_path / "a.mp4").rename(tmp_path / "class" / "a.mp4")
     assert folder.list_clips(str(tmp_path)).class_names == ["class"]
 
 
 def test_missing_lists_are_named(tmp_path):
-    with pytest.raises(cli.UserError, match=r"classInd\.txt is missing"):
+    with pytest.raises(errors.UserError, match=r"classInd\.txt is missing"):
         ucf101.list_clips(str(tmp_path))
 
 

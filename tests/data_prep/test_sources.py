@@ -11,7 +11,7 @@ from conftest import prepare_in_process
 
 from data_prep import sources
 from tests.data_prep import fixtures
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import readers
 
 
@@ -63,7 +63,7 @@ def test_every_name_is_a_data_set():
 
 @pytest.mark.parametrize("dataset", ["ucf101", "bair", "kinetics600", "csv", "folder"])
 def test_an_empty_folder_gets_a_sentence(dataset, tmp_path):
-    with pytest.raises(cli.UserError, match=r"missing|has no|is empty"):
+    with pytest.raises(errors.UserError, match=r"missing|has no|is empty"):
         listed(dataset, tmp_path)
 
 
@@ -104,9 +104,9 @@ def test_ucf101_spelt_otherwise_on_disk_and_another_split(tmp_path):
     first = listed("ucf101", videos, lists=str(tmp_path / "lists"))
     assert sum(present(first, videos)) == 1 and len(first.clips) == 5
     lists = str(tmp_path / "lists" / "ucfTrainTestlist")
-    with pytest.raises(cli.UserError, match="None of the 2 listed clips"):
+    with pytest.raises(errors.UserError, match="None of the 2 listed clips"):
         listed("ucf101", videos, lists=lists, split_list=2)
-    with pytest.raises(cli.UserError, match=r"trainlist03.txt is missing"):
+    with pytest.raises(errors.UserError, match=r"trainlist03.txt is missing"):
         listed("ucf101", videos, lists=lists, split_list=3)
 
 
@@ -114,10 +114,10 @@ def test_ucf101_lists_must_fit_one_another(tmp_path):
     fixtures.ucf101(tmp_path)
     test_list = tmp_path / "ucfTrainTestlist" / "testlist01.txt"
     fixtures.text(test_list, ["Diving/v_Diving_g01_c01.avi"])
-    with pytest.raises(cli.UserError, match=r"Diving.*not in classInd\.txt"):
+    with pytest.raises(errors.UserError, match=r"Diving.*not in classInd\.txt"):
         listed("ucf101", tmp_path)
     fixtures.text(test_list, [fixtures.UCF101_TRAIN[0].split()[0]])
-    with pytest.raises(cli.UserError, match="is listed 2 times"):
+    with pytest.raises(errors.UserError, match="is listed 2 times"):
         listed("ucf101", tmp_path)
 
 
@@ -228,7 +228,7 @@ def test_kinetics600_one_list_of_all_splits(tmp_path):
 )
 def test_kinetics600_mistakes(lines, sentence, tmp_path):
     fixtures.text(tmp_path / "train.csv", lines)
-    with pytest.raises(cli.UserError, match=sentence):
+    with pytest.raises(errors.UserError, match=sentence):
         listed("kinetics600", tmp_path)
 
 
@@ -311,10 +311,10 @@ def test_jester(tmp_path):
 def test_jester_mistakes(line, sentence, tmp_path):
     fixtures.jester(tmp_path)
     fixtures.text(tmp_path / "jester-v1-train.csv", [line])
-    with pytest.raises(cli.UserError, match=sentence):
+    with pytest.raises(errors.UserError, match=sentence):
         listed("jester", tmp_path)
     (tmp_path / "jester-v1-train.csv").unlink()
-    with pytest.raises(cli.UserError, match=r"train\.csv is missing"):
+    with pytest.raises(errors.UserError, match=r"train\.csv is missing"):
         listed("jester", tmp_path)
 
 
@@ -343,10 +343,10 @@ def test_weizmann(nested, tmp_path):
 
 
 def test_weizmann_mistakes(tmp_path):
-    with pytest.raises(cli.UserError, match=r"has no \.avi file"):
+    with pytest.raises(errors.UserError, match=r"has no \.avi file"):
         listed("weizmann", tmp_path)
     (tmp_path / "daria_dance.avi").touch()
-    with pytest.raises(cli.UserError, match=r"daria_dance\.avi.* bend, jack"):
+    with pytest.raises(errors.UserError, match=r"daria_dance\.avi.* bend, jack"):
         listed("weizmann", tmp_path)
 
 
@@ -361,20 +361,20 @@ def test_tinyvideo(tmp_path):
         [sources.Clip(p, 0, p, "train", "stack") for p in fixtures.TINYVIDEO],
     )
     fixtures.text(tmp_path / "beach.txt", ["./golf/a/2.jpg", "golf/a/2.jpg"])
-    with pytest.raises(cli.UserError, match=r"2 files .*--lists=.*beach\.txt"):
+    with pytest.raises(errors.UserError, match=r"2 files .*--lists=.*beach\.txt"):
         listed("tinyvideo", tmp_path)
     beach = listed("tinyvideo", tmp_path, lists=str(tmp_path / "beach.txt"))
     assert [clip.path for clip in beach.clips] == ["golf/a/2.jpg"]
 
 
 def test_tinyvideo_mistakes(tmp_path):
-    with pytest.raises(cli.UserError, match=r"no \*\.txt file.*path of a JPEG"):
+    with pytest.raises(errors.UserError, match=r"no \*\.txt file.*path of a JPEG"):
         listed("tinyvideo", tmp_path)
     fixtures.text(tmp_path / "golf.txt", ["elsewhere/1.jpg"])
-    with pytest.raises(cli.UserError, match="None of the 1 listed clips"):
+    with pytest.raises(errors.UserError, match="None of the 1 listed clips"):
         listed("tinyvideo", tmp_path)
     (tmp_path / "golf.txt").write_text("\n")
-    with pytest.raises(cli.UserError, match="has no clips"):
+    with pytest.raises(errors.UserError, match="has no clips"):
         listed("tinyvideo", tmp_path)
 
 
@@ -418,7 +418,7 @@ def test_csv(tmp_path):
 def test_csv_mistakes(lines, sentence, tmp_path):
     (tmp_path / "a.mp4").touch()
     fixtures.text(tmp_path / "clips.csv", lines)
-    with pytest.raises(cli.UserError, match=sentence):
+    with pytest.raises(errors.UserError, match=sentence):
         listed("csv", tmp_path)
 
 

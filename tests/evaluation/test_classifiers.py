@@ -146,7 +146,7 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.evaluation import classifiers, preprocessing
 from tf_dvdgan.evaluation.networks import small_classifier
 rng = np.random.default_rng(0)
@@ -171,7 +171,7 @@ share = (logits.argmax(axis=1) == labels).mean()
 assert abs(accuracy - share) < 1e-6 and abs(of_mirrored - share) < 1e-6
 try:
     fit(two, 5)
-except cli.UserError as error:
+except errors.UserError as error:
     print(error)
 """
 

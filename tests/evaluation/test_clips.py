@@ -13,7 +13,7 @@ import pytest
 from conftest import prepare_in_process
 
 from data_prep.sources import folder as folder_source
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import clip_files, files, manifest, readers, video_io
 from tf_dvdgan.evaluation import clips
 
@@ -186,9 +186,9 @@ def test_a_split_is_chosen(png_shards, demo_shards):
     train = clips.open_folder(demo_shards, "train")
     assert train.num_clips == 108
     assert train.key != clips.open_folder(demo_shards).key
-    with pytest.raises(cli.UserError, match="no split 'trian'"):
+    with pytest.raises(errors.UserError, match="no split 'trian'"):
         clips.open_folder(demo_shards, "trian")
-    with pytest.raises(cli.UserError, match="no split 'test'"):
+    with pytest.raises(errors.UserError, match="no split 'test'"):
         clips.open_folder(png_shards[0], "test")
 
 
@@ -261,7 +261,7 @@ def test_damaged_shards_are_one_sentence(png_shards, tmp_path):
             data = path.read_bytes()
             end = len(data) // 2 if "tfrecord" in name else len(data)
             (tmp_path / name).write_bytes(data[:end])
-    with pytest.raises(cli.UserError, match=r"damaged \("):
+    with pytest.raises(errors.UserError, match=r"damaged \("):
         read(clips.open_folder(str(tmp_path)))
 
 
@@ -296,10 +296,10 @@ def test_bad_files_are_left_out_and_named(tmp_path):
 
 def test_more_than_a_twentieth_of_bad_files_is_an_error(tmp_path):
     bad_files(tmp_path, 70)
-    with pytest.raises(cli.UserError, match=r"4 clips in .* at most 5% of 74"):
+    with pytest.raises(errors.UserError, match=r"4 clips in .* at most 5% of 74"):
         read(clips.open_folder(str(tmp_path)))
     source = clips.open_folder(str(tmp_path))
-    with pytest.raises(cli.UserError, match="cannot be read"):
+    with pytest.raises(errors.UserError, match="cannot be read"):
         read(source, worker=1, num_workers=2)
 
 
@@ -317,7 +317,7 @@ def test_more_than_a_twentieth_of_bad_files_is_an_error(tmp_path):
 )
 def test_arrays_of_anything_else_are_refused(tmp_path, array, sentence):
     np.save(tmp_path / "x.npy", array)
-    with pytest.raises(cli.UserError, match=f"x.npy .*{sentence}"):
+    with pytest.raises(errors.UserError, match=f"x.npy .*{sentence}"):
         clips.open_folder(str(tmp_path))
 
 
@@ -328,14 +328,14 @@ def test_a_place_without_clips_is_refused(tmp_path):
         (tmp_path / "readme.txt", "has no clips"),
         (tmp_path / "nowhere", "nothing at"),
     ):
-        with pytest.raises(cli.UserError, match=sentence):
+        with pytest.raises(errors.UserError, match=sentence):
             clips.open_folder(str(place))
 
 
 def test_frames_beside_videos_are_refused(tmp_path):
     write_frames(tmp_path / "clip", noise(0))
     write_movie(tmp_path / "clip" / "preview.avi", smooth(0))
-    with pytest.raises(cli.UserError, match=r"numbered images and 'preview.avi'"):
+    with pytest.raises(errors.UserError, match=r"numbered images and 'preview.avi'"):
         clips.open_folder(str(tmp_path))
 
 
@@ -344,14 +344,14 @@ def test_other_sizes_want_a_resolution(tmp_path):
     write_array(tmp_path / "b.npy", noise(0, width=30))
     source = clips.open_folder(str(tmp_path))
     with pytest.raises(
-        cli.UserError, match=r"a.npy has frames of 26x20 and b.npy of 30x20"
+        errors.UserError, match=r"a.npy has frames of 26x20 and b.npy of 30x20"
     ):
         read(source, clips.Window(3))
     assert read(source).shape == (2, 3, 16, 16, 3)
     write_frames(tmp_path / "c", noise(0, time=1))
     cv2.imwrite(str(tmp_path / "c" / "frame_2.png"), noise(0, 1, 8, 8)[0])
     only_c = clips.open_folder(str(tmp_path / "c"))
-    with pytest.raises(cli.UserError, match="frames of several sizes"):
+    with pytest.raises(errors.UserError, match="frames of several sizes"):
         read(only_c, clips.Window(2))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan import cli, config, sampling
+from tf_dvdgan import config, errors, sampling
 from tf_dvdgan.data import manifest, readers, transforms
 from tf_dvdgan.evaluation import clips, comparison, protocols, s3, scoring
 from tf_dvdgan.models import video_gan
@@ -80,7 +80,7 @@ def test_repeats_sample_anew(gan, demo_shards):
 
 def test_a_model_with_too_few_frames_for_a_protocol_is_refused(gan, demo_shards):
     judge = scoring.Judge(dataclasses.replace(PIXELS, num_frames=16))
-    with pytest.raises(cli.UserError, match="wants 16 frames; the model makes 4"):
+    with pytest.raises(errors.UserError, match="wants 16 frames; the model makes 4"):
         scores_of(gan).at(judge, *splits(demo_shards))
 
 
@@ -96,11 +96,11 @@ def test_s3_of_a_model_trains_on_as_many_clips_as_are_real(
         num_frames=None,
     )
     real, held_out = splits(demo_shards)
-    with pytest.raises(cli.UserError, match="were not trained on"):
+    with pytest.raises(errors.UserError, match="were not trained on"):
         scores_of(gan).s3(protocol, real, None, str(tmp_path))
     try:
         result = scores_of(gan).s3(protocol, real, held_out, str(tmp_path))
-    except cli.UserError as error:  # after one epoch nothing may be told yet
+    except errors.UserError as error:  # after one epoch nothing may be told yet
         assert "S3 is not defined" in str(error)
         return
     others = result.score.others
@@ -146,7 +146,7 @@ def test_predictions_continue_the_held_out_clips(continuing_gan, demo_shards):
 
 
 def test_a_prediction_score_of_a_model_without_frames_is_refused(gan, demo_shards):
-    with pytest.raises(cli.UserError, match="start from frames"):
+    with pytest.raises(errors.UserError, match="start from frames"):
         real, _ = splits(demo_shards)
         scores_of(gan).prediction(protocols.named("prediction"), real)
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from conftest import TINY
 
-from tf_dvdgan import cli, config, sampling
+from tf_dvdgan import config, errors, sampling
 from tf_dvdgan.data import readers
 from tf_dvdgan.evaluation import evaluator as evaluator_lib
 from tf_dvdgan.evaluation import frechet, watch
@@ -175,12 +175,12 @@ def test_the_last_step_is_scored_once_where_the_numbers_are_the_same(
     ],
 )
 def test_a_plan_that_cannot_be_is_one_sentence(plan, sentence):
-    with pytest.raises(cli.UserError, match=sentence) as error:
+    with pytest.raises(errors.UserError, match=sentence) as error:
         evaluator_lib.Plan(**plan)
     assert "\n" not in str(error.value)
 
 
 def test_a_configs_plan_is_looked_at_before_training():
     config.load([TINY], ["evaluation.Plan.best = 'fid_small'"])
-    with pytest.raises(cli.UserError, match="best is 'fid_small'"):
+    with pytest.raises(errors.UserError, match="best is 'fid_small'"):
         watch.InTraining("/nowhere", "/nowhere")

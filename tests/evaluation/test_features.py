@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.evaluation import features, frechet
 
 SHAPE = (3, 4, 4, 3)
@@ -97,7 +97,7 @@ def test_bad_clips_leave_the_others_right(small_parts, tmp_path, gaps):
 
 
 def test_nothing_but_bad_clips_is_one_sentence(tmp_path):
-    with pytest.raises(cli.UserError, match="None of the clips can be read"):
+    with pytest.raises(errors.UserError, match="None of the clips can be read"):
         extractor()(Clips(5, range(5)), {}, str(tmp_path))
 
 
@@ -202,9 +202,9 @@ def test_an_error_of_the_reader_comes_through(tmp_path):
     class Broken(Clips):
         def rows(self, first, worker, num_workers):
             yield from [*super().rows(first, worker, num_workers)][:9]
-            raise cli.UserError("too many are bad")
+            raise errors.UserError("too many are bad")
 
-    with pytest.raises(cli.UserError, match="too many"):
+    with pytest.raises(errors.UserError, match="too many"):
         extractor()(Broken(24), {}, str(tmp_path))
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.evaluation import prediction
 from tf_dvdgan.evaluation.networks import lpips
 
@@ -212,11 +212,11 @@ def test_lpips_is_that_of_pytorch(tmp_path, name, backbone, size):
 
 def test_other_files_are_not_lpips(tmp_path):
     backbone, linear = write_weights(tmp_path, ALEXNET)
-    with pytest.raises(cli.UserError, match="neither torchvision's AlexNet"):
+    with pytest.raises(errors.UserError, match="neither torchvision's AlexNet"):
         lpips.load(linear, linear)
-    with pytest.raises(cli.UserError, match=r"lin0.model.1.weight is \[\]"):
+    with pytest.raises(errors.UserError, match=r"lin0.model.1.weight is \[\]"):
         lpips.load(backbone, backbone)
-    with pytest.raises(cli.UserError, match="no weights at"):
+    with pytest.raises(errors.UserError, match="no weights at"):
         lpips.load(str(tmp_path / "nowhere.pth"), linear)
 
 

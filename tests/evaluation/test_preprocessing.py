@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import torch
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.evaluation import preprocessing
 
 SIZES = [(64, 64), (128, 128), (120, 160), (256, 256)]
@@ -139,16 +139,16 @@ def test_mean_is_read(tmp_path, mean):
 
 def test_other_files_are_no_mean(tmp_path):
     path = str(tmp_path / "file.npz")
-    with pytest.raises(cli.UserError, match=r"cannot be read from .*file\.npz"):
+    with pytest.raises(errors.UserError, match=r"cannot be read from .*file\.npz"):
         preprocessing.load_mean(path)
     for content in (b"", b"PK\x03\x04 cut off", b"\x80\x04]\x94."):
         with open(path, "wb") as file:
             file.write(content)
-        with pytest.raises(cli.UserError, match="cannot be read"):
+        with pytest.raises(errors.UserError, match="cannot be read"):
             preprocessing.load_mean(path)
     np.savez(path, other=np.zeros(3))
-    with pytest.raises(cli.UserError, match="mean"):
+    with pytest.raises(errors.UserError, match="mean"):
         preprocessing.load_mean(path)
     np.savez(path, mean=np.zeros([3, 16, 112, 112]))
-    with pytest.raises(cli.UserError, match=r"\(3, 16, 112, 112\)"):
+    with pytest.raises(errors.UserError, match=r"\(3, 16, 112, 112\)"):
         preprocessing.load_mean(path)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.evaluation import networks, preprocessing, protocols
 
 ALL = list(protocols.NAMED.values())
@@ -55,6 +55,6 @@ def test_only_distances_are_better_when_low():
 
 
 def test_an_unknown_one_is_one_sentence_with_a_suggestion():
-    with pytest.raises(cli.UserError, match="Did you mean 'fid_small'") as error:
+    with pytest.raises(errors.UserError, match="Did you mean 'fid_small'") as error:
         protocols.named("fid_smal")
     assert "\n" not in str(error.value)

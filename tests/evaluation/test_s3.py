@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.evaluation import classifiers, networks, s3
 
 CLASSES = 4
@@ -203,11 +203,13 @@ def test_clips_are_drawn_in_another_order_each_epoch(tmp_path):
     ids=["no labels", "labels", "few", "none", "size", "nothing learnt"],
 )
 def test_what_cannot_be_scored_gets_a_sentence(scorer, real, generated, sentence):
-    with pytest.raises(cli.UserError, match=sentence):
+    with pytest.raises(errors.UserError, match=sentence):
         scorer(real, generated)
 
 
 def test_a_full_disk_gets_a_sentence(tmp_path):
     clips = s3._Clips("real test clips", {}, "/dev/full")
-    with pytest.raises(cli.UserError, match=r"real test clips cannot be kept.*TMPDIR"):
+    with pytest.raises(
+        errors.UserError, match=r"real test clips cannot be kept.*TMPDIR"
+    ):
         clips.add(np.zeros([1, 99, 99, 99, 3], np.uint8), [0])

@@ -8,7 +8,7 @@ import pytest
 import scipy.linalg
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.evaluation import features, inception_score, protocols, scoring
 from tf_dvdgan.evaluation import networks as networks_lib
 from tf_dvdgan.evaluation.networks import weights as weights_lib
@@ -104,7 +104,7 @@ def test_accuracy_is_of_all_clips_and_has_that_of_real_ones_beside_it(
     np.testing.assert_allclose(found.error, (0.75 * 0.25 / 200) ** 0.5, rtol=0.2)
     without_classes = seen(logits=np.eye(4)[labels])
     assert accuracy.score(without_classes, [made]).others == {}
-    with pytest.raises(cli.UserError, match="with classes"):
+    with pytest.raises(errors.UserError, match="with classes"):
         accuracy.score(real, [without_classes])
 
 
@@ -240,7 +240,7 @@ def mistakes(small, tmp_path):
 @pytest.mark.parametrize("number", range(5))
 def test_each_mistake_gets_one_sentence(small, tmp_path, number):
     name, arguments, sentence = mistakes(small, tmp_path)[number]
-    with pytest.raises(cli.UserError, match=sentence) as error:
+    with pytest.raises(errors.UserError, match=sentence) as error:
         scoring.Judge(protocols.named(name), **{"num_classes": 3, **arguments})
     assert "\n" not in str(error.value)
 
@@ -260,7 +260,7 @@ def test_a_mean_that_is_missing_or_wrong_is_one_sentence(c3d_weights, tmp_path):
         ("/no", "cannot be read"),
         (wrong, "3, 4"),
     ):
-        with pytest.raises(cli.UserError, match=sentence) as error:
+        with pytest.raises(errors.UserError, match=sentence) as error:
             scoring.Judge(protocols.named("is_c3d_tgan"), mean=mean)
         assert "\n" not in str(error.value)
 

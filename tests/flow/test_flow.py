@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.flow import pwc_net, warp
 
 with warnings.catch_warnings():
@@ -185,5 +185,5 @@ def test_a_file_that_is_not_pwc_net_s_gets_a_sentence(tmp_path):
     torch = pytest.importorskip("torch")
     path = str(tmp_path / "x.pth")
     torch.save({"weight": torch.zeros(3)}, path)
-    with pytest.raises(cli.UserError, match="does not hold PWC-Net's weights"):
+    with pytest.raises(errors.UserError, match="does not hold PWC-Net's weights"):
         pwc_net.load(path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.flow import pwc_net
 from tf_dvdgan.models import mvt_gan, video_gan
 
@@ -114,7 +114,7 @@ def test_the_motion_term_equals_the_equation():
 
 def test_without_weights_the_motion_constraint_says_so():
     for weights in (None, "/nowhere.pth"):
-        with pytest.raises(cli.UserError, match="wants PWC-Net's weights"):
+        with pytest.raises(errors.UserError, match="wants PWC-Net's weights"):
             mvt_gan.MotionConstraint(weights)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan import cli, config, export, generators, sampling, trained
+from tf_dvdgan import config, errors, export, generators, sampling, trained
 from tf_dvdgan.data import clip_files, readers, video_io
 from tf_dvdgan.models import video_gan
 from tools import explore
@@ -55,7 +55,7 @@ class Fake(generators.Generator):
 
     def _kept_frames(self, count):
         if not self.keeps_frames:
-            raise cli.UserError("keeps none")
+            raise errors.UserError("keeps none")
         return np.zeros([count, GIVEN, SIDE, SIDE, 3], np.uint8)
 
     def _make(self, z, class_weights, truncation, frames):
@@ -408,7 +408,9 @@ def test_what_is_reached_from_this_machine_alone(host, alone):
 def test_a_taken_port_gets_a_sentence():
     with server.listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-        with pytest.raises(cli.UserError, match=f"port {port}: Address already in use"):
+        with pytest.raises(
+            errors.UserError, match=f"port {port}: Address already in use"
+        ):
             server.listen("127.0.0.1", port)
 
 
@@ -418,7 +420,7 @@ def test_without_the_library_one_is_told_how_to_get_it(monkeypatch):
     monkeypatch.delitem(sys.modules, "tf_dvdgan.explorer.server")
     monkeypatch.delattr(explorer, "server")
     monkeypatch.setitem(sys.modules, "nicegui", None)
-    with pytest.raises(cli.UserError, match=r"pip install 'tf_dvdgan\[explore\]'"):
+    with pytest.raises(errors.UserError, match=r"pip install 'tf_dvdgan\[explore\]'"):
         explore.main([])
 
 
@@ -434,7 +436,7 @@ def test_an_autoencoder_has_nothing_to_explore(monkeypatch):
     flags = {"model_dir": "run", "step": None, "saved_model": None}
     flags |= {"host": "127.0.0.1", "port": 0}
     monkeypatch.setattr(explore, "FLAGS", types.SimpleNamespace(**flags))
-    with pytest.raises(cli.UserError, match="step 7 is an autoencoder"):
+    with pytest.raises(errors.UserError, match="step 7 is an autoencoder"):
         explore.main([])
 
 

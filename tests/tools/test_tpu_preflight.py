@@ -11,7 +11,7 @@ from conftest import TINY, run_module
 from tensorflow.compiler.xla.service import hlo_pb2
 from training.test_models import MODELS, parameters_of
 
-from tf_dvdgan import cli, config, layers
+from tf_dvdgan import config, errors, layers
 from tools.tpu_compiler import (
     compilation,
     environment,
@@ -32,7 +32,7 @@ def python() -> str:
     """Of the compiler's environment, in the place where users have it too."""
     try:
         return environment.ensure(environment.default_folder())
-    except cli.UserError as error:
+    except errors.UserError as error:
         pytest.skip(str(error))
 
 
@@ -145,7 +145,7 @@ def test_a_compiler_that_cannot_be_installed_gets_a_sentence(tmp_path, monkeypat
     missing = tmp_path / "requirements.txt"
     missing.write_text("./not_there\n")
     monkeypatch.setattr(environment, "_REQUIREMENTS", missing)
-    with pytest.raises(cli.UserError, match=r"cannot be installed in .*not_there"):
+    with pytest.raises(errors.UserError, match=r"cannot be installed in .*not_there"):
         environment.ensure(tmp_path / "environment")
     assert not environment.is_ready(tmp_path / "environment")
 
@@ -274,7 +274,7 @@ def test_copies_become_reshapes_and_aliases_stay():
 
 def test_a_config_that_makes_no_model_gets_a_sentence():
     config.load([TINY], ["RESOLUTION = 24"])
-    with pytest.raises(cli.UserError, match=r"The config makes no model: .*24"):
+    with pytest.raises(errors.UserError, match=r"The config makes no model: .*24"):
         program.build("generate", CLASSES)
 
 

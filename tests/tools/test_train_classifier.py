@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import run_module
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.data import readers
 from tf_dvdgan.evaluation import preprocessing
@@ -85,7 +85,7 @@ def test_a_mistake_gets_a_sentence(tmp_path):
 def test_an_output_that_cannot_be_is_told_at_once(tmp_path, name, sentence):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.weights.h5").mkdir()
-    with pytest.raises(cli.UserError, match=sentence):
+    with pytest.raises(errors.UserError, match=sentence):
         train_classifier._check_output(str(tmp_path / name))
     assert sorted(os.listdir(tmp_path)) == ["file", "folder.weights.h5"]
 
@@ -103,7 +103,7 @@ def test_data_that_will_not_do_gets_a_sentence(demo_shards):
     train_classifier._check_data(demo_shards, manifest, window)
     alone = {"train": manifest.splits["train"]}
     without_test = dataclasses.replace(manifest, splits=alone)
-    with pytest.raises(cli.UserError, match="has no split 'test'"):
+    with pytest.raises(errors.UserError, match="has no split 'test'"):
         train_classifier._check_data(demo_shards, without_test, window)
     splits = {
         split: [
@@ -113,5 +113,5 @@ def test_data_that_will_not_do_gets_a_sentence(demo_shards):
         for split, shards in manifest.splits.items()
     }
     one = dataclasses.replace(manifest, class_names=["all"], splits=splits)
-    with pytest.raises(cli.UserError, match="clips of several classes"):
+    with pytest.raises(errors.UserError, match="clips of several classes"):
         train_classifier._check_data(demo_shards, one, window)

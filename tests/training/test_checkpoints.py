@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.training import checkpoints, optimizers
 
 FACTS = {"seed": 0}
@@ -124,7 +124,7 @@ def test_when_all_are_damaged_it_says_so(tmp_path):
     trained_and_saved(tmp_path, 1, 2)
     for step in (1, 2):
         os.truncate(data_file(tmp_path, step), 10)
-    with pytest.raises(cli.UserError, match="None of the 2 checkpoints"):
+    with pytest.raises(errors.UserError, match="None of the 2 checkpoints"):
         State(tmp_path).saved.restore()
 
 
@@ -163,7 +163,7 @@ def test_rolling_back_further_than_is_kept_takes_the_oldest(tmp_path):
 def test_a_changed_fact_is_refused_unless_accepted(tmp_path, capsys):
     trained_and_saved(tmp_path, 1)
     other = State(tmp_path, facts={"seed": 7})
-    with pytest.raises(cli.UserError, match="accept_other_facts = True"):
+    with pytest.raises(errors.UserError, match="accept_other_facts = True"):
         other.saved.restore()
     assert other.saved.restore(accept_other_facts=True)
     assert "seed changes from 0 to 7" in capsys.readouterr().out

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import files, video_io
 
 _MOVIES = (*video_io.VIDEO_SUFFIXES, ".gif")
@@ -111,9 +111,9 @@ def list_clips(path: str) -> list[ClipFile]:
         folder, name = os.path.split(path)
         clips = _clips_among(folder, "", [name])
     else:
-        raise cli.UserError(f"There is nothing at {path}.")
+        raise errors.UserError(f"There is nothing at {path}.")
     if not clips:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{path} has no clips: no videos ({', '.join(_MOVIES)}), no arrays (.npy), "
             "no folders of numbered images."
         )
@@ -150,7 +150,7 @@ def _clips_among(folder: str, inside: str, names: Sequence[str]) -> list[ClipFil
     arrays = [name for name in names if name.lower().endswith(_ARRAYS)]
     if images and (movies or arrays):
         place, other = os.path.join(folder, inside), (movies + arrays)[0]
-        raise cli.UserError(
+        raise errors.UserError(
             f"{place} has numbered images and {other!r} side by side, and one of them "
             "may be a copy of the other; move one kind away."
         )
@@ -170,13 +170,13 @@ def _clips_of_array(folder: str, path: str) -> list[ClipFile]:
     except (ValueError, OSError, tf.errors.OpError):
         return [ClipFile(path, "array")]  # told when it is read, as other bad files
     if dtype != np.uint8:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{path} holds {dtype}; clips are uint8, 0 to 255. From [-1, 1] they are "
             "made by (x + 1) * 127.5, from [0, 1] by x * 255, rounded."
         )
     if len(shape) not in (4, 5) or shape[-1] != _CHANNELS or 0 in shape or fortran:
         order = ", in Fortran's order" if fortran else ""
-        raise cli.UserError(
+        raise errors.UserError(
             f"{path} has the shape {list(shape)}{order}; clips are [time, height, "
             "width, 3] or [count, time, height, width, 3], in C's order."
         )
@@ -266,9 +266,9 @@ def read_frames(
             reader = video_io.VideoReader(file)
             taken = list(itertools.islice(reader, start, end, stride))
     except video_io.VideoError as error:
-        raise cli.UserError(f"{path} cannot be used: {error}.") from None
+        raise errors.UserError(f"{path} cannot be used: {error}.") from None
     if len(taken) < count:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{path} is too short: the model starts from {count} frames, each "
             f"{stride} apart, from frame {start} on."
         )

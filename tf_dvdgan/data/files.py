@@ -15,7 +15,7 @@ import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 
 _OBJECT_STORES = ("s3", "gs", "az", "oss")
 _READ_ONLY = ("http", "https")
@@ -38,7 +38,9 @@ def ready(*paths: str, writing: bool = False) -> None:
             continue
         _check_for_keys(path, scheme)
         if writing and scheme in _READ_ONLY:
-            raise cli.UserError(f"{path} is for reading; nothing is written by http.")
+            raise errors.UserError(
+                f"{path} is for reading; nothing is written by http."
+            )
         if scheme == "s3":
             _check_endpoint()
         _register(scheme)
@@ -66,12 +68,12 @@ def _check_for_keys(path: str, scheme: str) -> None:
     authority, _, rest = path.partition("://")[2].partition("/")
     user, at, _ = authority.rpartition("@")
     if ":" in user or (at and scheme in ("s3", *_READ_ONLY)):
-        raise cli.UserError(
+        raise errors.UserError(
             f"A {scheme}:// path holds a name or a password before '@'. Paths are "
             "shown and stored: leave it out, keys come from the environment."
         )
     if scheme in _READ_ONLY and "?" in authority + rest:
-        raise cli.UserError(
+        raise errors.UserError(
             f"A {scheme}:// path holds '?'. What follows may be a key, and paths are "
             "shown and stored: leave it out."
         )
@@ -84,7 +86,7 @@ def _check_endpoint() -> None:
         return
     found = re.match(r"(https?)://([^/@:]+)(?::(\d+))?/?$", endpoint)
     if not found:
-        raise cli.UserError(
+        raise errors.UserError(
             "S3_ENDPOINT is http:// or https:// and a host, as in http://127.0.0.1:9000."
         )
     scheme, host, port = found.groups()
@@ -92,7 +94,7 @@ def _check_endpoint() -> None:
         default = {"http": 80, "https": 443}[scheme]
         socket.create_connection((host, int(port or default)), timeout=10).close()
     except OSError as error:
-        raise cli.UserError(
+        raise errors.UserError(
             f"Nothing answers at S3_ENDPOINT={endpoint}: {error.strerror or error}."
         ) from None
 
@@ -107,22 +109,22 @@ def _register(scheme: str) -> None:
         import tensorflow_io  # noqa: F401, it registers its file systems
     except Exception as error:
         reason = str(error).partition("\n")[0]
-        raise cli.UserError(
+        raise errors.UserError(
             f"{scheme}:// needs tensorflow-io, which does not load: {reason}"
         ) from error
     known = {name for name in tf.io.gfile.get_registered_schemes() if name}
     if scheme not in known:
-        raise cli.UserError(
+        raise errors.UserError(
             f"There is no file system {scheme}://; there are "
             f"{', '.join(sorted(known - {'file', 'ram'}))}."
-            + cli.did_you_mean(scheme, known)
+            + errors.did_you_mean(scheme, known)
         )
 
 
 def _check_bucket(path: str) -> None:
     bucket = path.partition("://")[2].partition("/")[0]
     if not is_folder(f"s3://{bucket}"):
-        raise cli.UserError(
+        raise errors.UserError(
             f"There is no bucket s3://{bucket}, or it cannot be reached with the keys, "
             "AWS_REGION and S3_ENDPOINT of the environment."
         )
@@ -210,7 +212,7 @@ def names_in(folder: str) -> list[str]:
 
 def _check_has_folders(path: str) -> None:
     if _scheme(path) in _READ_ONLY:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{path} cannot be listed: http gives files, not folders. Copy them to a "
             "disk or an object store first."
         )
@@ -253,3 +255,8 @@ def walk(
 def _as_folder(path: str) -> str:
     """A bucket is a folder only with a slash behind it."""
     return path.rstrip("/") + "/"
+
+
+def safe_name(text: str) -> str:
+    """A text as part of a file's name: letters, digits, dots and dashes stay."""
+    return re.sub(r"[^\w.-]+", "_", text)

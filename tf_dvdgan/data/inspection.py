@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import files, manifest, records
 
 _SHEET_FRAMES = 8
@@ -124,7 +124,7 @@ def shards_at(path: str) -> tuple[list[str], list[tuple[str, int | None]]]:
     """
     if not files.is_folder(path):
         if not tf.io.gfile.exists(path):
-            raise cli.UserError(f"There is nothing at {path}.")
+            raise errors.UserError(f"There is nothing at {path}.")
         return [], [(path, None)]
     found = manifest.load(path)
     return found.class_names, [
@@ -140,7 +140,7 @@ def histogram(counts: dict[str, int], at_most: int = 1000) -> Iterator[str]:
     rows = []
     for name, count in counts.items():
         bar = "#" * round(_BAR * count / largest)
-        rows.append(f"{cli.printable(name)[:24]:<24} {count:>8} {bar}")
+        rows.append(f"{terminal.printable(name)[:24]:<24} {count:>8} {bar}")
     if len(rows) <= at_most:
         yield from rows
         return

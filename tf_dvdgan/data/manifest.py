@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import files
 
 FILE_NAME = "manifest.json"
@@ -86,7 +86,7 @@ def load(directory: str) -> Manifest:
     """
     path = os.path.join(directory, FILE_NAME)
     if not tf.io.gfile.exists(path):
-        raise cli.UserError(
+        raise errors.UserError(
             f"No prepared data in {directory!r}: it has no {FILE_NAME}. Make it with "
             "python -m data_prep.prepare."
         )
@@ -95,13 +95,13 @@ def load(directory: str) -> Manifest:
             values = json.loads(file.read())
         return _from_json(values, path)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise cli.UserError(f"{path} is damaged ({error}); prepare again.") from None
+        raise errors.UserError(f"{path} is damaged ({error}); prepare again.") from None
 
 
 def _from_json(values: Mapping, path: str) -> Manifest:
     version = values.get("schema_version")
     if version != SCHEMA_VERSION:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{path} has schema version {version}, this program reads "
             f"{SCHEMA_VERSION}; prepare the data again."
         )
@@ -111,7 +111,7 @@ def _from_json(values: Mapping, path: str) -> Manifest:
     }
     for shard in itertools.chain.from_iterable(splits.values()):
         if not re.fullmatch(r"[\w-][\w.-]*", shard.file):
-            raise cli.UserError(
+            raise errors.UserError(
                 f"{path} names a shard {shard.file!r}; shards are files beside it, of "
                 "letters, digits, dots and dashes. Do not use data that was tampered "
                 "with."

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import files, records
 from tf_dvdgan.data import manifest as manifest_lib
 
@@ -189,9 +189,9 @@ def _load(data_dir: str, window: Window) -> tuple[manifest_lib.Manifest, np.ndar
         return manifest, np.arange(len(known), dtype=np.int32)
     for name in window.classes:
         if name not in known:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"{data_dir} has no class {name!r}, which data.Window.classes names."
-                + cli.did_you_mean(name, known)
+                + errors.did_you_mean(name, known)
             )
     chosen = [known.index(name) for name in window.classes]
 
@@ -221,7 +221,7 @@ def check_classes(manifest: manifest_lib.Manifest, split: str = "train") -> None
     if len(filled) > 1:
         return
     found = f"all {sum(counts)} clips are {filled[0]!r}" if filled else "none has clips"
-    raise cli.UserError(
+    raise errors.UserError(
         f"The model wants classes, but of {len(counts)} in the data {found}. Prepare a "
         "folder with one sub-folder for each class, or train without classes: "
         "--gin_param='NUM_CLASSES = 0'."
@@ -237,11 +237,11 @@ def shards_of(
       UserError: there are none, some are missing, or the resolution does not fit.
     """
     if split not in manifest.splits:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{data_dir} has no split {split!r}; it has {sorted(manifest.splits)}."
         )
     if manifest.resolution != window.resolution:
-        raise cli.UserError(
+        raise errors.UserError(
             f"The model makes {window.resolution} pixels, the shards in {data_dir} "
             f"have {manifest.resolution}. Prepare with "
             f"--resolution={window.resolution}, or train with "
@@ -249,10 +249,10 @@ def shards_of(
         )
     shards = [shard for shard in manifest.splits[split] if shard.num_clips]
     if not shards:
-        raise cli.UserError(f"The split {split!r} in {data_dir} has no clips.")
+        raise errors.UserError(f"The split {split!r} in {data_dir} has no clips.")
     missing = files.missing(data_dir, [shard.file for shard in shards])
     if missing:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{len(missing)} of {len(shards)} shards are missing from {data_dir}, "
             f"{missing[0]} among them; run the preparation again."
         )

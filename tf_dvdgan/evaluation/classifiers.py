@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 
 Clips = tf.data.Dataset  # of (uint8 video `[time, height, width, 3]`, label)
 Preprocess = Callable[[tf.Tensor], tf.Tensor]
@@ -62,7 +62,7 @@ def fit(
     strategy = strategy or tf.distribute.get_strategy()
     replicas = strategy.num_replicas_in_sync
     if recipe.batch_size % replicas:
-        raise cli.UserError(
+        raise errors.UserError(
             f"A batch of {recipe.batch_size} clips cannot be dealt to {replicas} "
             "replicas evenly; take a batch size that can."
         )

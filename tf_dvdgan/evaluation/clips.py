@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import clip_files, files, manifest, readers, records, video_io
 from tf_dvdgan.data.clip_files import Facts, Window
 
@@ -133,7 +133,7 @@ def open_folder(path: str, split: str | None = None) -> Source:
     if tf.io.gfile.exists(os.path.join(path, manifest.FILE_NAME)):
         return Shards(path, split)
     if split is not None:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{path} has no {manifest.FILE_NAME}, so no split {split!r}; name "
             "the folder of the split itself."
         )
@@ -210,7 +210,7 @@ def _reading_shards(path: str) -> Iterator[None]:
         yield
     except tf.errors.OpError as error:
         reason = str(error).splitlines()[0]
-        raise cli.UserError(
+        raise errors.UserError(
             f"The shards in {path} are damaged ({reason}); prepare them again."
         ) from error
 
@@ -302,7 +302,7 @@ class Folder(Source):
                 continue
             first = first or (clip.name, video.shape)
             if video.shape != first[1]:
-                raise cli.UserError(
+                raise errors.UserError(
                     f"{first[0]} has frames of {_size(first[1])} and {clip.name} of "
                     f"{_size(video.shape)}; name a resolution that both are resized to."
                 )
@@ -333,9 +333,9 @@ class Folder(Source):
     def _check_few_are_bad(self, allowed: float) -> None:
         if len(self._rejected) > allowed:
             name, reason = self.rejected[0]
-            raise cli.UserError(
+            raise errors.UserError(
                 f"{len(self._rejected)} clips in {self.path} cannot be read, "
-                f"{cli.printable(name)} among them ({reason}); at most "
+                f"{terminal.printable(name)} among them ({reason}); at most "
                 f"{_MAX_BAD_SHARE:.0%} of {self.num_clips} may be left out of a score."
             )
 
@@ -423,7 +423,7 @@ def _warnings_of(
         name, reason = source.rejected[0]
         yield (
             f"{len(source.rejected)} {side} clips cannot be read and are left out, "
-            f"{cli.printable(name)} among them ({reason})."
+            f"{terminal.printable(name)} among them ({reason})."
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import cli, sampling
+from tf_dvdgan import errors, sampling, terminal
 from tf_dvdgan.data import clip_files, readers, transforms
 from tf_dvdgan.evaluation import clips, prediction, protocols, s3, scoring, sources
 from tf_dvdgan.models import video_gan
@@ -46,7 +46,7 @@ def window_of(
       UserError: nobody says how many frames.
     """
     if protocol.num_frames is None and num_frames is None:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{protocol.name} takes as many frames as there are; say how many with "
             "--num_frames."
         )
@@ -185,7 +185,7 @@ class ModelScores:
           UserError: there are no held-out clips, or too few frames.
         """
         if held_out is None:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"{protocol.name} tests with real clips that were not trained on: "
                 "give shards with both splits as --real, or a folder as --held_out."
             )
@@ -234,7 +234,7 @@ class ModelScores:
         gan, count = self._gan, protocol.samples_per_clip
         given = gan.generator.num_conditioning_frames
         if not given:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"{protocol.name} is for models that start from frames; this does not."
             )
         window = self._window(protocol)
@@ -242,7 +242,7 @@ class ModelScores:
         source = sources.Files(real, window, protocol.num_real)
         z = sampling.latents(gan.latent, source.num_clips * count, protocol.seed)
         scores = prediction.PredictionScores(given, lpips_network)
-        progress = cli.Progress("clips continued", source.num_clips)
+        progress = terminal.Progress("clips continued", source.num_clips)
         for i, row in enumerate(source.rows(0, 0, 1)):
             if row is None:
                 continue
@@ -271,7 +271,7 @@ class ModelScores:
     def _window(self, protocol: protocols.Protocol) -> clip_files.Window:
         made = self._trained_on.num_frames
         if (protocol.num_frames or 0) > made:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"{protocol.name} wants {protocol.num_frames} frames; the model makes "
                 f"{made}."
             )

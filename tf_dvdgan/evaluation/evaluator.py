@@ -11,7 +11,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import files, manifest, readers, transforms
 from tf_dvdgan.evaluation import features, scoring, sources
 from tf_dvdgan.evaluation import protocols as protocols_lib
@@ -56,11 +56,11 @@ class Plan:
         for name in (*self.protocols, self.best):
             metric = protocols_lib.named(name).metric
             if metric in (protocols_lib.S3, protocols_lib.PREDICTION):
-                raise cli.UserError(
+                raise errors.UserError(
                     f"{name} is no protocol for a run that trains; tools.score has it."
                 )
         if self.best not in self.protocols:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"evaluation.Plan.best is {self.best!r}, and evaluation.Plan.protocols "
                 f"has {', '.join(self.protocols)} alone."
             )

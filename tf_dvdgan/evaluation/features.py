@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import files
 from tf_dvdgan.evaluation import frechet
 from tf_dvdgan.training import strategy as strategy_lib
@@ -193,7 +193,7 @@ class Extractor:
         done = int(strategy_lib.sum_over_workers(self._strategy, [own])[0])
         if done >= source.num_clips:
             return features
-        progress = cli.Progress(task or "", source.num_clips)
+        progress = terminal.Progress(task or "", source.num_clips)
         parts: list[Mapping[str, np.ndarray]] = []
         for outputs in self._batches(source, done):
             done = min(done + self._batch_size, source.num_clips)
@@ -269,7 +269,7 @@ class Extractor:
 def _first_row(source: Source) -> Row:
     row = next((row for row in source.rows(0, 0, 1) if row is not None), None)
     if row is None:
-        raise cli.UserError("None of the clips can be read.")
+        raise errors.UserError("None of the clips can be read.")
     return row
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import cli, ops
+from tf_dvdgan import errors, ops
 from tf_dvdgan.data import files, transforms
 
 _MEAN_SHAPE = (3, 16, 128, 171)  # channels (BGR), time, height, width in the file
@@ -148,12 +148,12 @@ def load_mean(path: str) -> np.ndarray:
             LookupError,
             zipfile.BadZipFile,
         ) as error:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"The mean of C3D's training videos, an npz file with an array 'mean' "
                 f"(TGAN's mean2.npz), cannot be read from {path!r}: {error}"
             ) from None
     if mean.shape != _MEAN_SHAPE:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{path!r} holds a mean of shape {mean.shape}, C3D's training videos have "
             f"{_MEAN_SHAPE}."
         )

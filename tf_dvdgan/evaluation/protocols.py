@@ -7,7 +7,7 @@ them in a table.
 
 import dataclasses
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 
 FRECHET, INCEPTION, ACCURACY, S3, PREDICTION = (
     "frechet_distance",
@@ -204,8 +204,8 @@ def named(name: str) -> Protocol:
       UserError: there is none of that name.
     """
     if name not in NAMED:
-        raise cli.UserError(
+        raise errors.UserError(
             f"There is no protocol {name!r}; there are {', '.join(NAMED)}."
-            + cli.did_you_mean(name, NAMED)
+            + errors.did_you_mean(name, NAMED)
         )
     return NAMED[name]

@@ -25,7 +25,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors, terminal
+from tf_dvdgan.data import files
 from tf_dvdgan.evaluation import classifiers, features, networks, preprocessing
 from tf_dvdgan.evaluation.networks import weights
 from tf_dvdgan.training import strategy as strategy_lib
@@ -106,7 +107,9 @@ class Scorer:
     ):
         self._strategy = strategy or tf.distribute.get_strategy()
         if strategy_lib.spans_workers(self._strategy):
-            raise cli.UserError("One worker computes S3; start it without TF_CONFIG.")
+            raise errors.UserError(
+                "One worker computes S3; start it without TF_CONFIG."
+            )
         self._network = network
         self._preprocess = preprocess
         self._look = getattr(preprocessing, preprocess)
@@ -137,7 +140,7 @@ class Scorer:
             of_real = self._trained(real_train, real_test)
             rer = self._accuracy(of_real, real_test)
             if not rer:
-                raise cli.UserError(
+                raise errors.UserError(
                     "The classifier of real clips tells none of the real test clips, "
                     "so S3 is not defined; do they have the same classes?"
                 )
@@ -154,8 +157,10 @@ class Scorer:
     ) -> "_Clips":
         """Writes clips of a source to the disk, all or the first."""
         count = min(source.num_clips, at_most or source.num_clips)
-        progress = cli.Progress(f"{self._task}, {name}", count)
-        clips = _Clips(name, source.facts(), os.path.join(folder, cli.safe_name(name)))
+        progress = terminal.Progress(f"{self._task}, {name}", count)
+        clips = _Clips(
+            name, source.facts(), os.path.join(folder, files.safe_name(name))
+        )
         rows = (row for row in source.rows(0, 0, 1) if row is not None)
         rows = itertools.islice(rows, at_most)
         while batch := list(itertools.islice(rows, _AT_A_TIME)):
@@ -165,17 +170,17 @@ class Scorer:
             if self._task:
                 progress.update(clips.num_clips)
         if not clips.num_clips:
-            raise cli.UserError(f"There are no {name}.")
+            raise errors.UserError(f"There are no {name}.")
         return clips
 
     def _check_labels(self, labels: Sequence[int], name: str) -> None:
         if min(labels) < 0:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"S3 wants classes, and the {name} have none: put those of each class "
                 "into a folder of its own."
             )
         if max(labels) >= self._num_classes:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"The {name} are of more than {self._num_classes} classes."
             )
 
@@ -187,7 +192,7 @@ class Scorer:
                 return weights.load(path)[0]
         recipe = self._recipe
         task = f"{self._task}, epochs on {train.name}"
-        progress = cli.Progress(task, recipe.epochs, seconds_between=0.0)
+        progress = terminal.Progress(task, recipe.epochs, seconds_between=0.0)
 
         def tell(epoch: int, accuracy: float) -> None:
             if self._task:
@@ -257,7 +262,7 @@ class _Clips:
             with open(self._path, "ab") as file:
                 file.write(videos.tobytes())
         except OSError as error:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"The {self.name} cannot be kept in {os.path.dirname(self._path)} "
                 f"({error.strerror}); name a folder with more room by TMPDIR."
             ) from None
@@ -306,12 +311,12 @@ def _check_alike(
     """Refuses to compare what differs in more than being generated."""
     for other in (real_test, made_train, made_test):
         if other.shape != real_train.shape:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"The {real_train.name} have {_size(real_train.shape)}, the "
                 f"{other.name} {_size(other.shape)}; S3 compares clips of one size."
             )
     if made_train.num_clips < real_train.num_clips:
-        raise cli.UserError(
+        raise errors.UserError(
             f"There are {made_train.num_clips} {made_train.name}; S3 wants as many as "
             f"real ones, {real_train.num_clips}."
         )

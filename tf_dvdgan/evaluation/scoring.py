@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.evaluation import (
     bootstrap,
     features,
@@ -184,7 +184,7 @@ class Judge:
 
     def _accuracy(self, real, generated, held_out, num_resamples) -> Score:
         if not all(map(_has_classes, generated)):
-            raise cli.UserError(
+            raise errors.UserError(
                 f"{self.protocol.name} wants generated clips with classes; these have "
                 "none."
             )
@@ -211,7 +211,7 @@ def _preprocessing(
     if protocol.network != "c3d":
         return function, {}
     if mean is None:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{protocol.name} wants the mean of C3D's training clips, TGAN's "
             "mean2.npz: give it with --mean."
         )
@@ -236,7 +236,7 @@ def _find(
     own = protocol.network == "small_classifier"
     how = "tools.train_classifier" if own else "tools.convert_weights"
     classes = f" of {num_classes} classes" if num_classes else ""
-    raise cli.UserError(
+    raise errors.UserError(
         f"{protocol.name} wants weights of {protocol.network}{classes}, a file that "
         f"{how} makes: give it with --weights"
         + (f"; {', '.join(held)}." if held else ".")

@@ -12,8 +12,8 @@ import time
 import numpy as np
 from nicegui import events, ui
 
-from tf_dvdgan import cli, generators
-from tf_dvdgan.data import video_io
+from tf_dvdgan import errors, generators
+from tf_dvdgan.data import files, video_io
 from tf_dvdgan.explorer import studio as studio_lib
 
 LARGEST_UPLOAD = 100 * 2**20  # bytes
@@ -202,7 +202,7 @@ class Page:
         read = functools.partial(self._studio.frames_of, name, data, start)
         try:
             frames = await asyncio.to_thread(read)
-        except cli.UserError as error:
+        except errors.UserError as error:
             self._tell_error(str(error))
             return
         self._clip = studio_lib.Clip(name, start, frames)
@@ -224,7 +224,7 @@ class Page:
         began = time.monotonic()
         try:
             video = await self._studio.video(wish, lambda: wish is self._wish)
-        except cli.UserError as error:
+        except errors.UserError as error:
             self._fail(wish, _sentence(error, wish, self._generator))
         except Exception:
             logging.exception("a video could not be made")
@@ -292,7 +292,7 @@ class Page:
         """Hands over what is shown, in the size it was made in."""
         video, wish = self._shown
         data = self._studio.file_of(video, wish, kind)
-        name = cli.safe_name(self._generator.class_names[wish.label])
+        name = files.safe_name(self._generator.class_names[wish.label])
         ui.download(data, f"{name}-{wish.seed}.{kind}")
 
 
@@ -308,7 +308,7 @@ def _wrong_number(value: float | None) -> str | None:
 
 
 def _sentence(
-    error: cli.UserError, wish: studio_lib.Wish, generator: generators.Generator
+    error: errors.UserError, wish: studio_lib.Wish, generator: generators.Generator
 ) -> str:
     if generator.num_conditioning_frames and not wish.clip:
         return "This model starts from frames: choose a clip of yours."

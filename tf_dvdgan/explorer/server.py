@@ -16,7 +16,7 @@ from fastapi.middleware import trustedhost
 from nicegui import ui
 from starlette import datastructures, responses, types
 
-from tf_dvdgan import cli, generators
+from tf_dvdgan import errors, generators
 from tf_dvdgan.explorer import page, studio
 
 _ONLY_FROM_HERE = (
@@ -62,7 +62,7 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        raise cli.UserError(
+        raise errors.UserError(
             f"Cannot listen at {host}, port {port}: {error.strerror or error}. "
             "--port=0 takes any that is free."
         ) from None

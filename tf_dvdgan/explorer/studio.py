@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tf_dvdgan import cli, generators, sampling
+from tf_dvdgan import errors, generators, sampling, terminal
 from tf_dvdgan.data import clip_files, video_io
 
 FPS = 8.0
@@ -157,9 +157,9 @@ class Studio:
                     start,
                     generator.resolution,
                 )
-            except cli.UserError as error:
-                sentence = str(error).replace(path, cli.printable(name))
-                raise cli.UserError(sentence) from None
+            except errors.UserError as error:
+                sentence = str(error).replace(path, terminal.printable(name))
+                raise errors.UserError(sentence) from None
 
     def _make(self, wish: Wish) -> np.ndarray:
         one_hot = np.eye(len(self.generator.class_names), dtype=np.float32)

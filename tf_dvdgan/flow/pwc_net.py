@@ -13,7 +13,7 @@ import os
 
 import tensorflow as tf
 
-from tf_dvdgan import cli, state_dict
+from tf_dvdgan import errors, state_dict
 from tf_dvdgan.data import files
 from tf_dvdgan.flow import warp as warping
 
@@ -153,7 +153,7 @@ def load(path: str | None) -> PWCNet:
     files.ready(path or "")
     with files.local(path or "") as file:
         if not os.path.isfile(file):
-            raise cli.UserError(
+            raise errors.UserError(
                 f"The motion constraint wants PWC-Net's weights, and {path!r} is no "
                 "file: name NVIDIA's PyTorch file or its conversion with "
                 "--gin_param=\"mvt_gan.MotionConstraint.weights = 'FILE'\"."
@@ -166,7 +166,7 @@ def load(path: str | None) -> PWCNet:
             else:
                 _load_state_dict(network, file)
         except (KeyError, ValueError, OSError, RuntimeError) as error:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"{path!r} does not hold PWC-Net's weights: "
                 f"{str(error).splitlines()[0]}"
             ) from None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors, terminal
 from tf_dvdgan.evaluation import scoring
 from tf_dvdgan.report import films, history, layout, nearest, run_data
 
@@ -56,7 +56,7 @@ def _lack_checkpoint(section: layout.Section, run: run_data.Run) -> None:
 def _real_clips(
     run: run_data.Run, data_dir: str, names: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    with cli.clock("Real clips"):
+    with terminal.clock("Real clips"):
         by_class = run.generator.gan.class_conditional
         return films.real_clips(data_dir, run.generator.window, names, by_class)
 
@@ -117,7 +117,7 @@ def interpolations(run: run_data.Run) -> layout.Section:
     if not run.generator:
         _lack_checkpoint(section, run)
         return section
-    with cli.clock("Interpolations"):
+    with terminal.clock("Interpolations"):
         names = films.shown_classes(run.generator.class_names)
         section.cards = films.interpolations(run.generator, names)
     return section
@@ -156,5 +156,5 @@ def _judge(run: run_data.Run, weights: Sequence[str]) -> scoring.Judge:
     there = [path for path in run.plan.weights if tf.io.gfile.exists(path)]
     try:
         return nearest.judge_of(there, num_classes)
-    except cli.UserError:  # of other networks
+    except errors.UserError:  # of other networks
         return nearest.judge_of((), num_classes)

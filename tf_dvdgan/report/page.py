@@ -11,7 +11,7 @@ import jinja2
 import markupsafe
 
 import tf_dvdgan
-from tf_dvdgan import cli
+from tf_dvdgan import terminal
 from tf_dvdgan.data import files
 from tf_dvdgan.report import (
     fact_sections,
@@ -129,7 +129,7 @@ def _template() -> jinja2.Template:
 def _printable(value: object) -> object:
     """Names from data may hold what turns the direction of reading."""
     if isinstance(value, str) and not isinstance(value, markupsafe.Markup):
-        return cli.printable(value)
+        return terminal.printable(value)
     return value
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tf_dvdgan import cli
+from tf_dvdgan import terminal
 from tf_dvdgan.report import charts, films, history, layout, run_data
 
 _SPEEDS = {
@@ -32,7 +32,7 @@ def truncation(runs: Sequence[run_data.Run]) -> layout.Section:
         section.lack("No scores by truncation so far; they come with", command)
     if len(runs) == 1 and runs[0].generator:
         generator = runs[0].generator
-        with cli.clock("Samples by truncation"):
+        with terminal.clock("Samples by truncation"):
             names = films.shown_classes(generator.class_names)
             section.cards = films.truncation_sheet(generator, names)
         section.size = "small"

@@ -6,7 +6,7 @@ import shlex
 import gin
 import numpy as np
 
-from tf_dvdgan import cli, config, generators
+from tf_dvdgan import config, generators, terminal
 from tf_dvdgan.evaluation import evaluator
 from tf_dvdgan.report import films, history
 from tf_dvdgan.training import checkpoints
@@ -64,7 +64,7 @@ class Run:
     @functools.cached_property
     def samples(self) -> dict[str, np.ndarray]:
         """Clips of the generator, by class; see `films.samples`."""
-        with cli.clock(f"Samples of {self.name}"):
+        with terminal.clock(f"Samples of {self.name}"):
             shown = films.shown_classes(self.generator.class_names)
             return films.samples(self.generator, shown)
 

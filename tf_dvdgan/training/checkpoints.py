@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.data import files
 from tf_dvdgan.training import optimizers
 
@@ -26,7 +26,7 @@ class SaveError(Exception):
     """A checkpoint could not be written; those before it are as they were."""
 
 
-class UnreadableError(cli.UserError):
+class UnreadableError(errors.UserError):
     """A checkpoint is damaged, or not there."""
 
 
@@ -141,7 +141,7 @@ class Checkpoints:
             if int(variable) == self._facts[name]:
                 continue
             if not accept_other_facts:
-                raise cli.UserError(
+                raise errors.UserError(
                     f"This run has {name} {int(variable)}; it would not be the same "
                     f"run with {self._facts[name]}. Set it back, use a new "
                     "--model_dir, or accept it: "
@@ -185,7 +185,7 @@ class Checkpoints:
                     return path
                 except UnreadableError as error:
                     print(error, flush=True)
-        raise cli.UserError(
+        raise errors.UserError(
             f"None of the {len(paths)} checkpoints in {self._directory} can be read. "
             "Put a whole one there, or use a new --model_dir."
         )
@@ -341,7 +341,7 @@ def _restore(checkpoint: tf.train.Checkpoint, path: str, whole: bool) -> None:
         raise UnreadableError(f"{path} cannot be read: {reason}.") from None
     except (ValueError, AssertionError) as error:
         tf.get_logger().setLevel("ERROR")  # it would list all that was not restored
-        raise cli.UserError(
+        raise errors.UserError(
             f"The checkpoint {path} is of another architecture than the config says: "
             f"{_first_difference(error)} Use the config that it was trained with, or "
             "a new --model_dir."

@@ -14,7 +14,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import files, readers, transforms
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.models import video_gan
@@ -131,7 +131,7 @@ def train(
     resumed = run.restore(accept_other_facts)
     step = int(the_trainer.step.numpy())
     if chief:
-        cli.say(f"{'Going on from' if resumed else 'Starting at'} step {step}")
+        terminal.say(f"{'Going on from' if resumed else 'Starting at'} step {step}")
     if step >= schedule.num_steps:
         print(f"The run has its {schedule.num_steps} steps; nothing to train.")
         return
@@ -320,7 +320,7 @@ class _Run:
         except checkpoints.SaveError as error:
             saved = False
             if self.schedule.on_failed_save == "stop":
-                raise cli.UserError(self._not_saved(step, error)) from None
+                raise errors.UserError(self._not_saved(step, error)) from None
             print(f"{self._not_saved(step, error)} Training goes on.", flush=True)
         if self.on_checkpoint and self._of_chief(saved):
             self.on_checkpoint(self.trainer, step)
@@ -347,17 +347,17 @@ class _Run:
         )
         if alarm.action == "stop":
             newest = self.saved.newest or "none: the run diverged before its first"
-            raise cli.UserError(
+            raise errors.UserError(
                 f"{alarm.sentence} The last checkpoint is {newest}. {advice}"
             )
         if attempt > self.policy.max_roll_backs:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"{alarm.sentence} The run has gone back {attempt - 1} times already. "
                 f"{advice}"
             )
         back = self.saved.roll_back(alarm.good_until)
         if back is None:
-            raise cli.UserError(
+            raise errors.UserError(
                 f"{alarm.sentence} There is no checkpoint yet to go back to. {advice}"
             )
         self.trainer.attempt.assign(attempt)
@@ -382,7 +382,7 @@ class _Run:
             self.saved.save(step)
             self.saved.wait()
         except checkpoints.SaveError as error:
-            raise cli.UserError(self._not_saved(step, error)) from None
+            raise errors.UserError(self._not_saved(step, error)) from None
         if not self._chief:
             return
         if step < self.schedule.num_steps:

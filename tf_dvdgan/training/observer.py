@@ -10,7 +10,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import cli, sampling
+from tf_dvdgan import sampling, terminal
 from tf_dvdgan.data import files, readers
 from tf_dvdgan.training import (
     dashboard,
@@ -123,7 +123,7 @@ class Observer:
     def start(self, num_steps: int) -> None:
         """Begins to take the time of a run of so many steps."""
         self._total = num_steps
-        self._bar: cli.Progress | None = None
+        self._bar: terminal.Progress | None = None
         self._time = time.monotonic()
 
     def progress(
@@ -148,7 +148,7 @@ class Observer:
             if name.startswith("loss/")
         )
         if self._bar is None:
-            self._bar = cli.Progress("step", self._total, 0.0, step, sys.stdout)
+            self._bar = terminal.Progress("step", self._total, 0.0, step, sys.stdout)
             self._summaries.scalars(step, scalars)
             self._say(
                 f"step {step}/{self._total}  {seconds:.1f} s with tracing  {losses}"
@@ -202,7 +202,7 @@ class Observer:
 
     def _say(self, line: str) -> None:
         if self._speaks:
-            cli.say(line)
+            terminal.say(line)
 
     def _show(self, step: int, weights: str) -> tuple[np.ndarray, str]:
         """Makes a sheet; gives its videos and its path."""

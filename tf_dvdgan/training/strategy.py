@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 
 # What a worker gets when another has gone, or the connection to it.
 LOST_WORKER_ERRORS = (
@@ -113,7 +113,7 @@ def _workers_named() -> list[str]:
         cluster = json.loads(text).get("cluster", {})
         return [a for job in ("chief", "worker") for a in cluster.get(job, [])]
     except (ValueError, AttributeError, TypeError) as error:
-        raise cli.UserError(
+        raise errors.UserError(
             f"TF_CONFIG is not what TensorFlow documents: {error}."
         ) from None
 
@@ -121,7 +121,7 @@ def _workers_named() -> list[str]:
 def _multi_worker() -> tf.distribute.Strategy:
     workers = _workers_named()
     if not workers:
-        raise cli.UserError(
+        raise errors.UserError(
             "--strategy=multi_worker wants TF_CONFIG to name the workers and this one, "
             "as in docs/multi_worker.md."
         )
@@ -135,7 +135,7 @@ def _multi_worker() -> tf.distribute.Strategy:
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, tf.errors.OpError, RuntimeError) as error:
-        raise cli.UserError(
+        raise errors.UserError(
             f"The workers of TF_CONFIG do not come together: "
             f"{str(error).splitlines()[0]}"
         ) from None
@@ -147,7 +147,7 @@ def _tpu(tpu: str) -> tf.distribute.Strategy:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(tpu)
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, tf.errors.OpError, OSError) as error:
-        raise cli.UserError(
+        raise errors.UserError(
             f"The TPU {tpu!r} cannot be used: {str(error).splitlines()[0]} Name it "
             "with --tpu, or run elsewhere with --strategy=auto."
         ) from None

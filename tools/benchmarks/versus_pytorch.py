@@ -15,7 +15,7 @@ import time
 
 from absl import flags
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, errors
 from tf_dvdgan.data import files
 
 FLAGS = flags.FLAGS
@@ -100,7 +100,7 @@ def _ask(child: subprocess.Popen, name: str) -> float:
     child.stdin.flush()
     answer = child.stdout.readline()
     if not answer:
-        raise cli.UserError(f"{name} ended without an answer; its error is above.")
+        raise errors.UserError(f"{name} ended without an answer; its error is above.")
     return float(answer)
 
 

@@ -7,7 +7,7 @@ import re
 import subprocess
 import tempfile
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 
 from . import environment, hardware, hlo, work
 
@@ -127,14 +127,16 @@ def compile_for(core: hardware.Core, program: bytes, python: str) -> Compilation
             return _success(result, file.read(), core)
 
 
-def _death(run: subprocess.CompletedProcess) -> cli.UserError:
+def _death(run: subprocess.CompletedProcess) -> errors.UserError:
     if run.returncode == -9:
-        return cli.UserError(
+        return errors.UserError(
             "The TPU compiler was killed, probably for want of memory on this machine; "
             "free some, or lower --batch_per_core."
         )
     last = (run.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    return cli.UserError(f"The TPU compiler ended with code {run.returncode}: {last}")
+    return errors.UserError(
+        f"The TPU compiler ended with code {run.returncode}: {last}"
+    )
 
 
 def _failure(result: dict, program: bytes) -> Compilation:

@@ -11,7 +11,7 @@ import pathlib
 import subprocess
 import sys
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 
 _FOLDER = pathlib.Path(__file__).parent
 _REQUIREMENTS = _FOLDER / "requirements.txt"
@@ -74,11 +74,11 @@ def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True)
 
 
-def _failure(folder: pathlib.Path, output: str) -> cli.UserError:
+def _failure(folder: pathlib.Path, output: str) -> errors.UserError:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
     reason = errors[-1].removeprefix("ERROR:").strip(" .") if errors else "no reason"
-    return cli.UserError(
+    return errors.UserError(
         f"The TPU compiler cannot be installed in {str(folder)!r}: {reason}. It wants "
         "Python 3.11, 1.5 GB and a package index in reach; --environment names "
         "another folder."

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import trainer
 
@@ -209,7 +209,7 @@ def build(part: str, class_names: Sequence[str]) -> TrainingStep | Generation:
     try:
         return parts[part](class_names)
     except (ValueError, TypeError) as error:
-        raise cli.UserError(
+        raise errors.UserError(
             f"The config makes no model: {_reason(str(error)).rstrip('.')}."
         ) from None
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tf_dvdgan import cli
+from tf_dvdgan import terminal
 
 from . import compilation, hardware
 
@@ -77,7 +77,7 @@ def table(
 ) -> str:
     """The figures of a program that compiles, a row for each kind."""
     rows = [
-        ("compiles", f"yes, in {cli.duration(compiled.seconds)}"),
+        ("compiles", f"yes, in {terminal.duration(compiled.seconds)}"),
         ("memory", _memory(compiled.memory, core)),
         ("work", _work(compiled.costs)),
         ("time", _time(compiled.costs, core)),

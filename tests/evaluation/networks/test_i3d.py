@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.evaluation.networks import i3d, weights
 
 torch = pytest.importorskip("torch")
@@ -344,7 +344,7 @@ def test_what_the_pooling_has_no_room_for_is_refused(shape):
 def test_an_array_that_is_missing_is_named(arrays, tmp_path, missing, sentence):
     path = str(tmp_path / "x.npz")
     np.savez(path, **{n: a for n, a in prefixed(arrays).items() if missing not in n})
-    with pytest.raises(cli.UserError, match=sentence) as caught:
+    with pytest.raises(errors.UserError, match=sentence) as caught:
         weights.convert(path, "i3d", str(tmp_path / "x.weights.h5"))
     assert "\n" not in str(caught.value)
     assert sorted(os.listdir(tmp_path)) == ["x.npz"]
@@ -354,5 +354,7 @@ def test_weights_of_the_flow_network_are_refused_by_their_shape(arrays, tmp_path
     path = str(tmp_path / "x.npz")
     stem = "Conv3d_1a_7x7/conv_3d/w"
     np.savez(path, **prefixed(dict(arrays, **{stem: arrays[stem][:, :, :, :2]})))
-    with pytest.raises(cli.UserError, match=r"kernel is \[7, 7, 7, 2, 64\] and should"):
+    with pytest.raises(
+        errors.UserError, match=r"kernel is \[7, 7, 7, 2, 64\] and should"
+    ):
         weights.convert(path, "i3d", str(tmp_path / "x.weights.h5"))

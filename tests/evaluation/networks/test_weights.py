@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.evaluation import networks
 from tf_dvdgan.evaluation.networks import small_classifier, weights
 
@@ -211,16 +211,16 @@ def test_a_damaged_file_is_told(arrays, tmp_path, how):
     path = str(tmp_path / "tiny.weights.h5")
     weights.convert(write_npz(tmp_path, arrays), "tiny", path)
     damage(path, how, arrays["L/b"])
-    with pytest.raises(cli.UserError, match="damaged") as caught:
+    with pytest.raises(errors.UserError, match="damaged") as caught:
         weights.load(path)
     assert "\n" not in str(caught.value)
 
 
 def test_what_is_no_file_of_ours_is_told(arrays, tmp_path):
-    with pytest.raises(cli.UserError, match="no file of weights"):
+    with pytest.raises(errors.UserError, match="no file of weights"):
         weights.load(str(tmp_path / "nothing.weights.h5"))
     for write in (write_npz, write_h5):
-        with pytest.raises(cli.UserError, match=r"no file that .* wrote"):
+        with pytest.raises(errors.UserError, match=r"no file that .* wrote"):
             weights.load(write(tmp_path, arrays))
 
 
@@ -272,7 +272,7 @@ def test_a_source_that_cannot_be_read_gets_a_sentence(
 ):
     monkeypatch.chdir(tmp_path)
     source = bad_source(tmp_path, arrays, kind)
-    with pytest.raises(cli.UserError, match=sentence) as caught:
+    with pytest.raises(errors.UserError, match=sentence) as caught:
         weights.convert(source, "tiny", str(tmp_path / "y.weights.h5"))
     assert "\n" not in str(caught.value)
     assert not os.path.exists("executed") and not os.path.exists("y.weights.h5")
@@ -290,7 +290,7 @@ def test_a_source_that_cannot_be_read_gets_a_sentence(
 )
 def test_weights_of_another_network_get_a_sentence(changes, sentence, arrays, tmp_path):
     held = {n: a for n, a in (arrays | changes).items() if a is not None}
-    with pytest.raises(cli.UserError, match=sentence) as caught:
+    with pytest.raises(errors.UserError, match=sentence) as caught:
         weights.convert(
             write_npz(tmp_path, held), "tiny", str(tmp_path / "y.weights.h5")
         )
@@ -309,7 +309,7 @@ def test_weights_of_another_network_get_a_sentence(changes, sentence, arrays, tm
 )
 def test_wrong_arguments_get_a_sentence(network, output, sentence, arrays, tmp_path):
     source = write_npz(tmp_path, arrays)
-    with pytest.raises(cli.UserError, match=sentence) as caught:
+    with pytest.raises(errors.UserError, match=sentence) as caught:
         weights.convert(source, network, str(tmp_path / output))
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == ["x.npz"]
@@ -318,5 +318,5 @@ def test_wrong_arguments_get_a_sentence(network, output, sentence, arrays, tmp_p
 def test_without_pytorch_its_files_get_a_sentence(arrays, tmp_path, monkeypatch):
     source = write_torch(tmp_path, arrays)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(cli.UserError, match="wants PyTorch"):
+    with pytest.raises(errors.UserError, match="wants PyTorch"):
         weights.read(source)

@@ -14,7 +14,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import cli
+from tf_dvdgan import errors
 from tf_dvdgan.evaluation.networks import weights
 
 # Of [-1, 1] to what the backbones were trained on.
@@ -147,7 +147,7 @@ def load(backbone: str, linear: str) -> LPIPS:
         if _fits(arrays, layers):
             kernels = [_kernel_and_bias(arrays, layer) for layer in layers]
             return LPIPS(name, kernels, _weights_of(by_channel, layers, linear))
-    raise cli.UserError(
+    raise errors.UserError(
         f"{backbone!r} is neither torchvision's AlexNet nor its VGG-16; LPIPS wants "
         "the whole classifier's state dict."
     )
@@ -181,7 +181,7 @@ def _weights_of(
     for i, layer in enumerate(tapped):
         values = arrays.get(f"lin{i}.model.1.weight", np.zeros([]))
         if values.shape != (1, layer.filters, 1, 1):
-            raise cli.UserError(
+            raise errors.UserError(
                 f"{path!r} does not hold LPIPS's weights of channels for this "
                 f"backbone: lin{i}.model.1.weight is {list(values.shape)} and should "
                 f"be {[1, layer.filters, 1, 1]}."

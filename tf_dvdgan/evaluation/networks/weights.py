@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from tf_dvdgan import cli, state_dict
+from tf_dvdgan import errors, state_dict
 from tf_dvdgan.data import files
 from tf_dvdgan.evaluation import networks
 
@@ -106,7 +106,9 @@ def save(network_name: str, arrays: Arrays, output: str, source: str) -> Facts:
     try:
         files.write_whole(output, data)
     except (tf.errors.OpError, OSError) as error:
-        raise cli.UserError(f"{output!r} cannot be written: {_reason(error)}") from None
+        raise errors.UserError(
+            f"{output!r} cannot be written: {_reason(error)}"
+        ) from None
     return facts
 
 
@@ -122,7 +124,7 @@ def load(path: str) -> tuple[tf.keras.Model, Facts]:
     files.ready(path)
     with files.local(path) as file, tempfile.TemporaryDirectory() as folder:
         if not os.path.isfile(file):
-            raise cli.UserError(f"There is no file of weights {path!r}.")
+            raise errors.UserError(f"There is no file of weights {path!r}.")
         named = os.path.join(folder, f"network{SUFFIX}")  # whatever it is called
         os.symlink(os.path.abspath(file), named)
         facts = _facts(named, path)
@@ -134,7 +136,7 @@ def load(path: str) -> tuple[tf.keras.Model, Facts]:
         except (OSError, KeyError, ValueError, RuntimeError):
             whole = False
     if not whole:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{path!r} is damaged: its values do not have the hash that stands in it; "
             "convert the weights again with tools.convert_weights."
         )
@@ -150,7 +152,7 @@ def read_facts(path: str) -> Facts:
     files.ready(path)
     with files.local(path) as file:
         if not os.path.isfile(file):
-            raise cli.UserError(f"There is no file of weights {path!r}.")
+            raise errors.UserError(f"There is no file of weights {path!r}.")
         return _facts(file, path)
 
 
@@ -183,10 +185,10 @@ def read(path: str) -> dict[str, np.ndarray]:
             return _read_checkpoint(prefix)
         with files.local(path) as file:
             return _read_file(file, path)
-    except cli.UserError:
+    except errors.UserError:
         raise
     except Exception as error:  # of four libraries, on files that may be cut or forged
-        raise cli.UserError(f"{path!r} cannot be read: {_reason(error)}") from None
+        raise errors.UserError(f"{path!r} cannot be read: {_reason(error)}") from None
 
 
 def _checkpoint_prefix(path: str) -> str:
@@ -199,7 +201,7 @@ def _checkpoint_prefix(path: str) -> str:
         return ""
     found = [name for name in files.names_in(bare) if name.endswith(".index")]
     if len(found) != 1:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{path!r} is neither a SavedModel's folder nor that of one checkpoint: it "
             f"holds {len(found)}."
         )
@@ -225,7 +227,7 @@ def _read_checkpoint(prefix: str) -> dict[str, np.ndarray]:
 def _read_file(file: str, path: str) -> dict[str, np.ndarray]:
     """Reads a local file, told by what stands in it."""
     if not os.path.isfile(file):
-        raise cli.UserError(f"There are no weights at {path!r}.")
+        raise errors.UserError(f"There are no weights at {path!r}.")
     if h5py.is_hdf5(file):
         return _read_h5(file)
     if zipfile.is_zipfile(file):
@@ -238,7 +240,7 @@ def _read_file(file: str, path: str) -> dict[str, np.ndarray]:
     with open(file, "rb") as start:
         if start.read(1) == b"\x80":  # PyTorch's older format begins with a pickle
             return state_dict.read(file)
-    raise cli.UserError(
+    raise errors.UserError(
         f"{path!r} is no file of weights: wanted is a TensorFlow checkpoint, a "
         "SavedModel's folder, a Keras h5 file, a PyTorch state dict or an npz file."
     )
@@ -264,7 +266,7 @@ def _in_our_naming(
     module = sys.modules[_network_class(network_name).__module__]
     formats = getattr(module, "FORMATS", {})
     if not formats:
-        raise cli.UserError(f"Nobody publishes weights of {network_name}: train it.")
+        raise errors.UserError(f"Nobody publishes weights of {network_name}: train it.")
     lacking = []
     for name, function in formats.items():
         try:
@@ -274,7 +276,7 @@ def _in_our_naming(
         except ValueError as error:
             lacking.append(f"in {name}'s naming {_reason(error)}")
     held = f"{len(arrays)} arrays, {min(arrays)} first" if arrays else "no arrays"
-    raise cli.UserError(
+    raise errors.UserError(
         f"{source!r} does not hold {network_name}'s weights; it has {held}: "
         f"{'; '.join(lacking)}."
     )
@@ -291,7 +293,7 @@ def _filled(
         for name, variable in variables(network).items():
             _assign(variable, arrays, name)
     except ValueError as error:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{source!r} does not hold {network_name}'s weights: {_reason(error)}."
         ) from None
     return network, num_classes
@@ -329,16 +331,16 @@ def _built(network_class: type[tf.keras.Model], num_classes: int) -> tf.keras.Mo
 
 def _network_class(name: str) -> type[tf.keras.Model]:
     if name not in networks.NETWORKS:
-        raise cli.UserError(
+        raise errors.UserError(
             f"There is no network {name!r}; there are {', '.join(networks.NETWORKS)}."
-            + cli.did_you_mean(name, networks.NETWORKS)
+            + errors.did_you_mean(name, networks.NETWORKS)
         )
     return networks.NETWORKS[name]
 
 
 def _check_output(path: str) -> None:
     if not path.endswith(SUFFIX):
-        raise cli.UserError(f"A file of weights ends in {SUFFIX}, unlike {path!r}.")
+        raise errors.UserError(f"A file of weights ends in {SUFFIX}, unlike {path!r}.")
     files.ready(path, writing=True)
 
 
@@ -354,7 +356,7 @@ def _facts(file: str, path: str) -> Facts:
             str(attributes["hash"]),
         )
     except (OSError, KeyError, ValueError) as error:
-        raise cli.UserError(
+        raise errors.UserError(
             f"{path!r} is no file that tools.convert_weights wrote, or is damaged: "
             f"{_reason(error)}"
         ) from None
