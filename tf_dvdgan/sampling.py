@@ -130,6 +130,11 @@ def interpolate(start: np.ndarray, end: np.ndarray, num_steps: int) -> np.ndarra
     return (1.0 - share) * start + share * end
 
 
+def spread(count: int, at_most: int) -> np.ndarray:
+    """Numbers from all over 0 to `count` - 1, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, at_most)).astype(int))
+
+
 def subspaces(latent: video_gan.GaussianLatent) -> dict[str, slice]:
     """Where a latent's subspaces lie, named A, B, C as in paper 003; none if one."""
     if len(latent.sizes) == 1:

@@ -214,3 +214,52 @@ def test_a_discriminator_with_batch_norm_judges_real_and_fake_apart():
     for part, videos in zip(scores, (real, fake), strict=True):
         alone = discriminator(videos, training=True)
         np.testing.assert_allclose(part, alone, atol=1e-6)
+
+
+def test_a_rate_that_falls_is_the_same_share_of_both_sides_and_goes_on_from_others():
+    def make_pair(decay_steps):
+        pair = [
+            optimizers.with_moving_average(
+                optimizers.adam(0.4, decay_steps=decay_steps)
+            ),
+            optimizers.adam(0.8, decay_steps=decay_steps, updates_per_step=2),
+        ]
+        variables = [tf.Variable([1.0]), tf.Variable([1.0])]
+        for optimizer, variable in zip(pair, variables, strict=True):
+            optimizers.create_slots(optimizer, [variable])
+        return pair, variables
+
+    def step(pair, variables):
+        for optimizer, variable, times in zip(pair, variables, (1, 2), strict=True):
+            for _ in range(times):
+                optimizer.apply_gradients([(tf.constant([1.0]), variable)])
+
+    falling, variables = make_pair((2, 6))
+    rates = []
+    for _ in range(8):
+        rates.append([optimizers.learning_rate(optimizer) for optimizer in falling])
+        before = float(variables[0][0])
+        step(falling, variables)
+        moved = before - float(variables[0][0])
+        assert moved == pytest.approx(rates[-1][0], abs=1e-3)  # Adam's, of one gradient
+    shares = np.array([1, 1, 1, 0.75, 0.5, 0.25, 0, 0])
+    np.testing.assert_allclose(rates, np.outer(shares, [0.4, 0.8]), rtol=1e-6)
+    assert [float(optimizer.learning_rate) for optimizer in falling] == pytest.approx(
+        [0.4, 0.8]
+    )
+
+
+def test_a_run_goes_on_with_a_rate_that_falls_from_one_that_did_not(tmp_path):
+    kept = []
+    for decay_steps in (None, (1, 3)):
+        optimizer = optimizers.with_moving_average(
+            optimizers.adam(0.4, decay_steps=decay_steps)
+        )
+        variable = tf.Variable([1.0])
+        optimizers.create_slots(optimizer, [variable])
+        kept.append(tf.train.Checkpoint(optimizer=optimizer, variable=variable))
+    kept[0].optimizer.apply_gradients([(tf.constant([1.0]), kept[0].variable)])
+    kept[0].optimizer.iterations.assign(2)
+    status = kept[1].restore(kept[0].save(str(tmp_path / "step")))
+    status.assert_consumed()
+    assert optimizers.learning_rate(kept[1].optimizer) == pytest.approx(0.2)

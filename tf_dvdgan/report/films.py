@@ -87,13 +87,11 @@ def _encoded(frames: Sequence[np.ndarray], alt: str, label: str) -> Film:
 
 def shown_classes(class_names: Sequence[str]) -> list[str]:
     """Classes that samples are shown of."""
-    return _spread(class_names, _SHOWN_CLASSES)
+    return _a_few(class_names, _SHOWN_CLASSES)
 
 
-def _spread(names: Sequence[str], at_most: int) -> list[str]:
-    """A few from all over a list, the first and the last among them."""
-    chosen = np.linspace(0, len(names) - 1, at_most).astype(int)
-    return [names[i] for i in np.unique(chosen)]
+def _a_few(names: Sequence[str], at_most: int) -> list[str]:
+    return [names[i] for i in sampling.spread(len(names), at_most)]
 
 
 def samples(
@@ -177,7 +175,7 @@ def truncation_sheet(
     generator: generators.RunGenerator, names: Sequence[str]
 ) -> list[Card]:
     """The same latents at each truncation: from alike to diverse."""
-    few = _spread(names, _ROWS)
+    few = _a_few(names, _ROWS)
     labels = _labels(generator, few, _COLUMNS)
     z = np.tile(sampling.latents(generator.latent, _COLUMNS, SEED), [len(few), 1])
     cards = []
@@ -193,7 +191,7 @@ def interpolations(
     generator: generators.RunGenerator, names: Sequence[str]
 ) -> list[Card]:
     """From one latent to another, and from one class to another."""
-    few = _spread(names, _ROWS)
+    few = _a_few(names, _ROWS)
     cards = [_between_latents(generator, few)]
     if len(few) > 1:
         cards.append(_between_classes(generator, few[0], few[-1]))
@@ -202,10 +200,8 @@ def interpolations(
 
 def _between_latents(generator: generators.RunGenerator, names: Sequence[str]) -> Card:
     """From one latent to another, a class a row."""
-    start, end = sampling.latents(generator.latent, 2, SEED).numpy()
-    # Along the circle that keeps the distribution: halfway is as far out as the ends.
-    angle = np.linspace(0.0, 0.5 * np.pi, _STEPS, dtype=np.float32)[:, np.newaxis]
-    path = np.cos(angle) * start + np.sin(angle) * end
+    ends = sampling.latents(generator.latent, 2, SEED).numpy()
+    path = sampling.interpolate(ends[:1], ends[1:], _STEPS)[0]
     z, labels = np.tile(path, [len(names), 1]), _labels(generator, names, _STEPS)
     videos = _made(generator, z, labels, frames=_one_start(generator))
     rows = f"Rows: {', '.join(names)}."

@@ -56,7 +56,7 @@ class Observer:
         # A few classes from all over the list, a row of samples for each.
         count = len(class_names) if gan.class_conditional else 1
         self._columns = 4
-        rows = np.unique(np.linspace(0, count - 1, min(count, 12)).astype(int))
+        rows = sampling.spread(count, 12)
         self._names = [class_names[i] for i in rows] if count > 1 else []
         rows = rows if count > 1 else np.zeros(4, int)
         self._labels = tf.constant(rows.repeat(self._columns), tf.int32)
@@ -229,8 +229,8 @@ def _macro(name: str) -> dict[str, float]:
 
 
 def _rounded(optimizer: tf.keras.optimizers.legacy.Optimizer) -> float:
-    """A learning rate as it was written, not as the nearest float32."""
-    return float(f"{optimizers.learning_rate(optimizer):.6g}")
+    """The config's learning rate as it was written, not as the nearest float32."""
+    return float(f"{float(optimizer.learning_rate):.6g}")
 
 
 def _short(metric: str) -> str:

@@ -20,9 +20,42 @@ def adam(
     beta_1: float = 0.0,
     beta_2: float = 0.999,
     epsilon: float = 1e-6,
+    decay_steps: tuple[int, int] | None = None,
+    updates_per_step: int = 1,
 ) -> tf.keras.optimizers.legacy.Optimizer:
-    """Adam with the papers' defaults (paper 001, appendix B.3; epsilon of BigGAN)."""
-    return tf.keras.optimizers.legacy.Adam(learning_rate, beta_1, beta_2, epsilon)
+    """Adam with the papers' defaults (paper 001, appendix B.3; epsilon of BigGAN).
+
+    Args:
+      learning_rate: until it falls, if it does.
+      beta_1: decay of the gradient's mean.
+      beta_2: decay of the mean of its square.
+      epsilon: added to the root of that.
+      decay_steps: training steps between which the rate falls evenly to nought; the
+        papers keep it.
+      updates_per_step: of this optimizer, in a training step.
+    """
+    betas = learning_rate, beta_1, beta_2, epsilon
+    if decay_steps is None:
+        return tf.keras.optimizers.legacy.Adam(*betas)
+    return _FallingAdam(*betas, tuple(updates_per_step * i for i in decay_steps))
+
+
+class _FallingAdam(tf.keras.optimizers.legacy.Adam):
+    """Adam whose rate falls; in checkpoints it looks like one whose does not.
+
+    (A rate that is a `LearningRateSchedule` is none of their variables: a run could not
+    go on from them with the one in the place of the other.)
+    """
+
+    def __init__(self, learning_rate, beta_1, beta_2, epsilon, between):
+        super().__init__(learning_rate, beta_1, beta_2, epsilon)
+        self._between = between
+
+    def _decayed_lr(self, var_dtype):
+        first, last = self._between
+        done = tf.cast(self.iterations, tf.float32)
+        share = tf.clip_by_value((last - done) / (last - first), 0.0, 1.0)
+        return super()._decayed_lr(var_dtype) * tf.cast(share, var_dtype)
 
 
 def with_moving_average(
@@ -94,7 +127,4 @@ def keep_hyperparameters(
 
 def learning_rate(optimizer: tf.keras.optimizers.legacy.Optimizer) -> float:
     """The learning rate of the next step."""
-    rate = optimizer.learning_rate
-    if isinstance(rate, tf.keras.optimizers.schedules.LearningRateSchedule):
-        rate = rate(optimizer.iterations)
-    return float(tf.convert_to_tensor(rate))
+    return float(getattr(optimizer, "_optimizer", optimizer)._decayed_lr(tf.float32))

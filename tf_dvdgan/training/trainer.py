@@ -306,7 +306,8 @@ def build(
       global_batch_size: as for `Trainer`.
       generator_optimizer: makes it from a learning rate.
       generator_learning_rate: of the generator.
-      discriminator_optimizer: makes it from a learning rate.
+      discriminator_optimizer: makes it from a learning rate, and how often a step it
+        updates.
       discriminator_learning_rate: of the discriminators.
       moving_average: adds an average of the generator's weights to its optimizer.
       num_d_steps: as for `Trainer`.
@@ -323,7 +324,9 @@ def build(
             strategy,
             global_batch_size,
             moving_average(generator_optimizer(generator_learning_rate)),
-            discriminator_optimizer(discriminator_learning_rate),
+            discriminator_optimizer(
+                discriminator_learning_rate, updates_per_step=num_d_steps
+            ),
             num_d_steps=num_d_steps,
             seed=seed,
             jit_compile=jit_compile,
