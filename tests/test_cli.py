@@ -129,3 +129,4 @@ def test_help_lists_flags_that_commands_share():
     command = [sys.executable, "-c", script, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "--step" in done.stdout and "--[no]quiet" in done.stdout
+    assert done.returncode == 0

@@ -87,7 +87,8 @@ def test_every_console_script_says_what_it_does(unpacked):
     assert len(modules) >= 5
     for module in modules:
         result = run(unpacked, "-m", module, "--help")
-        assert "--" in result.stdout, (module, result.stderr)
+        assert result.returncode == 0, (module, result.stderr)
+        assert "--" in result.stdout, module
         documented = module.removeprefix("tf_dvdgan.").replace(".", "/") + ".py"
         first_line = (
             ROOT / documented if "/" in documented else ROOT / "tf_dvdgan" / documented

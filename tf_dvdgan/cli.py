@@ -46,7 +46,8 @@ def run(
     try:
         app.run(_Main(main), flags_parser=flags_parser or _parse_flags)
     except SystemExit as leaving:
-        code = leaving.code
+        asked_for_help = {"--help", "-help", "-h", "--helpfull"} & set(sys.argv[1:])
+        code = 0 if asked_for_help else leaving.code  # absl's is 1
     except KeyboardInterrupt:
         _tell_interrupted()
         code = 128 + signal.SIGINT

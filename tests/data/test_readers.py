@@ -177,6 +177,15 @@ def test_evaluation_reads_every_clip_once_at_its_centre(shards):
     assert corners == [(clip, 5, 3) for clip in range(24)]
 
 
+def test_datasets_do_not_tune_themselves(shards):
+    # Deleting an iterator that does takes up to a minute: a run would not end.
+    for dataset in (
+        readers.training_dataset(shards, WINDOW, 4, 0).batch(4).prefetch(4),
+        readers.evaluation_dataset(shards, WINDOW),
+    ):
+        assert dataset.options().autotune.enabled is False
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
