@@ -181,7 +181,7 @@ def test_datasets_do_not_tune_themselves(shards):
     # Deleting an iterator that does takes up to a minute: a run would not end.
     for dataset in (
         readers.training_dataset(shards, WINDOW, 4, 0).batch(4).prefetch(4),
-        readers.evaluation_dataset(shards, WINDOW),
+        readers.evaluation_dataset(shards, WINDOW, "train"),
     ):
         assert dataset.options().autotune.enabled is False
 
