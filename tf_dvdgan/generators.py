@@ -57,6 +57,23 @@ class Generator(abc.ABC):
         self.facts: dict[str, Any] = description["facts"]
         self.name = f"{self.facts['model']}, step {self.facts['step']}"
 
+    @property
+    def is_autoencoder(self) -> bool:
+        """Whether it gives whole clips back; a latent has nothing to say then."""
+        return self.num_conditioning_frames == self.num_frames
+
+    def check_makes_videos(self) -> None:
+        """Refuses an autoencoder.
+
+        Raises:
+          UserError: it is one.
+        """
+        if self.is_autoencoder:
+            raise errors.UserError(
+                f"{self.name} is an autoencoder: it gives whole clips back, and makes "
+                "none of latents; python -m tools.sample draws from a run's."
+            )
+
     def label_of(self, name: str) -> int:
         """A class's number, from its name or its number.
 
@@ -96,8 +113,10 @@ class Generator(abc.ABC):
           `[n, num_frames, height, width, 3]` uint8.
 
         Raises:
-          UserError: the model starts from frames, and there are none.
+          UserError: the model starts from frames, and there are none; or it is an
+            autoencoder.
         """
+        self.check_makes_videos()
         z = tf.convert_to_tensor(z, tf.float32)
         weights = self._class_weights(labels)
         if self.num_conditioning_frames and frames is None:

@@ -42,11 +42,7 @@ def main(argv: list[str]) -> None:
         generator = generators.open_generator(
             FLAGS.model_dir, FLAGS.step, FLAGS.saved_model
         )
-        if generator.num_conditioning_frames == generator.num_frames:
-            raise errors.UserError(
-                f"{generator.name} is an autoencoder: it gives whole videos back, and "
-                "makes none of latents; python -m tools.sample draws from a run's."
-            )
+        generator.check_makes_videos()
         app = server.application(generator, FLAGS.host)
         if not server.is_loopback(FLAGS.host):
             print(

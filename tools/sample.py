@@ -63,7 +63,7 @@ def main(argv: list[str]) -> None:
         labels = [generator.label_of(FLAGS.class_name)] * count
     frames = _frames(generator)
     truncations = [float(text) for text in FLAGS.truncation]
-    if hasattr(generator, "gan") and hasattr(generator.gan.generator, "encode"):
+    if generator.is_autoencoder and FLAGS.model_dir:
         truncations = truncations[:1]
         made = [_from_mixture(generator.gan, frames)]
     else:

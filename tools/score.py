@@ -138,9 +138,15 @@ def _of_model(strategy):
     from tf_dvdgan import trained
     from tf_dvdgan.evaluation import comparison, protocols
     from tf_dvdgan.evaluation.networks import lpips
+    from tf_dvdgan.models import vgan
 
     with strategy.scope():
         model = trained.load(FLAGS.model_dir, FLAGS.step)
+    if isinstance(model.gan.generator, vgan.Autoencoder):
+        raise errors.UserError(
+            "The model is an autoencoder, which gives whole clips back: score what "
+            "tools.sample draws of it, as --generated."
+        )
 
     scores = comparison.ModelScores(model.gan, model.window, strategy)
 

@@ -11,6 +11,7 @@ from PIL import Image
 from tf_dvdgan import classification, config, export, trained
 from tf_dvdgan.data import clip_files, readers, video_io
 from tf_dvdgan.models import vgan
+from tf_dvdgan.report import page
 from tf_dvdgan.training import loop
 from tf_dvdgan.training import strategy as strategy_lib
 
@@ -154,3 +155,10 @@ def test_the_autoencoder_samples_from_a_mixture_and_is_no_classifier(
     assert result.returncode == 1
     assert "has no discriminator to fine-tune" in result.stderr
     assert "Traceback" not in result.stderr
+    flags = [f"--model_dir={run_dir}", f"--real={demo_shards}"]
+    result = run_module("tools.score", *flags, "--protocol=fid_pixels")
+    assert result.returncode == 1
+    assert "an autoencoder, which gives whole clips back" in result.stderr
+    html = page.of_run(run_dir)
+    assert html.count("an autoencoder: it gives whole clips back") == 3  # sections
+    assert "python -m tools.sample" in html

@@ -20,9 +20,9 @@ def samples(runs: Sequence[run_data.Run], data_dir: str | None) -> layout.Sectio
     """Samples by class; of several runs from the same latents, side by side."""
     section = layout.Section("samples", "Samples", "Samples by class")
     for run in runs:
-        if not run.generator:
-            _lack_checkpoint(section, run)
-    shown = [run for run in runs if run.generator]
+        if not run.makes_samples:
+            _lack_generator(section, run)
+    shown = [run for run in runs if run.makes_samples]
     if not shown:
         return section
     names = [n for n in shown[0].samples if all(n in run.samples for run in shown)]
@@ -46,10 +46,17 @@ def samples(runs: Sequence[run_data.Run], data_dir: str | None) -> layout.Sectio
     return section
 
 
-def _lack_checkpoint(section: layout.Section, run: run_data.Run) -> None:
+def _lack_generator(section: layout.Section, run: run_data.Run) -> None:
+    if run.step is None:
+        section.lack(
+            f"{run.name} has no checkpoint to sample yet; training makes them:",
+            run.training_command,
+        )
+        return
     section.lack(
-        f"{run.name} has no checkpoint to sample yet; training makes them:",
-        run.training_command,
+        f"{run.name} is an autoencoder: it gives whole clips back, and makes none "
+        "of latents. Samples of codes like those of real clips come with",
+        run.command("tools.sample", "--output=SAMPLES"),
     )
 
 
@@ -114,8 +121,8 @@ def interpolations(run: run_data.Run) -> layout.Section:
     section = layout.Section("interpolations", "Interpolations", "Interpolations")
     section.intro = "What a generator has learnt changes step by step, without jumps."
     section.size = "large"
-    if not run.generator:
-        _lack_checkpoint(section, run)
+    if not run.makes_samples:
+        _lack_generator(section, run)
         return section
     with terminal.clock("Interpolations"):
         names = films.shown_classes(run.generator.class_names)
@@ -129,8 +136,8 @@ def neighbours(
     """Whether generated clips are training clips, learnt by heart."""
     section = layout.Section("neighbours", "Neighbours", "Nearest training clips")
     section.size = "large"
-    if not run.generator:
-        _lack_checkpoint(section, run)
+    if not run.makes_samples:
+        _lack_generator(section, run)
         return section
     if not data_dir:
         section.lack(

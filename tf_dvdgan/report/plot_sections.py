@@ -30,7 +30,7 @@ def truncation(runs: Sequence[run_data.Run]) -> layout.Section:
     if not found:
         command = runs[0].score_command("fid_small", "--truncations=0.2,0.4,0.6,0.8,1")
         section.lack("No scores by truncation so far; they come with", command)
-    if len(runs) == 1 and runs[0].generator:
+    if len(runs) == 1 and runs[0].makes_samples:
         generator = runs[0].generator
         with terminal.clock("Samples by truncation"):
             names = films.shown_classes(generator.class_names)

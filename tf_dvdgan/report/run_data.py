@@ -61,6 +61,11 @@ class Run:
         """The last step that left a trace."""
         return max((int(curve.x[-1]) for curve in self.train.values()), default=0)
 
+    @property
+    def makes_samples(self) -> bool:
+        """Whether there is a generator that makes videos of latents."""
+        return self.generator is not None and not self.generator.is_autoencoder
+
     @functools.cached_property
     def samples(self) -> dict[str, np.ndarray]:
         """Clips of the generator, by class; see `films.samples`."""
