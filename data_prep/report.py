@@ -28,6 +28,14 @@ def show(outcome: pipeline.Outcome, output_dir: str) -> None:
     for line in inspection.histogram(dict(counts), _HISTOGRAM_LINES):
         print(f"  {line}")
     print()
+    empty = [terminal.printable(name) for name, count in counts.items() if not count]
+    if empty:
+        more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+        print(
+            f"warning: no clips of {', '.join(empty[:5])}{more}: no model can learn "
+            "that. Take the folder away and prepare again, or name the other classes "
+            "in data.Window.classes.\n"
+        )
     for kind, count in sorted(found.num_rejected.items()):
         print(f"rejected: {count:>6}  {terminal.printable(kind)}")
     segments = sum("segment" in entry for entry in outcome.rejected)

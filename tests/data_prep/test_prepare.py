@@ -44,12 +44,15 @@ def test_the_command_writes_good_clips_and_lists_bad_ones(demo_videos, tmp_path)
     (some / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     (some / "late.avi").symlink_to("gone.avi")
     shutil.rmtree(videos / "ucfTrainTestlist")
+    (videos / "Notes").mkdir()
+    (videos / "Notes" / "text.txt").write_text("no video\n")
     flags = [f"--input={videos}", f"--output={shards}", "--resolution=16"]
     result = run(*flags, "--num_shards=3")
     assert result.returncode == 0, result.stderr
     manifest = manifest_lib.load(str(shards))
     assert manifest.num_clips("train") == 144
-    assert manifest.class_counts("train") == [16] * 9
+    assert manifest.class_counts("train") == [16] * 3 + [0] + [16] * 6
+    assert "warning: no clips of Notes: no model can learn that." in result.stdout
     assert manifest.resolution == 16 and len(manifest.splits["train"]) == 3
     rejected = [json.loads(line) for line in open(shards / "rejected.jsonl")]
     reasons = {entry["path"].split("/")[1]: entry["reason"] for entry in rejected}
@@ -58,8 +61,9 @@ def test_the_command_writes_good_clips_and_lists_bad_ones(demo_videos, tmp_path)
         "text.mp4": "not a video that can be decoded",
         "cut.mp4": "not a video that can be decoded",
         "late.avi": "not a file",
+        "text.txt": "not a video that can be decoded",
     }
-    assert sum(manifest.num_rejected.values()) == 4
+    assert sum(manifest.num_rejected.values()) == 5
     table = [line.split() for line in result.stdout.splitlines()]
     assert ["train", "144", "144", "3"] in [row[:4] for row in table]
     assert ["RoundCircle", "16", "#" * 40] in table
@@ -71,7 +75,7 @@ def test_the_command_writes_good_clips_and_lists_bad_ones(demo_videos, tmp_path)
     strict = run(*flags, "--num_shards=3", "--max_bad_fraction=0.01")
     assert {p: p.stat().st_mtime_ns for p in shards.glob("*.tfrecord")} == times
     assert strict.returncode == 1
-    assert "4 of 148 files cannot be used" in strict.stderr
+    assert "5 of 149 files cannot be used" in strict.stderr
     assert "Traceback" not in strict.stderr
 
 
