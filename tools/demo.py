@@ -85,7 +85,9 @@ def main(argv: list[str]) -> None:
         f"\nDone in {terminal.duration(time.monotonic() - began)}. Look at\n"
         f"  samples     {samples}/grid.gif and {run_dir}/samples\n"
         f"  SavedModel  {run_dir}/export\n"
-        f"  curves      {sys.executable} -m tensorboard.main --logdir={run_dir}"
+        f"  curves      {sys.executable} -m tensorboard.main --logdir={run_dir}\n"
+        f"  one page    {sys.executable} -m {tools}.report --model_dir={run_dir} "
+        f"--data_dir={shards}"
     )
 
 

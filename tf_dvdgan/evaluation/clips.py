@@ -192,7 +192,7 @@ class Shards(Source):
         side = self._manifest.resolution
         as_stored = readers.Window(window.num_frames, side, window.stride)
         rows = readers.evaluation_dataset(self.path, as_stored, self.split)
-        rows = rows.enumerate().skip(skip).shard(num_workers, worker).prefetch(2)
+        rows = rows.enumerate().skip(skip).shard(num_workers, worker).prefetch(16)
         with _reading_shards(self.path):
             for number, row in rows.as_numpy_iterator():
                 video = row["video"]

@@ -20,7 +20,7 @@ FLAGS = flags.FLAGS
 
 # Network, preprocessing, frames, clips of a batch, batches that are timed at once.
 _CASES = (
-    ("small_classifier", "unit_range", 8, 64, 8),
+    ("small_classifier", "unit_range", 8, 64, 20),
     ("i3d", "unterthiner_i3d", 16, 4, 3),
 )
 
