@@ -249,6 +249,15 @@ def test_a_rate_that_falls_is_the_same_share_of_both_sides_and_goes_on_from_othe
     )
 
 
+def test_a_rate_that_would_fall_after_the_end_is_kept_until_then():
+    optimizer = optimizers.adam(0.4, decay_steps=(14_000, 5))
+    rates = []
+    for step in (0, 4, 5, 6):
+        optimizer.iterations.assign(step)
+        rates.append(optimizers.learning_rate(optimizer))
+    assert rates == pytest.approx([0.4, 0.4, 0.0, 0.0])
+
+
 def test_a_run_goes_on_with_a_rate_that_falls_from_one_that_did_not(tmp_path):
     kept = []
     for decay_steps in (None, (1, 3)):

@@ -30,8 +30,8 @@ def adam(
       beta_1: decay of the gradient's mean.
       beta_2: decay of the mean of its square.
       epsilon: added to the root of that.
-      decay_steps: training steps between which the rate falls evenly to nought; the
-        papers keep it.
+      decay_steps: training steps between which the rate falls evenly to nought; if the
+        second is not the later one, at once there. The papers' rates do not fall.
       updates_per_step: of this optimizer, in a training step.
     """
     betas = learning_rate, beta_1, beta_2, epsilon
@@ -54,7 +54,7 @@ class _FallingAdam(tf.keras.optimizers.legacy.Adam):
     def _decayed_lr(self, var_dtype):
         first, last = self._between
         done = tf.cast(self.iterations, tf.float32)
-        share = tf.clip_by_value((last - done) / (last - first), 0.0, 1.0)
+        share = tf.clip_by_value((last - done) / max(last - first, 1), 0.0, 1.0)
         return super()._decayed_lr(var_dtype) * tf.cast(share, var_dtype)
 
 
