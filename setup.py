@@ -64,7 +64,7 @@ setuptools.setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10,<3.12",
+    python_requires=">=3.11,<3.12",
     packages=PACKAGES,
     package_dir=PACKAGE_DIR,
     package_data={

@@ -56,6 +56,14 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "lists", None, "The data set's lists, where they are not in --input."
     )
+    flags.DEFINE_float(
+        "test_share",
+        None,
+        "Hold out this share of each class's clips as the split 'test', where the data "
+        "set has no splits of its own.",
+        lower_bound=0,
+        upper_bound=0.9,
+    )
     flags.DEFINE_enum(
         "encoding", None, ["jpeg", "png"], "Of the frames; the data set's by default."
     )
@@ -95,7 +103,9 @@ def main(beam_flags: list[str]) -> None:
     files.ready(FLAGS.output, writing=True)
     if not files.is_folder(FLAGS.input):
         raise errors.UserError(f"--input={FLAGS.input} is not a folder.")
-    options = sources.Options(int(FLAGS.split_list), FLAGS.lists)
+    options = sources.Options(
+        int(FLAGS.split_list), FLAGS.lists, FLAGS.test_share or 0.0
+    )
     listing = sources.list_clips(FLAGS.dataset, FLAGS.input, options)
     _summarize_listing(listing)
     recipe = decoding.Recipe(
@@ -220,7 +230,15 @@ class _watch:
             progress.update(done, f"  {rejected} rejected")
 
 
-_FLAG_NAMES = ("dataset", "input", "num_shards", "split_list", "lists", "seed")
+_FLAG_NAMES = (
+    "dataset",
+    "input",
+    "num_shards",
+    "split_list",
+    "lists",
+    "test_share",
+    "seed",
+)
 
 
 def _parse(argv: list[str]) -> list[str]:

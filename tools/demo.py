@@ -96,7 +96,8 @@ def _show_scores(run_dir: str) -> None:
     from tf_dvdgan.evaluation import evaluator
 
     rows = evaluator.read_scores(run_dir)
-    newest = {row["step"]: row["scores"] for row in rows}
+    ours = {"accuracy_small", "fid_small"}  # tools.score adds others' rows
+    newest = {r["step"]: r["scores"] for r in rows if ours <= r["scores"].keys()}
     first, last = newest[min(newest)], newest[max(newest)]
     print(f"\n== Scores of {_NUM_SCORED} clips, comparable with no paper's")
     print(f"{'':26}class accuracy  FID_small")

@@ -16,7 +16,7 @@ from . import (
     ucf101,
     weizmann,
 )
-from .clips import Clip, Listing, Options
+from .clips import Clip, Listing, Options, hold_out
 
 __all__ = ["NAMES", "Clip", "Listing", "Options", "list_clips"]
 
@@ -51,7 +51,7 @@ def list_clips(dataset: str, input_dir: str, options: Options = Options()) -> Li
     with terminal.clock(f"listing {terminal.printable(input_dir)}"):
         listing = _SOURCES[dataset](input_dir, options)
         _check(listing, dataset, input_dir)
-    return listing
+    return hold_out(listing, options.test_share) if options.test_share else listing
 
 
 def _check(listing: Listing, dataset: str, input_dir: str) -> None:

@@ -50,6 +50,7 @@ def test_the_command_writes_good_clips_and_lists_bad_ones(demo_videos, tmp_path)
     result = run(*flags, "--num_shards=3")
     assert result.returncode == 0, result.stderr
     manifest = manifest_lib.load(str(shards))
+    assert list(manifest.splits) == ["train"]
     assert manifest.num_clips("train") == 144
     assert manifest.class_counts("train") == [16] * 3 + [0] + [16] * 6
     assert "warning: no clips of Notes: no model can learn that." in result.stdout

@@ -3,6 +3,7 @@
 import logging
 import os
 import pathlib
+import shutil
 import struct
 
 import numpy as np
@@ -521,3 +522,25 @@ def test_weizmann_and_csv_come_through(tmp_path):
         assert {seed_of(clip, count): label for clip, label in clips} == {
             seed: names[stem] for seed, stem in enumerate(fixtures.WEIZMANN[:count])
         }
+
+
+def test_a_share_of_each_class_is_held_out_whatever_else_there_is(tmp_path):
+    for name, count in (("a", 20), ("b", 10), ("c", 2), ("d", 1)):
+        (tmp_path / name).mkdir()
+        for i in range(count):
+            (tmp_path / name / f"{i}.mp4").touch()
+    options = sources.Options(test_share=0.1)
+    listing = sources.list_clips("folder", str(tmp_path), options)
+    held_out = {clip.path for clip in listing.clips if clip.split == "test"}
+    assert [sum(p.startswith(c) for p in held_out) for c in "abcd"] == [2, 1, 1, 0]
+    assert len(listing.clips) == 33
+    shutil.rmtree(tmp_path / "a")
+    (tmp_path / "b" / "10.mp4").touch()
+    listing = sources.list_clips("folder", str(tmp_path), options)
+    again = {clip.path for clip in listing.clips if clip.split == "test"}
+    assert len(again - held_out) <= 1 and len(again) == 2
+
+
+def test_splits_of_the_data_set_are_not_overruled(demo_videos):
+    with pytest.raises(errors.UserError, match=r"--test_share .* has test and train"):
+        sources.list_clips("ucf101", demo_videos, sources.Options(test_share=0.1))

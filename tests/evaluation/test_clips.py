@@ -213,6 +213,15 @@ def test_hidden_files_and_others_are_passed_over(tmp_path):
     assert clips.open_folder(str(tmp_path)).num_clips == 1
 
 
+def test_the_grid_beside_a_model_s_videos_is_none_of_them(tmp_path):
+    for name in ("0000_a.mp4", "0001_b.mp4", "grid.mp4"):
+        video_io.write_video(str(tmp_path / name), noise(0), 8.0)
+    assert clips.open_folder(str(tmp_path)).num_clips == 2
+    for name in ("0000_a.mp4", "0001_b.mp4"):
+        (tmp_path / name).unlink()
+    assert clips.open_folder(str(tmp_path)).num_clips == 1  # it is all there is
+
+
 def test_the_key_changes_with_the_data_alone(tmp_path):
     write_frames(tmp_path / "clips" / "1", noise(0))
     write_array(tmp_path / "clips" / "2.npy", noise(1))

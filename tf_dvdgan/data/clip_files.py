@@ -18,6 +18,7 @@ from tf_dvdgan.data import files, video_io
 
 _MOVIES = (*video_io.VIDEO_SUFFIXES, ".gif")
 _ARRAYS = (".npy",)
+_GRIDS = ("grid.gif", "grid.mp4")  # tools.sample writes one beside its videos
 _CHANNELS = 3
 _DIGITS_OR_NOT = "([0-9]+)|([^0-9]+)"
 
@@ -145,6 +146,7 @@ def _clips_among(folder: str, inside: str, names: Sequence[str]) -> list[ClipFil
       names: of its files.
     """
     names = [name for name in names if not name.startswith(".")]
+    names = [name for name in names if name not in _GRIDS] or names
     images = video_io.numbered_images(names)
     movies = [name for name in names if name.lower().endswith(_MOVIES)]
     arrays = [name for name in names if name.lower().endswith(_ARRAYS)]
