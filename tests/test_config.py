@@ -69,6 +69,14 @@ def test_a_misspelt_binding_gets_a_sentence(binding, sentence):
         config.load(["demo.gin"], [binding])
 
 
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "'a'", "None"])
+def test_sizes_are_whole_numbers_from_one_on(value):
+    with pytest.raises(
+        errors.UserError, match="BATCH_SIZE is a whole number from 1 on"
+    ):
+        config.load(["demo.gin"], [f"BATCH_SIZE = {value}"])
+
+
 def test_a_missing_file_gets_a_sentence():
     with pytest.raises(
         errors.UserError, match=r"no Gin file 'demmo\.gin'.*'demo\.gin'"

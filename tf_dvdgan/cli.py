@@ -84,10 +84,21 @@ class _Main:
                 files.ready(*remote)
             return self._main(argv)
         except errors.UserError as error:
-            first_line = str(error).split("\n")[0]  # Gin adds lines of its own
-            sentence = terminal.printable(first_line)
-            print(f"error: {sentence}", file=sys.stderr)
-            return 1
+            sentence = str(error).split("\n")[0]  # Gin adds lines of its own
+        except ValueError as error:
+            refusal = _refusal(str(error))
+            if not refusal:
+                raise
+            logging.info("The config was refused here:", exc_info=True)
+            sentence = f"The config cannot be used: {refusal}."
+        print(f"error: {terminal.printable(sentence)}", file=sys.stderr)
+        return 1
+
+
+def _refusal(text: str) -> str | None:
+    """What an argument's check says of a value that a Gin config gave it."""
+    found = re.search(r"^.*\bReceived: .*$", text, re.MULTILINE)
+    return found[0].rstrip(".") if found and "In call to configurable" in text else None
 
 
 def _remote_paths(values: Iterable[object]) -> list[str]:
@@ -143,8 +154,10 @@ def parse_flags(argv: Sequence[str], known_only: bool = False) -> list[str]:
 
 def exit_with_flag_error(error: object) -> NoReturn:
     """Leaves with one sentence about the flags and exit code 2."""
-    sentence = terminal.printable(str(error).rstrip("."))
-    print(f"error: {sentence}. --help lists the flags.", file=sys.stderr)
+    sentence = terminal.printable(str(error)).rstrip(".")
+    sentence = re.sub(r"Did you mean: (.*) \?$", r"Did you mean '\1'?", sentence)
+    end = "" if sentence.endswith("?") else "."
+    print(f"error: {sentence}{end} --help lists the flags.", file=sys.stderr)
     sys.exit(2)
 
 

@@ -24,6 +24,8 @@ from tf_dvdgan.training import loop, optimizers
 # 'models/x.gin' for a Python package, and stumbles over any folder of that name.
 gin.config._FILE_READERS[:] = [(tf.io.gfile.GFile, tf.io.gfile.exists)]
 
+_SIZES = ("RESOLUTION", "NUM_FRAMES", "STRIDE", "BATCH_SIZE", "NUM_STEPS", "CH", "G_CH")
+
 for _name in layers.__all__:
     gin.register(getattr(layers, _name), module="layers")
 for _loss in (
@@ -69,6 +71,7 @@ def load(files: Sequence[str], parameters: Sequence[str] = ()) -> None:
         )
         _check_macros(parameters)
         _check_parameters()
+        _check_sizes()
         gin.finalize()
     except Exception as error:  # Gin raises all kinds, some made on the fly
         if isinstance(error, errors.UserError):
@@ -148,6 +151,17 @@ def _check_parameters() -> None:
                 raise errors.UserError(
                     f"{selector} has no parameter {name!r}."
                     + errors.did_you_mean(name, known)
+                )
+
+
+def _check_sizes() -> None:
+    """Refuses sizes such as BATCH_SIZE = 0, on which TensorFlow stumbles much later."""
+    for (name, selector), values in gin.config._CONFIG.items():
+        size = values.get("value")
+        if selector == "gin.macro" and name in _SIZES:
+            if not isinstance(size, int) or size < 1:
+                raise errors.UserError(
+                    f"{name} is a whole number from 1 on, unlike {size!r}."
                 )
 
 

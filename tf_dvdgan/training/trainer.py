@@ -61,7 +61,7 @@ class Trainer:
         if global_batch_size % self.num_replicas:
             raise ValueError(
                 f"A batch of {global_batch_size} videos cannot be shared evenly by "
-                f"{self.num_replicas} replicas"
+                f"{self.num_replicas} replicas. Received: {global_batch_size=}"
             )
         self.gan = gan
         self.strategy = strategy
