@@ -157,12 +157,14 @@ def _check_parameters() -> None:
 def _check_sizes() -> None:
     """Refuses sizes such as BATCH_SIZE = 0, on which TensorFlow stumbles much later."""
     for (name, selector), values in gin.config._CONFIG.items():
-        size = values.get("value")
-        if selector == "gin.macro" and name in _SIZES:
-            if not isinstance(size, int) or size < 1:
-                raise errors.UserError(
-                    f"{name} is a whole number from 1 on, unlike {size!r}."
-                )
+        if selector != "gin.macro" or name not in _SIZES:
+            continue
+        size = values["value"]
+        is_plain = isinstance(size, int | float | str | None)  # no reference
+        if is_plain and not (isinstance(size, int) and size > 0):
+            raise errors.UserError(
+                f"{name} is a whole number from 1 on, unlike {size!r}."
+            )
 
 
 def _sentence(error: Exception) -> str:

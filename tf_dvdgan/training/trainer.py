@@ -43,7 +43,7 @@ class Trainer:
       attempt: how often the run was rolled back; draws and data order are others after.
 
     Raises:
-      ValueError: the replicas cannot share the batch evenly.
+      ValueError: the replicas cannot share the batch evenly, or `num_d_steps` is 0.
     """
 
     def __init__(
@@ -57,6 +57,8 @@ class Trainer:
         seed: int = 0,
         jit_compile: bool = False,
     ):
+        if num_d_steps < 1:
+            raise ValueError(f"num_d_steps is at least 1. Received: {num_d_steps}")
         self.num_replicas = strategy.num_replicas_in_sync
         if global_batch_size % self.num_replicas:
             raise ValueError(
