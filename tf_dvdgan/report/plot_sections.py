@@ -23,13 +23,13 @@ def truncation(runs: Sequence[run_data.Run]) -> layout.Section:
     )
     found = collections.defaultdict(dict)  # of each protocol a curve for each run
     for run in runs:
-        for protocol, curve in _over_truncations(run.scores).items():
+        for protocol, curve in _over_truncations(run).items():
             found[protocol][run.name] = curve
     for (name, _), of_runs in found.items():
         section.plot(f"{name} by truncation", of_runs, "truncation")
     if not found:
         command = runs[0].score_command("fid_small", "--truncations=0.2,0.4,0.6,0.8,1")
-        section.lack("No scores by truncation so far; they come with", command)
+        section.lack("No scores of it by truncation so far; they come with", command)
     if len(runs) == 1 and runs[0].makes_samples:
         generator = runs[0].generator
         with terminal.clock("Samples by truncation"):
@@ -39,14 +39,12 @@ def truncation(runs: Sequence[run_data.Run]) -> layout.Section:
     return section
 
 
-def _over_truncations(
-    scores: Sequence[history.Score],
-) -> dict[tuple[str, str], charts.Curve]:
-    """Of each protocol that was asked at several truncations: those of one step."""
+def _over_truncations(run: run_data.Run) -> dict[tuple[str, str], charts.Curve]:
+    """Of each protocol that the shown step was scored by at several truncations."""
     found = {}
+    scores = [score for score in run.scores if score.step == run.step]
     for protocol, alike in history.by_protocol(scores).items():
-        step = history.newest(alike).step
-        points = {s.truncation: s.value for s in alike if s.step == step}
+        points = {score.truncation: score.value for score in alike}
         if len(points) > 1:
             x = np.array(sorted(points))
             found[protocol] = charts.Curve(x, np.array([points[t] for t in x]))
