@@ -5,14 +5,18 @@ logical CPU devices, and writes its weights; they are compared here.
 """
 
 import collections
+import concurrent.futures
+import contextlib
 import functools
 import glob
 import json
 import os
+import random
 import re
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -56,12 +60,18 @@ loop.train(out, shards, strategy)
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    """Ports that nobody takes before the workers do.
+
+    The system gives those above 32,767 to whoever connects anywhere.
+    """
+    ports = []
+    while len(ports) < count:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        if port in ports:
+            continue
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            ports.append(port)
     return ports
 
 
@@ -88,6 +98,18 @@ def start_worker(cluster, index, shards, model_dir, *parameters) -> subprocess.P
     )
 
 
+def outputs_of(workers: list[subprocess.Popen]) -> list[str]:
+    """What workers print until they end; where one fails, others would wait for it."""
+    with concurrent.futures.ThreadPoolExecutor(len(workers)) as threads:
+        outputs = [threads.submit(worker.communicate) for worker in workers]
+        while not all(output.done() for output in outputs):
+            if any(worker.poll() for worker in workers):
+                for worker in workers:
+                    worker.kill()
+            time.sleep(0.2)
+    return [output.result()[0] for output in outputs]
+
+
 @pytest.fixture(scope="module")
 def runs(demo_shards, tmp_path_factory):
     """Gives the folder of a run on 1, 2 or 4 replicas or two workers, made once."""
@@ -97,7 +119,7 @@ def runs(demo_shards, tmp_path_factory):
         folder = str(tmp_path_factory.mktemp(f"replicas-{others}"))
         if others == "workers":
             workers = start_workers(demo_shards, folder, *PARAMETERS)
-            outputs = [worker.communicate()[0] for worker in workers]
+            outputs = outputs_of(workers)
             assert [worker.returncode for worker in workers] == [0, 0], outputs
             # The chief speaks.
             assert "step 5/5" in outputs[0] and "step" not in outputs[1]

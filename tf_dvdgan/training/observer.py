@@ -230,7 +230,7 @@ def _macro(name: str) -> dict[str, float]:
 
 def _rounded(optimizer: tf.keras.optimizers.legacy.Optimizer) -> float:
     """The config's learning rate as it was written, not as the nearest float32."""
-    return float(f"{float(optimizer.learning_rate):.6g}")
+    return float(f"{float(tf.convert_to_tensor(optimizer.learning_rate)):.6g}")
 
 
 def _short(metric: str) -> str:

@@ -76,8 +76,8 @@ def _run(*command: str) -> None:
 
 def _failure(folder: pathlib.Path, output: str) -> errors.UserError:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
-    reason = errors[-1].removeprefix("ERROR:").strip(" .") if errors else "no reason"
+    told = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
+    reason = told[-1].removeprefix("ERROR:").strip(" .") if told else "no reason"
     return errors.UserError(
         f"The TPU compiler cannot be installed in {str(folder)!r}: {reason}. It wants "
         "Python 3.11, 1.5 GB and a package index in reach; --environment names "
