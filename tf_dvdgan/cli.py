@@ -79,9 +79,7 @@ class _Main:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
         try:
-            remote = _remote_paths(flags.FLAGS.flag_values_dict().values())
-            if remote:
-                files.ready(*remote)
+            files.ready(*_remote_paths(flags.FLAGS.flag_values_dict().values()))
             return self._main(argv)
         except errors.UserError as error:
             sentence = str(error).split("\n")[0]  # Gin adds lines of its own

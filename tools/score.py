@@ -147,9 +147,7 @@ def _of_model(strategy):
             "The model is an autoencoder, which gives whole clips back: score what "
             "tools.sample draws of it, as --generated."
         )
-
     scores = comparison.ModelScores(model.gan, model.window, strategy)
-
     clips_of = functools.cache(_real)
 
     @functools.cache

@@ -207,8 +207,7 @@ def test_a_killed_worker_is_waited_for_and_nothing_is_lost(
 ):
     parameters = [*PARAMETERS, "NUM_STEPS = 60"]
     whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
-    for worker in start_workers(demo_shards, whole, *parameters):
-        worker.communicate()
+    outputs_of(start_workers(demo_shards, whole, *parameters))
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
     workers = [
         start_worker(cluster, i, demo_shards, killed, *parameters) for i in range(2)
