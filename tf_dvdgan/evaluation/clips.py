@@ -1,8 +1,8 @@
 """Clips to be scored: prepared shards of ours, or any folder that others left.
 
-Every clip is given once, in an order that stays the same, as the middle window of it in
-the centre of its frames; so two sides of a comparison are cut alike, whatever they came
-as. `warnings` says what else is not alike.
+Every clip is given once, in an order without meaning that stays the same, as the middle
+window of it in the centre of its frames; so two sides of a comparison are cut alike,
+whatever they came as. `warnings` says what else is not alike.
 """
 
 import abc
@@ -234,13 +234,20 @@ class Folder(Source):
 
     Args:
       path: of the folder, or of a single video or array.
+
+    Attributes:
+      names: of the clips, in the order in which they are given.
     """
 
     def __init__(self, path: str):
         super().__init__()
         self.path = path.rstrip("/")
         self._root = path if files.is_folder(path) else os.path.dirname(path)
-        self._clips = clip_files.list_clips(self.path)
+        # A protocol takes the first so many, which by name would be the first classes.
+        self._clips = sorted(
+            clip_files.list_clips(self.path), key=lambda clip: _sha256([clip.name])
+        )
+        self.names = [clip.name for clip in self._clips]
         self.num_clips = len(self._clips)
         folders = [clip.path.split("/")[:-1] for clip in self._clips]
         has_classes = all(len(above) == 1 for above in folders)
