@@ -100,7 +100,7 @@ def main(beam_flags: list[str]) -> None:
 
     from . import decoding, pipeline, report
 
-    files.ready(FLAGS.output, writing=True)
+    files.check_writable(FLAGS.output, as_folder=True)
     if not files.is_folder(FLAGS.input):
         raise errors.UserError(f"--input={FLAGS.input} is not a folder.")
     options = sources.Options(

@@ -62,6 +62,7 @@ def main(argv: list[str]) -> None:
         config.load_run(FLAGS.model_dir, FLAGS.gin_param)
     else:
         raise errors.UserError("Name a config with --gin_file, such as demo.gin.")
+    files.check_writable(FLAGS.model_dir, as_folder=True)
     evaluates = FLAGS.mode == "train_and_eval"
     evaluation = watch.InTraining(FLAGS.model_dir, FLAGS.data_dir)
     where = strategy.create(FLAGS.strategy, FLAGS.tpu)

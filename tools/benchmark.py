@@ -58,6 +58,8 @@ def main(argv: list[str]) -> None:
 
     if not FLAGS.gin_file:
         raise errors.UserError("Name a config with --gin_file, such as demo.gin.")
+    if FLAGS.json:
+        files.check_writable(FLAGS.json)
     config.load(FLAGS.gin_file, FLAGS.gin_param)
     class_names = [f"class {i}" for i in range(FLAGS.num_classes)]
     began = time.perf_counter()

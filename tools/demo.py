@@ -7,6 +7,7 @@ started again, it goes on where it was.
 """
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> None:
         "--mode=train_and_eval",
         "--gin_file=demo.gin",
         "--gin_file=evaluation/small.gin",
-        f"--gin_param=SMALL_CLASSIFIER = {os.path.abspath(classifier)!r}",
+        f"--gin_param=SMALL_CLASSIFIER = {files.absolute(classifier)!r}",
         f"--gin_param=evaluation.Plan.num_videos = {_NUM_SCORED}",
         f"--gin_param=evaluation.Plan.num_videos_at_end = {_NUM_SCORED}",
         f"--data_dir={shards}",
@@ -98,6 +99,8 @@ def _show_scores(run_dir: str) -> None:
     rows = evaluator.read_scores(run_dir)
     ours = {"accuracy_small", "fid_small"}  # tools.score adds others' rows
     newest = {r["step"]: r["scores"] for r in rows if ours <= r["scores"].keys()}
+    if not newest:  # --gin_param has the run scored by something else
+        return
     first, last = newest[min(newest)], newest[max(newest)]
     print(f"\n== Scores of {_NUM_SCORED} clips, comparable with no paper's")
     print(f"{'':26}class accuracy  FID_small")
@@ -115,7 +118,7 @@ def _show_scores(run_dir: str) -> None:
 
 def _run(title: str, *command: str) -> None:
     """Runs a module as a user would; ends the demo as it ends, if it fails."""
-    print(f"\n== {title}\n   python -m {' '.join(command)}", flush=True)
+    print(f"\n== {title}\n   python -m {shlex.join(command)}", flush=True)
     quiet = ["--quiet"] if FLAGS.quiet else []
     child = subprocess.Popen([sys.executable, "-m", *command, *quiet])
     try:

@@ -41,6 +41,7 @@ def main(argv: list[str]) -> None:
     files.ready(FLAGS.output or FLAGS.model_dir, writing=True)
     model = trained.load(FLAGS.model_dir, FLAGS.step)
     output = FLAGS.output or os.path.join(FLAGS.model_dir, "export", str(model.step))
+    files.check_writable(output, as_folder=True)
     export.export(model, output, truncations)
     print(f"SavedModel of step {model.step}: {output}")
 

@@ -9,7 +9,6 @@ is 1 if anything is wrong; what is wrong is listed.
 """
 
 import collections
-import os
 
 from absl import flags
 
@@ -36,6 +35,8 @@ def main(argv: list[str]) -> int:
     if len(argv) != 2:
         raise errors.UserError("Name one folder of shards, or one TFRecord file.")
     files.ready(argv[1])
+    if FLAGS.sheet:
+        files.check_writable(FLAGS.sheet)
     class_names, shards = inspection.shards_at(argv[1])
     report = inspection.Report(class_names, FLAGS.num_clips, FLAGS.seed)
     progress = terminal.Progress("shards", len(shards))
@@ -51,7 +52,7 @@ def main(argv: list[str]) -> int:
         print(f"  {line}")
     if FLAGS.sheet and report.sheet:
         visualize.write_sheet(FLAGS.sheet, report.sheet)
-        print(f"sheet    {os.path.abspath(FLAGS.sheet)}")
+        print(f"sheet    {files.absolute(FLAGS.sheet)}")
     for problem in report.problems[:_SHOWN_PROBLEMS]:
         print(f"WRONG    {terminal.printable(problem)}")
     if len(report.problems) > _SHOWN_PROBLEMS:

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
 
     if FLAGS.resample and FLAGS["between"].present:
         raise errors.UserError("--between and --resample are two things: name one.")
-    files.ready(FLAGS.output, writing=True)
+    files.check_writable(FLAGS.output, as_folder=True)
     generator = generators.open_generator(
         FLAGS.model_dir, FLAGS.step, FLAGS.saved_model
     )

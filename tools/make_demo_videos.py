@@ -186,12 +186,13 @@ def _write_lists(folder: str, names, train, test) -> None:
 
 def main(argv: list[str]) -> None:
     del argv
-    size = tuple(int(side) for side in FLAGS.size)
+    numbers = all(side.strip().isdecimal() for side in FLAGS.size)
+    size = tuple(int(side) for side in FLAGS.size) if numbers else ()
     if len(size) != 2 or min(size) < 16 or any(side % 2 for side in size):
         raise errors.UserError(
             "--size is an even height and width of at least 16: 48,64"
         )
-    files.ready(FLAGS.output, writing=True)
+    files.check_writable(FLAGS.output, as_folder=True)
     write(FLAGS.output, FLAGS.kind, FLAGS.num_videos, size, FLAGS.seed)
     print(f"{FLAGS.num_videos} videos in {FLAGS.output}")
 

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
     from tf_dvdgan import generators, sampling, visualize
     from tf_dvdgan.data import clip_files, files
 
-    files.ready(FLAGS.output, writing=True)
+    files.check_writable(FLAGS.output, as_folder=True)
     generator = generators.open_generator(
         FLAGS.model_dir, FLAGS.step, FLAGS.saved_model
     )

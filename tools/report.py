@@ -42,24 +42,19 @@ def main(argv: list[str]) -> None:
         raise errors.UserError("--compare wants two runs at the least.")
     if compared and not FLAGS.output:
         raise errors.UserError("--compare wants --output, the page to write.")
-    import tensorflow as tf
-
     from tf_dvdgan.data import files
     from tf_dvdgan.report import page
 
     output = FLAGS.output or os.path.join(FLAGS.model_dir, "report.html")
     files.ready(*compared)
-    files.ready(output, writing=True)
+    if FLAGS.output:
+        files.check_writable(output)
     if compared:
         html = page.of_runs(compared, FLAGS.step, FLAGS.data_dir)
     else:
         html = page.of_run(FLAGS.model_dir, FLAGS.step, FLAGS.data_dir, FLAGS.weights)
-    try:
-        tf.io.gfile.makedirs(os.path.dirname(output) or ".")
+    with files.cannot_be_written(output):
         files.write_whole(output, html)
-    except (tf.errors.OpError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise errors.UserError(f"{output!r} cannot be written: {reason}") from None
     print(f"{len(html) / 1e6:.1f} MB: {output}")
 
 

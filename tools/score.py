@@ -25,6 +25,7 @@ import os
 from absl import flags
 
 from tf_dvdgan import cli, errors
+from tf_dvdgan.data import files
 
 FLAGS = flags.FLAGS
 
@@ -33,6 +34,9 @@ def define_flags() -> None:
     flags.DEFINE_multi_string("protocol", None, "Name; may be repeated.", required=True)
     flags.DEFINE_string("real", None, "Folder of real clips.", required=True)
     flags.DEFINE_string("held_out", None, "Real clips that were not trained on.")
+    flags.DEFINE_string(
+        "held_out_split", None, "Of shards; by default 'test', or else 'validation'."
+    )
     flags.DEFINE_string("generated", None, "Folder of generated clips.")
     flags.DEFINE_string("model_dir", None, "A run's folder, to score its model.")
     cli.define_step()
@@ -43,13 +47,21 @@ def define_flags() -> None:
     )
     flags.DEFINE_list("truncations", ["1"], "Factors of a model's latents.")
     flags.DEFINE_string("split", None, "Of real shards, in place of the protocol's.")
-    flags.DEFINE_integer("num_generated", None, "Videos, in place of the protocol's.")
-    flags.DEFINE_integer("num_real", None, "Real clips at the most, likewise.")
-    flags.DEFINE_integer("num_repeats", None, "Times a model is sampled, likewise.")
-    flags.DEFINE_integer("num_frames", None, "Of each clip, where no protocol says.")
-    flags.DEFINE_integer("stride", None, "Every so manieth frame, likewise.")
-    flags.DEFINE_integer("resolution", None, "Clips of folders are resized to it.")
-    flags.DEFINE_integer("num_resamples", 100, "Of the bootstrap; 0 leaves it out.")
+    for name, of_what in (
+        ("num_generated", "Videos, in place of the protocol's."),
+        ("num_real", "Real clips at the most, likewise."),
+        ("num_repeats", "Times a model is sampled, likewise."),
+        ("num_frames", "Of each clip of a folder, where no protocol says."),
+        ("stride", "Every so manieth real frame, likewise."),
+        ("resolution", "Clips of folders are resized to it."),
+    ):
+        flags.DEFINE_integer(name, None, of_what, lower_bound=1)
+    flags.DEFINE_integer(
+        "num_resamples", 100, "Of the bootstrap; 0 leaves it out.", lower_bound=0
+    )
+    flags.register_validator(
+        "num_resamples", lambda count: count != 1, message="one tells no spread"
+    )
     flags.DEFINE_integer("batch_size", 16, "Clips at a time.", lower_bound=1)
     flags.DEFINE_string("output", None, "JSON Lines file that scores are added to.")
     flags.DEFINE_string(
@@ -64,11 +76,15 @@ def main(argv: list[str]) -> None:
         raise errors.UserError("Give either --generated or --model_dir.")
     if FLAGS.lpips and len(FLAGS.lpips) != 2:
         raise errors.UserError("--lpips is two files with a comma between them.")
+    truncations = _truncations()
+    _check_all_is_used()
     from tf_dvdgan.evaluation import protocols, published
     from tf_dvdgan.training import strategy as strategy_lib
 
     asked = [_changed(protocols.named(name)) for name in FLAGS.protocol]
-    truncations = _truncations()
+    _check_protocols(asked, truncations)
+    if FLAGS.output:
+        files.check_writable(FLAGS.output)
     strategy = strategy_lib.create(FLAGS.strategy, FLAGS.tpu)
     chief = strategy_lib.is_chief(strategy)
     results: dict[str, list] = {protocol.name: [] for protocol in asked}
@@ -91,9 +107,34 @@ def main(argv: list[str]) -> None:
             print(f"\nPublished, to compare with {protocol.name}:\n{table}")
 
 
+def _check_all_is_used() -> None:
+    """Refuses flags that say nothing of what is scored."""
+    of_folders = ("num_frames", "stride", "resolution")
+    of_models = ("step", "num_repeats", "lpips")
+    given, other = ("generated", "model_dir")[:: 1 if FLAGS.generated else -1]
+    for name in of_models if FLAGS.generated else of_folders:
+        if FLAGS[name].value is not None:
+            raise errors.UserError(f"--{name} is of --{other}, not of --{given}.")
+
+
+def _check_protocols(asked, truncations: list[float]) -> None:
+    """Refuses what a protocol cannot be asked for."""
+    from tf_dvdgan.evaluation import protocols
+
+    for protocol in asked:
+        if protocol.metric not in (protocols.S3, protocols.PREDICTION):
+            continue
+        if FLAGS.generated:
+            raise errors.UserError(f"{protocol.name} wants a model, --model_dir.")
+        if truncations != [1.0]:
+            raise errors.UserError(f"{protocol.name} is of truncation 1 alone.")
+    if FLAGS.lpips and all(p.metric != protocols.PREDICTION for p in asked):
+        raise errors.UserError("--lpips is for --protocol=prediction.")
+
+
 def _changed(protocol):
     """A protocol with what the flags change of it."""
-    names = ("split", "num_generated", "num_real", "num_repeats")
+    names = ("num_generated", "num_real", "num_repeats")
     changes = {name: FLAGS[name].value for name in names}
     changes = {name: value for name, value in changes.items() if value is not None}
     return dataclasses.replace(protocol, **changes)
@@ -113,14 +154,12 @@ def _truncations() -> list[float]:
 
 def _of_folders(strategy):
     """Makes what scores a folder by a protocol."""
-    from tf_dvdgan.evaluation import clips, comparison, protocols
+    from tf_dvdgan.evaluation import clips, comparison
 
     generated = clips.open_folder(FLAGS.generated)
 
     def score(protocol, truncation: float):
         del truncation
-        if protocol.metric in (protocols.S3, protocols.PREDICTION):
-            raise errors.UserError(f"{protocol.name} wants a model, --model_dir.")
         real, held_out = _real(protocol)
         window = comparison.window_of(
             protocol, FLAGS.num_frames, FLAGS.stride, FLAGS.resolution
@@ -147,12 +186,18 @@ def _of_model(strategy):
             "The model is an autoencoder, which gives whole clips back: score what "
             "tools.sample draws of it, as --generated."
         )
-    scores = comparison.ModelScores(model.gan, model.window, strategy)
-    clips_of = functools.cache(_real)
+    scores = comparison.ModelScores(
+        model.gan, model.window, strategy, model.class_names
+    )
+
+    @functools.cache
+    def clips_of(protocol):
+        return _real(protocol, model.window.classes)
 
     @functools.cache
     def judge_of(protocol):
-        return _judge(protocol, len(model.class_names), strategy)
+        num_classes = len(clips_of(protocol)[0].class_names)
+        return _judge(protocol, num_classes, strategy)
 
     def score(protocol, truncation: float):
         real, held_out = clips_of(protocol)
@@ -171,19 +216,35 @@ def _of_model(strategy):
     return score
 
 
-def _real(protocol):
+def _real(protocol, classes=()):
     """Real clips, and those held out where the others were trained on."""
     from tf_dvdgan.evaluation import clips
 
-    real, held_out = clips.open_folder(FLAGS.real), None
-    if real.splits:
-        split = protocol.split if protocol.split in real.splits else "train"
-        if split == "train" and "test" in real.splits:
-            held_out = clips.open_folder(FLAGS.real, "test")
-        real = clips.open_folder(FLAGS.real, split)
+    split, held_out = FLAGS.split, None
+    if clips.is_prepared(FLAGS.real):
+        held_split = _held_out_split(FLAGS.real)
+        if split is None:
+            split = "train" if protocol.split == "train" else held_split or "train"
+        if split == "train" and held_split:
+            held_out = clips.open_folder(FLAGS.real, held_split, classes)
+    real = clips.open_folder(FLAGS.real, split, classes)
     if FLAGS.held_out:
-        held_out = clips.open_folder(FLAGS.held_out)
+        place, split = FLAGS.held_out, None
+        if clips.is_prepared(place):
+            split = _held_out_split(place)
+            if split is None:
+                raise errors.UserError(
+                    f"{place} has no split that is held out; say which is meant with "
+                    "--held_out_split."
+                )
+        held_out = clips.open_folder(place, split, classes)
     return real, held_out
+
+
+def _held_out_split(path: str) -> str | None:
+    from tf_dvdgan.data import manifest
+
+    return FLAGS.held_out_split or manifest.load(path).held_out_split
 
 
 def _judge(protocol, num_classes: int, strategy):
@@ -201,8 +262,6 @@ def _judge(protocol, num_classes: int, strategy):
 
 
 def _cache_dir() -> str:
-    from tf_dvdgan.data import files
-
     path = os.path.expanduser(FLAGS.cache_dir)
     files.ready(path, writing=True)
     return path
@@ -223,7 +282,9 @@ def _show(protocol, result) -> None:
     for side in ("real", "generated", "held-out"):
         if side in facts:
             held, name = facts[side]["num_clips"], facts[side]["name"]
-            print(f"  {side}: {facts.get(f'num_{side}', held)} of {held} in {name}")
+            split = f", split {facts[side]['split']}" if "split" in facts[side] else ""
+            taken = facts.get(f"num_{side}", held)
+            print(f"  {side}: {taken} of {held} in {name}{split}")
     if "truncation" in facts:
         print(f"  generated: {facts['num_generated']}, seed {protocol.seed}")
     print(f"  compares with {protocol.compares_with}")

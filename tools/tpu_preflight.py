@@ -108,6 +108,7 @@ class Preflight:
         self._python = python
         self._core = core
         self._path = FLAGS.json or _default_path()
+        files.check_writable(self._path)
         self._figures = {**facts, "core": dataclasses.asdict(core), "batches": {}}
         self._compiled = {}
 

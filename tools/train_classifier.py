@@ -11,8 +11,6 @@ On few clips it stays weak, and scores by a weak classifier mean little: look at
 share of the held-out clips it tells.
 """
 
-import os
-
 from absl import flags
 
 from tf_dvdgan import cli, errors, terminal
@@ -45,7 +43,7 @@ def main(argv: list[str]) -> None:
     manifest = manifest_lib.load(FLAGS.data_dir)
     window = readers.Window(FLAGS.num_frames, manifest.resolution, FLAGS.stride)
     _check_data(FLAGS.data_dir, manifest, window)
-    _check_output(FLAGS.output)
+    weights.check_output(FLAGS.output)
     strategy = strategy_lib.create(FLAGS.strategy, FLAGS.tpu)
     is_chief = strategy_lib.is_chief(strategy)
     progress = terminal.Progress("epochs", FLAGS.epochs, seconds_between=0.0)
@@ -89,7 +87,9 @@ def main(argv: list[str]) -> None:
         f"{window.stride}, {window.resolution} pixels; {recipe.epochs} epochs, seed "
         f"{recipe.seed}; {found:.1%} of held-out clips right"
     )
-    facts = weights.save("small_classifier", values, FLAGS.output, source)
+    facts = weights.save(
+        "small_classifier", values, FLAGS.output, source, manifest.class_names
+    )
     print(f"source   {terminal.printable(facts.source)}")
     print(f"hash     {facts.hash}")
     print(f"file     {FLAGS.output}")
@@ -112,30 +112,6 @@ def _check_data(data_dir: str, manifest, window) -> None:
             f"A classifier wants clips of several classes; in {data_dir!r} all "
             "are of one. Prepare a folder with one sub-folder for each class."
         )
-
-
-def _check_output(path: str) -> None:
-    """Refuses what could not be written in the end, before the training."""
-    import tensorflow as tf
-
-    from tf_dvdgan.data import files
-    from tf_dvdgan.evaluation.networks import weights
-
-    if not path.endswith(weights.SUFFIX):
-        raise errors.UserError(
-            f"A file of weights ends in {weights.SUFFIX}, unlike {path!r}."
-        )
-    files.ready(path, writing=True)
-    if files.is_folder(path):
-        raise errors.UserError(f"{path!r} cannot be written: it is a folder.")
-    trial = f"{path}.trial-{os.getpid()}"
-    try:
-        tf.io.gfile.makedirs(os.path.dirname(path) or ".")
-        files.write_whole(trial, "")
-        tf.io.gfile.remove(trial)
-    except (tf.errors.OpError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise errors.UserError(f"{path!r} cannot be written: {reason}") from None
 
 
 def run() -> None:

@@ -320,8 +320,8 @@ def test_bad_files_are_left_out_and_named(tmp_path):
         assert rejected["x2.npy"] == "not an array that NumPy wrote"
         assert rejected["x3.npy"] == "truncated"
         assert rejected["x4"] == "an image cannot be decoded: frame_3.png"
-    warned = clips.warnings(source, source, 0, WINDOW, WINDOW)
-    assert "4 real clips cannot be read and are left out, x" in warned[0]
+    text = warned(source, source, 0, WINDOW)
+    assert "4 real clips cannot be read and are left out, x" in text
 
 
 def test_more_than_a_twentieth_of_bad_files_is_an_error(tmp_path):
@@ -413,14 +413,15 @@ def folder_of(path, count=1, fps=25.0, suffix="avi", **size) -> clips.Source:
 
 
 def warned(real, generated, feature_size, window) -> str:
-    found = clips.warnings(real, generated, feature_size, window, window)
+    sides = (clips.Taken(x, window, x.num_clips) for x in (real, generated))
+    found = clips.warnings(*sides, feature_size)
     return "\n".join(found)
 
 
 def test_nothing_is_said_of_arrays_that_are_alike(tmp_path):
     real = folder_of(tmp_path / "real", 3, suffix="npy")
     generated = folder_of(tmp_path / "generated", 3, suffix="npy")
-    assert clips.warnings(real, generated, 2, WINDOW, WINDOW) == []
+    assert warned(real, generated, 2, WINDOW) == ""
 
 
 def test_warnings_say_what_is_not_alike(tmp_path):
@@ -498,7 +499,9 @@ def test_an_interrupt_ends_reading_at_once(tmp_path, monkeypatch):
 
     def endless(root, clip, window, stopped):
         until = time.monotonic() + 20
-        while clip.path != source.names[0] and not stopped() and time.monotonic() < until:
+        while (
+            clip.path != source.names[0] and not stopped() and time.monotonic() < until
+        ):
             time.sleep(0.01)
         ended.append((clip.path, stopped()))
         return np.zeros([3, 16, 16, 3], np.uint8), 3

@@ -11,11 +11,13 @@ from tf_dvdgan import config, errors, sampling
 from tf_dvdgan.data import manifest, readers, transforms
 from tf_dvdgan.evaluation import clips, comparison, protocols, s3, scoring
 from tf_dvdgan.models import video_gan
+from tools import make_demo_videos
 
 PIXELS = dataclasses.replace(
     protocols.named("fid_pixels"), num_real=None, num_generated=24
 )
 WINDOW = clips.Window(4, 2, 16)
+CLASS_NAMES = make_demo_videos.class_names("shapes")
 
 
 @pytest.fixture
@@ -27,7 +29,9 @@ def gan(tiny_config, demo_shards) -> video_gan.VideoGAN:
 
 def scores_of(gan, frames=4, stride=2):
     window = readers.Window(frames, 16, stride)
-    return comparison.ModelScores(gan, window, tf.distribute.get_strategy())
+    return comparison.ModelScores(
+        gan, window, tf.distribute.get_strategy(), CLASS_NAMES
+    )
 
 
 def splits(shards):
@@ -143,6 +147,65 @@ def test_predictions_continue_the_held_out_clips(continuing_gan, demo_shards):
     assert found.value == pytest.approx(np.mean(best), rel=1e-4)
     assert found.others["psnr_best"] == found.value
     assert "ssim_best_of_frame_3" in found.others
+
+
+def test_classes_go_by_their_names_whatever_their_numbers(tmp_path, monkeypatch):
+    """Of folders with some of the classes the first would else be the first's."""
+    for side, names in (("real", "abc"), ("generated", "bc")):
+        for name in names:
+            (tmp_path / side / name).mkdir(parents=True)
+            video = np.full([5, 4, 8, 8, 3], 100 * "abc".index(name), np.uint8)
+            np.save(tmp_path / side / name / "clips.npy", video)
+    accuracy = protocols.Protocol(
+        "right", protocols.ACCURACY, "pixels", "unit_range", ""
+    )
+
+    def one_hot(self, videos, training=False):
+        number = tf.cast(tf.round((videos[:, 0, 0, 0, 0] + 1) * 127.5 / 100), tf.int32)
+        return {"logits": tf.one_hot(number, 3)}
+
+    monkeypatch.setattr(scoring.pixels.Pixels, "call", one_hot)
+    real, generated = (
+        clips.open_folder(str(tmp_path / side)) for side in ("real", "generated")
+    )
+    judge, window = scoring.Judge(accuracy), clips.Window(4)
+    found = comparison.of_folders(judge, real, generated, None, window, 0)
+    assert found.score.value == found.score.others["real"] == 1.0
+    with pytest.raises(errors.UserError, match="one that the others have not, 'a'"):
+        comparison.of_folders(judge, generated, real, None, window, 0)
+    judge.class_names = ["c", "b", "a"]
+    with pytest.raises(errors.UserError, match="are others, or in another order"):
+        judge.check_classes(["a", "b", "c"], "the model")
+
+
+def test_an_inception_score_looks_at_no_real_clips(demo_shards, tmp_path, monkeypatch):
+    inception = protocols.Protocol(
+        "is", protocols.INCEPTION, "pixels", "unit_range", ""
+    )
+    monkeypatch.setattr(
+        scoring.pixels.Pixels,
+        "call",
+        lambda self, videos, training=False: {"logits": videos[:, 0, 0, :4, 0]},
+    )
+    np.save(tmp_path / "made.npy", np.zeros([9, 4, 8, 8, 3], np.uint8))
+    real, held_out = splits(demo_shards)
+    monkeypatch.setattr(real, "examples", None)
+    made = clips.open_folder(str(tmp_path))
+    judge = scoring.Judge(inception)
+    result = comparison.of_folders(judge, real, made, held_out, WINDOW, 0)
+    assert result.score.value == pytest.approx(1.0)
+    assert "real" not in result.facts and not result.warnings
+
+
+def test_warnings_of_a_model_are_of_what_was_taken(gan, demo_shards):
+    judge = scoring.Judge(dataclasses.replace(PIXELS, num_real=30))
+    found = scores_of(gan).at(judge, *splits(demo_shards)).warnings
+    assert any("30 real clips are too few" in text for text in found)
+    longer = comparison.ModelScores(
+        gan, readers.Window(4, 16, 90), tf.distribute.get_strategy(), CLASS_NAMES
+    )
+    found = longer.at(judge, *splits(demo_shards)).warnings
+    assert any("are shorter than the window" in text for text in found)
 
 
 def test_a_prediction_score_of_a_model_without_frames_is_refused(gan, demo_shards):

@@ -184,3 +184,27 @@ def test_a_configs_plan_is_looked_at_before_training():
     config.load([TINY], ["evaluation.Plan.best = 'fid_small'"])
     with pytest.raises(errors.UserError, match="best is 'fid_small'"):
         watch.InTraining("/nowhere", "/nowhere")
+
+
+def test_a_model_that_starts_from_frames_continues_what_it_is_compared_with(
+    demo_shards, tmp_path
+):
+    """Not the clips of its frame bank, which it was trained on."""
+    sizes = ["RESOLUTION = 16", "STRIDE = 1", "CH = 2", "NUM_FRAMES = 6"]
+    sizes += ["CONDITIONING_FRAMES = 2", "dvd_gan.SpatialDiscriminator.num_frames = 2"]
+    config.load(["models/dvdgan_fp_v2.gin"], sizes)
+    gan = video_gan.build(["video"])
+    made = evaluator_lib.Evaluator(
+        str(tmp_path),
+        demo_shards,
+        window=readers.Window(6, 16, 1),
+        plan=evaluator_lib.Plan(num_videos=5),
+        schedule=loop.Schedule(num_steps=0),
+    )
+    protocol = made._plan.protocol(NAME, at_end=False)
+    (source,) = made._generated(gan, protocol)
+    window = readers.Window(6, 16, 1)
+    held_out = readers.evaluation_dataset(demo_shards, window, "test").take(5)
+    expected = [row["video"][:2] for row in held_out.as_numpy_iterator()]
+    found = [row["frames"] for row in source.rows(0, 0, 1)]
+    np.testing.assert_array_equal(found, expected)

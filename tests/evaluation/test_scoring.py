@@ -65,9 +65,9 @@ def test_frechet_distance_is_that_of_scipy_in_the_output_named(seen):
 
 
 def test_fewer_clips_than_features_of_very_different_sizes(seen):
-    """1,024 of them, from 500 and 400 clips: the covariances have no full rank."""
-    scale = np.geomspace(1e-4, 10.0, 1024)
-    mixing = np.random.default_rng(5).normal(size=[300, 1024])
+    """2,048 of them, from 500 and 400 clips: the covariances have no full rank."""
+    scale = np.geomspace(1e-4, 10.0, 2048)
+    mixing = np.random.default_rng(5).normal(size=[300, 2048])
     a, b = points(0, 500, 300) @ mixing * scale, points(1, 400, 300) @ mixing * scale
     found = judge(protocols.FRECHET).score(seen(features=a), [seen(features=b + 0.1)])
     np.testing.assert_allclose(found.value, distance_of_roots(a, b + 0.1), rtol=1e-6)
@@ -76,6 +76,19 @@ def test_fewer_clips_than_features_of_very_different_sizes(seen):
 def softmax(x):
     e = np.exp(x - x.max(1, keepdims=True))
     return e / e.sum(1, keepdims=True)
+
+
+def test_one_clip_has_no_distance(seen):
+    a, b = seen(features=points(0, 9)), seen(features=points(1, 1))
+    for sides in ((a, [b]), (b, [a]), (a, [a], b)):
+        with pytest.raises(errors.UserError, match="two at least"):
+            judge(protocols.FRECHET).score(*sides)
+
+
+def test_parts_of_an_inception_score_want_a_clip_each(seen):
+    few = seen(logits=points(0, 4))
+    with pytest.raises(errors.UserError, match="5 parts; 4 generated clips are too"):
+        judge(protocols.INCEPTION, num_splits=5).score(None, [few])
 
 
 @pytest.mark.parametrize("num_splits", [1, 5])

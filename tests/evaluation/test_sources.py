@@ -98,8 +98,10 @@ def test_a_folders_bad_clips_are_gaps_in_their_places(folder, tmp_path, at_most)
             assert (row is None) == (number in GAPS)
     found = seen(source, tmp_path / "seen")
     kept = [i for i in range(at_most or 40) if i not in GAPS]
-    np.testing.assert_array_equal(found.get("label"), [i // 20 for i in kept])
-    expected = [np.load(f"{folder}/{'ab'[i // 20]}/{i:02}.npy") for i in kept]
+    names = [place.names[i] for i in kept]
+    labels = ["ab".index(name[0]) for name in names]
+    np.testing.assert_array_equal(found.get("label"), labels)
+    expected = [np.load(f"{folder}/{name}") for name in names]
     np.testing.assert_array_equal(found.get("videos"), expected)
 
 
@@ -140,6 +142,14 @@ def test_generated_videos_are_those_of_sampling(gan, tmp_path):
     assert expected.std() > 5  # they are not all alike
     rows = [*source.rows(4, 1, 3)]
     np.testing.assert_array_equal([row["z"] for row in rows], z[5::3])
+
+
+def test_so_many_frames_are_given_as_are_asked_for(gan, tmp_path):
+    whole, cut = (
+        seen(sources.Generated(gan, 3, 0, num_frames=n), tmp_path / str(n))
+        for n in (None, 3)
+    )
+    np.testing.assert_array_equal(cut.get("videos"), whole.get("videos")[:, :3])
 
 
 def test_labels_may_be_given(gan):

@@ -333,7 +333,7 @@ def test_what_is_learnt_by_heart_is_found(demo_shards):
     rows = readers.evaluation_dataset(demo_shards, WINDOW, "train")
     rows = list(rows.as_numpy_iterator())
     clips = np.stack([rows[i]["video"] for i in (3, 77)])
-    judge = nearest.judge_of((), 9)
+    judge = nearest.judge_of(())
     cards = nearest.cards({"A": clips}, demo_shards, WINDOW, judge)
     assert [card.title for card in cards] == ["A", "A"]
     for card, clip in zip(cards, clips, strict=True):

@@ -55,6 +55,16 @@ def test_two_places_are_scored_and_a_second_time_real_clips_are_not_looked_at(
         (("--generated=b", "--truncations=0.5"), "--truncations are for a model"),
         (("--generated=b", "--lpips=a"), "--lpips is two files"),
         (("--generated=b", "--protocol=fvd_untertiner"), "Did you mean 'fvd_unterth"),
+        (("--generated=b", "--lpips=a,b"), "--lpips is of --model_dir"),
+        (("--generated=b", "--num_repeats=2"), "--num_repeats is of --model_dir"),
+        (("--model_dir=c", "--num_frames=4"), "--num_frames is of --generated"),
+        (("--model_dir=c", "--lpips=a,b"), "--lpips is for --protocol=prediction"),
+        (("--generated=b", "--protocol=s3_mvt"), "s3_mvt wants a model"),
+        (
+            ("--model_dir=c", "--protocol=prediction", "--truncations=0.5,1"),
+            "prediction is of truncation 1 alone",
+        ),
+        (("--generated=b", "--output=/proc/no/scores.jsonl"), "cannot be written"),
         (("--generated=/nowhere",), "There is nothing at /nowhere."),
     ],
 )

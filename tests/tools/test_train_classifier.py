@@ -41,6 +41,7 @@ def test_it_writes_a_file_that_says_what_it_is(demo_shards, tmp_path):
         f"tools.train_classifier on {dataset}: 108 clips of 9 classes, 4 frames at "
         f"stride 1, 16 pixels; 4 epochs, seed 0; {share} of held-out clips right"
     )
+    assert facts.class_names[1] == "VerticalCircle"
     assert facts.source == source
     assert done.stdout.splitlines() == [
         f"source   {source}",
@@ -86,14 +87,14 @@ def test_an_output_that_cannot_be_is_told_at_once(tmp_path, name, sentence):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.weights.h5").mkdir()
     with pytest.raises(errors.UserError, match=sentence):
-        train_classifier._check_output(str(tmp_path / name))
+        weights.check_output(str(tmp_path / name))
     assert sorted(os.listdir(tmp_path)) == ["file", "folder.weights.h5"]
 
 
 def test_an_output_that_can_be_stays_as_it_was(tmp_path):
     path = tmp_path / "a.weights.h5"
     path.write_text("of before")
-    train_classifier._check_output(str(path))
+    weights.check_output(str(path))
     assert os.listdir(tmp_path) == [path.name] and path.read_text() == "of before"
 
 

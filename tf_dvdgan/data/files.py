@@ -130,6 +130,45 @@ def _check_bucket(path: str) -> None:
         )
 
 
+def check_writable(path: str, as_folder: bool = False) -> None:
+    """Refuses what could not be written in the end, before the work; makes nothing.
+
+    Args:
+      path: of a file, or of a folder to write into; neither need be there.
+      as_folder: which of them.
+
+    Raises:
+      UserError: it cannot be written, or is the other.
+    """
+    import tensorflow as tf
+
+    ready(path, writing=True)
+    if tf.io.gfile.exists(path) and is_folder(path) != as_folder:
+        other = "no folder" if as_folder else "a folder"
+        raise errors.UserError(f"{path!r} cannot be written: it is {other}.")
+    if is_object_store(path):  # it has no folders, and `ready` has seen the bucket
+        return
+    above = path if as_folder else os.path.dirname(path)
+    while above and not tf.io.gfile.exists(above):
+        above = os.path.dirname(above)
+    trial = os.path.join(above, f".trial-{os.getpid()}")
+    with cannot_be_written(path):
+        write_whole(trial, "")
+        tf.io.gfile.remove(trial)
+
+
+@contextlib.contextmanager
+def cannot_be_written(path: str) -> Iterator[None]:
+    """Turns what systems say of a path that cannot be written into a sentence."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise errors.UserError(f"{path!r} cannot be written: {reason}") from None
+
+
 @contextlib.contextmanager
 def whole(path: str) -> Iterator[str]:
     """Gives a path to write a file to, which is in its place when all is written."""

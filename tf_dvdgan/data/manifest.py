@@ -17,6 +17,7 @@ from tf_dvdgan.data import files
 
 FILE_NAME = "manifest.json"
 SCHEMA_VERSION = 1
+_HELD_OUT = ("test", "validation")  # the second where there is no first: Kinetics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,17 @@ class Manifest:
     num_rejected: dict[str, int]
     made_with: dict[str, str | int | float]
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def filled_splits(self) -> list[str]:
+        """Names of the splits that have clips."""
+        return [name for name in self.splits if self.num_clips(name)]
+
+    @property
+    def held_out_split(self) -> str | None:
+        """That which is not trained on; None where all clips are."""
+        held = [name for name in _HELD_OUT if name in self.filled_splits]
+        return held[0] if held else None
 
     def class_counts(self, split: str) -> list[int]:
         """Clips of each class in a split."""

@@ -45,19 +45,17 @@ class Example(NamedTuple):
 
 
 class Source(abc.ABC):
-    """Clips of one place.
+    """Clips of one place, in an order without meaning.
 
     Attributes:
       path: of the place.
       num_clips: how many there are; those that turn out bad are among them.
       class_names: in the order of the labels; empty where there are no classes.
-      splits: of the shards; empty of other folders.
     """
 
     path: str
     num_clips: int
     class_names: list[str]
-    splits: Sequence[str] = ()
 
     def __init__(self):
         self._rejected: dict[str, str] = {}
@@ -118,20 +116,28 @@ class Source(abc.ABC):
         }
 
 
-def open_folder(path: str, split: str | None = None) -> Source:
+def is_prepared(path: str) -> bool:
+    """Whether a place has prepared shards."""
+    files.ready(path)
+    return tf.io.gfile.exists(os.path.join(path, manifest.FILE_NAME))
+
+
+def open_folder(
+    path: str, split: str | None = None, classes: Sequence[str] = ()
+) -> Source:
     """Finds out what lies in a place; nothing is decoded yet.
 
     Args:
       path: of prepared shards, of a folder of videos, arrays and frames, or of a single
         video or array.
-      split: of shards; by default 'test', or 'train' where that has no clips.
+      split: of shards; by default what is held out, or 'train' where nothing is.
+      classes: of shards, the only ones that are taken; see `readers.Window`.
 
     Raises:
-      UserError: there are no clips, or no such split.
+      UserError: there are no clips, or no such split or class.
     """
-    files.ready(path)
-    if tf.io.gfile.exists(os.path.join(path, manifest.FILE_NAME)):
-        return Shards(path, split)
+    if is_prepared(path):
+        return Shards(path, split, classes)
     if split is not None:
         raise errors.UserError(
             f"{path} has no {manifest.FILE_NAME}, so no split {split!r}; name "
@@ -146,16 +152,19 @@ class Shards(Source):
     Args:
       path: of their folder.
       split: see `open_folder`.
+      classes: see there.
     """
 
-    def __init__(self, path: str, split: str | None = None):
+    def __init__(
+        self, path: str, split: str | None = None, classes: Sequence[str] = ()
+    ):
         super().__init__()
         self.path = path
-        self._manifest = manifest.load(path)
-        splits = self._manifest.splits
-        self.splits = [name for name, shards in splits.items() if shards]
-        self.split = split or ("test" if "test" in self.splits else "train")
-        window = readers.Window(1, self._manifest.resolution)
+        self._classes = tuple(classes)
+        side = manifest.load(path).resolution
+        window = readers.Window(1, side, classes=self._classes)
+        self._manifest = readers.load_manifest(path, window)
+        self.split = split or self._manifest.held_out_split or "train"
         self._shards = readers.shards_of(self._manifest, path, self.split, window)
         self.num_clips = sum(shard.num_clips for shard in self._shards)
         self.class_names = list(self._manifest.class_names)
@@ -190,7 +199,9 @@ class Shards(Source):
         self, window: Window, skip: int = 0, worker: int = 0, num_workers: int = 1
     ) -> Iterator[Example]:
         side = self._manifest.resolution
-        as_stored = readers.Window(window.num_frames, side, window.stride)
+        as_stored = readers.Window(
+            window.num_frames, side, window.stride, classes=self._classes
+        )
         rows = readers.evaluation_dataset(self.path, as_stored, self.split)
         rows = rows.enumerate().skip(skip).shard(num_workers, worker).prefetch(16)
         with _reading_shards(self.path):
@@ -381,13 +392,22 @@ def _sha256(lines: list[str]) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def warnings(
-    real: Source,
-    generated: Source,
-    feature_size: int,
-    window: Window,
-    generated_window: Window,
-) -> list[str]:
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """What of a place is looked at.
+
+    Attributes:
+      place: where clips lie.
+      window: of each.
+      num_clips: so many of the first.
+    """
+
+    place: Source
+    window: Window
+    num_clips: int
+
+
+def warnings(real: Taken, generated: Taken, feature_size: int) -> list[str]:
     """Says, a sentence each, why a score of these may not compare with others.
 
     Best asked for when both have been read: only then are all short clips known.
@@ -396,30 +416,32 @@ def warnings(
       real: the one side.
       generated: the other side.
       feature_size: of what a covariance is made of; 0 where there is none.
-      window: of the one.
-      generated_window: of the other.
     """
-    sides = {"real": (real, window), "generated": (generated, generated_window)}
     found = []
     if real.num_clips != generated.num_clips:
         found.append(
             f"There are {real.num_clips} real clips and {generated.num_clips} "
             "generated ones; a score depends on how many there are."
         )
-    for side, (source, its_window) in sides.items():
-        found += _warnings_of(side, source, feature_size, its_window)
-    return [*found, *_differences(real, generated)]
+    for side, taken in (("real", real), ("generated", generated)):
+        found += few(side, taken.num_clips, feature_size)
+        found += warnings_of(side, taken)
+    return [*found, *_differences(real.place, generated.place)]
 
 
-def _warnings_of(
-    side: str, source: Source, feature_size: int, window: Window
-) -> Iterator[str]:
-    if feature_size and source.num_clips <= feature_size:
-        yield (
-            f"{source.num_clips} {side} clips are too few for the covariance of "
-            f"{feature_size} features, which wants {feature_size + 1} at least and "
-            "many more to be stable."
-        )
+def few(side: str, num_clips: int, feature_size: int) -> list[str]:
+    """Says that a covariance of so many clips has no full rank, where it has none."""
+    if not feature_size or num_clips > feature_size:
+        return []
+    return [
+        f"{num_clips} {side} clips are too few for the covariance of {feature_size} "
+        f"features, which wants {feature_size + 1} at least and many more to be stable."
+    ]
+
+
+def warnings_of(side: str, taken: Taken) -> Iterator[str]:
+    """Says what of the clips of one side are not as they should be."""
+    source, window = taken.place, taken.window
     short = source.short_clips(window)
     if short:
         yield (

@@ -1,7 +1,7 @@
 """Real clips against generated ones, of files or of a model: a score and its facts."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -72,28 +72,51 @@ def of_folders(
       held_out: real ones that the generator has not seen, if `real` has those it has.
       window: of real clips; the others are made already with every frame that counts.
       num_resamples: of the bootstrap.
+
+    Raises:
+      UserError: classes are compared, and a place has others.
     """
     protocol = judge.protocol
     every_frame = dataclasses.replace(window, stride=1)
-    sides = {"real": real, "generated": generated, "held-out": held_out}
+    class_names = judge.class_names or real.class_names
+    sides = {"generated": generated}
+    if judge.wants_real:
+        sides |= {"real": real} | ({"held-out": held_out} if held_out else {})
     limits = {"real": protocol.num_real, "generated": protocol.num_generated}
-    taken = {
-        side: sources.Files(
-            place, every_frame if side == "generated" else window, limits.get(side)
-        )
-        for side, place in sides.items()
-        if place is not None
-    }
+    taken = {}
+    for side, place in sides.items():
+        _check_known(protocol, place, class_names)
+        its_window = every_frame if side == "generated" else window
+        taken[side] = sources.Files(place, its_window, limits.get(side), class_names)
     seen = {side: judge.look_at(x, f"{side} clips") for side, x in taken.items()}
     score = judge.score(
-        seen["real"], [seen["generated"]], seen.get("held-out"), num_resamples
+        seen.get("real"), [seen["generated"]], seen.get("held-out"), num_resamples
     )
-    size = judge.network.FEATURES if protocol.metric == protocols.FRECHET else 0
     facts = judge.facts | _window_facts(window)
-    facts |= {side: place.describe() for side, place in sides.items() if place}
+    facts |= {side: place.describe() for side, place in sides.items()}
     facts |= {f"num_{side}": source.num_clips for side, source in taken.items()}
-    found = clips.warnings(real, generated, size, window, every_frame)
+    if judge.wants_real:
+        compared = (taken[side].taken for side in ("real", "generated"))
+        found = clips.warnings(*compared, judge.covariance_size)
+    else:
+        found = list(clips.warnings_of("generated", taken["generated"].taken))
     return Result(score, facts, found)
+
+
+def _check_known(
+    protocol: protocols.Protocol, place: clips.Source, class_names: Sequence[str]
+) -> None:
+    """Refuses classes that are not known, where a score goes by them."""
+    if protocol.metric not in (protocols.ACCURACY, protocols.S3):
+        return
+    if len(class_names) < 2:
+        raise errors.UserError(f"{protocol.name} goes by classes; here are none.")
+    for name in place.class_names:
+        if name not in class_names:
+            raise errors.UserError(
+                f"{protocol.name} goes by classes, and {place.path} has one that the "
+                f"others have not, {name!r}." + errors.did_you_mean(name, class_names)
+            )
 
 
 class ModelScores:
@@ -103,6 +126,7 @@ class ModelScores:
       gan: with averaged weights in place, on the strategy.
       trained_on: frames, stride and pixels of its videos.
       strategy: where it makes them.
+      class_names: that it makes videos of, in the order of its labels.
 
     Of its methods' arguments, `real` are the clips to compare with, and `held_out`
     those that the model was not trained on, if `real` has those it was.
@@ -113,7 +137,9 @@ class ModelScores:
         gan: video_gan.VideoGAN,
         trained_on: readers.Window,
         strategy: tf.distribute.Strategy,
+        class_names: Sequence[str],
     ):
+        self._class_names = class_names
         self._gan = gan
         self._trained_on = trained_on
         self._strategy = strategy
@@ -138,16 +164,20 @@ class ModelScores:
           num_resamples: of the bootstrap.
 
         Raises:
-          UserError: the model makes fewer frames than the protocol wants.
+          UserError: the model makes fewer frames than the protocol wants; or classes
+            are compared, and are not alike.
         """
         protocol = judge.protocol
         window = self._window(protocol)
-        self._accumulate(truncation)
-        real_source = sources.Files(real, window, protocol.num_real)
-        seen, seen_held_out = judge.look_at(real_source, "real clips"), None
-        if held_out is not None:
-            source = sources.Files(held_out, window)
+        judge.check_classes(self._class_names, "the model")
+        real_source = self._files(protocol, real, window, protocol.num_real)
+        seen, seen_held_out = None, None
+        if judge.wants_real:
+            seen = judge.look_at(real_source, "real clips")
+        if held_out is not None and judge.wants_real:
+            source = self._files(protocol, held_out, window)
             seen_held_out = judge.look_at(source, "held-out clips")
+        self._accumulate(truncation)
         made = [
             self._generated(protocol, real_source, truncation, protocol.seed + repeat)
             for repeat in range(protocol.num_repeats)
@@ -155,16 +185,14 @@ class ModelScores:
         generated = [judge.look_at(source, "generated clips") for source in made]
         score = judge.score(seen, generated, seen_held_out, num_resamples)
         facts = judge.facts | _model_facts(window, real, truncation)
-        facts["num_real"] = real_source.num_clips
+        facts["num_real"] = real_source.num_clips if judge.wants_real else 0
         facts["num_generated"] = made[0].num_clips
-        size = judge.network.FEATURES if protocol.metric == protocols.FRECHET else 0
-        sides = {"real": real_source.num_clips, "generated": made[0].num_clips}
-        few = [
-            f"{count} {side} clips are too few for the covariance of {size} features."
-            for side, count in sides.items()
-            if count <= size
-        ]
-        return Result(score, facts, few)
+        size = judge.covariance_size
+        found = clips.few("generated", made[0].num_clips, size)
+        if judge.wants_real:
+            found += clips.few("real", real_source.num_clips, size)
+            found += clips.warnings_of("real", real_source.taken)
+        return Result(score, facts, found)
 
     def s3(
         self,
@@ -191,16 +219,23 @@ class ModelScores:
             )
         window = self._window(protocol)
         self._accumulate(1.0)
-        sides = s3.Sides(sources.Files(real, window), sources.Files(held_out, window))
-        count = sides.train.num_clips
+        sides = s3.Sides(
+            self._files(protocol, real, window),
+            self._files(protocol, held_out, window),
+        )
+        count, frames = sides.train.num_clips, window.num_frames
         generated = s3.Sides(
-            sources.Generated(self._gan, count, protocol.seed),
-            sources.Generated(self._gan, sides.test.num_clips, protocol.seed + 1),
+            *(
+                sources.Generated(
+                    self._gan, source.num_clips, protocol.seed + i, num_frames=frames
+                )
+                for i, source in enumerate((sides.train, sides.test))
+            )
         )
         found = s3.Scorer(
             protocol.network,
             protocol.preprocessing,
-            len(real.class_names),
+            len(self._class_names),
             cache_dir,
             strategy=self._strategy,
             task=protocol.name,
@@ -239,7 +274,7 @@ class ModelScores:
             )
         window = self._window(protocol)
         self._accumulate(1.0)
-        source = sources.Files(real, window, protocol.num_real)
+        source = self._files(protocol, real, window, protocol.num_real)
         z = sampling.latents(gan.latent, source.num_clips * count, protocol.seed)
         scores = prediction.PredictionScores(given, lpips_network)
         progress = terminal.Progress("clips continued", source.num_clips)
@@ -279,6 +314,17 @@ class ModelScores:
             protocol, made, self._trained_on.stride, self._trained_on.resolution
         )
 
+    def _files(
+        self,
+        protocol: protocols.Protocol,
+        place: clips.Source,
+        window: clip_files.Window,
+        at_most: int | None = None,
+    ) -> sources.Files:
+        """Clips with the model's labels."""
+        _check_known(protocol, place, self._class_names)
+        return sources.Files(place, window, at_most, self._class_names)
+
     def _accumulate(self, truncation: float) -> None:
         """Standing statistics of this truncation, unless they are there."""
         if self._truncation != truncation:
@@ -296,8 +342,7 @@ class ModelScores:
         given = self._gan.generator.num_conditioning_frames
         frames, count = None, protocol.num_generated
         if given:
-            rows = (row for row in real.rows(0, 0, 1) if row is not None)
-            frames = np.stack([row["video"][:given] for row in rows])
+            frames = sources.first_frames(real, given)
             count = len(frames) * protocol.samples_per_clip
         return sources.Generated(self._gan, count, seed, truncation, frames)
 

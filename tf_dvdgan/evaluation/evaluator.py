@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors
-from tf_dvdgan.data import files, manifest, readers, transforms
+from tf_dvdgan.data import files, readers, transforms
 from tf_dvdgan.evaluation import features, scoring, sources
 from tf_dvdgan.evaluation import protocols as protocols_lib
 from tf_dvdgan.models import video_gan
@@ -36,7 +36,7 @@ class Plan:
       standing_batches: batches of 32 for the standing statistics.
       best: the protocol that `best/` goes by.
       held_out: the split of real clips that are not trained on, where a protocol says
-        'test'; Kinetics calls it 'validation'.
+        'test'; None takes 'test', or 'validation' where there is no other.
 
     Raises:
       UserError: a protocol is unknown or none for a run, or `best` is not among them.
@@ -50,7 +50,7 @@ class Plan:
     batch_size: int = 16
     standing_batches: int = standing_statistics.NUM_BATCHES
     best: str = "fid_pixels"
-    held_out: str = "test"
+    held_out: str | None = None
 
     def __post_init__(self):
         for name in (*self.protocols, self.best):
@@ -113,9 +113,10 @@ class Evaluator:
         self._last_step = schedule.num_steps
         self._writes = writes
         self._strategy = strategy or tf.distribute.get_strategy()
-        held = manifest.load(data_dir)
-        self._splits = [name for name, shards in held.splits.items() if shards]
-        num_classes = len(window.classes or held.class_names)
+        held = readers.load_manifest(data_dir, window)
+        self._splits = held.filled_splits
+        self._held_out = self._plan.held_out or held.held_out_split
+        num_classes = len(held.class_names)
         # Of real clips: protocols with the same network look at them once.
         self._seen = tempfile.TemporaryDirectory(prefix="tf_dvdgan-")
         self._judges = {
@@ -130,6 +131,8 @@ class Evaluator:
             )
             for name in plan.protocols
         }
+        for judge in self._judges.values():
+            judge.check_classes(held.class_names, data_dir)
         self._standing: standing_statistics.StandingStatistics | None = None
         self._discriminate: features.Extractor | None = None
         self._summaries = summaries.Summaries(model_dir, "eval", writes)
@@ -188,7 +191,7 @@ class Evaluator:
 
     def _split(self, wanted: str) -> str:
         """The split of the data that a protocol's is."""
-        found = self._plan.held_out if wanted == "test" else wanted
+        found = self._held_out if wanted == "test" else wanted
         return found if found in self._splits else "train"
 
     def _scores(self, gan: video_gan.VideoGAN, at_end: bool) -> dict[str, float]:
@@ -197,9 +200,10 @@ class Evaluator:
             for score_name, judge in self._judges.items():
                 protocol = self._plan.protocol(score_name, at_end)
                 split, held_out = self._split(protocol.split), self._split("test")
+                looked_at = dict.fromkeys([split, held_out] if judge.wants_real else [])
                 seen = {
                     name: judge.look_at(self._real(name, protocol))
-                    for name in dict.fromkeys([split, held_out])
+                    for name in looked_at
                 }
                 generated = [
                     judge.look_at(made, cache_dir=folder)
@@ -207,8 +211,8 @@ class Evaluator:
                 ]
                 if not self._writes:  # the chief alone has what all workers saw
                     continue
-                others = seen[held_out] if held_out != split else None
-                score = judge.score(seen[split], generated, others)
+                others = seen.get(held_out) if held_out != split else None
+                score = judge.score(seen.get(split), generated, others)
                 scores[score_name] = score.value
                 scores |= {f"{score_name}/{k}": v for k, v in score.others.items()}
             scores |= self._discriminated(gan, at_end, folder)
@@ -225,9 +229,13 @@ class Evaluator:
     def _generated(
         self, gan: video_gan.VideoGAN, protocol: protocols_lib.Protocol
     ) -> Iterator[sources.Generated]:
+        given, frames = gan.generator.num_conditioning_frames, None
+        if given:  # it continues the clips that it is compared with
+            real = self._real(self._split(protocol.split), protocol)
+            frames = sources.first_frames(real, given)
         for repeat in range(protocol.num_repeats):
             seed = protocol.seed + repeat
-            yield sources.Generated(gan, protocol.num_generated, seed)
+            yield sources.Generated(gan, protocol.num_generated, seed, frames=frames)
 
     def _discriminators_of(self, gan: video_gan.VideoGAN) -> features.Extractor:
         def look(videos: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -19,7 +19,7 @@ from tf_dvdgan.evaluation import (
     preprocessing,
     protocols,
 )
-from tf_dvdgan.evaluation.networks import pixels
+from tf_dvdgan.evaluation.networks import i3d, pixels
 from tf_dvdgan.evaluation.networks import weights as weights_lib
 
 _NEIGHBOURS_OF = 10_000  # clips at the most, of each side
@@ -65,6 +65,11 @@ class Judge:
       cache_dir: keeps features; None forgets them together with the judge.
       batch_size: clips at a time; it changes nothing.
 
+    Attributes:
+      protocol: the same.
+      strategy: the same.
+      class_names: of the network's logits; empty where its file does not say.
+
     Raises:
       UserError: there are no weights for the network, or no mean.
     """
@@ -84,20 +89,26 @@ class Judge:
         wanted = protocol.num_classes or num_classes
         with self.strategy.scope():
             if protocol.network == "pixels":
-                self.network, self._facts = pixels.Pixels(), {}
+                network, self._facts = pixels.Pixels(), {}
             else:
-                self.network, self._facts = _find(protocol, weights, wanted)
+                network, self._facts = _find(protocol, weights, wanted)
+        self.class_names = list(self._facts.pop("class_names", ()))
         preprocess, mean_facts = _preprocessing(protocol, mean)
         self._facts |= mean_facts
         if cache_dir is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="tf_dvdgan-")
             cache_dir = self._temporary.name
         self._cache_dir = cache_dir
-        network = self.network
+        self._feature_size = network.FEATURES
 
         def look(videos: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
             del labels
             videos = videos[:, : protocol.num_frames]  # a model may make more
+            if protocol.network == "i3d" and videos.shape[1] < i3d.MIN_FRAMES:
+                raise errors.UserError(
+                    f"{protocol.name} wants {i3d.MIN_FRAMES} frames of a video at "
+                    f"least; these have {videos.shape[1]}."
+                )
             return dict(network(preprocess(videos), training=False))
 
         self._extract = features.Extractor(look, self.strategy, batch_size)
@@ -106,6 +117,39 @@ class Judge:
     def facts(self) -> dict:
         """The protocol and the weights: what stands beside a score."""
         return {**dataclasses.asdict(self.protocol), "weights": self._facts}
+
+    @property
+    def covariance_size(self) -> int:
+        """Rows of the covariance that is compared; 0 where none is."""
+        if self.protocol.metric != protocols.FRECHET:
+            return 0
+        of_logits = self.protocol.output == "logits"
+        return self._facts["num_classes"] if of_logits else self._feature_size
+
+    @property
+    def wants_real(self) -> bool:
+        """Whether a score is of real clips too; an Inception Score is not."""
+        return self.protocol.metric != protocols.INCEPTION
+
+    def check_classes(self, class_names: Sequence[str], whose: str) -> None:
+        """Refuses labels that the network's are not, where labels are compared.
+
+        Args:
+          class_names: in the order of labels; none are never refused.
+          whose: they are, for a sentence.
+
+        Raises:
+          UserError: they are others, or in another order.
+        """
+        if self.protocol.metric != protocols.ACCURACY or not self.class_names:
+            return
+        if class_names and list(class_names) != self.class_names:
+            few = ", ".join(self.class_names[:5])
+            raise errors.UserError(
+                f"{self.protocol.name} goes by classes: the network's are {few}"
+                f"{', ...' if len(self.class_names) > 5 else ''}, and those of {whose} "
+                "are others, or in another order. Train it on the same data."
+            )
 
     def look_at(
         self,
@@ -148,6 +192,12 @@ class Judge:
 
     def _frechet(self, real, generated, held_out, num_resamples) -> Score:
         output, seed = self.protocol.output, self.protocol.seed
+        for seen in (real, *generated, *([held_out] if held_out is not None else [])):
+            if len(seen.get(output, 2)) < 2:
+                raise errors.UserError(
+                    f"{self.protocol.name} compares sets of clips: each side wants "
+                    "two at least."
+                )
         distance = frechet.distance_from(real.moments(output))
         values = [distance(seen.moments(output)) for seen in generated]
         error = None
@@ -172,6 +222,12 @@ class Judge:
         def score(p: np.ndarray) -> tuple[float, float]:
             return inception_score.inception_score(p, protocol.num_splits)
 
+        fewest = min(len(seen.get("label", None)) for seen in generated)
+        if fewest < protocol.num_splits:
+            raise errors.UserError(
+                f"{protocol.name} is the mean over {protocol.num_splits} parts; "
+                f"{fewest} generated clips are too few."
+            )
         found = [score(_probabilities(seen)) for seen in generated]
         values = [value for value, _ in found]
         of_splits = found[0][1] if protocol.num_splits > 1 else None

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -36,14 +36,29 @@ class Files(_Clips):
       place: where they lie.
       window: of each.
       at_most: so many of the first are taken; None takes all.
+      class_names: that labels are numbers of, whatever numbers the place itself gives
+        its classes; a class that is not among them has label -1. None takes its own.
+
+    Attributes:
+      taken: the same, for warnings.
     """
 
     def __init__(
-        self, place: clips.Source, window: clip_files.Window, at_most: int | None = None
+        self,
+        place: clips.Source,
+        window: clip_files.Window,
+        at_most: int | None = None,
+        class_names: Sequence[str] | None = None,
     ):
         self._place = place
         self._window = window
         self.num_clips = min(place.num_clips, at_most or place.num_clips)
+        self.taken = clips.Taken(place, window, self.num_clips)
+        names = place.class_names if class_names is None else list(class_names)
+        self._labels = {
+            own: names.index(name) if name in names else -1
+            for own, name in enumerate(place.class_names)
+        }
 
     def rows(
         self, first: int, worker: int, num_workers: int
@@ -56,7 +71,7 @@ class Files(_Clips):
                 expected += num_workers
             if example.number >= self.num_clips:
                 return
-            label = -1 if example.label is None else example.label
+            label = -1 if example.label is None else self._labels[example.label]
             yield {"video": example.video, "label": np.int32(label)}
             expected += num_workers
 
@@ -67,6 +82,7 @@ class Files(_Clips):
             "key": self._place.key,
             "num_clips": self.num_clips,
             "window": [window.num_frames, window.stride, window.resolution],
+            "labels": list(self._labels.values()),
         }
 
 
@@ -114,6 +130,13 @@ class Prepared(_Clips):
         }
 
 
+def first_frames(source: "Files | Prepared", count: int) -> np.ndarray:
+    """What a model continues: `[clips, count, height, width, 3]` uint8 of all clips."""
+    rows = (row for row in source.rows(0, 0, 1) if row is not None)
+    # Copies: a view would keep the whole clip.
+    return np.stack([row["video"][:count].copy() for row in rows])
+
+
 class Generated:
     """Videos of a model, as uint8 like those in files.
 
@@ -125,6 +148,7 @@ class Generated:
       frames: `[count, conditioning_frames, height, width, 3]` uint8 that a model which
         starts from frames continues, in turn; None takes those of its frame bank.
       labels: `[num_clips]` class numbers, in the place of drawn ones.
+      num_frames: so many of each video's first are given; None gives all.
     """
 
     def __init__(
@@ -135,8 +159,10 @@ class Generated:
         truncation: float = 1.0,
         frames: np.ndarray | None = None,
         labels: np.ndarray | None = None,
+        num_frames: int | None = None,
     ):
         self._gan = gan
+        self._num_frames = num_frames or gan.generator.num_frames
         self._seed = seed
         self._truncation = truncation
         self._given_frames = frames
@@ -182,7 +208,7 @@ class Generated:
         self, rows: Mapping[str, tf.Tensor], strategy: tf.distribute.Strategy
     ) -> tf.Tensor:
         """See `features.Source`."""
-        return _maker(self._gan, strategy)(rows)
+        return _maker(self._gan, self._num_frames, strategy)(rows)
 
     def facts(self) -> dict:
         """See `features.Source`."""
@@ -192,7 +218,7 @@ class Generated:
             "weights": sampling.digest_of_weights(generator),
             # How many batches they are of: their values may round otherwise next time.
             "standing": [float(norm.standing_count.numpy()) for norm in norms[:1]],
-            "size": [generator.num_frames, generator.resolution],
+            "size": [self._num_frames, generator.resolution],
             "z": sampling.digest([self._z]),
             "labels": sampling.digest([self._labels]),
             "seed": self._seed,
@@ -201,8 +227,10 @@ class Generated:
         }
 
 
-@functools.lru_cache(maxsize=2)
-def _maker(gan: video_gan.VideoGAN, strategy: tf.distribute.Strategy) -> Callable:
+@functools.lru_cache(maxsize=4)
+def _maker(
+    gan: video_gan.VideoGAN, num_frames: int, strategy: tf.distribute.Strategy
+) -> Callable:
     """Makes uint8 videos of rows; traced once for all evaluations of a model."""
 
     def make(rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -210,7 +238,8 @@ def _maker(gan: video_gan.VideoGAN, strategy: tf.distribute.Strategy) -> Callabl
         if frames is not None:
             frames = transforms.to_unit_range(frames)
         conditioning = gan.conditioning(rows["label"], frames)
-        return transforms.to_uint8(gan.generate(rows["z"], conditioning)["videos"])
+        videos = gan.generate(rows["z"], conditioning)["videos"]
+        return transforms.to_uint8(videos[:, :num_frames])
 
     @tf.function(autograph=False)
     def on_replicas(rows: Mapping[str, tf.Tensor]) -> tf.Tensor:

@@ -157,11 +157,10 @@ def neighbours(
 
 def _judge(run: run_data.Run, weights: Sequence[str]) -> scoring.Judge:
     """By the weights that are given; else by the run's, if they still are there."""
-    num_classes = len(run.generator.class_names)
     if weights:
-        return nearest.judge_of(weights, num_classes)
+        return nearest.judge_of(weights)
     there = [path for path in run.plan.weights if tf.io.gfile.exists(path)]
     try:
-        return nearest.judge_of(there, num_classes)
+        return nearest.judge_of(there)
     except errors.UserError:  # of other networks
-        return nearest.judge_of((), num_classes)
+        return nearest.judge_of(())

@@ -143,13 +143,13 @@ def real_clips(
       names: of classes; what the data does not have is left out.
       by_class: whether the model knows classes; else any clips stand for its one name.
     """
-    split = _held_out(data_dir, window)
+    held = readers.load_manifest(data_dir, window)
+    split = held.held_out_split or "train"
     if not by_class:
         rows = readers.evaluation_dataset(data_dir, window, split).take(OF_CLASS)
         clips = [row["video"] for row in rows.as_numpy_iterator()]
         return {names[0]: np.stack(clips)}
-    known = readers.load_manifest(data_dir, window).class_names
-    common = [name for name in names if name in known]
+    common = [name for name in names if name in held.class_names]
     if not common:
         return {}
     window = dataclasses.replace(window, classes=tuple(common))
@@ -163,12 +163,6 @@ def real_clips(
         if all(len(found[i]) == count for i, count in wanted.items()):
             break
     return {common[i]: np.stack(clips) for i, clips in sorted(found.items())}
-
-
-def _held_out(data_dir: str, window: readers.Window) -> str:
-    splits = readers.load_manifest(data_dir, window).splits
-    held = [name for name in ("test", "validation") if splits.get(name)]
-    return held[0] if held else "train"
 
 
 def truncation_sheet(

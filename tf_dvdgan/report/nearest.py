@@ -57,14 +57,14 @@ def _card(
     return films.Card(name, shown, note)
 
 
-def judge_of(weights: Sequence[str], num_classes: int) -> scoring.Judge:
+def judge_of(weights: Sequence[str]) -> scoring.Judge:
     """Looks at clips by the small classifier where there are weights, else by pixels.
 
     Raises:
       UserError: the weights are others'.
     """
     name = "fid_small" if weights else "fid_pixels"
-    return scoring.Judge(protocols.named(name), weights, num_classes)
+    return scoring.Judge(protocols.named(name), weights)
 
 
 class _Clips:

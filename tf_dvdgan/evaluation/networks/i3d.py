@@ -30,7 +30,7 @@ _MIXED = {
     "Mixed_5c": (384, 192, 384, 48, 128, 128),
 }
 _LOGITS = "Logits/Conv3d_0c_1x1"
-_MIN_FRAMES = 9  # to be left with two where the features are pooled
+MIN_FRAMES = 9  # to be left with two where the features are pooled
 _SIDES = (193, 224)  # to be left with seven pixels
 
 
@@ -86,7 +86,7 @@ class I3D(tf.keras.Model):
     """
 
     FEATURES = 1024
-    INPUT = (_MIN_FRAMES, _SIDES[0], _SIDES[0], 3)
+    INPUT = (MIN_FRAMES, _SIDES[0], _SIDES[0], 3)
 
     def __init__(self, num_classes: int = 400, name: str | None = None):
         super().__init__(name=name, dtype="float32")
@@ -151,10 +151,10 @@ def _check(shape: tf.TensorShape) -> None:
     _, time, height, width, _ = shape
     least, most = _SIDES
     sides = [side for side in (height, width) if side is not None]
-    too_short = time is not None and time < _MIN_FRAMES
+    too_short = time is not None and time < MIN_FRAMES
     if too_short or not all(least <= side <= most for side in sides):
         raise ValueError(
-            f"I3D wants {_MIN_FRAMES} frames at least, of {least} to {most} pixels a "
+            f"I3D wants {MIN_FRAMES} frames at least, of {least} to {most} pixels a "
             f"side. Received: {shape}"
         )
 

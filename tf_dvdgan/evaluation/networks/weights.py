@@ -8,12 +8,13 @@ is of the values alone: the same weights have the same one, whatever file they c
 
 import dataclasses
 import hashlib
+import json
 import os
 import re
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import h5py
 import numpy as np
@@ -40,12 +41,14 @@ class Facts:
       num_classes: how many logits.
       source: where the weights come from.
       hash: SHA-256 of names, shapes and values, in hexadecimal digits.
+      class_names: in the order of the logits; empty where nobody said.
     """
 
     network: str
     num_classes: int
     source: str
     hash: str
+    class_names: tuple[str, ...] = ()
 
 
 def variables(network: tf.keras.Model) -> dict[str, tf.Variable]:
@@ -72,7 +75,7 @@ def convert(source: str, network_name: str, output: str, note: str = "") -> Fact
       UserError: the source is missing or not readable, or is not this network's.
     """
     _network_class(network_name)
-    _check_output(output)
+    check_output(output)
     arrays = _in_our_naming(read(source), network_name, source)
     origin = os.path.basename(source.rstrip("/"))
     if note:
@@ -80,7 +83,13 @@ def convert(source: str, network_name: str, output: str, note: str = "") -> Fact
     return save(network_name, arrays, output, origin)
 
 
-def save(network_name: str, arrays: Arrays, output: str, source: str) -> Facts:
+def save(
+    network_name: str,
+    arrays: Arrays,
+    output: str,
+    source: str,
+    class_names: Sequence[str] = (),
+) -> Facts:
     """Writes a file of weights.
 
     Args:
@@ -88,27 +97,27 @@ def save(network_name: str, arrays: Arrays, output: str, source: str) -> Facts:
       arrays: values by the names of `variables`.
       output: file to write; ends in ".weights.h5".
       source: where the weights come from.
+      class_names: in the order of the logits, if they are known.
 
     Raises:
       UserError: an array is missing or has another shape, or the file's name or place
         will not do.
     """
-    _check_output(output)
+    check_output(output)
     network, num_classes = _filled(network_name, arrays, source)
-    facts = Facts(network_name, num_classes, source, digest(network))
+    names = tuple(class_names)
+    facts = Facts(network_name, num_classes, source, digest(network), names)
     with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
         file = os.path.join(folder, f"network{SUFFIX}")
         network.save_weights(file)
         with h5py.File(file, "r+") as h5:
-            h5.attrs.update(dataclasses.asdict(facts))
+            as_json = {"class_names": json.dumps(names)}
+            h5.attrs.update(dataclasses.asdict(facts) | as_json)
         with open(file, "rb") as whole:
             data = whole.read()
-    try:
+    with files.cannot_be_written(output):
+        tf.io.gfile.makedirs(os.path.dirname(output) or ".")
         files.write_whole(output, data)
-    except (tf.errors.OpError, OSError) as error:
-        raise errors.UserError(
-            f"{output!r} cannot be written: {_reason(error)}"
-        ) from None
     return facts
 
 
@@ -338,10 +347,15 @@ def _network_class(name: str) -> type[tf.keras.Model]:
     return networks.NETWORKS[name]
 
 
-def _check_output(path: str) -> None:
+def check_output(path: str) -> None:
+    """Refuses a file that could not be written in the end.
+
+    Raises:
+      UserError: it has another suffix, or nothing can be written there.
+    """
     if not path.endswith(SUFFIX):
         raise errors.UserError(f"A file of weights ends in {SUFFIX}, unlike {path!r}.")
-    files.ready(path, writing=True)
+    files.check_writable(path)
 
 
 def _facts(file: str, path: str) -> Facts:
@@ -354,6 +368,7 @@ def _facts(file: str, path: str) -> Facts:
             int(attributes["num_classes"]),
             str(attributes["source"]),
             str(attributes["hash"]),
+            tuple(json.loads(attributes.get("class_names", "[]"))),
         )
     except (OSError, KeyError, ValueError) as error:
         raise errors.UserError(
