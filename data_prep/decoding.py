@@ -36,6 +36,7 @@ from . import forms, stabilization
 
 _READY = b"ready\n"  # the child's first line
 _SECONDS_TO_START = 120
+_MOST_BYTES = 2_000_000_000  # of a record's frames; a record has 2 GiB at the most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +106,10 @@ def decode(form: str, paths: Sequence[str], offset: int, recipe: Recipe) -> Deco
         except stabilization.CameraMotionError as error:
             dropped[number] = str(error)
             continue
+        if sum(map(len, encoded)) > _MOST_BYTES:
+            raise video_io.VideoError(
+                "too long for one record: over 2 GB, see --segment_frames"
+            )
         if number == 0 or len(encoded) == recipe.segment_frames:
             segments[number] = encoded
     if not segments and not dropped:
@@ -212,7 +217,9 @@ class Decoder:
             ended = self._child.returncode
             self._start()
         if too_long.is_set():
-            raise video_io.VideoError(f"too slow to decode: over {self._seconds:g} s")
+            raise video_io.VideoError(
+                f"too slow to decode: over {self._seconds:g} s, see --decode_seconds"
+            )
         if reply is None:
             raise CrashError(f"the decoder crashed: {_how_it_ended(ended)}")
         return reply

@@ -88,6 +88,51 @@ def _stable_hash(text: str, seed: int) -> bytes:
     return hashlib.blake2b(encoded, key=str(seed).encode()).digest()
 
 
+def begin(tasks: Sequence[ShardTask], settings: Settings) -> list[ShardTask]:
+    """Readies the output; gives the shards that are still to be written.
+
+    A shard is written again if one of the clips that it lacks has been mended since, or
+    may take longer now. While any is to be written there is no manifest: what it says
+    of the shards may not be so any more.
+    """
+    tf.io.gfile.makedirs(receipts_dir(settings))
+    remove_leftovers(settings)
+    unfinished = [t for t in tasks if not _is_final(t, settings)]
+    for task in unfinished:
+        if tf.io.gfile.exists(_receipt_path(task, settings)):
+            tf.io.gfile.remove(_receipt_path(task, settings))
+    path = os.path.join(settings.output_dir, manifest_lib.FILE_NAME)
+    if unfinished and tf.io.gfile.exists(path):
+        tf.io.gfile.remove(path)
+    return unfinished
+
+
+def _is_final(task: ShardTask, settings: Settings) -> bool:
+    """Whether a shard is there, and writing it again would give the same."""
+    receipt = read_receipt(task, settings)
+    if receipt is None or not receipt["rejected"]:
+        return receipt is not None
+    if settings.decode_seconds > receipt.get("decode_seconds", 0.0):
+        return False
+    return all(
+        entry.get("stamp") == _stamp(entry["path"], settings)
+        for entry in receipt["rejected"]
+    )
+
+
+def _stamp(path: str, settings: Settings) -> list[int] | None:
+    """What tells a file, or a folder, from what will have taken its place."""
+    whole_path = os.path.join(settings.input_dir, path)
+    try:
+        if not files.is_remote(whole_path):  # its name may be no text
+            stat = os.stat(whole_path)
+            return [stat.st_size, stat.st_mtime_ns]
+        stat = tf.io.gfile.stat(whole_path)
+    except (tf.errors.OpError, OSError):
+        return None
+    return [stat.length, stat.mtime_nsec]
+
+
 def run(
     pipeline: beam.Pipeline, tasks: Sequence[ShardTask], settings: Settings
 ) -> None:
@@ -95,13 +140,12 @@ def run(
 
     Args:
       pipeline: on any runner.
-      tasks: shards that are already done are left as they are.
+      tasks: to write; of `begin`.
       settings: of every clip.
     """
-    unfinished = [t for t in tasks if read_receipt(t, settings) is None]
     (
         pipeline
-        | "Shards" >> beam.Create(unfinished)
+        | "Shards" >> beam.Create(tasks)
         | "Spread" >> beam.Reshuffle()
         | "Write" >> beam.ParDo(WriteShard(settings))
     )
@@ -134,7 +178,9 @@ class WriteShard(beam.DoFn):
                 try:
                     decoded = self._decode(clip)
                 except video_io.VideoError as error:
-                    rejected.append({"path": clip.path, "reason": str(error)})
+                    stamp = _stamp(clip.path, self._settings)
+                    why = {"path": clip.path, "reason": str(error), "stamp": stamp}
+                    rejected.append(why)
                     beam.metrics.Metrics.counter("prepare", "rejected").inc()
                     continue
                 for record in self._records(clip, task.class_names, decoded):
@@ -159,6 +205,7 @@ class WriteShard(beam.DoFn):
             },
             "rejected": rejected,
             "dropped": dropped,
+            "decode_seconds": self._settings.decode_seconds,
         }
         _write_receipt(task, self._settings, receipt)
         yield task.file
@@ -285,7 +332,7 @@ def finish(
         split = task.clips[0].split
         splits[split].append(manifest_lib.Shard(**receipt["shard"]))
         num_written[split] += written
-        rejected += left_out
+        rejected += [{k: entry[k] for k in ("path", "reason")} for entry in left_out]
         dropped += receipt["dropped"]
     list_path = os.path.join(settings.output_dir, "rejected.jsonl")
     lines = [json.dumps(entry) + "\n" for entry in rejected + dropped]

@@ -96,10 +96,9 @@ def define_flags() -> None:
 
 
 def main(beam_flags: list[str]) -> None:
-    import tensorflow as tf
-
     from . import decoding, pipeline, report
 
+    _check_flags()
     files.check_writable(FLAGS.output, as_folder=True)
     if not files.is_folder(FLAGS.input):
         raise errors.UserError(f"--input={FLAGS.input} is not a folder.")
@@ -122,12 +121,11 @@ def main(beam_flags: list[str]) -> None:
         decode_seconds=FLAGS.decode_seconds,
     )
     tasks = pipeline.plan(listing, FLAGS.num_shards, FLAGS.seed)
-    tf.io.gfile.makedirs(pipeline.receipts_dir(settings))
-    pipeline.remove_leftovers(settings)
+    unfinished = pipeline.begin(tasks, settings)
     local = not any(flag.startswith("--runner") for flag in beam_flags)
     with _local_log() if local else contextlib.nullcontext():
         with _watch(tasks, settings):
-            _run_beam(beam_flags, tasks, settings, local)
+            _run_beam(beam_flags, unfinished, settings, local)
     pipeline.remove_leftovers(settings)  # workers outlive a killed job for a while
     made_with = {name: FLAGS[name].value for name in _FLAG_NAMES}
     made_with |= dataclasses.asdict(recipe)
@@ -136,6 +134,22 @@ def main(beam_flags: list[str]) -> None:
         listing, tasks, settings, FLAGS.max_bad_fraction, made_with
     )
     report.show(outcome, settings.output_dir)
+
+
+def _check_flags() -> None:
+    """Refuses what would be passed over, and shards among the videos."""
+    if FLAGS.lists and FLAGS.dataset not in sources.WITH_LISTS:
+        raise errors.UserError(f"--dataset={FLAGS.dataset} has no lists; omit --lists.")
+    if FLAGS["split_list"].present and FLAGS.dataset not in sources.WITH_SPLIT_LISTS:
+        raise errors.UserError(
+            f"--split_list is of UCF-101's lists, not of --dataset={FLAGS.dataset}."
+        )
+    videos, shards = files.absolute(FLAGS.input), files.absolute(FLAGS.output)
+    if FLAGS.dataset == "folder" and shards.startswith(videos.rstrip("/") + "/"):
+        raise errors.UserError(
+            "--output is inside --input, where it would be taken for a class; name a "
+            "folder outside."
+        )
 
 
 def _summarize_listing(listing: sources.Listing) -> None:

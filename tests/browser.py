@@ -60,7 +60,7 @@ def show(
     driver.get(address)
 
 
-def wait_for(driver, condition: str, seconds: float = 20.0):
+def wait_for(driver, condition: str, seconds: float = 60.0):
     """Waits until a JavaScript expression is true; gives it."""
     end = time.monotonic() + seconds
     while not (value := driver.execute_script(f"return {condition}")):

@@ -81,9 +81,9 @@ def prepare_in_process(
     recipe = decoding.Recipe(**{"resolution": 16, **recipe})
     settings = pipeline.Settings(input_dir, output_dir, recipe, decode_seconds)
     tasks = pipeline.plan(listing, num_shards, seed=0)
-    os.makedirs(pipeline.receipts_dir(settings), exist_ok=True)
+    unfinished = pipeline.begin(tasks, settings)
     with beam.Pipeline(runner="FnApiRunner") as beam_pipeline:
-        pipeline.run(beam_pipeline, tasks, settings)
+        pipeline.run(beam_pipeline, unfinished, settings)
     return pipeline.finish(listing, tasks, settings, max_bad_fraction=0.5, made_with={})
 
 

@@ -94,6 +94,52 @@ def test_a_run_config_is_read_back_as_it_was(tmp_path):
     assert gin.query_parameter("%CH") == 5
 
 
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        "training.Schedule.num_steps = 5",
+        "video_gan.build.num_classes = 0",
+        "trainer.build.global_batch_size = 16",
+        "NUM_STEPS = 5",
+    ],
+)
+def test_a_run_is_read_back_though_a_parameter_leaves_a_macro_unused(
+    tmp_path, parameter
+):
+    config.load(["demo.gin"], [parameter])
+    before = gin.config_str()
+    loop.save_config(str(tmp_path))
+    config.load_run(str(tmp_path), ["CH = 5"])
+    assert gin.query_parameter("%CH") == 5
+    config.load_run(str(tmp_path))
+    assert gin.config_str() == before
+    with pytest.raises(errors.UserError, match="Nothing in the config uses 'CHH'"):
+        config.load_run(str(tmp_path), ["CHH = 5"])
+
+
+def test_what_could_not_be_read_back_is_not_begun(tmp_path):
+    (tmp_path / "mine.gin").write_text("import json\ninclude 'demo.gin'\n")
+    with pytest.raises(errors.UserError, match="cannot have 'import json'"):
+        config.load([str(tmp_path / "mine.gin")])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["steps_per_loop", "checkpoint_every", "samples_every", "keep_checkpoints"],
+)
+def test_what_comes_every_so_many_steps_comes(name):
+    with pytest.raises(ValueError, match=f"{name} is at least 1. Received: 0"):
+        loop.Schedule(**{name: 0})
+
+
+def test_discriminators_are_a_list():
+    config.load(
+        ["demo.gin"], ["video_gan.build.discriminators = @mvt_gan.VideoDiscriminator"]
+    )
+    with pytest.raises(ValueError, match=r"is a list, .* Received"):
+        video_gan.build(["a", "b"])
+
+
 def test_precision_is_one_of_two():
     config.load(["demo.gin"], ["video_gan.build.precision = 'float8'"])
     with pytest.raises(ValueError, match="float8"):

@@ -146,7 +146,10 @@ def test_a_run_is_killed_goes_on_samples_and_exports(store, shards, tmp_path):
     killed.kill()
     store.said += "".join(killed.communicate())
     assert killed.returncode == -signal.SIGKILL
-    step = newest_checkpoint(store)
+    step, before = newest_checkpoint(store), -1
+    while step != before:  # what was sent may still be on its way
+        time.sleep(1.0)
+        step, before = newest_checkpoint(store), step
     end = step + 3
 
     out, _ = store.run("tf_dvdgan.run", *flags, f"--gin_param=NUM_STEPS={end}")

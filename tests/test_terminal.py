@@ -32,7 +32,7 @@ def main(argv):
         if i == 20:
             print("half of them")
     with terminal.clock("sleeping"):
-        time.sleep(1.2)
+        time.sleep(2.5)
     print("awake")
 
 cli.run(main)

@@ -89,6 +89,14 @@ class _Main:
                 raise
             logging.info("The config was refused here:", exc_info=True)
             sentence = f"The config cannot be used: {refusal}."
+        except Exception as error:
+            if type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's
+                raise
+            logging.info("Memory was wanted here:", exc_info=True)
+            sentence = (
+                "A device has not enough memory. Lower BATCH_SIZE, have blocks "
+                "recomputed, or take bfloat16; docs/troubleshooting.md says how."
+            )
         print(f"error: {terminal.printable(sentence)}", file=sys.stderr)
         return 1
 

@@ -51,12 +51,16 @@ def gin_directory() -> str:
     return installed if os.path.isdir(installed) else checkout
 
 
-def load(files: Sequence[str], parameters: Sequence[str] = ()) -> None:
+def load(
+    files: Sequence[str], parameters: Sequence[str] = (), of_run: str = ""
+) -> None:
     """Parses Gin files and then single bindings, in place of what was parsed before.
 
     Args:
       files: looked for as given, then among the files of the package.
       parameters: bindings such as 'Trainer.seed = 3'.
+      of_run: a config that a run wrote, in the place of files; it may bind what
+        nothing uses.
 
     Raises:
       UserError: a file is missing, or a name in it or in a binding does not exist.
@@ -67,9 +71,10 @@ def load(files: Sequence[str], parameters: Sequence[str] = ()) -> None:
         _check_exists(file)
     try:
         gin.parse_config_files_and_bindings(
-            list(files), list(parameters), finalize_config=False, skip_unknown=False
+            list(files), [of_run, *parameters], finalize_config=False
         )
         _check_macros(parameters)
+        _check_imports()
         _check_parameters()
         _check_sizes()
         gin.finalize()
@@ -105,7 +110,7 @@ def load_run(model_dir: str, parameters: Sequence[str] = ()) -> None:
             f"{path} has a line that no run writes, {foreign.group().strip()!r}: it "
             "could run code of others. Take the line out if you trust it."
         )
-    load([], [text, *parameters])
+    load([], parameters, text)
 
 
 def _check_exists(file: str) -> None:
@@ -138,6 +143,17 @@ def _check_macros(parameters: Sequence[str]) -> None:
                     f"Nothing in the config uses {name!r}."
                     + errors.did_you_mean(name, used)
                 )
+
+
+def _check_imports() -> None:
+    """Refuses at the start what sampling such a run would refuse; see `load_run`."""
+    if gin.config._IMPORTS:
+        line = sorted(statement.format() for statement in gin.config._IMPORTS)[0]
+        raise errors.UserError(
+            f"A config only binds and includes; it cannot have {line!r}, because a "
+            "run's config is read by whoever samples it, and imports run code. Models "
+            "are files of tf_dvdgan/models."
+        )
 
 
 def _check_parameters() -> None:

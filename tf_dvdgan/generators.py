@@ -220,6 +220,11 @@ class RunGenerator(Generator):
         )
         self._statistics: dict[float, dict] = {}
 
+    def from_mixture(self, count: int, seed: int) -> tuple[np.ndarray, int]:
+        """An autoencoder's samples; see `sampling.from_mixture`."""
+        self._accumulator.accumulate(self._num_batches)
+        return sampling.from_mixture(self.gan, count, seed)
+
     def _kept_frames(self, count: int) -> np.ndarray:
         bank = self.gan.frame_bank
         index = np.arange(count) % len(bank)

@@ -91,6 +91,7 @@ def generate(
     z: tf.Tensor,
     conditioning: video_gan.Conditioning,
     batch_size: int = 16,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> dict[str, np.ndarray]:
     """Generates videos with standing statistics.
 
@@ -99,6 +100,7 @@ def generate(
       z: `[count, size]`.
       conditioning: of `count` samples.
       batch_size: how many at a time; it does not change them.
+      strategy: whose devices make them, each the same; None outside a strategy.
 
     Returns:
       "videos" and what parts the generator shows, each
@@ -107,7 +109,12 @@ def generate(
     batches = []
     for i in range(0, len(z), batch_size):
         part = {name: x[i : i + batch_size] for name, x in conditioning.items()}
-        outputs = gan.compiled_generate(z[i : i + batch_size], part)
+        outputs = gan.compiled_generate(z[i : i + batch_size], part, strategy)
+        if strategy:
+            outputs = {
+                name: strategy.experimental_local_results(x)[0]
+                for name, x in outputs.items()
+            }
         batches.append(
             {name: transforms.to_uint8(_in_colour(x)) for name, x in outputs.items()}
         )
@@ -165,21 +172,22 @@ def resample(z: np.ndarray, drawn: np.ndarray, subspace: slice) -> np.ndarray:
 
 
 def read_frames(
-    data_dir: str, window: readers.Window, count: int, split: str = "train"
+    data_dir: str, window: readers.Window, count: int, num_clips: int = -1
 ) -> np.ndarray:
-    """First frames of every clip of a split.
+    """First frames of training clips.
 
     Args:
       data_dir: of shards.
       window: frames, pixels and stride of the clips.
       count: how many frames of each.
-      split: of the shards.
+      num_clips: of how many; -1 for all.
 
     Returns:
       `[clips, count, height, width, 3]` uint8.
     """
-    rows = readers.evaluation_dataset(data_dir, window, split)
-    return np.stack([row["video"][:count] for row in rows.as_numpy_iterator()])
+    rows = readers.evaluation_dataset(data_dir, window, "train").take(num_clips)
+    rows = rows.map(lambda row: row["video"][:count])
+    return np.stack(list(rows.as_numpy_iterator()))
 
 
 def from_mixture(
@@ -188,7 +196,8 @@ def from_mixture(
     """Samples of an autoencoder: codes from a mixture fitted to its frame bank's.
 
     Args:
-      gan: with an autoencoder for a generator, and videos as its frame bank.
+      gan: with an autoencoder for a generator, its standing statistics in place, and
+        videos as its frame bank.
       count: how many.
       seed: of the mixture and its samples.
       batch_size: how many at a time.

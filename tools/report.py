@@ -42,6 +42,8 @@ def main(argv: list[str]) -> None:
         raise errors.UserError("--compare wants two runs at the least.")
     if compared and not FLAGS.output:
         raise errors.UserError("--compare wants --output, the page to write.")
+    if compared and FLAGS.weights:
+        raise errors.UserError("--weights are for the page of one run, not --compare.")
     from tf_dvdgan.data import files
     from tf_dvdgan.report import page
 

@@ -13,7 +13,7 @@ metadata (PNG's text, GIF's comment, MP4's comment and description) as JSON.
 
 from absl import flags
 
-from tf_dvdgan import cli
+from tf_dvdgan import cli, errors
 from tf_dvdgan.data import files
 
 FLAGS = flags.FLAGS
@@ -64,8 +64,9 @@ def main(argv: list[str]) -> None:
     frames = _frames(generator)
     truncations = [float(text) for text in FLAGS.truncation]
     if generator.is_autoencoder and FLAGS.model_dir:
-        truncations = truncations[:1]
-        made = [_from_mixture(generator.gan, frames)]
+        if truncations != [1.0]:
+            raise errors.UserError("An autoencoder's samples have no truncation.")
+        made = [_from_mixture(generator, frames)]
     else:
         z = sampling.latents(generator.latent, count, FLAGS.seed)
         if frames is not None:
@@ -96,21 +97,25 @@ def _frames(generator):
     """First frames of the shards' clips, uint8, where the model wants and gets some."""
     from tf_dvdgan import sampling
 
-    if not (FLAGS.data_dir and generator.num_conditioning_frames):
+    if not FLAGS.data_dir:
         return None
+    if not generator.num_conditioning_frames:
+        raise errors.UserError("The model starts from no frames; omit --data_dir.")
     return sampling.read_frames(
-        FLAGS.data_dir, generator.window, generator.num_conditioning_frames
+        FLAGS.data_dir,
+        generator.window,
+        generator.num_conditioning_frames,
+        -1 if generator.is_autoencoder else FLAGS.num_videos,
     )
 
 
-def _from_mixture(gan, frames):
+def _from_mixture(generator, frames):
     """An autoencoder's samples: of codes like those of its frames, kept or read."""
-    from tf_dvdgan import sampling
     from tf_dvdgan.data import transforms
 
     if frames is not None:
-        gan.frame_bank = transforms.to_unit_range(frames)
-    videos, components = sampling.from_mixture(gan, FLAGS.num_videos, FLAGS.seed)
+        generator.gan.frame_bank = transforms.to_unit_range(frames)
+    videos, components = generator.from_mixture(FLAGS.num_videos, FLAGS.seed)
     print(f"Codes drawn from a mixture of {components} components")
     return videos
 

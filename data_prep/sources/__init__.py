@@ -32,6 +32,8 @@ _SOURCES = {
     "demo": ucf101.list_clips,  # tools.make_demo_videos writes UCF-101's layout
 }
 NAMES = tuple(_SOURCES)
+WITH_SPLIT_LISTS = ("ucf101", "demo")
+WITH_LISTS = (*WITH_SPLIT_LISTS, "csv", "kinetics600", "jester", "tinyvideo")
 
 
 def list_clips(dataset: str, input_dir: str, options: Options = Options()) -> Listing:

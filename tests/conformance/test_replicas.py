@@ -193,7 +193,10 @@ def test_losses_and_gradient_norms_are_those_of_one(runs, others):
     one, many = first_metrics(runs(1)), first_metrics(runs(others))
     assert len(one) == 7 and one.keys() == many.keys()
     for tag, value in one.items():
-        np.testing.assert_allclose(many[tag], value, rtol=1e-5, err_msg=tag)
+        # The generator's come after Adam's first step, which goes by signs and makes
+        # rounding larger; and its loss may be near zero.
+        bounds = {"atol": 1e-4} if tag.endswith("/generator") else {}
+        np.testing.assert_allclose(many[tag], value, rtol=1e-5, err_msg=tag, **bounds)
 
 
 def test_pictures_are_made_under_replicas_too(runs):

@@ -139,3 +139,12 @@ def test_a_video_that_cannot_be_encoded_leaves_no_file(tmp_path):
 def test_other_suffixes_are_refused():
     with pytest.raises(ValueError, match=r"Received: clip\.txt"):
         video_io.write_video("clip.txt", clip())
+
+
+def test_frames_that_a_gif_leaves_out_are_there(tmp_path):
+    """Pillow shows a frame for longer in the place of others that are like it."""
+    levels = [10, 60, 60, 60, 110, 160, 160, 210]
+    video = np.stack([np.full([8, 8, 3], level, np.uint8) for level in levels])
+    path = str(tmp_path / "a.gif")
+    video_io.write_video(path, video, fps=12.5)
+    np.testing.assert_array_equal(list(video_io.VideoReader(path)), video)

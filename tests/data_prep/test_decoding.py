@@ -49,7 +49,7 @@ forms.read = troubled
 decoding.serve()
 """
 REASONS = {
-    "hang.avi": "too slow to decode: over 1 s",
+    "hang.avi": "too slow to decode: over 1 s, see --decode_seconds",
     "segfault.avi": "the decoder crashed: SIGSEGV",
     "abort.avi": "the decoder crashed: SIGABRT",
     "memory.avi": "the decoder crashed: SIGKILL, as when memory runs out",

@@ -21,14 +21,13 @@ from apache_beam.transforms import environments
 from conftest import prepare_in_process
 
 from data_prep.sources import ucf101
+from tests.conformance import test_replicas
 
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
     """The address of a worker pool, and the file that it logs to."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    (port,) = test_replicas.free_ports(1)
     log = str(tmp_path_factory.mktemp("pool") / "log")
     # It starts its workers as plain `python`: that must be this one.
     path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
@@ -40,11 +39,13 @@ def pool(tmp_path_factory):
             stdout=file,
             stderr=file,
         )
-    for _ in range(150):
+    for _ in range(600):
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", port)).close()
             break
         time.sleep(0.2)
+    else:
+        pytest.fail(open(log).read())
     yield f"127.0.0.1:{port}", log
     process.terminate()
     process.wait()
@@ -68,7 +69,7 @@ def test_the_command_on_a_portable_runner(demo_videos, demo_shards, pool, tmp_pa
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert "Starting worker" in open(log).read()

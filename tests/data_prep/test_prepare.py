@@ -163,6 +163,40 @@ def test_a_shard_is_done_anew_for_another_recipe_not_for_another_time_limit():
     assert task.fingerprint(settings) != done
 
 
+def test_what_was_mended_is_done_anew_and_nothing_else(tmp_path):
+    """A file that was missing, one that was broken, one that took too long."""
+    videos, shards = tmp_path / "videos", str(tmp_path / "shards")
+    for name in "abcdef":
+        (videos / name[0]).mkdir(parents=True)
+        video = np.full([4, 20, 20, 3], 40, np.uint8)
+        video_io.write_video(str(videos / name / "clip.avi"), video)
+    whole = (videos / "b" / "clip.avi").read_bytes()
+    listing = folder.list_clips(str(videos))
+    (videos / "a" / "clip.avi").unlink()
+    (videos / "b" / "clip.avi").write_bytes(whole[:200])
+    first = prepare_in_process(listing, str(videos), shards, num_shards=6)
+    assert len(first.rejected) == 2
+    assert all(entry.keys() == {"path", "reason"} for entry in first.rejected)
+    settings = pipeline.Settings(str(videos), shards, decoding.Recipe(16))
+    tasks = pipeline.plan(listing, 6, seed=0)
+    manifest = os.path.join(shards, "manifest.json")
+    assert pipeline.begin(tasks, settings) == [] and os.path.exists(manifest)
+    longer = dataclasses.replace(settings, decode_seconds=90.0)
+    rejected = [t for t in tasks if t.clips[0].path in ("a/clip.avi", "b/clip.avi")]
+    for name in "ab":
+        (videos / name / "clip.avi").write_bytes(whole)
+    assert pipeline.begin(tasks, settings) == rejected
+    assert not os.path.exists(manifest)  # it would be of what is not there
+    again = prepare_in_process(listing, str(videos), shards, num_shards=6)
+    assert again.rejected == [] and again.manifest.num_clips("train") == 6
+    (videos / "b" / "clip.avi").write_bytes(whole[:200])
+    (task,) = (t for t in tasks if t.clips[0].path == "b/clip.avi")
+    os.remove(os.path.join(shards, task.file))
+    prepare_in_process(listing, str(videos), shards, num_shards=6)
+    assert pipeline.begin(tasks, settings) == []
+    assert pipeline.begin(tasks, longer) == [task]
+
+
 def test_leftovers_of_dead_jobs_are_removed(tmp_path):
     settings = pipeline.Settings("in", str(tmp_path), decoding.Recipe(16))
     os.mkdir(pipeline.receipts_dir(settings))

@@ -133,7 +133,7 @@ def test_encoded_videos_are_nearly_what_was_written(tmp_path, suffix):
         write_movie(tmp_path / f"{number}.{suffix}", video)
     source = clips.open_folder(str(tmp_path))
     found, expected = read_by_name(source), [cut(video, WINDOW) for video in videos]
-    assert np.abs(found.astype(int) - expected).max() <= 4
+    assert np.abs(found.astype(int) - expected).max() <= 6  # of 8 between frames
     assert source.describe()["codecs"] == [
         {"avi": "mpeg4", "mp4": "h264", "gif": "gif"}[suffix]
     ]
@@ -507,12 +507,14 @@ def test_an_interrupt_ends_reading_at_once(tmp_path, monkeypatch):
         return np.zeros([3, 16, 16, 3], np.uint8), 3
 
     monkeypatch.setattr(clip_files, "read", endless)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     reading = source.clips(WINDOW)
     next(reading)
     main = threading.main_thread().ident
     with pytest.raises(KeyboardInterrupt):
         threading.Timer(0.3, signal.pthread_kill, [main, signal.SIGINT]).start()
         next(reading)
+    signal.signal(signal.SIGINT, before)
     threads, until = max(2, min(os.cpu_count(), 8)), time.monotonic() + 30
     while len(ended) < 1 + threads and time.monotonic() < until:
         time.sleep(0.01)

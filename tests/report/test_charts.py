@@ -27,6 +27,18 @@ def test_ticks_are_round_and_around_all(low, high, expected):
     np.testing.assert_allclose(charts.ticks(low, high), expected, atol=1e-12)
 
 
+def test_a_curve_of_many_points_may_lack_most_of_them():
+    y = np.full(300, np.nan)
+    y[[0, 299]] = 1.0, 3.0
+    drawn = charts.chart("x", {"a": charts.Curve(np.arange(300.0), y)})
+    heights = places(drawn.lines[0])[:, 1]
+    np.testing.assert_allclose(heights, [drawn.bottom, drawn.top])
+
+
+def test_ticks_of_tiny_numbers_differ():
+    assert len(set(charts.ticks(1e-14, 3e-14))) == len(charts.ticks(1e-14, 3e-14)) > 3
+
+
 def test_a_line_goes_from_corner_to_corner():
     drawn = charts.chart(
         "x", {"a": charts.Curve(np.array([5.0, 15]), np.array([0, 1]))}

@@ -58,6 +58,8 @@ def test_an_interrupt_leaves_nothing(demo_shards, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # As in a terminal's foreground, wherever the tests themselves run.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert "epochs 1/30" in process.stderr.readline()
     process.send_signal(signal.SIGINT)

@@ -1,5 +1,6 @@
 """`tf_dvdgan.run` as a user starts it: training, resuming, stopping, mistakes."""
 
+import io
 import json
 import os
 import random
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import TINY
+from PIL import Image
 
 FEW = (
     "--gin_param=evaluation.Plan.num_videos = 20",
@@ -102,7 +104,7 @@ def test_tensorboard_has_curves_and_moving_pictures(whole_run):
     assert set(pictures) == {"videos/real", "videos/samples_raw", "videos/samples_ema"}
     for width, height, gif in pictures.values():
         assert int(width) > 50 and int(height) > 50
-        assert gif.startswith(b"GIF89a") and gif.count(b"\x21\xf9\x04") == 4
+        assert gif.startswith(b"GIF89a") and Image.open(io.BytesIO(gif)).n_frames == 4
 
 
 def test_three_steps_a_new_process_and_three_more_are_six_to_the_bit(
@@ -178,7 +180,8 @@ def test_a_full_disk_is_told_and_leaves_no_half_a_checkpoint(demo_shards, tmp_pa
         f"--data_dir={demo_shards}",
         f"--model_dir={tmp_path}",
         preexec_fn=lambda: resource.setrlimit(
-            resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY)
+            resource.RLIMIT_FSIZE,
+            (200_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]),
         ),
     )
     out, err = process.communicate()
@@ -226,7 +229,8 @@ def test_another_process_finds_the_same_scores_once(whole_run, demo_shards, tmp_
     for step, row in expected.items():
         for name, value in row.items():
             np.testing.assert_allclose(found[step][name], value, rtol=1e-4, atol=1e-4)
-    assert os.listdir(f"{model_dir}/best") == os.listdir(f"{whole_run[0]}/best")
+    ours, its = (sorted(os.listdir(f"{run}/best")) for run in (whole_run[0], model_dir))
+    assert ours == its
 
 
 @pytest.mark.slow
@@ -259,6 +263,29 @@ def test_a_finished_run_started_again_does_nothing(whole_run, demo_shards):
     assert code == 0 and "nothing to train" in out
 
 
+def test_a_run_that_was_killed_while_it_scored_is_scored(
+    whole_run, demo_shards, tmp_path
+):
+    model_dir = str(tmp_path / "run")
+    shutil.copytree(whole_run[0], model_dir)
+    path = f"{model_dir}/scores.jsonl"
+    with open(path) as file:
+        rows = file.readlines()
+    last = [row for row in rows if json.loads(row)["step"] == 6]
+    assert len(last) == 2  # with many videos, too
+    with open(path, "w") as file:
+        file.writelines(row for row in rows if row != last[1])
+    flags = (f"--data_dir={demo_shards}", f"--model_dir={model_dir}")
+    code, out, err = run(*flags, "--mode=train_and_eval", *FEW)
+    assert code == 0 and "nothing to train" in out and "scores of step 6" in out, err
+    expected, found = scores(whole_run[0]), scores(model_dir)
+    assert expected.keys() == found.keys()
+    for name, value in expected[6, 24].items():
+        np.testing.assert_allclose(found[6, 24][name], value, rtol=1e-4, atol=1e-4)
+    code, out, err = run(*flags, "--mode=train_and_eval", *FEW)
+    assert code == 0 and "scores of" not in out, err
+
+
 def test_sigterm_saves_and_says_how_to_go_on(demo_shards, tmp_path):
     process = start(
         f"--data_dir={demo_shards}",
@@ -278,19 +305,23 @@ def test_sigterm_saves_and_says_how_to_go_on(demo_shards, tmp_path):
 
 def test_a_second_signal_ends_it_at_once(demo_shards, tmp_path):
     process = start(f"--data_dir={demo_shards}", f"--model_dir={tmp_path}")
-    for line in process.stdout:
-        if line.startswith("Starting at"):  # tracing takes many seconds from here on
-            break
-    time.sleep(4)
-    began = time.monotonic()
-    for _ in range(2):
-        process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 128 + signal.SIGTERM, err
+    while not handles(process.pid, signal.SIGTERM):  # then it traces, for seconds
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    err = process.stderr.readline()
     assert "Stopping after the steps in hand" in err
-    assert "Stopped at once; the same command goes on" in err
-    assert time.monotonic() - began < 10
+    process.send_signal(signal.SIGTERM)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, err + rest
+    assert "Stopped at once; the same command goes on" in rest
+
+
+def handles(pid: int, number: int) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    with open(f"/proc/{pid}/status") as file:
+        caught = next(row for row in file if row.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
 def mistakes(demo_shards, whole_run, tmp_path):
@@ -314,9 +345,7 @@ def mistakes(demo_shards, whole_run, tmp_path):
 
 def test_each_mistake_gets_one_sentence(demo_shards, whole_run, tmp_path):
     for flags, sentence in mistakes(demo_shards, whole_run[0], tmp_path):
-        began = time.monotonic()
         code, _, err = run(*flags)
         assert code in (1, 2), (flags, err)
         assert sentence in err, err
         assert len(err.strip().splitlines()) == 1, err
-        assert time.monotonic() - began < 60

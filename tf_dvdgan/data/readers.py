@@ -101,7 +101,7 @@ def training_dataset(
         and (s + 1) * rows_of_stream > worker * rows_of_worker
     ]
     bytes_per_clip = sum(s.num_bytes for s in shards) / counts.sum()
-    buffer = max(16, int(_SHUFFLE_BYTES / len(own) / bytes_per_clip))
+    buffer = max(2, int(_SHUFFLE_BYTES / len(own) / bytes_per_clip))
     streams = []
     for s in own:
         records_ = _stream(
@@ -205,6 +205,8 @@ def _load(data_dir: str, window: Window) -> tuple[manifest_lib.Manifest, np.ndar
                 f"{data_dir} has no class {name!r}, which data.Window.classes names."
                 + errors.did_you_mean(name, known)
             )
+    if len(set(window.classes)) < len(window.classes):
+        raise errors.UserError("data.Window.classes names a class twice.")
     chosen = [known.index(name) for name in window.classes]
 
     def with_classes(shard: manifest_lib.Shard) -> manifest_lib.Shard:
@@ -269,6 +271,14 @@ def shards_of(
             f"{missing[0]} among them; run the preparation again."
         )
     return shards
+
+
+def damaged(data_dir: str, error: Exception) -> errors.UserError:
+    """What to say when TensorFlow cannot read shards."""
+    reason = str(error).splitlines()[0]
+    return errors.UserError(
+        f"The shards in {data_dir} are damaged ({reason}); prepare them again."
+    )
 
 
 def _stream(

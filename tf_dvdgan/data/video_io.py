@@ -89,14 +89,16 @@ class VideoReader:
           VideoError: there are none, or fewer than the container promised.
         """
         count = 0
+        times = _times_shown(self.path) if self.codec == "gif" else []
         while True:
             read, frame = self._capture.read()
             if not read:
                 break
-            count += 1
             if self._smallest_side:  # first: fewer pixels are left to convert
                 frame = resize_smallest_side(frame, self._smallest_side)
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            yield from [frame] * (times[count] if count < len(times) else 1)
+            count += 1
         self._capture.release()
         self._check_all_were_there(count)
 
@@ -111,6 +113,18 @@ class VideoReader:
             end, promised = _last_second(self.path), self._promised_seconds
             if end < promised - _MISSING_SECONDS_ALLOWED:
                 raise VideoError(f"truncated: {end:.1f} of {promised:.1f} seconds")
+
+
+def _times_shown(path: str) -> list[int]:
+    """How many frames each of a GIF's stands for.
+
+    One that is like the one before is left out by those who write GIFs, Pillow among
+    them, and that one is shown for longer.
+    """
+    with _opened(path) as container:
+        shown = [p.duration or 0 for p in container.demux(video=0) if p.size]
+    shortest = min(filter(None, shown), default=1)
+    return [max(1, round(duration / shortest)) for duration in shown]
 
 
 def _is_utf8(path: str) -> bool:

@@ -220,10 +220,7 @@ def _reading_shards(path: str) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        reason = str(error).splitlines()[0]
-        raise errors.UserError(
-            f"The shards in {path} are damaged ({reason}); prepare them again."
-        ) from error
+        raise readers.damaged(path, error) from error
 
 
 def _facts_of_record(serialized: tf.Tensor) -> Facts:

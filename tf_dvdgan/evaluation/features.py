@@ -193,7 +193,7 @@ class Extractor:
         done = int(strategy_lib.sum_over_workers(self._strategy, [own])[0])
         if done >= source.num_clips:
             return features
-        progress = terminal.Progress(task or "", source.num_clips)
+        progress = terminal.Progress(task or "", source.num_clips, done=done)
         parts: list[Mapping[str, np.ndarray]] = []
         for outputs in self._batches(source, done):
             done = min(done + self._batch_size, source.num_clips)

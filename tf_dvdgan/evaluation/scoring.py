@@ -58,8 +58,8 @@ class Judge:
     Args:
       protocol: names the network.
       weights: files of weights; the one that fits is taken.
-      num_classes: of the data; None takes weights of any number, where the protocol
-        does not say.
+      num_classes: of the data; None, or a single one, takes weights of any number,
+        where the protocol does not say.
       strategy: where the network runs.
       mean: file of the clip that C3D's input is less, where C3D is the network.
       cache_dir: keeps features; None forgets them together with the judge.
@@ -86,7 +86,8 @@ class Judge:
     ):
         self.protocol = protocol
         self.strategy = strategy or tf.distribute.get_strategy()
-        wanted = protocol.num_classes or num_classes
+        several = num_classes is not None and num_classes > 1
+        wanted = protocol.num_classes or (num_classes if several else None)
         with self.strategy.scope():
             if protocol.network == "pixels":
                 network, self._facts = pixels.Pixels(), {}

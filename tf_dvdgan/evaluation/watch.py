@@ -37,6 +37,7 @@ def watch(
     evaluator = evaluator_lib.Evaluator(model_dir, data_dir, strategy, writes=chief)
     done = evaluator.evaluated()
     print(f"Watching {model_dir}; {len(done)} steps have scores", flush=True)
+    passed_over = []
     while schedule.num_steps not in done:
         new = [step for step in checkpoints.steps(model_dir) if step not in done]
         # Workers may see a folder change at different times; the chief's word counts.
@@ -53,10 +54,12 @@ def watch(
             scores = evaluator.evaluate(gan, step)
         except checkpoints.UnreadableError as error:  # or taken away by the run
             print(f"Step {step} is passed over: {error}", flush=True)
+            passed_over.append(str(step))
         else:
             if chief:
                 _tell(step, scores)
-    print(f"Step {schedule.num_steps} is the run's last; all is evaluated")
+    rest = f"all but {', '.join(passed_over)} are" if passed_over else "all is"
+    print(f"Step {schedule.num_steps} is the run's last; {rest} evaluated")
 
 
 class InTraining:
@@ -74,18 +77,31 @@ class InTraining:
 
     def __call__(self, the_trainer: trainer.Trainer, step: int) -> None:
         """Scores averaged weights; the training state is as before afterwards."""
-        strategy = the_trainer.strategy
-        chief = strategy_lib.is_chief(strategy)
-        if self._evaluator is None:
-            self._evaluator = evaluator_lib.Evaluator(
-                *self._arguments, strategy, writes=chief
-            )
+        evaluator = self._evaluator_on(the_trainer.strategy)
         with optimizers.averaged_weights(
             the_trainer.generator_optimizer, the_trainer.generator_variables
         ):
-            scores = self._evaluator.evaluate(the_trainer.gan, step)
-        if chief:
+            scores = evaluator.evaluate(the_trainer.gan, step)
+        if strategy_lib.is_chief(the_trainer.strategy):
             _tell(step, scores)
+
+    def catch_up(self, the_trainer: trainer.Trainer, step: int) -> None:
+        """Scores a checkpoint, unless the process that wrote it has done so."""
+        strategy = the_trainer.strategy
+        lacks = step not in self._evaluator_on(strategy).evaluated()
+        said = lacks if strategy_lib.is_chief(strategy) else 0  # others may see less
+        if strategy_lib.sum_over_workers(strategy, [said])[0]:
+            self(the_trainer, step)
+
+    def _evaluator_on(
+        self, strategy: tf.distribute.Strategy
+    ) -> evaluator_lib.Evaluator:
+        if self._evaluator is None:
+            chief = strategy_lib.is_chief(strategy)
+            self._evaluator = evaluator_lib.Evaluator(
+                *self._arguments, strategy, writes=chief
+            )
+        return self._evaluator
 
 
 def _tell(step: int, scores: dict[str, float]) -> None:

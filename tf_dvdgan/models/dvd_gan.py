@@ -64,13 +64,24 @@ LayerFactory = Callable[..., tf.keras.layers.Layer]
 
 
 def widths_for(
-    table: Mapping[int, Sequence[int]], resolution: int, ch: int
+    table: Mapping[int, Sequence[int]],
+    resolution: int,
+    ch: int,
+    multipliers: Sequence[int] | None,
 ) -> list[int]:
     """A network's widths in channels at a resolution.
+
+    Args:
+      table: multiples of `ch` by resolution.
+      resolution: of the network.
+      ch: width multiplier.
+      multipliers: in the place of the table's.
 
     Raises:
       ValueError: the table has no such resolution.
     """
+    if multipliers is not None:
+        return [multiplier * ch for multiplier in multipliers]
     if resolution not in table:
         raise ValueError(
             f"There are widths for {sorted(table)} pixels; name channel_multipliers "
@@ -131,10 +142,7 @@ class Generator(tf.keras.Model):
         self.num_frames = num_frames
         self.num_classes = num_classes
         self.latent_size = latent_size
-        table = GENERATOR_WIDTHS
-        if channel_multipliers is not None:
-            table = {resolution: channel_multipliers}
-        self.widths = widths_for(table, resolution, ch)
+        self.widths = widths_for(GENERATOR_WIDTHS, resolution, ch, channel_multipliers)
         num_stages = len(self.widths) - 1
         if FIRST_SIZE * 2**num_stages != resolution:
             raise ValueError(
@@ -277,10 +285,7 @@ class _Discriminator(tf.keras.Model):
     ):
         super().__init__(name=name)
         self.recompute = recompute
-        table = DISCRIMINATOR_WIDTHS
-        if channel_multipliers is not None:
-            table = {resolution: channel_multipliers}
-        widths = widths_for(table, resolution, ch)
+        widths = widths_for(DISCRIMINATOR_WIDTHS, resolution, ch, channel_multipliers)
         self.blocks = residual_blocks(widths, num_3d_blocks, pool_time)
         self.head = ProjectionHead(num_classes, name="head")
 

@@ -173,10 +173,9 @@ class FrameEncoder(tf.keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        table = dvd_gan.DISCRIMINATOR_WIDTHS
-        if channel_multipliers is not None:
-            table = {resolution: channel_multipliers}
-        widths = dvd_gan.widths_for(table, resolution, ch)
+        widths = dvd_gan.widths_for(
+            dvd_gan.DISCRIMINATOR_WIDTHS, resolution, ch, channel_multipliers
+        )
         self.blocks = dvd_gan.residual_blocks(widths)
 
     def call(self, frames: tf.Tensor, training: bool | None = None):

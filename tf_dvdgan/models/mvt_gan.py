@@ -25,7 +25,8 @@ Where the paper is silent:
   together; no attention in discriminators.
 - Ours: zero is the GRU's first state; self-attention is each frame's own; the GRU's
   kernels are orthogonal at the start and not spectrally normalised, all other kernels
-  are both.
+  are both; one update of the discriminators a step; samples and scores are of G's
+  averaged weights, as DVD-GAN's are.
 
 Trainable parameters in millions, a = 96, 101 classes (generator, image discriminator,
 video discriminator): 128 pixels 90.82, 86.59, 24.87; 96 pixels 88.22, 86.59, 24.87.

@@ -23,7 +23,8 @@ cross-entropy.
 
 Ours: two logits enter the losses by their difference, which is the same function; batch
 norm's statistics are over time too; sizes other than 64x64x32 drop or add layers of the
-stream between 4x4 and the size wanted; the first-frame loss has weight 1.
+stream between 4x4 and the size wanted; the first-frame loss has weight 1; samples and
+scores are of G's averaged weights, as DVD-GAN's are, which the paper does not have.
 
 Trainable parameters: two streams 16,245,383; one stream 12,663,619; discriminator
 11,057,858; future predictor 19,823,019; autoencoder 28,908,971.

@@ -132,10 +132,18 @@ class VideoGAN(tf.Module):
 
     @tf.function(reduce_retracing=True, autograph=False)
     def compiled_generate(
-        self, z: tf.Tensor, conditioning: Conditioning
+        self,
+        z: tf.Tensor,
+        conditioning: Conditioning,
+        strategy: tf.distribute.Strategy | None = None,
     ) -> dict[str, tf.Tensor]:
-        """`generate` for samples, traced once for all that are ever made."""
-        return self.generate(z, conditioning)
+        """`generate` for samples, traced once for all that are ever made.
+
+        With a strategy each of its devices makes them, and gives its own.
+        """
+        if strategy is None:
+            return self.generate(z, conditioning)
+        return strategy.run(self.generate, args=(z, conditioning))
 
     def build(self) -> None:
         """Makes all variables, by one call on a video of zeros."""
@@ -189,6 +197,10 @@ def build(
     policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
     if precision not in policies:
         raise ValueError(f"precision is one of {[*policies]}. Received: {precision!r}")
+    if not isinstance(discriminators, (list, tuple)):
+        raise ValueError(
+            f"discriminators is a list, as in [@D]. Received: {discriminators}"
+        )
     if num_classes not in (None, 0, 1):
         raise ValueError(f"num_classes is None, 0 or 1. Received: {num_classes!r}")
     tf.keras.mixed_precision.set_global_policy(policies[precision])

@@ -152,7 +152,7 @@ def ticks(low: float, high: float) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, last + 1)]
+    return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
 
 
 def short(value: float) -> str:
@@ -192,9 +192,13 @@ def _averaged(curve: Curve) -> Curve:
     if size <= 1:
         return curve
     starts = np.arange(0, len(curve.x), size)
-    counts = np.diff([*starts, len(curve.x)])
-    sums = (np.add.reduceat(values, starts) for values in (curve.x, curve.y))
-    return Curve(*(values / counts for values in sums))
+    there = np.isfinite(curve.y)
+    means = []
+    for values, counted in ((curve.x, np.ones_like(there)), (curve.y, there)):
+        sums = np.add.reduceat(np.where(counted, values, 0.0), starts)
+        counts = np.add.reduceat(counted.astype(float), starts)
+        means.append(np.where(counts > 0, sums / np.maximum(counts, 1.0), np.nan))
+    return Curve(*means)
 
 
 def _path(places: Sequence[tuple[float, float]]) -> str:

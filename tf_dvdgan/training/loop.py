@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import gin
 import numpy as np
@@ -55,6 +56,12 @@ class Schedule:
     on_failed_save: str = "go_on"
 
     def __post_init__(self):
+        names = ("steps_per_loop", "checkpoint_every", "samples_every")
+        for name in (*names, "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name} is at least 1. Received: {getattr(self, name)}"
+                )
         if self.on_failed_save not in ("go_on", "stop"):
             raise ValueError(
                 f"on_failed_save is 'go_on' or 'stop'. Received: {self.on_failed_save}"
@@ -75,12 +82,22 @@ class Schedule:
         return min(until, in_time, self.steps_per_loop, self.num_steps - step)
 
 
+class Evaluation(Protocol):
+    """Scores a run's checkpoints as it trains."""
+
+    def __call__(self, the_trainer: trainer_lib.Trainer, step: int) -> None:
+        """Scores the step that the trainer stands at, which is saved."""
+
+    def catch_up(self, the_trainer: trainer_lib.Trainer, step: int) -> None:
+        """The same after the run was ended, unless it was done before."""
+
+
 @gin.configurable(module="training")
 def train(
     model_dir: str,
     data_dir: str,
     strategy: tf.distribute.Strategy,
-    on_checkpoint: Callable[[trainer_lib.Trainer, int], None] | None = None,
+    evaluation: Evaluation | None = None,
     protocols: Sequence[str] = (),
     profile_steps: int = 0,
     window: readers.Window = gin.REQUIRED,
@@ -96,8 +113,7 @@ def train(
       model_dir: of the run; a checkpoint in it is gone on from.
       data_dir: of prepared shards.
       strategy: where to train.
-      on_checkpoint: called with the trainer and the step after each checkpoint, of
-        which there is one before the first step then.
+      evaluation: of each checkpoint; there is one before the first step then.
       protocols: names of the scores that the run is evaluated by, for TensorBoard.
       profile_steps: how many steps to trace for TensorBoard's profiler, early on.
       window: frames and pixels taken of each clip.
@@ -111,7 +127,9 @@ def train(
     chief = strategy_lib.is_chief(strategy)
     # 1. The data, before anything that takes long.
     manifest = readers.load_manifest(data_dir, window)
-    readers.shards_of(manifest, data_dir, "train", window)
+    shards = readers.shards_of(manifest, data_dir, "train", window)
+    if chief:
+        _tell_of_short_clips(shards, window)
     if video_gan.build(manifest.class_names).class_conditional:  # no variables yet
         readers.check_classes(manifest)
     # 2. Networks, optimizers and their variables.
@@ -133,6 +151,9 @@ def train(
     if chief:
         terminal.say(f"{'Going on from' if resumed else 'Starting at'} step {step}")
     if step >= schedule.num_steps:
+        if evaluation:
+            the_trainer.gan.frame_bank = load_frame_bank(model_dir)
+            evaluation.catch_up(the_trainer, step)
         print(f"The run has its {schedule.num_steps} steps; nothing to train.")
         return
     # 4. What is written once.
@@ -149,16 +170,31 @@ def train(
     observer.config(step, protocols)
     observer.real_clips(data_dir)
     # 5. Steps.
-    _Run(
+    steps = _Run(
         the_trainer,
         lambda first: distribute(the_trainer, data_dir, window, first),
         schedule,
         run,
         observer,
         on_divergence,
-        on_checkpoint,
+        evaluation,
         profiling.Profiler(model_dir, profile_steps if chief else 0),
-    ).go_on()
+    )
+    try:
+        steps.go_on()
+    except tf.errors.DataLossError as error:
+        raise readers.damaged(data_dir, error) from error
+
+
+def _tell_of_short_clips(
+    shards: Sequence[manifest_lib.Shard], window: readers.Window
+) -> None:
+    fewest = min(shard.fewest_frames for shard in shards)
+    if fewest < window.length:
+        terminal.say(
+            f"Some clips are shorter than the window of {window.length} frames (the "
+            f"shortest has {fewest}): their last frame is repeated"
+        )
 
 
 def distribute(
@@ -239,7 +275,7 @@ class _Run:
       saved: the run's checkpoints.
       observer: shows it.
       policy: when it is taken for lost.
-      on_checkpoint: see `train`.
+      evaluation: see `train`.
       profiler: traces some of the steps.
     """
 
@@ -249,7 +285,7 @@ class _Run:
     saved: checkpoints.Checkpoints
     observer: observer_lib.Observer
     policy: divergence.Divergence
-    on_checkpoint: Callable[[trainer_lib.Trainer, int], None] | None
+    evaluation: Evaluation | None
     profiler: profiling.Profiler
 
     @property
@@ -263,8 +299,10 @@ class _Run:
         watch = divergence.Watch(self.policy, step)
         batches = self._batches(step)
         observer.start(schedule.num_steps)
-        if self.on_checkpoint and step == 0:
+        if self.evaluation and step == 0:
             self._save(0)  # what scores begin with
+        elif self.evaluation and step % schedule.checkpoint_every == 0:
+            self.evaluation.catch_up(self.trainer, step)
         seconds = None
         with _StopRequest() as stop, self.profiler:
             while step < schedule.num_steps:
@@ -312,18 +350,20 @@ class _Run:
           UserError: it cannot be written, and the schedule says to stop then.
         """
         began = time.monotonic()
-        saved = True
+        failed = ""
         try:
             self.saved.save(step)
-            if self.on_checkpoint:
+            if self.evaluation:
                 self.saved.wait()
         except checkpoints.SaveError as error:
-            saved = False
+            failed = self._not_saved(step, error)
+        if self._of_chief(bool(failed)):  # it alone writes, and all end together
             if self.schedule.on_failed_save == "stop":
-                raise errors.UserError(self._not_saved(step, error)) from None
-            print(f"{self._not_saved(step, error)} Training goes on.", flush=True)
-        if self.on_checkpoint and self._of_chief(saved):
-            self.on_checkpoint(self.trainer, step)
+                raise errors.UserError(failed or f"The chief cannot save step {step}.")
+            if failed:
+                print(f"{failed} Training goes on.", flush=True)
+        elif self.evaluation:
+            self.evaluation(self.trainer, step)
         self.observer.pause(began)
 
     def _not_saved(self, step: int, error: Exception) -> str:

@@ -209,7 +209,8 @@ class Observer:
         self._standing.accumulate(_STANDING_BATCHES)
         gan = self._trainer.gan
         conditioning = gan.conditioning_from_bank(self._labels)
-        parts = sampling.generate(gan, self._z, conditioning)
+        strategy = self._trainer.strategy
+        parts = sampling.generate(gan, self._z, conditioning, strategy=strategy)
         self._standing.reset()
         paths = {}
         for name, videos in parts.items():

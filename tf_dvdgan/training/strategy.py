@@ -30,8 +30,11 @@ def create(name: str = "auto", tpu: str | None = None) -> tf.distribute.Strategy
       tpu: 'local' on a TPU VM, a TPU's name, or its grpc:// address.
 
     Raises:
-      UserError: the TPU cannot be reached, or `TF_CONFIG` cannot be used.
+      UserError: the TPU cannot be reached, or is named beside another strategy; or
+        `TF_CONFIG` cannot be used.
     """
+    if tpu and name not in ("auto", "tpu"):
+        raise errors.UserError(f"--tpu is of --strategy=tpu, not of {name}.")
     gpus = tf.config.list_physical_devices("GPU")
     if name == "auto":
         name = "multi_worker" if len(_workers_named()) > 1 else "one_device"

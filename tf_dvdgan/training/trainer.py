@@ -317,8 +317,10 @@ def build(
       jit_compile: as for `Trainer`.
 
     Raises:
-      ValueError: the replicas cannot share the batch evenly.
+      ValueError: the replicas cannot share the batch evenly, or the seed is none.
     """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed is from 0 to 2^32 - 1. Received: {seed}")
     tf.keras.utils.set_random_seed(seed)
     with strategy.scope():
         return Trainer(
