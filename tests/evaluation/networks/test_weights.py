@@ -304,7 +304,7 @@ def test_weights_of_another_network_get_a_sentence(changes, sentence, arrays, tm
         ("tinny", "y.weights.h5", "There is no network 'tinny'.* mean 'tiny'"),
         ("small_classifier", "y.weights.h5", "Nobody publishes weights of"),
         ("tiny", "y.h5", "ends in .weights.h5"),
-        ("tiny", "nowhere/y.weights.h5", "cannot be written"),
+        ("tiny", "x.npz/y.weights.h5", "cannot be written"),
     ],
 )
 def test_wrong_arguments_get_a_sentence(network, output, sentence, arrays, tmp_path):
