@@ -8,11 +8,11 @@ import pytest
 from conftest import run_module
 from PIL import Image
 
-from tf_dvdgan import classification, config, export, trained
+from tf_dvdgan import classification, config, export, generators, trained
 from tf_dvdgan.data import clip_files, readers, video_io
 from tf_dvdgan.models import vgan
 from tf_dvdgan.report import page
-from tf_dvdgan.training import loop
+from tf_dvdgan.training import loop, standing_statistics
 from tf_dvdgan.training import strategy as strategy_lib
 
 TINY = ["RESOLUTION = 16", "STRIDE = 2", "BATCH_SIZE = 4", "CH = 2", "NUM_FRAMES = 8"]
@@ -151,6 +151,13 @@ def test_the_autoencoder_samples_from_a_mixture_and_is_no_classifier(
     assert result.returncode == 0, result.stderr
     assert "mixture of 54 components" in result.stdout
     assert "grid.gif" in os.listdir(tmp_path / "o")
+    generator = generators.open_generator(run_dir)
+    norms = standing_statistics.norm_layers(generator.gan.generator)
+    assert not norms[0].standing_count
+    generator.from_mixture(3, seed=0)
+    assert all(norm.standing_count == 16 for norm in norms)
+    result = run_module("tools.sample", *flags, *output, "--truncation=0.5")
+    assert "samples have no truncation" in result.stderr
     result = run_module("tools.classify", *flags)
     assert result.returncode == 1
     assert "has no discriminator to fine-tune" in result.stderr
