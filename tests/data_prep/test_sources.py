@@ -272,7 +272,7 @@ def test_bair_reads_little_and_survives_damage(tmp_path):
     listed("bair", tmp_path)  # loads TensorFlow
     before = bytes_read()
     listing = listed("bair", tmp_path)
-    assert bytes_read() - before < 64 * count
+    assert bytes_read() - before < 512 * count  # a seek would read half a megabyte
     numbers = [clip.path.split("_")[1] for clip in listing.clips]
     # What is cut is listed, for the decoder to reject.
     assert {n: numbers.count(n) for n in numbers} == {

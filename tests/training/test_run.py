@@ -127,7 +127,6 @@ def assert_same_bits(model_dir, other_dir, step=6):
         np.testing.assert_array_equal(found[key], value, err_msg=key)
 
 
-@pytest.mark.slow
 def test_killed_three_times_while_stepping_and_saving(whole_run, demo_shards, tmp_path):
     flags = (
         f"--data_dir={demo_shards}",
