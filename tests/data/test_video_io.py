@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tf_dvdgan.data import video_io
+from tools import make_demo_videos
 
 
 def clip(num_frames=30, height=48, width=64):
@@ -148,3 +149,14 @@ def test_frames_that_a_gif_leaves_out_are_there(tmp_path):
     path = str(tmp_path / "a.gif")
     video_io.write_video(path, video, fps=12.5)
     np.testing.assert_array_equal(list(video_io.VideoReader(path)), video)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_the_same_frames_make_the_same_file(suffix):
+    """Whatever lies beside them in memory: x264 would give several of 30."""
+    frames = make_demo_videos.render("shapes", 0, (48, 64), [0, 0, 3])
+    kept, found = [], set()
+    for i in range(30):
+        kept.append(np.zeros(97 * i, np.uint8))
+        found.add(video_io.video_bytes(frames, suffix, 25.0))
+    assert len(found) == 1

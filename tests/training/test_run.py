@@ -258,8 +258,10 @@ def test_memory_does_not_grow(demo_shards, tmp_path):
 
 
 def test_a_finished_run_started_again_does_nothing(whole_run, demo_shards):
-    code, out, _ = run(f"--data_dir={demo_shards}", f"--model_dir={whole_run[0]}")
-    assert code == 0 and "nothing to train" in out
+    flags = (f"--data_dir={demo_shards}", f"--model_dir={whole_run[0]}")
+    code, out, err = run(*flags, "--mode=train_and_eval", *FEW)
+    assert code == 0 and "nothing to train" in out, err
+    assert "scores of" not in out  # it has them
 
 
 def test_a_run_that_was_killed_while_it_scored_is_scored(
@@ -281,8 +283,6 @@ def test_a_run_that_was_killed_while_it_scored_is_scored(
     assert expected.keys() == found.keys()
     for name, value in expected[6, 24].items():
         np.testing.assert_allclose(found[6, 24][name], value, rtol=1e-4, atol=1e-4)
-    code, out, err = run(*flags, "--mode=train_and_eval", *FEW)
-    assert code == 0 and "scores of" not in out, err
 
 
 def test_sigterm_saves_and_says_how_to_go_on(demo_shards, tmp_path):

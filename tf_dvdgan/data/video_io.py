@@ -267,7 +267,8 @@ def video_bytes(
                     stream.codec_context.qscale = True
                     stream.codec_context.global_quality = 2 * 118  # FF_QP2LAMBDA
                 else:
-                    stream.options = {"crf": "18"}
+                    # Without it x264 gives other bytes each time.
+                    stream.options = {"crf": "18", "x264-params": "cpu-independent=1"}
             image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24")
             container.mux(stream.encode(image))
         if stream is not None:
