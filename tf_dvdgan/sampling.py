@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan.data import readers, transforms
+from tf_dvdgan.data import transforms
 from tf_dvdgan.layers import conditional_batch_norm, normalization
 from tf_dvdgan.models import vgan, video_gan
 
@@ -169,25 +169,6 @@ def resample(z: np.ndarray, drawn: np.ndarray, subspace: slice) -> np.ndarray:
     frozen = np.repeat(z[:, np.newaxis], drawn.shape[1], axis=1)
     frozen[..., subspace] = drawn[..., subspace]
     return np.concatenate([z[:, np.newaxis], frozen], axis=1)
-
-
-def read_frames(
-    data_dir: str, window: readers.Window, count: int, num_clips: int = -1
-) -> np.ndarray:
-    """First frames of training clips.
-
-    Args:
-      data_dir: of shards.
-      window: frames, pixels and stride of the clips.
-      count: how many frames of each.
-      num_clips: of how many; -1 for all.
-
-    Returns:
-      `[clips, count, height, width, 3]` uint8.
-    """
-    rows = readers.evaluation_dataset(data_dir, window, "train").take(num_clips)
-    rows = rows.map(lambda row: row["video"][:count])
-    return np.stack(list(rows.as_numpy_iterator()))
 
 
 def from_mixture(

@@ -38,10 +38,9 @@ def main(argv: list[str]) -> None:
     truncations = sorted({float(text) for text in FLAGS.truncations})
     if len(truncations) < 2:
         raise errors.UserError("--truncations are two at least, as in 0.5,1.")
-    files.ready(FLAGS.output or FLAGS.model_dir, writing=True)
+    files.check_writable(FLAGS.output or FLAGS.model_dir, as_folder=True)
     model = trained.load(FLAGS.model_dir, FLAGS.step)
     output = FLAGS.output or os.path.join(FLAGS.model_dir, "export", str(model.step))
-    files.check_writable(output, as_folder=True)
     export.export(model, output, truncations)
     print(f"SavedModel of step {model.step}: {output}")
 

@@ -95,18 +95,19 @@ def main(argv: list[str]) -> None:
 
 def _frames(generator):
     """First frames of the shards' clips, uint8, where the model wants and gets some."""
-    from tf_dvdgan import sampling
+    from tf_dvdgan.evaluation import sources
 
     if not FLAGS.data_dir:
         return None
     if not generator.num_conditioning_frames:
         raise errors.UserError("The model starts from no frames; omit --data_dir.")
-    return sampling.read_frames(
+    clips = sources.Prepared(
         FLAGS.data_dir,
         generator.window,
-        generator.num_conditioning_frames,
-        -1 if generator.is_autoencoder else FLAGS.num_videos,
+        "train",
+        None if generator.is_autoencoder else FLAGS.num_videos,
     )
+    return sources.first_frames(clips, generator.num_conditioning_frames)
 
 
 def _from_mixture(generator, frames):

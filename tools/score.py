@@ -111,8 +111,10 @@ def _check_all_is_used() -> None:
     """Refuses flags that say nothing of what is scored."""
     of_folders = ("num_frames", "stride", "resolution")
     of_models = ("step", "num_repeats", "lpips")
-    given, other = ("generated", "model_dir")[:: 1 if FLAGS.generated else -1]
-    for name in of_models if FLAGS.generated else of_folders:
+    given, other, others = "model_dir", "generated", of_folders
+    if FLAGS.generated:
+        given, other, others = "generated", "model_dir", of_models
+    for name in others:
         if FLAGS[name].value is not None:
             raise errors.UserError(f"--{name} is of --{other}, not of --{given}.")
 

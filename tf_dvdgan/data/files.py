@@ -183,9 +183,11 @@ def whole(path: str) -> Iterator[str]:
 
 
 def write_whole(path: str, data: str | bytes) -> None:
-    """Writes a file that is whole or not there at all."""
+    """Writes a file that is whole or not there at all, and the folders above it."""
     import tensorflow as tf
 
+    if not is_object_store(path):
+        tf.io.gfile.makedirs(os.path.dirname(path) or ".")
     with whole(path) as place:
         mode = "wb" if isinstance(data, bytes) else "w"
         with tf.io.gfile.GFile(place, mode) as file:

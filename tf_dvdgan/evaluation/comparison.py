@@ -1,6 +1,7 @@
 """Real clips against generated ones, of files or of a model: a score and its facts."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -171,12 +172,12 @@ class ModelScores:
         window = self._window(protocol)
         judge.check_classes(self._class_names, "the model")
         real_source = self._files(protocol, real, window, protocol.num_real)
-        seen, seen_held_out = None, None
+        seen = seen_held_out = None
         if judge.wants_real:
             seen = judge.look_at(real_source, "real clips")
-        if held_out is not None and judge.wants_real:
-            source = self._files(protocol, held_out, window)
-            seen_held_out = judge.look_at(source, "held-out clips")
+            if held_out is not None:
+                source = self._files(protocol, held_out, window)
+                seen_held_out = judge.look_at(source, "held-out clips")
         self._accumulate(truncation)
         made = [
             self._generated(protocol, real_source, truncation, protocol.seed + repeat)
@@ -223,14 +224,13 @@ class ModelScores:
             self._files(protocol, real, window),
             self._files(protocol, held_out, window),
         )
-        count, frames = sides.train.num_clips, window.num_frames
+        count = sides.train.num_clips
+        of_model = functools.partial(
+            sources.Generated, self._gan, num_frames=window.num_frames
+        )
         generated = s3.Sides(
-            *(
-                sources.Generated(
-                    self._gan, source.num_clips, protocol.seed + i, num_frames=frames
-                )
-                for i, source in enumerate((sides.train, sides.test))
-            )
+            of_model(count, protocol.seed),
+            of_model(sides.test.num_clips, protocol.seed + 1),
         )
         found = s3.Scorer(
             protocol.network,

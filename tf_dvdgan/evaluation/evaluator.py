@@ -232,7 +232,7 @@ class Evaluator:
         given, frames = gan.generator.num_conditioning_frames, None
         if given:  # it continues the clips that it is compared with
             real = self._real(self._split(protocol.split), protocol)
-            frames = sources.first_frames(real, given)
+            frames = sources.first_frames(real, given, protocol.num_generated)
         for repeat in range(protocol.num_repeats):
             seed = protocol.seed + repeat
             yield sources.Generated(gan, protocol.num_generated, seed, frames=frames)

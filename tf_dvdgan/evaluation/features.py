@@ -95,7 +95,6 @@ class Features:
 
     def add(self, rows: Mapping[str, np.ndarray], num_places: int) -> None:
         """Keeps the next rows; now so many places are done with."""
-        tf.io.gfile.makedirs(self._folder)
         buffer = io.BytesIO()
         np.savez(buffer, **rows)
         name = f"part-{self.num_places:010}-{num_places:010}.npz"
@@ -190,7 +189,7 @@ class Extractor:
         features = Features(os.path.join(cache_dir, key[:32]))
         chief = self._worker == 0
         own = features.num_places if chief else 0
-        done = int(strategy_lib.sum_over_workers(self._strategy, [own])[0])
+        done = int(strategy_lib.of_chief(self._strategy, own))
         if done >= source.num_clips:
             return features
         progress = terminal.Progress(task or "", source.num_clips, done=done)

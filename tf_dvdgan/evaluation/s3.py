@@ -210,7 +210,6 @@ class Scorer:
         )
         values = {n: v.numpy() for n, v in weights.variables(network).items()}
         note = f"for S3, {recipe.epochs} epochs on {train.num_clips} {train.name}"
-        tf.io.gfile.makedirs(self._cache_dir)
         weights.save(self._network, values, path, note)
         return network
 

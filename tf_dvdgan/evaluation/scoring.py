@@ -86,8 +86,7 @@ class Judge:
     ):
         self.protocol = protocol
         self.strategy = strategy or tf.distribute.get_strategy()
-        several = num_classes is not None and num_classes > 1
-        wanted = protocol.num_classes or (num_classes if several else None)
+        wanted = protocol.num_classes or (None if num_classes == 1 else num_classes)
         with self.strategy.scope():
             if protocol.network == "pixels":
                 network, self._facts = pixels.Pixels(), {}
@@ -193,14 +192,18 @@ class Judge:
 
     def _frechet(self, real, generated, held_out, num_resamples) -> Score:
         output, seed = self.protocol.output, self.protocol.seed
-        for seen in (real, *generated, *([held_out] if held_out is not None else [])):
-            if len(seen.get(output, 2)) < 2:
+
+        def moments_of(seen: features.Features) -> frechet.Moments:
+            found = seen.moments(output)
+            if found.count < 2:
                 raise errors.UserError(
                     f"{self.protocol.name} compares sets of clips: each side wants "
                     "two at least."
                 )
-        distance = frechet.distance_from(real.moments(output))
-        values = [distance(seen.moments(output)) for seen in generated]
+            return found
+
+        distance = frechet.distance_from(moments_of(real))
+        values = [distance(moments_of(seen)) for seen in generated]
         error = None
         if num_resamples:
             made = generated[0].get(output, at_most=None)
@@ -213,7 +216,7 @@ class Judge:
             error = _error(of_resample, len(made), seed, num_resamples, len(values))
         others = _neighbours(real, generated[0], held_out, output)
         if held_out is not None:
-            others["real_from_real"] = distance(held_out.moments(output))
+            others["real_from_real"] = distance(moments_of(held_out))
         return Score(float(np.mean(values)), _sd(values), error, others)
 
     def _inception(self, real, generated, held_out, num_resamples) -> Score:
@@ -221,14 +224,13 @@ class Judge:
         protocol = self.protocol
 
         def score(p: np.ndarray) -> tuple[float, float]:
+            if len(p) < protocol.num_splits:
+                raise errors.UserError(
+                    f"{protocol.name} is the mean over {protocol.num_splits} parts; "
+                    f"{len(p)} generated clips are too few."
+                )
             return inception_score.inception_score(p, protocol.num_splits)
 
-        fewest = min(len(seen.get("label", None)) for seen in generated)
-        if fewest < protocol.num_splits:
-            raise errors.UserError(
-                f"{protocol.name} is the mean over {protocol.num_splits} parts; "
-                f"{fewest} generated clips are too few."
-            )
         found = [score(_probabilities(seen)) for seen in generated]
         values = [value for value, _ in found]
         of_splits = found[0][1] if protocol.num_splits > 1 else None

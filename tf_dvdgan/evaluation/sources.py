@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -130,11 +131,24 @@ class Prepared(_Clips):
         }
 
 
-def first_frames(source: "Files | Prepared", count: int) -> np.ndarray:
-    """What a model continues: `[clips, count, height, width, 3]` uint8 of all clips."""
+def first_frames(
+    source: Files | Prepared, count: int, at_most: int | None = None
+) -> np.ndarray:
+    """What a model continues.
+
+    Args:
+      source: of the clips.
+      count: how many frames of each.
+      at_most: so many of the first clips are taken; None takes all.
+
+    Returns:
+      `[clips, count, height, width, 3]` uint8.
+    """
     rows = (row for row in source.rows(0, 0, 1) if row is not None)
     # Copies: a view would keep the whole clip.
-    return np.stack([row["video"][:count].copy() for row in rows])
+    return np.stack(
+        [row["video"][:count].copy() for row in itertools.islice(rows, at_most)]
+    )
 
 
 class Generated:

@@ -41,8 +41,7 @@ def watch(
     while schedule.num_steps not in done:
         new = [step for step in checkpoints.steps(model_dir) if step not in done]
         # Workers may see a folder change at different times; the chief's word counts.
-        said = new[0] if chief and new else -1 if chief else 0
-        step = int(strategy_lib.sum_over_workers(strategy, [said])[0])
+        step = int(strategy_lib.of_chief(strategy, new[0] if new else -1))
         if step < 0:
             time.sleep(_POLL_SECONDS)
             continue
@@ -89,8 +88,7 @@ class InTraining:
         """Scores a checkpoint, unless the process that wrote it has done so."""
         strategy = the_trainer.strategy
         lacks = step not in self._evaluator_on(strategy).evaluated()
-        said = lacks if strategy_lib.is_chief(strategy) else 0  # others may see less
-        if strategy_lib.sum_over_workers(strategy, [said])[0]:
+        if strategy_lib.of_chief(strategy, lacks):  # others may see less
             self(the_trainer, step)
 
     def _evaluator_on(

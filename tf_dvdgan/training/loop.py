@@ -320,7 +320,9 @@ class _Run:
                 if not lost and (step % schedule.checkpoint_every == 0 or at_end):
                     self._save(step)
                 if not lost and (step % schedule.samples_every == 0 or at_end):
-                    share = self._of_chief(observer.samples(step))
+                    share = strategy_lib.of_chief(
+                        self.trainer.strategy, observer.samples(step)
+                    )
                     alarms += watch.diversity(step, share)
                 if self._answer(step, alarms):
                     step = int(self.trainer.step.numpy())
@@ -338,11 +340,6 @@ class _Run:
         )
         return asked > 0, int(steps)
 
-    def _of_chief(self, value: float) -> float:
-        """The chief's value, on every worker: what they decide must be the same."""
-        own = value if self._chief else 0.0
-        return strategy_lib.sum_over_workers(self.trainer.strategy, [own])[0]
-
     def _save(self, step: int) -> None:
         """Writes a checkpoint; one that cannot be written ends the run by choice only.
 
@@ -357,7 +354,9 @@ class _Run:
                 self.saved.wait()
         except checkpoints.SaveError as error:
             failed = self._not_saved(step, error)
-        if self._of_chief(bool(failed)):  # it alone writes, and all end together
+        if strategy_lib.of_chief(
+            self.trainer.strategy, bool(failed)
+        ):  # it alone writes, and all end together
             if self.schedule.on_failed_save == "stop":
                 raise errors.UserError(failed or f"The chief cannot save step {step}.")
             if failed:

@@ -73,6 +73,11 @@ def sum_over_workers(
     return _adder(strategy)(tf.constant(values, tf.float64)).numpy().tolist()
 
 
+def of_chief(strategy: tf.distribute.Strategy, value: float) -> float:
+    """The chief's value, on every worker: what they decide must be the same."""
+    return sum_over_workers(strategy, [value if is_chief(strategy) else 0.0])[0]
+
+
 @functools.lru_cache(maxsize=1)
 def _adder(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
     """Compiled once: it runs between all calls of the training step."""

@@ -116,7 +116,6 @@ def save(
         with open(file, "rb") as whole:
             data = whole.read()
     with files.cannot_be_written(output):
-        tf.io.gfile.makedirs(os.path.dirname(output) or ".")
         files.write_whole(output, data)
     return facts
 
