@@ -11,7 +11,6 @@ import glob
 import json
 import multiprocessing
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -22,7 +21,7 @@ from collections.abc import Callable
 
 from absl import flags
 
-from tf_dvdgan import cli, errors, terminal
+from tf_dvdgan import cli, errors, machine, onednn, terminal
 from tf_dvdgan.data import files
 
 FLAGS = flags.FLAGS
@@ -67,8 +66,8 @@ def main(argv: list[str]) -> None:
     results = {
         "config": [*FLAGS.gin_file, *FLAGS.gin_param],
         "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
+            "processor": machine.describe(),
+            "oneDNN": onednn.describe(),
             "devices": [d.device_type for d in tf.config.list_physical_devices()],
             "date": time.strftime("%Y-%m-%d"),
         },
@@ -318,12 +317,12 @@ def _time_reading(data_dir: str, the_trainer) -> dict:
 
 def table(results: dict) -> str:
     """The figures for people."""
-    machine = results["machine"]
+    facts = results["machine"]
     lines = [
         f"{' '.join(results['config'])}",
         f"batch {results['batch_size']}, {results['precision']}, "
-        f"{machine['processor']}, {machine['cores']} cores, "
-        f"{'+'.join(machine['devices'])}, {machine['date']}",
+        f"{facts['processor']}, oneDNN {facts['oneDNN']}, "
+        f"{'+'.join(facts['devices'])}, {facts['date']}",
         f"matrix multiplication: {results['matmul_gflops']:.0f} GFLOP/s; "
         f"networks built in {results['build_seconds']:.1f} s",
         "",
@@ -352,15 +351,6 @@ def table(results: dict) -> str:
             f"({preparation['share_of_opencv']:.0%})"
         )
     return "\n".join(lines)
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            line = next(line for line in file if line.startswith("model name"))
-        return line.split(":")[1].strip()
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def run() -> None:

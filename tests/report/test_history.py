@@ -17,7 +17,7 @@ def test_curves_are_what_was_written(tmp_path):
     for step, value in enumerate(y):
         writer.scalars(10 * step, {"loss/a": value, "loss/b": 2 * value})
     writer.text(0, "config", "x")
-    found = history.curves(str(tmp_path), "train")
+    found = history.read_events(str(tmp_path), "train").curves
     assert set(found) == {"loss/a", "loss/b"}
     np.testing.assert_array_equal(found["loss/a"].x, [0, 10, 20, 30, 40])
     np.testing.assert_array_equal(found["loss/b"].y, 2 * y)
@@ -29,7 +29,7 @@ def test_what_a_run_went_back_over_is_left_out(tmp_path):
         for step in steps:
             writer.scalars(step, {"loss/a": value})
         time.sleep(1.1)  # files are read in the order of the seconds in their names
-    found = history.curves(str(tmp_path), "train")["loss/a"]
+    found = history.read_events(str(tmp_path), "train").curves["loss/a"]
     np.testing.assert_array_equal(found.x, [1, 2, 3, 5])
     np.testing.assert_array_equal(found.y, [0, 0, 1, 1])
 

@@ -75,6 +75,8 @@ def _facts(run: run_data.Run) -> dict[str, str]:
         "Data set": run.dataset or "unnamed",
         "Trained for": f"{run.trained_steps:,} steps",
         "Throughput": _throughput(run),
+        "Processor": run.environment.get("processor", ""),
+        "oneDNN": run.environment.get("oneDNN", ""),
     }
     if run.generator:
         facts |= _model_facts(run.generator)

@@ -65,10 +65,22 @@ class Score:
         return text + (f" ± {self.sd:.2g}" if self.sd is not None else "")
 
 
-def curves(model_dir: str, folder: str) -> dict[str, charts.Curve]:
-    """Scalars of a folder of event files, by tag.
+@dataclasses.dataclass(frozen=True)
+class Events:
+    """What a folder of event files holds.
 
-    Where a run went back and on again, what it had gone back over is left out.
+    Attributes:
+      curves: scalars, by tag. Where a run went back and on again, what it had gone
+        back over is left out.
+      texts: the last text of each tag.
+    """
+
+    curves: dict[str, charts.Curve]
+    texts: dict[str, str]
+
+
+def read_events(model_dir: str, folder: str) -> Events:
+    """Reads a folder of event files.
 
     Args:
       model_dir: of the run.
@@ -76,23 +88,29 @@ def curves(model_dir: str, folder: str) -> dict[str, charts.Curve]:
     """
     place = os.path.join(model_dir, folder)
     points: dict[str, list[tuple[int, float]]] = collections.defaultdict(list)
+    texts: dict[str, str] = {}
     for name in files.names_in(place):
         if "tfevents" not in name:
             continue
         loader = event_file_loader.EventFileLoader(os.path.join(place, name))
         for event in loader.Load():
             for value in event.summary.value:
-                if value.metadata.plugin_data.plugin_name != "scalars":
+                kind = value.metadata.plugin_data.plugin_name
+                if kind == "text":
+                    words = tensor_util.make_ndarray(value.tensor).item()
+                    texts[value.tag] = words.decode("utf-8", "replace")
+                if kind != "scalars":
                     continue
                 so_far = points[value.tag]
                 while so_far and so_far[-1][0] >= event.step:
                     so_far.pop()
                 number = float(tensor_util.make_ndarray(value.tensor))
                 so_far.append((event.step, number))
-    return {
+    curves = {
         tag: charts.Curve(*np.array(pairs, np.float64).T)
         for tag, pairs in points.items()
     }
+    return Events(curves, texts)
 
 
 def panels(

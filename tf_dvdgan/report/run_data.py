@@ -9,7 +9,7 @@ import numpy as np
 from tf_dvdgan import config, generators, terminal
 from tf_dvdgan.evaluation import evaluator
 from tf_dvdgan.report import films, history
-from tf_dvdgan.training import checkpoints
+from tf_dvdgan.training import checkpoints, environment
 
 
 def command(module: str, *flags: str) -> str:
@@ -32,6 +32,7 @@ class Run:
       generator: of the checkpoint; None where there is none yet.
       step: of the checkpoint; None likewise.
       train: scalars of training, by tag.
+      environment: what the run was last started with, by title; empty if not kept.
       panels: these and scalars of evaluation, as they belong together.
       scores: all that it has, in their order.
       config: what was in use at the step; empty if it was not kept.
@@ -51,8 +52,11 @@ class Run:
         if step is not None or checkpoints.steps(model_dir):
             self.generator = generators.open_generator(model_dir, step)
             self.step = self.generator.facts["step"]
-        self.train = history.curves(model_dir, "train")
-        self.panels = history.panels(self.train, history.curves(model_dir, "eval"))
+        events = history.read_events(model_dir, "train")
+        self.train = events.curves
+        self.environment = environment.parse(events.texts.get("environment", ""))
+        evaluated = history.read_events(model_dir, "eval")
+        self.panels = history.panels(self.train, evaluated.curves)
         self.scores = history.scores(model_dir)
         self.config = history.operative_config(model_dir, self.step)
 

@@ -8,10 +8,11 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
+from tf_dvdgan import machine, onednn
 from tf_dvdgan.training import strategy as strategy_lib
 
 _PACKAGES = (
@@ -39,11 +40,24 @@ def describe(strategy: tf.distribute.Strategy) -> dict[str, str]:
         "python": platform.python_version(),
         **{name: _version(name) for name in _PACKAGES},
         "system": platform.platform(),
+        "processor": machine.describe(),
+        "oneDNN": onednn.describe(),
         "devices": counts + "".join(f"; {name}" for name in _gpu_names()),
         "strategy": type(strategy).__name__,
         "replicas": str(strategy.num_replicas_in_sync),
         "workers": f"{num_workers}, this one is number {place}",
     }
+
+
+def to_text(facts: Mapping[str, str]) -> str:
+    """Facts by title, one in a line."""
+    return "\n".join(f"{title:18} {fact}" for title, fact in facts.items())
+
+
+def parse(text: str) -> dict[str, str]:
+    """Reads back what `to_text` made; titles have no spaces."""
+    pairs = (line.strip().partition(" ") for line in text.splitlines())
+    return {title: fact.strip() for title, _, fact in pairs}
 
 
 def command_line(argv: Sequence[str]) -> str:

@@ -79,8 +79,7 @@ class Observer:
         files.write_whole(path, text)
         self._summaries.text(step, "operative_config", text)
         facts = environment.describe(self._trainer.strategy)
-        lines = (f"{title:18} {fact}" for title, fact in facts.items())
-        self._summaries.text(step, "environment", "\n".join(lines))
+        self._summaries.text(step, "environment", environment.to_text(facts))
         names = [d.name for d in self._trainer.gan.discriminators]
         losses = [n for n in self._trainer.metric_names if n.startswith("loss/")]
         shown = [*losses, "diversity/samples_to_real", "speed/clips_per_second"]

@@ -1,0 +1,48 @@
+"""What this machine computes with: its processor, cores and instruction sets."""
+
+import os
+import platform
+
+
+def processor() -> str:
+    """The processor's name, as the system has it."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def instruction_sets() -> str:
+    """The vector instructions that decide speed: "AVX2", "AVX-512 with bfloat16", ...
+
+    "unknown" where the system does not list them.
+    """
+    flags = set(_cpuinfo("flags").split())
+    if "avx512f" in flags:
+        has_bfloat16 = flags & {"avx512_bf16", "amx_bf16"}
+        return "AVX-512 with bfloat16" if has_bfloat16 else "AVX-512"
+    if "avx2" in flags:
+        return "AVX2"
+    return "no AVX2" if flags else "unknown"
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16; elsewhere it takes minutes a step."""
+    return "bfloat16" in instruction_sets()
+
+
+def describe() -> str:
+    """All of it in a line."""
+    return f"{processor()}, {num_cores()} cores, {instruction_sets()}"
+
+
+def _cpuinfo(key: str) -> str:
+    """What /proc/cpuinfo has under a key for the first core; else nothing."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            lines = (line.partition(":") for line in file)
+            return next(value.strip() for k, _, value in lines if k.strip() == key)
+    except (OSError, StopIteration):
+        return ""
