@@ -18,10 +18,11 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import apache_beam as beam
+import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors
-from tf_dvdgan.data import files, records, video_io
+from tf_dvdgan.data import files, record_index, records, video_io
 from tf_dvdgan.data import manifest as manifest_lib
 
 from . import decoding, forms, sources
@@ -173,6 +174,7 @@ class WriteShard(beam.DoFn):
         path = os.path.join(self._settings.output_dir, task.file)
         class_counts = [0] * len(task.class_names)
         rejected, dropped, lengths = [], [], []
+        index = {"lengths": [], "labels": []}
         with files.whole(path) as place, tf.io.TFRecordWriter(place) as writer:
             for clip in task.clips:
                 try:
@@ -185,6 +187,8 @@ class WriteShard(beam.DoFn):
                     continue
                 for record in self._records(clip, task.class_names, decoded):
                     writer.write(record)
+                    index["lengths"].append(len(record))
+                    index["labels"].append(clip.label)
                 segments = decoded.segments.values()
                 lengths += map(len, segments)
                 class_counts[clip.label] += len(segments)
@@ -203,6 +207,7 @@ class WriteShard(beam.DoFn):
                 "class_counts": class_counts,
                 "fewest_frames": min(lengths, default=0),
             },
+            "index": index,
             "rejected": rejected,
             "dropped": dropped,
             "decode_seconds": self._settings.decode_seconds,
@@ -311,12 +316,13 @@ def finish(
     max_bad_fraction: float,
     made_with: Mapping[str, object],
 ) -> Outcome:
-    """Counts what was written against what was listed; writes manifest and list.
+    """Counts what was written against what was listed; writes index, list, manifest.
 
     Raises:
       UserError: clips are missing, or too many were rejected.
     """
     splits = {clip.split: [] for clip in listing.clips}
+    index = {split: [] for split in splits}
     num_written = dict.fromkeys(splits, 0)
     rejected, dropped = [], []
     for task in tasks:
@@ -331,6 +337,7 @@ def finish(
             )
         split = task.clips[0].split
         splits[split].append(manifest_lib.Shard(**receipt["shard"]))
+        index[split].append(_entries(task, settings, receipt))
         num_written[split] += written
         rejected += [{k: entry[k] for k in ("path", "reason")} for entry in left_out]
         dropped += receipt["dropped"]
@@ -352,8 +359,22 @@ def finish(
         num_rejected=dict(kinds),
         made_with=dict(made_with),
     )
+    joined = {split: record_index.join(entries) for split, entries in index.items()}
+    record_index.save(settings.output_dir, joined)
     manifest.save(settings.output_dir)
     return Outcome(manifest, num_written, rejected + dropped, list_path)
+
+
+def _entries(
+    task: ShardTask, settings: Settings, receipt: Mapping
+) -> record_index.Entries:
+    """A shard's part of the index; receipts of earlier versions do not have it."""
+    if "index" not in receipt:
+        return record_index.scan(os.path.join(settings.output_dir, task.file))
+    return record_index.Entries(
+        np.array(receipt["index"]["lengths"], np.int64),
+        np.array(receipt["index"]["labels"], np.int32),
+    )
 
 
 def _kind(reason: str) -> str:

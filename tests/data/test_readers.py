@@ -1,5 +1,8 @@
 """Reading: what is in a batch, its order, and who reads what."""
 
+import shutil
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ import tensorflow as tf
 
 from tf_dvdgan import errors
 from tf_dvdgan.data import manifest as manifest_lib
-from tf_dvdgan.data import readers, records
+from tf_dvdgan.data import readers, record_index, records
 
 HEIGHT, WIDTH, NUM_FRAMES = 16, 22, 20
 CLIPS_OF_SHARD = (5, 7, 6, 6)
@@ -85,13 +88,11 @@ def test_a_window_is_of_one_clip_with_stride_and_crop(shards):
     assert lefts <= set(range(7)) and len(lefts) > 3
 
 
-def test_every_clip_comes_once_an_epoch(shards):
-    clips = [row[0] for batch in read(shards, 3, num_workers=1) for row in batch]
-    # With 8 rows and 4 shards there are 4 streams of unequal length; a stream of six
-    # clips ends its first epoch after three batches of its two rows.
-    assert {clips.count(c) for c in range(12, 24)} == {1}
-    one_stream = [r[0] for b in read(shards, 24, batch=1) for r in b]
-    assert sorted(one_stream) == list(range(24))
+@pytest.mark.parametrize("batch", [1, 8, 24])
+def test_every_clip_comes_once_an_epoch(shards, batch):
+    clips = [row[0] for b in read(shards, 72 // batch, batch) for row in b]
+    for epoch in range(3):
+        assert sorted(clips[24 * epoch : 24 * epoch + 24]) == list(range(24))
 
 
 def test_order_and_draws_are_a_function_of_the_seed(shards):
@@ -128,22 +129,29 @@ def test_workers_share_the_rows_of_a_single_one(shards, num_workers):
     assert parts[0] != parts[1]
 
 
-def test_a_worker_reads_only_its_own_shards(shards, monkeypatch):
-    opened = []
-    original = readers._stream
-    monkeypatch.setattr(
-        readers,
-        "_stream",
-        lambda folder, shards, *a, **k: (
-            opened.extend(shard.file for shard in shards)
-            or original(folder, shards, *a, **k)
-        ),
-    )
-    readers.training_dataset(shards, WINDOW, 8, 1, worker=1, num_workers=2)
-    assert opened == [
-        "train-2.tfrecord",
-        "train-3.tfrecord",
-    ]
+def test_a_worker_reads_only_its_own_records(shards, tmp_path):
+    folder = str(tmp_path / "damaged")
+    shutil.copytree(shards, folder)
+    of_worker = {"worker": 1, "num_workers": 2}
+    own = {row[0] for batch in read(shards, 2, **of_worker) for row in batch}
+    manifest = manifest_lib.load(folder)
+    clip = 0
+    for shard in manifest.splits["train"]:
+        path = f"{folder}/{shard.file}"
+        data, start = bytearray(open(path, "rb").read()), 0
+        for _ in range(shard.num_clips):
+            (length,) = struct.unpack_from("<Q", data, start)
+            if clip not in own:  # neither length nor data can be read
+                data[start : start + 16 + length] = bytes(16 + length)
+            start += 16 + length
+            clip += 1
+        open(path, "wb").write(data)
+    whole = [f"{shards}/{shard.file}" for shard in manifest.splits["train"]]
+    entries = record_index.join([record_index.scan(path) for path in whole])
+    record_index.save(folder, {"train": entries})
+    assert read(folder, 2, **of_worker) == read(shards, 2, **of_worker)
+    with pytest.raises(tf.errors.DataLossError):
+        read(folder, 2)
 
 
 def test_a_clip_that_is_too_short_repeats_its_last_frame():

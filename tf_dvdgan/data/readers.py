@@ -1,19 +1,13 @@
 """From TFRecord shards to batches of clips.
 
-For training, what stands in row i of batch b is a function of the seed, b and i alone:
-not of the number of workers, of threads, or of whether the run was stopped in between.
-The rows of a batch are dealt to streams, and so are the shards; a stream reads its
-shards in an order that is drawn anew each epoch, and shuffles their records. A worker
-reads only the streams of its own rows. The window and crop of a row are drawn from the
-seed and the row's number since the start.
-
-Where classes are to be balanced, a stream gives each record as many times as its class
-wants, none for some of a large one: evenly spaced, others each time, and as many in all
-every epoch, so that a run can still go on from any batch.
+For training, row i of batch b is a function of the seed, b and i alone: not of the
+number of workers, of threads, or of whether the run was stopped in between. `order`
+says which record it is, `record_index` where that lies; so a worker reads the records
+of its own rows and nothing else. The window and crop of a row are drawn from the seed
+and the row's number since the start.
 """
 
 import dataclasses
-import math
 import os
 from collections.abc import Callable, Sequence
 
@@ -21,10 +15,11 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors
-from tf_dvdgan.data import files, records
+from tf_dvdgan.data import files, record_index, records
 from tf_dvdgan.data import manifest as manifest_lib
+from tf_dvdgan.data import order as order_lib
 
-_SHUFFLE_BYTES = 256 * 2**20  # of encoded clips, over all of a worker's streams
+_REMOTE_READS = 32  # under way at a time; each waits for its answer
 _DRAW_STREAM = 1 << 32  # keeps the seeds of draws apart from those of orders
 
 
@@ -85,60 +80,24 @@ def training_dataset(
     Raises:
       UserError: there is no such data, split or resolution.
     """
-    manifest, labels = _load(data_dir, window)
-    shards = shards_of(manifest, data_dir, split, window)
-    counts = np.array(manifest.class_counts(split))
-    # How often an epoch gives a clip of each class.
-    times = counts.sum() / np.count_nonzero(counts) / np.maximum(counts, 1)
-    times = times if window.balanced else np.ones(len(counts))
-    rows_of_worker = global_batch_size // num_workers
-    num_streams = math.gcd(global_batch_size, len(shards))
-    rows_of_stream = global_batch_size // num_streams
-    own = [
-        s
-        for s in range(num_streams)
-        if s * rows_of_stream < (worker + 1) * rows_of_worker
-        and (s + 1) * rows_of_stream > worker * rows_of_worker
-    ]
-    bytes_per_clip = sum(s.num_bytes for s in shards) / counts.sum()
-    buffer = max(2, int(_SHUFFLE_BYTES / len(own) / bytes_per_clip))
-    streams = []
-    for s in own:
-        records_ = _stream(
-            data_dir,
-            shards[s::num_streams],
-            times,
-            labels,
-            first_record=first_batch * rows_of_stream,
-            seed=seed,
-            buffer=buffer,
-        )
-        streams.append(records_.map(_numbering(s, rows_of_stream, global_batch_size)))
-    dataset = streams[0]
-    if len(streams) > 1:
-        # Taking whole groups of rows in turn puts the rows of a batch in order.
-        turns = tf.data.Dataset.range(len(streams)).repeat()
-        turns = turns.flat_map(
-            lambda i: tf.data.Dataset.from_tensors(i).repeat(rows_of_stream)
-        )
-        dataset = tf.data.Dataset.choose_from_datasets(streams, turns)
-    covered = len(own) * rows_of_stream
-    if covered != rows_of_worker:  # streams are shared between workers
-        first = worker * rows_of_worker - own[0] * rows_of_stream
-        dataset = dataset.batch(covered).map(
-            lambda *row: tuple(x[first : first + rows_of_worker] for x in row)
-        )
-        dataset = dataset.unbatch()
+    whole = manifest_lib.load(data_dir)
+    manifest, labels = _of_classes(whole, data_dir, window)
+    shards_of(manifest, data_dir, split, window)
+    index = record_index.load(data_dir, whole, split)
+    labels_of_records = labels[index.labels]
+    (taken,) = np.nonzero(labels_of_records >= 0)
+    order = order_lib.Order(taken, labels_of_records[taken], seed, window.balanced)
 
-    def decode(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        draws = tf.random.stateless_uniform([4], [seed + _DRAW_STREAM, number])
-        clip = _decode(serialized, window, draws[:3])
+    def read(row: tf.Tensor, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        draws = tf.random.stateless_uniform([4], [seed + _DRAW_STREAM, row])
+        clip = _decode(index.read(number), window, draws[:3])
         if window.flips:
             mirrored = draws[3] < 0.5
             clip["video"] = tf.where(mirrored, clip["video"][:, :, ::-1], clip["video"])
         return clip | {"label": tf.gather(labels, clip["label"])}
 
-    return _on_every_core(dataset, decode)
+    rows = order.rows(global_batch_size, first_batch, worker, num_workers)
+    return _in_parallel(rows, read, files.is_remote(data_dir))
 
 
 def evaluation_dataset(
@@ -155,7 +114,8 @@ def evaluation_dataset(
     the first clip given; of those that follow each worker gets every
     `num_workers`-th.
     """
-    manifest, labels = _load(data_dir, window)
+    whole = manifest_lib.load(data_dir)
+    manifest, labels = _of_classes(whole, data_dir, window)
     shards = shards_of(manifest, data_dir, split, window)
     paths = [f"{data_dir}/{shard.file}" for shard in shards]
 
@@ -167,17 +127,28 @@ def evaluation_dataset(
     if window.classes:
         rows = rows.filter(lambda row: tf.gather(labels, records.label_of(row)) >= 0)
     rows = rows.skip(first).shard(num_workers, worker)
-    return _on_every_core(rows, decode)
+    return _in_parallel(rows, decode)
 
 
-def _on_every_core(rows: tf.data.Dataset, decode: Callable) -> tf.data.Dataset:
-    """Decodes rows, in their order.
+def _in_parallel(
+    rows: tf.data.Dataset, function: Callable, reads_remotely: bool = False
+) -> tf.data.Dataset:
+    """Maps rows, in their order, on every core.
 
     tf.data does not tune itself: an iterator that does takes up to a minute to go away.
+
+    Args:
+      rows: what to map.
+      function: of a row.
+      reads_remotely: whether it waits for answers; more are under way then.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
-    rows = rows.map(decode, num_parallel_calls=os.cpu_count(), deterministic=True)
+    calls = os.cpu_count()
+    if reads_remotely:
+        calls = max(calls, _REMOTE_READS)
+        options.threading.private_threadpool_size = calls
+    rows = rows.map(function, num_parallel_calls=calls, deterministic=True)
     return rows.with_options(options)
 
 
@@ -187,15 +158,16 @@ def load_manifest(data_dir: str, window: Window) -> manifest_lib.Manifest:
     Raises:
       UserError: there is none, or it knows no such class.
     """
-    return _load(data_dir, window)[0]
+    return _of_classes(manifest_lib.load(data_dir), data_dir, window)[0]
 
 
-def _load(data_dir: str, window: Window) -> tuple[manifest_lib.Manifest, np.ndarray]:
+def _of_classes(
+    manifest: manifest_lib.Manifest, data_dir: str, window: Window
+) -> tuple[manifest_lib.Manifest, np.ndarray]:
     """The manifest of the window's classes; for each label of the data its own there.
 
     A label is -1 where the window leaves the class out.
     """
-    manifest = manifest_lib.load(data_dir)
     known = manifest.class_names
     if not window.classes:
         return manifest, np.arange(len(known), dtype=np.int32)
@@ -279,97 +251,6 @@ def damaged(data_dir: str, error: Exception) -> errors.UserError:
     return errors.UserError(
         f"The shards in {data_dir} are damaged ({reason}); prepare them again."
     )
-
-
-def _stream(
-    data_dir: str,
-    shards: Sequence[manifest_lib.Shard],
-    times: np.ndarray,
-    labels: np.ndarray,
-    first_record: int,
-    seed: int,
-    buffer: int,
-) -> tf.data.Dataset:
-    """Endless (number since the start, record) pairs, epoch after epoch.
-
-    Args:
-      data_dir: of the shards.
-      shards: those of the stream.
-      times: how often a record of each class comes in an epoch, on average.
-      labels: for each label of the data that of its class, -1 where it is left out.
-      first_record: the number of the first pair.
-      seed: of the order.
-      buffer: records that are shuffled together.
-    """
-    files = [f"{data_dir}/{shard.file}" for shard in shards]
-    counts = np.sum([shard.class_counts for shard in shards], axis=0)
-    wanted = np.round(counts * times).astype(np.int64)
-    if not wanted.any():
-        wanted = counts
-    num_records = int(wanted.sum())
-    as_they_are = bool((wanted == counts).all() and (labels >= 0).all())
-    first_epoch, first_in_epoch = divmod(first_record, num_records)
-
-    def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        tf.random.set_seed(1)  # of this graph: the order shall depend on `draw` alone
-        order = tf.random.experimental.stateless_shuffle(
-            tf.constant(files), [seed, number]
-        )
-        draw = tf.random.stateless_uniform(
-            [], [seed, number], 0, tf.int64.max, tf.int64
-        )
-        rows = tf.data.TFRecordDataset(order)
-        if not as_they_are:
-            phases = tf.random.stateless_uniform([len(counts)], [number, seed])
-            rows = rows.scan(
-                tf.zeros([len(counts)], tf.int64),
-                _times(counts, wanted, labels, phases),
-            ).flat_map(lambda row, n: tf.data.Dataset.from_tensors(row).repeat(n))
-        shuffled = rows.shuffle(
-            min(buffer, num_records), seed=draw, reshuffle_each_iteration=False
-        )
-        before = tf.where(number == first_epoch, first_in_epoch, 0)
-        return shuffled.skip(tf.cast(before, tf.int64))
-
-    epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
-    return epochs.flat_map(epoch).enumerate(first_record)
-
-
-def _times(
-    counts: np.ndarray, wanted: np.ndarray, labels: np.ndarray, phases: tf.Tensor
-) -> Callable:
-    """How often each record is given, so that its class comes as often as wanted.
-
-    Of the `counts[c]` records of a class the one that comes j-th is given
-    floor((j + 1) w / n + phase) - floor(j w / n + phase) times, w of n wanted: evenly
-    spaced, exactly w in all, and by the phase (in [0, 1)) not always the same ones.
-    """
-    num_classes = len(counts)
-    counts, wanted = tf.constant(counts, tf.int64), tf.constant(wanted, tf.int64)
-    grain = 1 << 16  # phases as integers: floors are exact
-
-    def step(seen: tf.Tensor, row: tf.Tensor):
-        label = tf.gather(labels, records.label_of(row))
-        kept = label >= 0
-        c = tf.maximum(label, 0)
-        j, n, w = seen[c], tf.maximum(counts[c], 1), wanted[c]
-        phase = tf.cast(phases[c] * grain, tf.int64) * n
-        now = ((j + 1) * w * grain + phase) // (n * grain)
-        before = (j * w * grain + phase) // (n * grain)
-        seen += tf.one_hot(c, num_classes, dtype=tf.int64) * tf.cast(kept, tf.int64)
-        return seen, (row, tf.where(kept, now - before, 0))
-
-    return step
-
-
-def _numbering(stream: int, rows_of_stream: int, global_batch_size: int):
-    """Numbers a stream's records by batch and row: number = batch * rows + row."""
-
-    def number(in_stream: tf.Tensor, record: tf.Tensor):
-        batch, row = in_stream // rows_of_stream, in_stream % rows_of_stream
-        return batch * global_batch_size + stream * rows_of_stream + row, record
-
-    return number
 
 
 def _decode(

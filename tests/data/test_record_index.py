@@ -1,0 +1,140 @@
+"""The index says where each record lies, and is not believed where it cannot be so."""
+
+import glob
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import prepare_in_process
+
+from data_prep.sources import ucf101
+from tf_dvdgan.data import manifest as manifest_lib
+from tf_dvdgan.data import record_index
+
+
+@pytest.fixture
+def copied(demo_shards, tmp_path) -> str:
+    return shutil.copytree(demo_shards, str(tmp_path / "copied"))
+
+
+@pytest.fixture
+def scanned(monkeypatch) -> list[str]:
+    """Names of the shards that are read through to find their records."""
+    found, original = [], record_index.scan
+
+    def scan(path: str) -> record_index.Entries:
+        found.append(os.path.basename(path))
+        return original(path)
+
+    monkeypatch.setattr(record_index, "scan", scan)
+    return found
+
+
+def load(folder: str, split: str = "train") -> record_index.RecordIndex:
+    return record_index.load(folder, manifest_lib.load(folder), split)
+
+
+def all_records(folder: str, split: str = "train") -> list[bytes]:
+    shards = manifest_lib.load(folder).splits[split]
+    paths = [f"{folder}/{shard.file}" for shard in shards]
+    return list(tf.data.TFRecordDataset(paths).as_numpy_iterator())
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_every_record_is_read_by_its_number(demo_shards, scanned, split):
+    index, records = load(demo_shards, split), all_records(demo_shards, split)
+    assert len(index) == len(records) and not scanned
+    for number, record in enumerate(records):
+        assert index.read(tf.constant(number, tf.int64)) == record
+
+
+def test_preparation_writes_what_reading_the_shards_finds(demo_shards):
+    names = sorted(glob.glob(f"{demo_shards}/train-*"))
+    found = record_index.join([record_index.scan(name) for name in names])
+    saved = np.load(f"{demo_shards}/index.npz", allow_pickle=False)
+    np.testing.assert_array_equal(saved["train/lengths"], found.lengths)
+    np.testing.assert_array_equal(saved["train/labels"], found.labels)
+    sizes = [os.path.getsize(name) for name in names]
+    assert [record_index.scan(name).num_bytes for name in names] == sizes
+
+
+def other_bytes(folder: str) -> None:
+    with open(f"{folder}/index.npz", "wb") as file:
+        file.write(b"PK not an archive")
+
+
+def changed(**changes):
+    def change(folder: str) -> None:
+        arrays = dict(np.load(f"{folder}/index.npz", allow_pickle=False))
+        arrays["train/lengths"] = arrays["train/lengths"].copy()
+        for name, function in changes.items():
+            arrays[f"train/{name}"] = function(arrays[f"train/{name}"])
+        np.savez(f"{folder}/index.npz", **arrays)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: os.remove(f"{folder}/index.npz"),
+        other_bytes,
+        changed(lengths=lambda x: x + 1),
+        changed(lengths=lambda x: x[:-1], labels=lambda x: x[:-1]),
+        changed(lengths=lambda x: np.concatenate([[-x[1], x[0] + 2 * x[1]], x[2:]])),
+        changed(lengths=lambda x: x.astype(np.float64)),
+        changed(labels=lambda x: x[::-1] * 0),
+        changed(labels=lambda x: x + 100),
+        changed(labels=lambda x: x[:, None]),
+        changed(labels=lambda x: np.array([{}] * len(x), object)),
+    ],
+)
+def test_without_an_index_that_fits_the_shards_are_read_through(
+    copied, scanned, spoil, capsys
+):
+    spoil(copied)
+    index, records = load(copied), all_records(copied)
+    assert len(scanned) == 4  # shards
+    assert "has no index" in capsys.readouterr().out
+    for number in (0, 57, 107):
+        assert index.read(tf.constant(number, tf.int64)) == records[number]
+
+
+def test_preparing_again_adds_the_index_that_an_earlier_version_did_not_write(
+    demo_videos, tmp_path
+):
+    folder = str(tmp_path)
+    listing = ucf101.list_clips(demo_videos)
+    prepare_in_process(listing, demo_videos, folder)
+    with open(f"{folder}/index.npz", "rb") as file:
+        first = file.read()
+    os.remove(f"{folder}/index.npz")
+    stamps = {name: os.stat(name).st_mtime_ns for name in glob.glob(f"{folder}/t*")}
+    for path in glob.glob(f"{folder}/.prepare/*.json"):
+        with open(path) as file:
+            receipt = json.load(file)
+        del receipt["index"]
+        with open(path, "w") as file:
+            json.dump(receipt, file)
+    prepare_in_process(listing, demo_videos, folder)
+    with open(f"{folder}/index.npz", "rb") as file:
+        assert file.read() == first
+    assert stamps == {name: os.stat(name).st_mtime_ns for name in stamps}
+
+
+def test_damage_is_found_when_a_record_is_read(copied):
+    index = load(copied)
+    path = sorted(glob.glob(f"{copied}/train-*"))[0]
+    with open(path, "r+b") as file:
+        file.seek(100)
+        file.write(b"damage")
+    with pytest.raises(tf.errors.DataLossError):
+        index.read(tf.constant(0, tf.int64))
+    index.read(tf.constant(1, tf.int64))
+    os.truncate(path, os.path.getsize(path) - 1)
+    last = manifest_lib.load(copied).splits["train"][0].num_clips - 1
+    with pytest.raises(tf.errors.DataLossError):
+        index.read(tf.constant(last, tf.int64))
