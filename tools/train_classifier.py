@@ -24,6 +24,13 @@ def define_flags() -> None:
     flags.DEFINE_integer("num_frames", 8, "Of each clip.", lower_bound=1)
     flags.DEFINE_integer("stride", 2, "Every so manieth frame.", lower_bound=1)
     flags.DEFINE_integer("epochs", 30, "Over the training clips.", lower_bound=1)
+    flags.DEFINE_float(
+        "target_accuracy",
+        None,
+        "Stop after an epoch in which this share of held-out clips is right.",
+        lower_bound=0,
+        upper_bound=1,
+    )
     flags.DEFINE_float("learning_rate", 3e-3, "Of Adam, at the start.", lower_bound=0)
     flags.DEFINE_integer("batch_size", 32, "Over all replicas.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Of weights and windows.", lower_bound=0)
@@ -47,11 +54,11 @@ def main(argv: list[str]) -> None:
     strategy = strategy_lib.create(FLAGS.strategy, FLAGS.tpu)
     is_chief = strategy_lib.is_chief(strategy)
     progress = terminal.Progress("epochs", FLAGS.epochs, seconds_between=0.0)
-    found = 0.0
+    found, epochs = 0.0, 0
 
     def tell(epoch: int, accuracy: float) -> None:
-        nonlocal found
-        found = accuracy
+        nonlocal found, epochs
+        found, epochs = accuracy, epoch
         if is_chief:
             progress.update(epoch, f"  {accuracy:.1%} of held-out clips right")
 
@@ -61,6 +68,7 @@ def main(argv: list[str]) -> None:
         FLAGS.batch_size,
         FLAGS.epochs,
         seed=FLAGS.seed,
+        target_accuracy=FLAGS.target_accuracy,
     )
     train = readers.training_dataset(
         FLAGS.data_dir, window, recipe.batch_size, recipe.seed
@@ -84,7 +92,7 @@ def main(argv: list[str]) -> None:
     source = (
         f"tools.train_classifier on {manifest.dataset}: {num_train} clips of "
         f"{len(manifest.class_names)} classes, {window.num_frames} frames at stride "
-        f"{window.stride}, {window.resolution} pixels; {recipe.epochs} epochs, seed "
+        f"{window.stride}, {window.resolution} pixels; {epochs} epochs, seed "
         f"{recipe.seed}; {found:.1%} of held-out clips right"
     )
     facts = weights.save(

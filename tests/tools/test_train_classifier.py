@@ -51,6 +51,21 @@ def test_it_writes_a_file_that_says_what_it_is(demo_shards, tmp_path):
     ]
 
 
+def test_it_stops_when_enough_clips_are_right(demo_shards, tmp_path):
+    output = str(tmp_path / "small.weights.h5")
+    done = run_module(
+        "tools.train_classifier",
+        *(f"--data_dir={demo_shards}", f"--output={output}", "--epochs=30", *FLAGS),
+        "--target_accuracy=0.2",
+    )
+    assert done.returncode == 0, done.stderr
+    shown = [line.split("  ")[-1] for line in done.stderr.splitlines()]
+    accuracies = [float(line.partition("%")[0]) for line in shown]
+    assert accuracies[-1] >= 20 and all(a < 20 for a in accuracies[:-1]), shown
+    assert len(accuracies) < 30
+    assert f"{len(accuracies)} epochs, seed 0" in weights.load(output)[1].source
+
+
 def test_an_interrupt_leaves_nothing(demo_shards, tmp_path):
     flags = [f"--data_dir={demo_shards}", f"--output={tmp_path}/a.weights.h5"]
     process = subprocess.Popen(

@@ -24,6 +24,8 @@ class Recipe:
       epochs: passes over the training clips.
       patience: see `learning_rate`.
       seed: of the first weights and of dropout.
+      target_accuracy: training ends after an epoch that reaches this test accuracy;
+        None trains all epochs.
     """
 
     optimizer: Callable[[float], tf.keras.optimizers.Optimizer]
@@ -32,6 +34,7 @@ class Recipe:
     epochs: int = 40
     patience: int = 4
     seed: int = 0
+    target_accuracy: float | None = None
 
 
 def fit(
@@ -44,7 +47,7 @@ def fit(
     strategy: tf.distribute.Strategy | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> tf.keras.Model:
-    """Trains a classifier; its weights are those of the last epoch.
+    """Trains a classifier; its weights are those of the last epoch that was run.
 
     Args:
       make_network: makes one; its outputs hold "logits".
@@ -84,6 +87,8 @@ def fit(
             min_delta=0.0,
         )
     ]
+    if recipe.target_accuracy is not None:
+        callbacks.append(_StopWhenReached(recipe.target_accuracy))
     if on_epoch:
         tell = tf.keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: on_epoch(epoch + 1, logs["val_accuracy"])
@@ -116,6 +121,17 @@ def accuracy(
         classifier.compile(weighted_metrics=[_accuracy()])
     batches = _shared(_filled(clips, batch_size))
     return classifier.evaluate(batches, verbose=0, return_dict=True)["accuracy"]
+
+
+class _StopWhenReached(tf.keras.callbacks.Callback):
+    def __init__(self, target_accuracy: float):
+        super().__init__()
+        self._target_accuracy = target_accuracy
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        del epoch
+        if logs["val_accuracy"] >= self._target_accuracy:
+            self.model.stop_training = True
 
 
 class _OfBytes(tf.keras.Model):
