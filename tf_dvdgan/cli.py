@@ -32,7 +32,8 @@ def run(
     The file systems of paths in the flags are made ready first. Every command has
     --quiet, which leaves out all progress.
 
-    Exit codes: 0 done, 1 an error, 2 flags that do not parse, 130 interrupted.
+    Exit codes: 0 done, 1 an error, 2 flags that do not parse, 128 and a signal's number
+    if one stopped it: 130 by Ctrl-C, 143 by SIGTERM.
 
     Args:
       main: gets what is left of the command line; returns an exit code or None.

@@ -11,11 +11,15 @@ none is given.
 --mode=train_and_eval scores every checkpoint as well and keeps the best in RUN/best;
 --mode=eval does so from a process of its own, while the run trains or afterwards.
 --profile_steps=10 traces ten steps for the profile page of TensorBoard.
+
+SIGTERM or Ctrl-C stops training after the steps in hand, saved; the exit code is 143 or
+130 then, and 0 once the run has its last step. A second one stops at once.
 """
 
 import os
 import sys
 import time
+from typing import NoReturn
 
 from absl import flags
 
@@ -42,7 +46,7 @@ def define_flags() -> None:
     cli.define_strategy()
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
     del argv
     import gin
 
@@ -55,7 +59,7 @@ def main(argv: list[str]) -> None:
     manifest.load(FLAGS.data_dir)  # a wrong path is told before devices are readied
     if FLAGS.mode == "eval":
         _evaluate()
-        return
+        return 0
     if FLAGS.gin_file:
         config.load(FLAGS.gin_file, FLAGS.gin_param)
     elif config.is_run(FLAGS.model_dir):
@@ -67,7 +71,7 @@ def main(argv: list[str]) -> None:
     evaluation = watch.InTraining(FLAGS.model_dir, FLAGS.data_dir)
     where = strategy.create(FLAGS.strategy, FLAGS.tpu)
     try:
-        loop.train(
+        stopped_by = loop.train(
             FLAGS.model_dir,
             FLAGS.data_dir,
             where,
@@ -79,6 +83,7 @@ def main(argv: list[str]) -> None:
         if not strategy.spans_workers(where):
             raise
         _start_anew(error)
+    return 128 + stopped_by if stopped_by else 0
 
 
 def _evaluate() -> None:
@@ -96,7 +101,7 @@ def _evaluate() -> None:
     watch.watch(FLAGS.model_dir, FLAGS.data_dir, where)
 
 
-def _start_anew(error: Exception) -> None:
+def _start_anew(error: Exception) -> NoReturn:
     """Becomes the same command again: it waits for the others, and goes on.
 
     TensorFlow cannot let a worker back into a cluster, so all start anew, each from the

@@ -6,11 +6,14 @@ Runs the commands a user would, one after the other, and shows each. Stopped and
 started again, it goes on where it was.
 """
 
+import contextlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 from absl import flags
 
@@ -20,6 +23,8 @@ from tf_dvdgan.data import files
 FLAGS = flags.FLAGS
 _NUM_VIDEOS = 1728
 _NUM_SCORED = 432  # generated, and real ones: as many as are held out
+_HOW_TO_GO_ON = "The same command, or `make demo`, goes on from here."
+_SECONDS_TOGETHER = 0.5  # signals within this time are one
 
 
 def define_flags() -> None:
@@ -117,22 +122,61 @@ def _show_scores(run_dir: str) -> None:
 
 
 def _run(title: str, *command: str) -> None:
-    """Runs a module as a user would; ends the demo as it ends, if it fails."""
+    """Runs a module as a user would; ends the demo as it ends, unless it succeeds."""
     print(f"\n== {title}\n   python -m {shlex.join(command)}", flush=True)
     quiet = ["--quiet"] if FLAGS.quiet else []
-    child = subprocess.Popen([sys.executable, "-m", *command, *quiet])
-    try:
-        code = child.wait()
-    except KeyboardInterrupt:  # the child got it too, and saves what it has
-        child.wait()
-        raise
+    with _noted_signals() as noted:
+        # A process group of its own: a signal to all of the demo's group (by Ctrl-C, by
+        # `timeout`) would come to it twice, and the second one stops training at once.
+        child = subprocess.Popen(
+            [sys.executable, "-m", *command, *quiet], process_group=0
+        )
+        code = _wait(child, noted)
+    if code < 0:
+        code = 128 - code  # a signal killed it
+    if noted and not code:
+        code = 128 + noted[0]  # it was done all the same
+    if code > 128:
+        print(f"Stopped with exit code {code}. {_HOW_TO_GO_ON}", file=sys.stderr)
     if code:
         sys.exit(code)
 
 
+@contextlib.contextmanager
+def _noted_signals() -> Iterator[list[int]]:
+    """Collects the signals that ask the demo to stop, except those that are ignored."""
+    noted = []
+    handlers = {
+        number: signal.signal(number, lambda number, frame: noted.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup has it
+    }
+    try:
+        yield noted
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _wait(child: subprocess.Popen, noted: list[int]) -> int:
+    """Waits for a child's exit code; passes on to it the signals noted meanwhile.
+
+    Those that come at about the same time are passed on as one: `make` sends SIGTERM to
+    the demo, and what stops `make` may do so, too.
+    """
+    passed_on = 0
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return child.wait(timeout=_SECONDS_TOGETHER)
+        if len(noted) > passed_on:
+            time.sleep(_SECONDS_TOGETHER)
+            passed_on = len(noted)
+            os.killpg(child.pid, noted[-1])
+
+
 def run() -> None:
     define_flags()
-    cli.run(main, if_interrupted="The same command, or `make demo`, goes on from here.")
+    cli.run(main, if_interrupted=_HOW_TO_GO_ON)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ DATASET_FILE = "dataset.json"
 FRAME_BANK_FILE = "frame_bank.npz"
 _FRAME_BANK_CLIPS = 64
 _SECONDS_PER_LOOP = 10.0
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @gin.register(module="training")
@@ -104,10 +105,11 @@ def train(
     schedule: Schedule = Schedule(),
     on_divergence: divergence.Divergence = divergence.Divergence(),
     accept_other_facts: bool = False,
-) -> None:
+) -> signal.Signals | None:
     """Trains a GAN, or goes on with training one.
 
-    Of several workers each calls this; the chief alone writes and speaks.
+    Of several workers each calls this; the chief alone writes and speaks. SIGTERM or
+    SIGINT (Ctrl-C) stops it after the steps in hand, saved.
 
     Args:
       model_dir: of the run; a checkpoint in it is gone on from.
@@ -120,6 +122,10 @@ def train(
       schedule: when things happen.
       on_divergence: what happens when the run goes wrong.
       accept_other_facts: whether a run may go on with another seed or batch size.
+
+    Returns:
+      None once the run has its last step, else the signal that stopped it; the same on
+      all workers.
 
     Raises:
       UserError: data, config and run do not fit, or the run has diverged.
@@ -155,7 +161,7 @@ def train(
             the_trainer.gan.frame_bank = load_frame_bank(model_dir)
             evaluation.catch_up(the_trainer, step)
         print(f"The run has its {schedule.num_steps} steps; nothing to train.")
-        return
+        return None
     # 4. What is written once.
     if chief:
         tf.io.gfile.makedirs(model_dir)
@@ -181,7 +187,7 @@ def train(
         profiling.Profiler(model_dir, profile_steps if chief else 0),
     )
     try:
-        steps.go_on()
+        return steps.go_on()
     except tf.errors.DataLossError as error:
         raise readers.damaged(data_dir, error) from error
 
@@ -292,8 +298,8 @@ class _Run:
     def _chief(self) -> bool:
         return strategy_lib.is_chief(self.trainer.strategy)
 
-    def go_on(self) -> None:
-        """Trains from where the trainer stands."""
+    def go_on(self) -> signal.Signals | None:
+        """Trains from where the trainer stands; gives the signal that stopped it."""
         schedule, observer = self.schedule, self.observer
         step = int(self.trainer.step.numpy())
         watch = divergence.Watch(self.policy, step)
@@ -303,12 +309,14 @@ class _Run:
             self._save(0)  # what scores begin with
         elif self.evaluation and step % schedule.checkpoint_every == 0:
             self.evaluation.catch_up(self.trainer, step)
-        seconds = None
+        seconds = stopped_by = None
         with _StopRequest() as stop, self.profiler:
             while step < schedule.num_steps:
                 wanted = self.profiler.limit(schedule.steps_from(step, seconds))
-                stopping, num_steps = self._agree(stop.requested, wanted)
-                if stopping:
+                stopped_by, num_steps = _agree(
+                    self.trainer.strategy, stop.signal, wanted
+                )
+                if stopped_by:
                     break
                 with self.profiler.call(num_steps):
                     metrics = self.trainer.run_steps(batches, num_steps)
@@ -329,16 +337,10 @@ class _Run:
                     watch.forget(step)
                     batches = self._batches(step)
             self._leave(step)
+        return stopped_by
 
     def _batches(self, step: int) -> Iterator[trainer_lib.Batch]:
         return iter(self.batches_from(step * self.trainer.num_d_steps))
-
-    def _agree(self, stopping: bool, num_steps: int) -> tuple[bool, int]:
-        """Whether any worker was asked to stop, and the chief's number of steps."""
-        asked, steps = strategy_lib.sum_over_workers(
-            self.trainer.strategy, [stopping, num_steps if self._chief else 0]
-        )
-        return asked > 0, int(steps)
 
     def _save(self, step: int) -> None:
         """Writes a checkpoint; one that cannot be written ends the run by choice only.
@@ -412,16 +414,22 @@ class _Run:
     def _leave(self, step: int) -> None:
         """Saves, and says what was done and how to go on.
 
+        All workers wait for the chief's checkpoint: what started them may end the rest
+        as soon as one leaves with another exit code than 0.
+
         Raises:
           UserError: it cannot be saved.
         """
         with contextlib.suppress(checkpoints.SaveError):
             self.saved.wait()  # for an earlier one; what counts now is the last
+        failed = ""
         try:
             self.saved.save(step)
             self.saved.wait()
         except checkpoints.SaveError as error:
-            raise errors.UserError(self._not_saved(step, error)) from None
+            failed = self._not_saved(step, error)
+        if strategy_lib.of_chief(self.trainer.strategy, bool(failed)):
+            raise errors.UserError(failed or f"The chief cannot save step {step}.")
         if not self._chief:
             return
         if step < self.schedule.num_steps:
@@ -434,14 +442,34 @@ class _Run:
         sys.stdout.flush()
 
 
+def _agree(
+    strategy: tf.distribute.Strategy, received: signal.Signals | None, num_steps: int
+) -> tuple[signal.Signals | None, int]:
+    """Agrees with the other workers on whether to stop, and on how many steps to do.
+
+    Args:
+      strategy: of the workers.
+      received: the signal that asked this one to stop, if any.
+      num_steps: what this one would do next; the chief's number counts.
+
+    Returns:
+      SIGTERM if any worker got it, else SIGINT if any got that, else None; and the
+      number of steps. The same on all workers.
+    """
+    own = [received == number for number in _STOP_SIGNALS]
+    own += [num_steps if strategy_lib.is_chief(strategy) else 0]
+    *counts, steps = strategy_lib.sum_over_workers(strategy, own)
+    got = [number for number, count in zip(_STOP_SIGNALS, counts, strict=True) if count]
+    return (got[0] if got else None), int(steps)
+
+
 class _StopRequest:
     """Notes SIGINT and SIGTERM while it is entered; a second one ends the process."""
 
     def __enter__(self) -> "_StopRequest":
-        self.requested = False
+        self.signal: signal.Signals | None = None
         self._handlers = {
-            number: signal.signal(number, self._note)
-            for number in (signal.SIGINT, signal.SIGTERM)
+            number: signal.signal(number, self._note) for number in _STOP_SIGNALS
         }
         return self
 
@@ -451,10 +479,10 @@ class _StopRequest:
 
     def _note(self, number: int, frame: object) -> None:
         del frame
-        if self.requested:
+        if self.signal:
             _tell("Stopped at once; the same command goes on from the last checkpoint.")
             os._exit(128 + number)
-        self.requested = True
+        self.signal = signal.Signals(number)
         _tell("Stopping after the steps in hand… Once more stops at once.")
 
 

@@ -1,0 +1,62 @@
+"""What the workers of a run agree on between its steps, and what `train` returns."""
+
+import signal
+
+import pytest
+
+from tf_dvdgan.training import loop, trainer
+from tf_dvdgan.training import strategy as strategy_lib
+
+
+@pytest.mark.parametrize(
+    ("received", "agreed"),
+    [
+        ((None, None, None), None),
+        ((None, signal.SIGTERM, None), signal.SIGTERM),
+        ((None, None, signal.SIGINT), signal.SIGINT),
+        ((signal.SIGINT, signal.SIGINT, signal.SIGINT), signal.SIGINT),
+        ((signal.SIGINT, None, signal.SIGTERM), signal.SIGTERM),
+    ],
+)
+def test_workers_agree_on_a_signal_and_on_the_chiefs_steps(
+    received, agreed, monkeypatch
+):
+    """Each worker is asked twice: for what it adds to the sums, and with the sums."""
+    steps = (5, 3, 7)
+
+    def ask(worker: int, summed) -> tuple[signal.Signals | None, int]:
+        monkeypatch.setattr(strategy_lib, "is_chief", lambda strategy: worker == 0)
+        monkeypatch.setattr(strategy_lib, "sum_over_workers", summed)
+        return loop._agree(None, received[worker], steps[worker])
+
+    added = []
+
+    def note(strategy, values):
+        added.append(values)
+        return values
+
+    for worker in range(3):
+        ask(worker, note)
+    sums = [sum(values) for values in zip(*added, strict=True)]
+    for worker in range(3):
+        assert ask(worker, lambda strategy, values: sums) == (agreed, 5)
+
+
+@pytest.mark.parametrize("at_step", [3, 6])
+def test_train_returns_the_signal_that_stopped_it(
+    at_step, demo_shards, tmp_path, monkeypatch, tiny_config
+):
+    """In a notebook, say, nothing is raised; at the last step, it is no stop."""
+    run_steps = trainer.Trainer.run_steps
+
+    def interrupted(self, batches, num_steps):
+        metrics = run_steps(self, batches, num_steps)
+        if int(self.step) == at_step:
+            signal.raise_signal(signal.SIGINT)
+        return metrics
+
+    monkeypatch.setattr(trainer.Trainer, "run_steps", interrupted)
+    strategy = strategy_lib.create("one_device")
+    stopped_by = loop.train(str(tmp_path), demo_shards, strategy)
+    assert stopped_by == (signal.SIGINT if at_step == 3 else None)
+    assert (tmp_path / "checkpoints" / f"step-{at_step}.index").exists()
