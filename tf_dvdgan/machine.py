@@ -3,6 +3,8 @@
 import os
 import platform
 
+_CPUINFO = "/proc/cpuinfo"
+
 
 def processor() -> str:
     """The processor's name, as the system has it."""
@@ -17,9 +19,13 @@ def num_cores() -> int:
 def instruction_sets() -> str:
     """The vector instructions that decide speed: "AVX2", "AVX-512 with bfloat16", ...
 
-    "unknown" where the system does not list them.
+    "unknown" where the system does not list them. Where the environment limits oneDNN
+    to fewer (ONEDNN_MAX_CPU_ISA), those.
     """
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
     flags = set(_cpuinfo("flags").split())
+    if limit.startswith("AVX2") and "avx2" in flags:
+        return "AVX2 (ONEDNN_MAX_CPU_ISA)"
     if "avx512f" in flags:
         has_bfloat16 = flags & {"avx512_bf16", "amx_bf16"}
         return "AVX-512 with bfloat16" if has_bfloat16 else "AVX-512"
@@ -41,7 +47,7 @@ def describe() -> str:
 def _cpuinfo(key: str) -> str:
     """What /proc/cpuinfo has under a key for the first core; else nothing."""
     try:
-        with open("/proc/cpuinfo") as file:
+        with open(_CPUINFO) as file:
             lines = (line.partition(":") for line in file)
             return next(value.strip() for k, _, value in lines if k.strip() == key)
     except (OSError, StopIteration):

@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from tools.benchmarks import pytorch_dvd_gan  # noqa: E402
+from tools.benchmarks import pytorch_dvd_gan, versus_pytorch  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -38,3 +38,8 @@ def test_generator_updates_leave_discriminators_without_gradient():
     trainer._update_generator()
     assert all(p.grad is None for p in trainer.discriminators.parameters())
     assert all(p.requires_grad for p in trainer.discriminators.parameters())
+
+
+def test_bfloat16_is_timed_only_where_the_processor_has_it():
+    assert versus_pytorch.contestants(False) == ["PyTorch float32", "tf_dvdgan float32"]
+    assert len(versus_pytorch.contestants(True)) == 4

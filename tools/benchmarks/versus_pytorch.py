@@ -3,7 +3,9 @@
   python -m tools.benchmarks.versus_pytorch
 
 Each contestant lives in a process of its own and they take turns, a step each, so that
-what else the machine does falls on all alike. Wants PyTorch: the extra `benchmarks`.
+what else the machine does falls on all alike. Needs PyTorch: the extra `benchmarks`.
+The bfloat16 contestants are left out on a CPU without bfloat16 instructions, where a
+step of theirs takes minutes.
 """
 
 import json
@@ -15,7 +17,7 @@ import time
 
 from absl import flags
 
-from tf_dvdgan import cli, errors
+from tf_dvdgan import cli, errors, machine
 from tf_dvdgan.data import files
 
 FLAGS = flags.FLAGS
@@ -45,9 +47,13 @@ def main(argv: list[str]) -> None:
     if FLAGS.contestant:
         _serve(FLAGS.contestant)
         return
+    names = contestants(machine.has_bfloat16())
+    print(machine.describe(), flush=True)
+    if len(names) < len(_CONTESTANTS):
+        print("No bfloat16 instructions: float32 alone is timed", flush=True)
     children = {}
     try:
-        for name in _CONTESTANTS:
+        for name in names:
             print(f"{name}: first step", file=sys.stderr, flush=True)
             children[name] = _start(name)
             _ask(children[name], name)
@@ -62,6 +68,13 @@ def main(argv: list[str]) -> None:
     print(table(seconds))
     if FLAGS.json:
         files.write_whole(FLAGS.json, json.dumps(seconds, indent=2))
+
+
+def contestants(has_bfloat16: bool) -> list[str]:
+    """Names of those that are timed on a CPU with or without bfloat16 instructions."""
+    return [
+        name for name, (_, bfloat16) in _CONTESTANTS.items() if has_bfloat16 >= bfloat16
+    ]
 
 
 def table(seconds: dict[str, list[float]]) -> str:
