@@ -2,8 +2,11 @@
 
 import os
 import platform
+import statistics
+import time
 
 _CPUINFO = "/proc/cpuinfo"
+_MATRIX = 2048
 
 
 def processor() -> str:
@@ -37,6 +40,25 @@ def instruction_sets() -> str:
 def has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16; elsewhere it takes minutes a step."""
     return "bfloat16" in instruction_sets()
+
+
+def matrix_rate(dtype: str = "float32") -> float:
+    """GFLOP/s of a large matrix product, the most that the machine does; takes 1 s.
+
+    Args:
+      dtype: of the matrices.
+    """
+    import tensorflow as tf
+
+    a = tf.cast(tf.random.stateless_normal([_MATRIX, _MATRIX], [0, 0]), dtype)
+    multiply = tf.function(lambda a: tf.reduce_sum(a @ a))
+    multiply(a).numpy()
+    seconds = []
+    for _ in range(9):
+        began = time.perf_counter()
+        multiply(a).numpy()
+        seconds.append(time.perf_counter() - began)
+    return 2 * _MATRIX**3 / statistics.median(seconds) / 1e9
 
 
 def describe() -> str:

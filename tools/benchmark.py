@@ -35,7 +35,6 @@ PHASES = (
 )
 _NUM_VIDEOS = 180
 _COPIES = (4, 16)  # of each video, in the two runs of preparing
-_MATRIX = 2048
 
 
 def define_flags() -> None:
@@ -76,11 +75,11 @@ def main(argv: list[str]) -> None:
         "build_seconds": time.perf_counter() - began,
         "phases": {},
     }
-    rates = [_matrix_rate(results["precision"])]
+    rates = [machine.matrix_rate(results["precision"])]
     for name, function in _step_phases(the_trainer).items():
         if name in FLAGS.phase:
             results["phases"][name] = _time_graph(name, function, the_trainer)
-    rates.append(_matrix_rate(results["precision"]))
+    rates.append(machine.matrix_rate(results["precision"]))
     results["matmul_gflops"] = statistics.mean(rates)
     for phase in results["phases"].values():
         phase["gflops"] = phase["gflop"] / phase["median"]
@@ -161,21 +160,6 @@ def _time(name: str, run: Callable[[], None]) -> dict:
         "slowest": max(seconds),
         "peak_gib": _peak() / 2**30,
     }
-
-
-def _matrix_rate(dtype: str) -> float:
-    """GFLOP/s of a large matrix product, the most that the machine does."""
-    import tensorflow as tf
-
-    a = tf.cast(tf.random.stateless_normal([_MATRIX, _MATRIX], [0, 0]), dtype)
-    multiply = tf.function(lambda a: tf.reduce_sum(a @ a))
-    multiply(a).numpy()
-    seconds = []
-    for _ in range(9):
-        began = time.perf_counter()
-        multiply(a).numpy()
-        seconds.append(time.perf_counter() - began)
-    return 2 * _MATRIX**3 / statistics.median(seconds) / 1e9
 
 
 def _reset_peak() -> None:

@@ -11,8 +11,9 @@ import tensorflow as tf
 from conftest import prepare_in_process
 
 from data_prep.sources import ucf101
+from tf_dvdgan import errors
 from tf_dvdgan.data import manifest as manifest_lib
-from tf_dvdgan.data import record_index
+from tf_dvdgan.data import readers, record_index
 
 
 @pytest.fixture
@@ -138,3 +139,11 @@ def test_damage_is_found_when_a_record_is_read(copied):
     last = manifest_lib.load(copied).splits["train"][0].num_clips - 1
     with pytest.raises(tf.errors.DataLossError):
         index.read(tf.constant(last, tf.int64))
+
+
+def test_a_damaged_shard_without_an_index_is_told_in_a_sentence(copied):
+    os.remove(f"{copied}/index.npz")
+    path = sorted(glob.glob(f"{copied}/train-*"))[1]
+    os.truncate(path, os.path.getsize(path) - 9)
+    with pytest.raises(errors.UserError, match=r"shards in .* are damaged"):
+        readers.training_dataset(copied, readers.Window(4, 16), 4, seed=0)

@@ -78,12 +78,16 @@ def training_dataset(
       Elements {'video': `[time, height, width, 3]` uint8, 'label': int32 scalar}.
 
     Raises:
-      UserError: there is no such data, split or resolution.
+      UserError: there is no such data, split or resolution; or there is no index and
+        a shard is damaged.
     """
     whole = manifest_lib.load(data_dir)
     manifest, labels = _of_classes(whole, data_dir, window)
     shards_of(manifest, data_dir, split, window)
-    index = record_index.load(data_dir, whole, split)
+    try:
+        index = record_index.load(data_dir, whole, split)
+    except tf.errors.DataLossError as error:
+        raise damaged(data_dir, error) from error
     labels_of_records = labels[index.labels]
     (taken,) = np.nonzero(labels_of_records >= 0)
     order = order_lib.Order(taken, labels_of_records[taken], seed, window.balanced)
