@@ -1,19 +1,25 @@
 """What tests share: quiet TensorFlow, small prepared data, tiny configs."""
 
+import atexit
+import fcntl
+import functools
+import gc
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import apache_beam as beam
-import pytest
-import tensorflow as tf
+import tf_dvdgan  # noqa: F401, before TensorFlow: it turns on oneDNN
 
-from data_prep import decoding, pipeline
-from data_prep.sources import ucf101
-from tf_dvdgan import config
-from tools import make_demo_videos
+# isort: split
+import command_server
+import pytest
+
+# What takes long to import is imported in functions: pytest-xdist's own process, before
+# which no other starts, loads this file too.
 
 # Those that take minutes: first, so that both processes end at about the same time.
 LONG_FILES = (
@@ -33,6 +39,10 @@ LONG_FILES = (
 )
 
 TINY = os.path.join(os.path.dirname(__file__), "tiny.gin")
+FEW = (
+    "--gin_param=evaluation.Plan.num_videos = 20",
+    "--gin_param=evaluation.Plan.num_videos_at_end = 24",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,8 +55,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+def pytest_collection_finish() -> None:
+    """The garbage collector need not look at all that was imported, nor so often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
+
+
 @pytest.fixture(autouse=True)
 def _fresh_state():
+    import tensorflow as tf
+
     tf.keras.mixed_precision.set_global_policy("float32")
     tf.keras.utils.set_random_seed(0)  # Keras draws first weights from Python's seed
     yield
@@ -56,6 +75,8 @@ def _fresh_state():
 @pytest.fixture(scope="session")
 def demo_videos(tmp_path_factory) -> str:
     """144 encoded clips of 9 classes in UCF-101's layout."""
+    from tools import make_demo_videos
+
     folder = str(tmp_path_factory.mktemp("videos"))
     make_demo_videos.write(folder, "shapes", 144, (24, 32), seed=0)
     return folder
@@ -64,6 +85,8 @@ def demo_videos(tmp_path_factory) -> str:
 @pytest.fixture(scope="session")
 def demo_shards(demo_videos, tmp_path_factory) -> str:
     """The same as shards of 16 pixels: 108 training clips in 4, 36 test clips."""
+    from data_prep.sources import ucf101
+
     folder = str(tmp_path_factory.mktemp("shards"))
     prepare_in_process(ucf101.list_clips(demo_videos), demo_videos, folder)
     return folder
@@ -76,8 +99,12 @@ def prepare_in_process(
     num_shards: int = 4,
     decode_seconds: float = 60.0,
     **recipe,
-) -> pipeline.Outcome:
-    """Runs the pipeline in this process, and writes the manifest."""
+):
+    """Runs the pipeline in this process, writes the manifest, gives its outcome."""
+    import apache_beam as beam
+
+    from data_prep import decoding, pipeline
+
     recipe = decoding.Recipe(**{"resolution": 16, **recipe})
     settings = pipeline.Settings(input_dir, output_dir, recipe, decode_seconds)
     tasks = pipeline.plan(listing, num_shards, seed=0)
@@ -99,13 +126,71 @@ def flow_weights(tmp_path_factory) -> str:
     return path
 
 
-def run_module(module: str, *flags: str) -> subprocess.CompletedProcess:
-    """Runs a command as a user does, to its end."""
-    command = [sys.executable, "-m", module, *flags]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture(scope="session")
+def tiny_run(demo_shards, tmp_path_factory) -> str:
+    """The folder of a run of six steps, evaluated before, at the third and the last.
+
+    It is one for all of pytest's processes: who changes it takes a copy. What the
+    command printed lies beside it, in "tiny_run.out".
+    """
+
+    def make(folder: str) -> None:
+        flags = (f"--gin_file={TINY}", f"--data_dir={demo_shards}", *FEW)
+        flags += (f"--model_dir={folder}", "--mode=train_and_eval")
+        done = run_module("tf_dvdgan.run", *flags)
+        assert done.returncode == 0, done.stderr
+        with open(f"{folder}.out", "w") as file:
+            file.write(done.stdout)
+
+    return _made_once("tiny_run", make, tmp_path_factory)
+
+
+def _made_once(name: str, make: Callable[[str], None], tmp_path_factory) -> str:
+    """A folder that the first of pytest's processes makes, and the others wait for."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder, done = root / name, root / f"{name}.done"
+    with open(root / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(str(folder))
+            done.touch()
+    return str(folder)
+
+
+@functools.cache
+def _commands() -> command_server.Server:
+    server = command_server.Server()
+    atexit.register(server.close)
+    return server
+
+
+def run_python(*arguments: str, **settings) -> subprocess.CompletedProcess:
+    """Runs Python ("-m" or "-c", ...) to its end, as `command_server.Server.run` does.
+
+    That is quick, as TensorFlow is imported already. `run_process` starts anew.
+    """
+    return _commands().run(arguments, **settings)
+
+
+def run_module(module: str, *flags: str, **settings) -> subprocess.CompletedProcess:
+    """Runs a command as a user does, to its end; quick as `run_python` is."""
+    return run_python("-m", module, *flags, **settings)
+
+
+def run_process(*arguments: str, **settings) -> subprocess.CompletedProcess:
+    """Runs Python to its end in a process that starts anew."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, **settings
+    )
 
 
 @pytest.fixture
 def tiny_config():
     """The demo's config at 16 pixels and the least width."""
+    from tf_dvdgan import config
+
     config.load([TINY])

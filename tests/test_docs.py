@@ -13,14 +13,13 @@ import pathlib
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 
 import gin
 import pytest
 import yaml
 from absl import flags
 from apache_beam.options import pipeline_options
+from conftest import run_module
 
 import tf_dvdgan
 from tf_dvdgan import config
@@ -245,13 +244,10 @@ def test_commands_run(group, demo_videos, demo_shards, tmp_path):
         assert len(commands) == len(words_of(block.text)), f"{block} has others too"
         for command in commands:
             small = SMALL.get(command.module, [])
-            done = subprocess.run(
-                [sys.executable, "-m", command.module, *command.arguments, *small],
+            done = run_module(
+                *(command.module, *command.arguments, *small),
                 cwd=tmp_path,
                 env=os.environ | {"PYTHONPATH": str(ROOT)},
-                capture_output=True,
-                text=True,
-                check=False,
             )
             assert done.returncode == 0, f"{block}: {done.stderr}"
             for argument in command.arguments:

@@ -3,30 +3,24 @@
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import TINY, run_module
+from conftest import run_module, run_process
 from PIL import Image
 
-from tf_dvdgan import config, errors, export, generators, sampling, trained, visualize
+from tf_dvdgan import errors, export, generators, sampling, trained, visualize
 from tf_dvdgan.data import transforms
 from tf_dvdgan.layers import conditional_batch_norm
-from tf_dvdgan.training import loop, optimizers, standing_statistics
-from tf_dvdgan.training import strategy as strategy_lib
+from tf_dvdgan.training import optimizers, standing_statistics
 
 NAME = "RoundCircle"
 
 
 @pytest.fixture(scope="module")
-def run_dir(demo_shards, tmp_path_factory) -> str:
-    folder = str(tmp_path_factory.mktemp("run"))
-    config.load([TINY], ["training.Schedule.keep_checkpoints = 3"])
-    loop.train(folder, demo_shards, strategy_lib.create("one_device"))
-    return folder
+def run_dir(tiny_run) -> str:
+    return tiny_run
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +106,7 @@ assert videos.shape == (3, 4, 16, 16, 3) and videos.dtype == tf.float32
 assert float(tf.reduce_max(tf.abs(videos))) <= 1
 print("served")
 """
-    result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
+    result = run_process("-c", script)
     assert "served" in result.stdout, result.stderr[-2000:]
 
 
@@ -221,13 +213,8 @@ def test_any_class_name_is_one_line_and_an_empty_folder_is_taken(run_dir, tmp_pa
 
 
 def sample(run_dir, output, *flags):
-    command = [sys.executable, "-m", "tools.sample", f"--model_dir={run_dir}"]
-    return subprocess.run(
-        [*command, f"--output={output}", *flags],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    places = f"--model_dir={run_dir}", f"--output={output}"
+    return run_module("tools.sample", *places, *flags)
 
 
 def test_the_sample_command_writes_what_is_asked(run_dir, tmp_path):

@@ -11,6 +11,7 @@ import glob
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import TINY
+from conftest import TINY, run_python
 
 STEPS = 5
 PARAMETERS = [
@@ -136,10 +137,8 @@ def runs(demo_shards, tmp_path_factory):
             assert "step 5/5" in outputs[0] and "step" not in outputs[1]
             return folder
         parameters = PARAMETERS + (OF_TWO if others == 2 else [])
-        command = [sys.executable, "-c", _SCRIPT, str(others), demo_shards, folder]
-        result = subprocess.run(
-            [*command, TINY, *parameters], capture_output=True, text=True, check=False
-        )
+        arguments = [str(others), demo_shards, folder, TINY, *parameters]
+        result = run_python("-c", _SCRIPT, *arguments)
         assert result.returncode == 0, result.stderr[-3000:]
         return folder
 
@@ -202,6 +201,18 @@ def test_losses_and_gradient_norms_are_those_of_one(runs, others):
 def test_pictures_are_made_under_replicas_too(runs):
     for others in (2, "workers"):
         assert os.path.exists(f"{runs(others)}/samples/samples_ema-0000005.gif")
+
+
+def test_a_signal_to_one_worker_stops_all_with_its_code(demo_shards, tmp_path):
+    workers = start_workers(demo_shards, tmp_path, *PARAMETERS, "NUM_STEPS = 100000")
+    for line in workers[0].stdout:
+        if line.startswith("step 2/"):
+            workers[1].send_signal(signal.SIGTERM)
+            break
+    outputs = [worker.communicate(timeout=120)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [143, 143], outputs
+    step = int(outputs[0].split("Stopped at step ")[1].split(",")[0])
+    assert os.path.exists(f"{tmp_path}/checkpoints/step-{step}.index")
 
 
 @pytest.mark.slow

@@ -1,11 +1,9 @@
 """Training of classifiers: the schedule, seeds, replicas, and what accuracy counts."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import run_python
 
 from tf_dvdgan.evaluation import classifiers, preprocessing, s3
 from tf_dvdgan.evaluation.networks import resnet3d
@@ -177,7 +175,6 @@ except errors.UserError as error:
 
 
 def test_two_replicas_train_what_one_does():
-    command = [sys.executable, "-c", _REPLICAS]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_python("-c", _REPLICAS)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "5 clips cannot be dealt to 2 replicas" in done.stdout

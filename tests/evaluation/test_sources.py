@@ -3,13 +3,11 @@
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import TINY
+from conftest import TINY, run_python
 
 from tf_dvdgan import config, sampling
 from tf_dvdgan.data import clip_files, readers
@@ -250,8 +248,7 @@ def test_replicas_make_the_same_videos(tmp_path):
     found = []
     for replicas in (1, 2):
         out = str(tmp_path / f"of_{replicas}")
-        command = [sys.executable, "-c", _SCRIPT, str(replicas), TINY, out]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = run_python("-c", _SCRIPT, str(replicas), TINY, out)
         assert done.returncode == 0, done.stderr[-3000:]
         with np.load(f"{out}.npz") as arrays:
             found.append(dict(arrays))

@@ -1,12 +1,10 @@
 """Every model through the same trainer: replicas, resuming, sampling, exporting."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 import tensorflow as tf
-from conftest import prepare_in_process
+from conftest import prepare_in_process, run_python
 
 from data_prep.sources import ucf101
 from tf_dvdgan import config
@@ -60,9 +58,7 @@ def demo_shards_32(demo_videos, tmp_path_factory) -> str:
 
 
 def run(*command: str) -> str:
-    result = subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, check=False
-    )
+    result = run_python(*command)
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout
 

@@ -14,26 +14,23 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import TINY
+from conftest import FEW, TINY, run_module, run_process
 from PIL import Image
 
-FEW = (
-    "--gin_param=evaluation.Plan.num_videos = 20",
-    "--gin_param=evaluation.Plan.num_videos_at_end = 24",
-)
+COMMAND = ("tf_dvdgan.run", f"--gin_file={TINY}")
+ONE_D_STEP = "--gin_param=trainer.build.num_d_steps = 1"  # traced in less time
 
 
 def start(*flags: str, **settings) -> subprocess.Popen:
-    command = [sys.executable, "-m", "tf_dvdgan.run", f"--gin_file={TINY}", *flags]
+    command = [sys.executable, "-m", *COMMAND, *flags]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings
     )
 
 
 def run(*flags: str) -> tuple[int, str, str]:
-    process = start(*flags)
-    out, err = process.communicate()
-    return process.returncode, out, err
+    done = run_module(*COMMAND, *flags)
+    return done.returncode, done.stdout, done.stderr
 
 
 def checkpoint(model_dir, step: int) -> dict[str, np.ndarray]:
@@ -51,13 +48,12 @@ def checkpoint(model_dir, step: int) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def whole_run(demo_shards, tmp_path_factory):
+def whole_run(tiny_run, tmp_path_factory):
     """Six steps without a break, evaluated before, at the third and at the sixth."""
-    model_dir = str(tmp_path_factory.mktemp("whole"))
-    flags = (f"--data_dir={demo_shards}", f"--model_dir={model_dir}")
-    code, out, err = run(*flags, "--mode=train_and_eval", *FEW)
-    assert code == 0, err
-    return model_dir, out
+    model_dir = str(tmp_path_factory.mktemp("whole") / "run")
+    shutil.copytree(tiny_run, model_dir)
+    with open(f"{tiny_run}.out") as file:
+        return model_dir, file.read()
 
 
 def test_a_run_leaves_what_it_should(whole_run):
@@ -111,11 +107,11 @@ def test_three_steps_a_new_process_and_three_more_are_six_to_the_bit(
     whole_run, demo_shards, tmp_path
 ):
     flags = (f"--data_dir={demo_shards}", f"--model_dir={tmp_path}")
-    code, out, err = run(*flags, "--gin_param=NUM_STEPS=3")
+    code, _, err = run(*flags, "--gin_param=NUM_STEPS=3")
     assert code == 0, err
-    code, out, err = run(*flags)
-    assert code == 0, err
-    assert "Going on from step 3" in out
+    anew = run_process("-m", *COMMAND, *flags)  # with another salt of hashes, too
+    assert anew.returncode == 0, anew.stderr
+    assert "Going on from step 3" in anew.stdout
     assert_same_bits(whole_run[0], tmp_path)
 
 
@@ -178,6 +174,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_a_checkpoint(demo_shards, tmp_pa
     process = start(
         f"--data_dir={demo_shards}",
         f"--model_dir={tmp_path}",
+        ONE_D_STEP,
         preexec_fn=lambda: resource.setrlimit(
             resource.RLIMIT_FSIZE,
             (200_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]),
@@ -219,9 +216,8 @@ def test_another_process_finds_the_same_scores_once(whole_run, demo_shards, tmp_
     shutil.copytree(whole_run[0], model_dir)
     os.remove(f"{model_dir}/scores.jsonl")
     shutil.rmtree(f"{model_dir}/best")
-    command = [sys.executable, "-m", "tf_dvdgan.run", "--mode=eval"]
-    command += [f"--data_dir={demo_shards}", f"--model_dir={model_dir}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    flags = (f"--data_dir={demo_shards}", f"--model_dir={model_dir}")
+    done = run_module("tf_dvdgan.run", "--mode=eval", *flags)
     assert done.returncode == 0, done.stderr
     expected, found = scores(whole_run[0]), scores(model_dir)
     assert expected.keys() == found.keys()
@@ -285,18 +281,26 @@ def test_a_run_that_was_killed_while_it_scored_is_scored(
         np.testing.assert_allclose(found[6, 24][name], value, rtol=1e-4, atol=1e-4)
 
 
-def test_sigterm_saves_and_says_how_to_go_on(demo_shards, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "mode"),
+    [(signal.SIGTERM, "train"), (signal.SIGINT, "train_and_eval")],
+    ids=["SIGTERM", "Ctrl-C"],
+)
+def test_a_signal_saves_and_ends_with_its_code(number, mode, demo_shards, tmp_path):
     process = start(
         f"--data_dir={demo_shards}",
         f"--model_dir={tmp_path}",
+        f"--mode={mode}",
+        *FEW,
         "--gin_param=NUM_STEPS=100000",
+        ONE_D_STEP,
     )
     for line in process.stdout:
         if line.startswith("step 6/"):
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(number)
             break
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+    assert process.returncode == 128 + number, err
     assert "saved; the same command goes on from there" in out
     step = int(out.split("Stopped at step ")[1].split(",")[0])
     assert os.path.exists(f"{tmp_path}/checkpoints/step-{step}.index")
@@ -327,6 +331,7 @@ def mistakes(demo_shards, whole_run, tmp_path):
     good = (f"--data_dir={demo_shards}", f"--model_dir={tmp_path}")
     old = (f"--data_dir={demo_shards}", f"--model_dir={whole_run}")
     binding = "--gin_param=dvd_gan.Generator.chanels = 3"
+    infinite = "--gin_param=trainer.build.generator_learning_rate=1e38"
     return [
         ((*good, binding), "dvd_gan.Generator has no parameter 'chanels'"),
         ((*good, "--gin_param=RESOLUTON=32"), "Did you mean 'RESOLUTION'?"),
@@ -338,7 +343,7 @@ def mistakes(demo_shards, whole_run, tmp_path):
         ((*old, "--gin_param=trainer.build.seed=5"), "This run has seed 0"),
         ((*good, "--strategy=multi_worker"), "TF_CONFIG"),
         ((*good, "--gin_param=evaluation.Plan.best = 's3_mvt'"), "tools.score has it"),
-        ((*good, "--gin_param=trainer.build.generator_learning_rate=1e38"), "finite"),
+        ((*good, infinite, ONE_D_STEP), "finite"),
     ]
 
 
