@@ -1,4 +1,5 @@
 # make demo      the main job in small: videos, shards, training, scores, samples, export
+# make check     lint and the quick tests of layers, losses, models and reading, while working
 # make test      lint and the tests; test-all adds the slow ones
 # make docs      the pages and the API reference, in docs/_build/html
 # make format    formats the code
@@ -9,8 +10,10 @@ PY := $(VENV)/bin/python
 DEMO ?= demo_run
 # A file's costly fixtures are made once; tests/conftest.py has long files go first.
 ON_BOTH_CORES := -n 2 --dist=loadfile --no-loadscope-reorder
+CHECKED := $(addprefix tests/, test_layout.py test_ops.py test_losses.py layers models \
+	conformance/test_layers.py data/test_readers.py data/test_transforms.py)
 
-.PHONY: demo test test-all docs lint format clean
+.PHONY: demo check test test-all docs lint format clean
 
 $(VENV)/ready: setup.py constraints.txt pyproject.toml
 	@echo "Setting up $(VENV); this takes a few minutes the first time"
@@ -21,6 +24,9 @@ $(VENV)/ready: setup.py constraints.txt pyproject.toml
 
 demo: $(VENV)/ready
 	@$(PY) -m tools.demo --output=$(DEMO)
+
+check: lint
+	$(PY) -m pytest $(ON_BOTH_CORES) -q -m 'not slow and not long' $(CHECKED)
 
 test: lint
 	$(PY) -m pytest $(ON_BOTH_CORES) -m 'not slow'

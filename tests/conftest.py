@@ -1,6 +1,7 @@
 """What tests share: quiet TensorFlow, small prepared data, tiny configs."""
 
 import atexit
+import contextlib
 import fcntl
 import functools
 import gc
@@ -11,6 +12,9 @@ import sys
 from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# PyTorch's and OpenBLAS's threads wait for one another in a loop: where others want the
+# cores too, a step of 0.2 s takes 15.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import tf_dvdgan  # noqa: F401, before TensorFlow: it turns on oneDNN
 
@@ -21,24 +25,41 @@ import pytest
 # What takes long to import is imported in functions: pytest-xdist's own process, before
 # which no other starts, loads this file too.
 
-# Those that take minutes: first, so that both processes end at about the same time.
+# Those that take longest, 150 to 15 seconds of CPU: first, so that both processes end
+# at about the same time.
 LONG_FILES = (
     "test_run.py",
+    "test_config.py",
     "test_replicas.py",
-    "test_docs.py",
-    "test_report.py",
-    "test_trainer.py",
-    "test_tpu_preflight.py",
-    "test_generators.py",
-    "test_object_stores.py",
     "test_export.py",
+    "test_tpu_preflight.py",
+    "test_trainer.py",
     "test_predict.py",
+    "test_object_stores.py",
+    "test_generators.py",
+    "test_docs.py",
     "test_prepare.py",
-    "test_explore.py",
-    "test_features.py",
+    "test_dvd_gan.py",
+    "test_variables.py",
+    "test_models.py",
+    "test_docs_build.py",
+    "test_comparison.py",
+    "test_i3d.py",
+    "test_report.py",
+    "test_sources.py",
+    "test_demo.py",
+    "test_terminal.py",
+    "test_train_classifier.py",
+    "test_classifiers.py",
+    "test_layers.py",
+    "test_order.py",
+    "test_readers.py",
 )
 
-TINY = os.path.join(os.path.dirname(__file__), "tiny.gin")
+TINY, TINY_VGAN = (
+    os.path.join(os.path.dirname(__file__), name)
+    for name in ("tiny.gin", "tiny_vgan.gin")
+)
 FEW = (
     "--gin_param=evaluation.Plan.num_videos = 20",
     "--gin_param=evaluation.Plan.num_videos_at_end = 24",
@@ -158,6 +179,22 @@ def _made_once(name: str, make: Callable[[str], None], tmp_path_factory) -> str:
             make(str(folder))
             done.touch()
     return str(folder)
+
+
+@contextlib.contextmanager
+def graph_of_shapes():
+    """A graph for what never runs: nothing is allocated, variables begin as zeros.
+
+    With `tf.autograph.experimental.do_not_convert` a model takes half the time.
+    """
+    import tensorflow as tf
+
+    def with_zeros(next_creator, **settings):
+        zeros = functools.partial(tf.zeros, settings["shape"], settings["dtype"])
+        return next_creator(**{**settings, "initial_value": zeros})
+
+    with tf.Graph().as_default() as graph, tf.variable_creator_scope(with_zeros):
+        yield graph
 
 
 @functools.cache

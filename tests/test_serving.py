@@ -33,8 +33,8 @@ def saved_model(tmp_path_factory) -> str:
     config.load([TINY])
     gan = video_gan.build(NAMES)
     gan.build()
-    model = trained.TrainedModel(gan, NAMES, 1300, readers.Window(4, 16))
-    folder = str(tmp_path_factory.mktemp("export") / "1300")
+    model = trained.TrainedModel(gan, NAMES, 2000, readers.Window(4, 16))
+    folder = str(tmp_path_factory.mktemp("export") / "2000")
     export.export(model, folder, (0.5, 1.0), num_batches=1, batch_size=4)
     return folder
 
@@ -92,7 +92,7 @@ def rest_server(signatures):
 
 
 def test_the_example_in_python(saved_model):
-    found = run_example("local", ("RUN/export/1300", saved_model))
+    found = run_example("local", ("RUN/export/2000", saved_model))
     assert found["videos"].shape == (4, *VIDEOS)
     assert found["videos"].dtype == found["between"].dtype == tf.uint8
     assert found["between"].shape == (1, *VIDEOS)

@@ -1,7 +1,7 @@
 """Opens a page on this machine to look around in a trained model.
 
   python -m tools.explore --model_dir=RUN
-  python -m tools.explore --saved_model=RUN/export/1300 --port=8090 --open_browser
+  python -m tools.explore --saved_model=RUN/export/2000 --port=8090 --open_browser
 
 Class, seed, truncation, and the way to another class or seed are chosen on the page; a
 model that starts from frames continues a clip of one's own. The page asks nothing of

@@ -1,7 +1,7 @@
 """Shows what lies between two samples, or what a part of the latent means.
 
   python -m tools.interpolate --model_dir=RUN --output=FOLDER --classes=Punch
-  python -m tools.interpolate --saved_model=RUN/export/1300 --output=FOLDER
+  python -m tools.interpolate --saved_model=RUN/export/2000 --output=FOLDER
     --between=classes --classes=Punch,Biking --num_rows=3
   python -m tools.interpolate --model_dir=RUN --output=FOLDER --resample=A,B,C
 

@@ -1,7 +1,7 @@
 """Continues a video with a trained frame-prediction model.
 
   python -m tools.predict --model_dir=RUN --video=FILE --output=FOLDER --num_samples=4
-  python -m tools.predict --saved_model=RUN/export/1300 --video=FILE --output=FOLDER
+  python -m tools.predict --saved_model=RUN/export/2000 --video=FILE --output=FOLDER
 
 Takes as many frames of the video as the model starts from (1, 5, ...), with the stride
 of its training, from --start_frame on; the video is resized and its centre cropped as

@@ -1,7 +1,7 @@
 """Makes videos with a trained model.
 
   python -m tools.sample --model_dir=RUN --output=FOLDER --num_videos=16
-  python -m tools.sample --saved_model=RUN/export/1300 --output=FOLDER
+  python -m tools.sample --saved_model=RUN/export/2000 --output=FOLDER
   python -m tools.sample --model_dir=RUN --output=FOLDER --truncation=0.2,0.5,1
 
 Each video becomes a file named after its number and class, and all of them one grid

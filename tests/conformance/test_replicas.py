@@ -20,7 +20,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import TINY, run_python
+from conftest import TINY, TINY_VGAN, run_python
 
 STEPS = 5
 PARAMETERS = [
@@ -82,22 +82,23 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def start_workers(shards, model_dir, *parameters, program=RUN):
+def start_workers(shards, model_dir, *parameters, program=RUN, gin_file=TINY):
     """Two workers of one run, each as a user starts it, on loopback."""
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    how = {"program": program, "gin_file": gin_file}
     return [
-        start_worker(cluster, i, shards, model_dir, *parameters, program=program)
+        start_worker(cluster, i, shards, model_dir, *parameters, **how)
         for i in range(2)
     ]
 
 
 def start_worker(
-    cluster, index, shards, model_dir, *parameters, program=RUN
+    cluster, index, shards, model_dir, *parameters, program=RUN, gin_file=TINY
 ) -> subprocess.Popen:
     task = {"type": "worker", "index": index}
     return subprocess.Popen(
         [
-            *(sys.executable, *program, f"--gin_file={TINY}"),
+            *(sys.executable, *program, f"--gin_file={gin_file}"),
             *(f"--data_dir={shards}", f"--model_dir={model_dir}"),
             *(f"--gin_param={parameter}" for parameter in parameters),
         ],
@@ -204,7 +205,8 @@ def test_pictures_are_made_under_replicas_too(runs):
 
 
 def test_a_signal_to_one_worker_stops_all_with_its_code(demo_shards, tmp_path):
-    workers = start_workers(demo_shards, tmp_path, *PARAMETERS, "NUM_STEPS = 100000")
+    parameters = [*PARAMETERS, "NUM_STEPS = 100000"]
+    workers = start_workers(demo_shards, tmp_path, *parameters, gin_file=TINY_VGAN)
     for line in workers[0].stdout:
         if line.startswith("step 2/"):
             workers[1].send_signal(signal.SIGTERM)

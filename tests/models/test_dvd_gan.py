@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import graph_of_shapes
 
 from tf_dvdgan import layers
 from tf_dvdgan.models import dvd_gan
@@ -12,9 +13,10 @@ def num_parameters(model) -> int:
     return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
 
 
+@tf.autograph.experimental.do_not_convert
 def counts(resolution, num_frames, num_classes, ch):
     """Trainable parameters of G, D_S, D_T, from shapes: nothing is allocated."""
-    with tf.Graph().as_default():
+    with graph_of_shapes():
         parts = (
             dvd_gan.Generator(resolution, num_frames, num_classes, ch),
             dvd_gan.SpatialDiscriminator(resolution, num_classes, ch),
@@ -27,10 +29,12 @@ def counts(resolution, num_frames, num_classes, ch):
         return [num_parameters(part) for part in parts]
 
 
+@pytest.mark.long
 def test_parameter_counts_are_exact_at_ch_32():
     assert counts(64, 12, 101, 32) == [21_055_579, 9_630_401, 10_149_953]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("resolution", "num_frames", "ch", "expected"),
     [
@@ -106,10 +110,12 @@ def test_videos_are_float32_in_range_under_bfloat16():
     assert float(tf.reduce_max(tf.abs(videos))) <= 1.0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("resolution", [16, 32, 64, 128, 256])
 @pytest.mark.parametrize("num_classes", [0, 3])
+@tf.autograph.experimental.do_not_convert
 def test_every_resolution_builds_with_and_without_classes(resolution, num_classes):
-    with tf.Graph().as_default():
+    with graph_of_shapes():
         generator = dvd_gan.Generator(resolution, 3, num_classes, ch=1)
         videos = generator(tf.zeros([2, 120]), tf.zeros([2], tf.int32))
         assert videos.shape == [2, 3, resolution, resolution, 3]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import graph_of_shapes
 
 from tf_dvdgan import errors
 from tf_dvdgan.flow import pwc_net
@@ -17,12 +18,13 @@ def num_parameters(model) -> int:
     return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("resolution", "generator", "video"),
     [(128, "90.82", "24.87"), (96, "88.22", "24.87")],
 )
 def test_parameter_counts_are_those_of_the_docstring(resolution, generator, video):
-    with tf.Graph().as_default():
+    with graph_of_shapes():
         g = mvt_gan.Generator(resolution, 16, 101)
         d = mvt_gan.VideoDiscriminator(resolution, 101)
         videos = g(tf.zeros([1, 120]), tf.zeros([1], tf.int32))
@@ -123,6 +125,7 @@ def test_a_resolution_that_cannot_be_doubled_to_is_refused():
         make(100)
 
 
+@pytest.mark.long
 def test_the_motion_constraint_passes_gradients_to_the_fakes_alone(tmp_path):
     network = pwc_net.PWCNet()
     network.build_all()

@@ -20,6 +20,7 @@ MODELS = sorted(
 )
 
 
+@tf.autograph.experimental.do_not_convert  # which takes a fifth of the time
 def build(file: str, *parameters: str, num_classes: int = 3) -> video_gan.VideoGAN:
     """A GAN from shapes alone: its variables are never allocated."""
     config.load([file], parameters)
@@ -39,6 +40,7 @@ def table(model: str) -> str:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", MODELS)
 def test_variables_are_those_of_the_table(model):
     with open(os.path.join(FOLDER, f"{model}.txt")) as file:
@@ -94,6 +96,7 @@ V1_GENERATOR = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("file", "parameters", "totals"),
     [

@@ -32,6 +32,7 @@ def fp_run(demo_shards, tmp_path_factory) -> str:
         "models/dvdgan_fp_v2.gin",
         "CONDITIONING_FRAMES = 3",
         "dvd_gan.SpatialDiscriminator.num_frames = 2",
+        "trainer.build.num_d_steps = 1",
     )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import TINY
+from conftest import TINY_VGAN
 
 from tf_dvdgan import config
 from tf_dvdgan.training import divergence, loop, trainer
@@ -75,11 +75,10 @@ def test_a_run_goes_back_and_on_with_other_draws(
 
     monkeypatch.setattr(trainer.Trainer, "run_steps", failing)
     config.load(
-        [TINY],
+        [TINY_VGAN],
         [
             "training.Divergence.on_non_finite = 'roll_back'",
             "training.Schedule.steps_per_loop = 1",
-            "trainer.build.num_d_steps = 1",
         ],
     )
     loop.train(str(tmp_path), demo_shards, strategy_lib.create("one_device"))

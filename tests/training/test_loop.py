@@ -3,7 +3,9 @@
 import signal
 
 import pytest
+from conftest import TINY_VGAN
 
+from tf_dvdgan import config
 from tf_dvdgan.training import loop, trainer
 from tf_dvdgan.training import strategy as strategy_lib
 
@@ -44,7 +46,7 @@ def test_workers_agree_on_a_signal_and_on_the_chiefs_steps(
 
 @pytest.mark.parametrize("at_step", [3, 6])
 def test_train_returns_the_signal_that_stopped_it(
-    at_step, demo_shards, tmp_path, monkeypatch, tiny_config
+    at_step, demo_shards, tmp_path, monkeypatch
 ):
     """In a notebook, say, nothing is raised; at the last step, it is no stop."""
     run_steps = trainer.Trainer.run_steps
@@ -56,6 +58,7 @@ def test_train_returns_the_signal_that_stopped_it(
         return metrics
 
     monkeypatch.setattr(trainer.Trainer, "run_steps", interrupted)
+    config.load([TINY_VGAN])
     strategy = strategy_lib.create("one_device")
     stopped_by = loop.train(str(tmp_path), demo_shards, strategy)
     assert stopped_by == (signal.SIGINT if at_step == 3 else None)

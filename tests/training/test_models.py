@@ -4,7 +4,7 @@ import os
 
 import pytest
 import tensorflow as tf
-from conftest import prepare_in_process, run_python
+from conftest import graph_of_shapes, prepare_in_process, run_python
 
 from data_prep.sources import ucf101
 from tf_dvdgan import config
@@ -109,12 +109,13 @@ def test_a_model_trains_resumes_samples_and_exports(
 
 
 @pytest.mark.parametrize("model", MODELS)
+@tf.autograph.experimental.do_not_convert
 def test_a_model_computes_in_bfloat16_and_keeps_float32(model, flow_weights):
     """Convolutions in bfloat16; variables, gradients, videos and scores in float32."""
     chosen = parameters_of(model, flow_weights)
     precision = "video_gan.build.precision = 'bfloat16'"
     config.load([f"models/{model}.gin"], [*chosen, precision])
-    with tf.Graph().as_default() as graph:
+    with graph_of_shapes() as graph:
         gan = video_gan.build(["a", "b", "c"])
         gan.build()
         size, frames = gan.generator.resolution, gan.generator.num_frames

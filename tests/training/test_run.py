@@ -14,15 +14,15 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import FEW, TINY, run_module, run_process
+from conftest import FEW, TINY, TINY_VGAN, run_module, run_process
 from PIL import Image
 
 COMMAND = ("tf_dvdgan.run", f"--gin_file={TINY}")
-ONE_D_STEP = "--gin_param=trainer.build.num_d_steps = 1"  # traced in less time
 
 
-def start(*flags: str, **settings) -> subprocess.Popen:
-    command = [sys.executable, "-m", *COMMAND, *flags]
+def start(*flags: str, gin_file: str = TINY, **settings) -> subprocess.Popen:
+    module = ("tf_dvdgan.run", f"--gin_file={gin_file}")
+    command = [sys.executable, "-m", *module, *flags]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings
     )
@@ -174,7 +174,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_a_checkpoint(demo_shards, tmp_pa
     process = start(
         f"--data_dir={demo_shards}",
         f"--model_dir={tmp_path}",
-        ONE_D_STEP,
+        gin_file=TINY_VGAN,
         preexec_fn=lambda: resource.setrlimit(
             resource.RLIMIT_FSIZE,
             (200_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]),
@@ -293,7 +293,7 @@ def test_a_signal_saves_and_ends_with_its_code(number, mode, demo_shards, tmp_pa
         f"--mode={mode}",
         *FEW,
         "--gin_param=NUM_STEPS=100000",
-        ONE_D_STEP,
+        gin_file=TINY_VGAN,
     )
     for line in process.stdout:
         if line.startswith("step 6/"):
@@ -332,6 +332,7 @@ def mistakes(demo_shards, whole_run, tmp_path):
     old = (f"--data_dir={demo_shards}", f"--model_dir={whole_run}")
     binding = "--gin_param=dvd_gan.Generator.chanels = 3"
     infinite = "--gin_param=trainer.build.generator_learning_rate=1e38"
+    quick = "--gin_param=trainer.build.num_d_steps=1"
     return [
         ((*good, binding), "dvd_gan.Generator has no parameter 'chanels'"),
         ((*good, "--gin_param=RESOLUTON=32"), "Did you mean 'RESOLUTION'?"),
@@ -343,7 +344,7 @@ def mistakes(demo_shards, whole_run, tmp_path):
         ((*old, "--gin_param=trainer.build.seed=5"), "This run has seed 0"),
         ((*good, "--strategy=multi_worker"), "TF_CONFIG"),
         ((*good, "--gin_param=evaluation.Plan.best = 's3_mvt'"), "tools.score has it"),
-        ((*good, infinite, ONE_D_STEP), "finite"),
+        ((*good, infinite, quick), "finite"),
     ]
 
 

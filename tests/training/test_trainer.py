@@ -64,7 +64,7 @@ def same(a, b):
 
 def test_a_rate_of_zero_leaves_a_side_as_it_is():
     for g_rate, d_rate in ((0.0, 1e-3), (1e-3, 0.0)):
-        t = make(g_rate=g_rate, d_rate=d_rate)
+        t = make(num_d_steps=1, g_rate=g_rate, d_rate=d_rate)
         g, d = values(t.generator_variables), values(t.discriminator_variables)
         t.run_steps(dataset(), 1)
         assert same(g, values(t.generator_variables)) == (g_rate == 0.0)
@@ -127,7 +127,7 @@ def test_draws_differ_between_steps_updates_and_seeds():
 
 
 def test_the_average_equals_the_weights_until_its_start_and_lags_after():
-    t = make(start_step=2)
+    t = make(num_d_steps=1, start_step=2)
     first = t.generator_variables[0]
     history = []
     for _ in range(4):
@@ -143,7 +143,7 @@ def test_the_average_equals_the_weights_until_its_start_and_lags_after():
 
 
 def test_weights_come_back_to_the_bit_after_averages_were_looked_at():
-    t = make()
+    t = make(num_d_steps=1)
     t.run_steps(dataset(), 2)
     before = values(t.generator_variables)
     with optimizers.averaged_weights(t.generator_optimizer, t.generator_variables):
