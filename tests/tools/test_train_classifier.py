@@ -56,12 +56,12 @@ def test_it_stops_when_enough_clips_are_right(demo_shards, tmp_path):
     done = run_module(
         "tools.train_classifier",
         *(f"--data_dir={demo_shards}", f"--output={output}", "--epochs=30", *FLAGS),
-        "--target_accuracy=0.15",
+        "--target_accuracy=0.12",
     )
     assert done.returncode == 0, done.stderr
     shown = [line.split("  ")[-1] for line in done.stderr.splitlines()]
     accuracies = [float(line.partition("%")[0]) for line in shown]
-    assert accuracies[-1] >= 15 and all(a < 15 for a in accuracies[:-1]), shown
+    assert accuracies[-1] >= 12 and all(a < 12 for a in accuracies[:-1]), shown
     assert len(accuracies) < 30
     assert f"{len(accuracies)} epochs, seed 0" in weights.load(output)[1].source
 
