@@ -85,13 +85,12 @@ def test_separable_attention_is_the_pure_function_axis_by_axis_with_residuals():
     x = random(2, 5, 3, 4, 16)  # [batch, time, height, width, channels]
     layer = built(layers.SeparableAttention, x.shape)
     expected = np.moveaxis(x, 1, 3)  # [batch, height, width, time, channels]
-    for i, (name, _) in enumerate(layers.SeparableAttention.AXES):
+    for axis, name in enumerate(("height", "width", "time"), 1):  # 002, section 3.2
         part = getattr(layer, f"over_{name}")
         theta, phi, g, o = weights(part)
         pad = np.zeros([16, 14], np.float32)
         q, k = np.concatenate([theta, pad], 1), np.concatenate([phi, pad], 1)
         v = part.gamma.numpy() * (g @ o)
-        axis = (3, 1, 2)[i]
         moved = np.moveaxis(expected, axis, 3)
         moved = moved + numpy_attention(moved, q, k, v)
         expected = np.moveaxis(moved, 3, axis)

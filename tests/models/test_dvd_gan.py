@@ -182,6 +182,38 @@ def test_a_recurrence_may_be_at_chosen_stages_only():
     assert kinds.count("ConvGRU") == 1
 
 
+def test_the_last_attention_is_before_the_final_residual_block():
+    """Between the two blocks of the last stage (paper 002, appendix A.2)."""
+    generator, z, labels = make_generator(last_attention=layers.SeparableAttention)
+    seen = []
+
+    def recording(name, layer):
+        call = layer.call
+
+        def record(x, *args, **kwargs):
+            y = call(x, *args, **kwargs)
+            seen.append((name, x.numpy(), y.numpy()))
+            return y
+
+        layer.call = record
+
+    assert [stage.last_attention is not None for stage in generator.stages] == [
+        False,
+        True,
+    ]
+    last = generator.stages[-1]
+    for part in ("height", "width", "time"):
+        getattr(last.last_attention, f"over_{part}").gamma.assign(0.7)
+    for name in ("block_1", "last_attention", "block_2"):
+        recording(name, getattr(last, name))
+    generator(z, labels)
+    assert [name for name, _, _ in seen] == ["block_1", "last_attention", "block_2"]
+    (_, _, of_block), (_, x, y), (_, into_last, _) = seen
+    np.testing.assert_array_equal(of_block, x)
+    np.testing.assert_array_equal(y, into_last)
+    assert abs(y - x).max() > 1e-3
+
+
 def test_an_unknown_resolution_names_those_there_are():
     with pytest.raises(ValueError, match="16, 32, 64, 128, 256"):
         dvd_gan.Generator(48, 3, 2)

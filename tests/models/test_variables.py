@@ -88,7 +88,7 @@ V1_GENERATOR = (
     + block(1024, 1024, True)  # to 16x16
     + block(1024, 1024, False)
     + block(1024, 512, True)  # to 32x32
-    + 3 * attention(512)  # separable, before the last upsampling
+    + 3 * attention(512)  # separable, before the final residual block
     + block(512, 512, False)
     + block(512, 256, True)  # to 64x64
     + 2 * 256  # last norm

@@ -138,12 +138,13 @@ class SelfAttention(tf.keras.layers.Layer):
 
 
 class SeparableAttention(tf.keras.layers.Layer):
-    """Three attentions in a row: over time, height, width (paper 002, section 3.2).
+    """Three attentions in a row: over height, width, time (paper 002, section 3.2).
 
-    Each is a `SelfAttention` along its axis, with weights and gamma of its own.
+    Each is a `SelfAttention` along its axis, with weights and gamma of its own. The
+    final paper's pseudocode has another order: see `separable_attention`.
     """
 
-    AXES: Sequence[tuple[str, int]] = (("time", 1), ("height", 2), ("width", 3))
+    AXES: Sequence[tuple[str, int]] = (("height", 2), ("width", 3), ("time", 1))
 
     def build(self, input_shape):
         for name, _ in self.AXES:

@@ -97,7 +97,8 @@ class Generator(tf.keras.Model):
     An affine map of [z; e(y)] gives a 4x4 tensor, the input of every time step. Each
     stage is a recurrence over time (where it has one), attention (where it has one), a
     residual block that keeps the size and one that doubles it. Batch norm, ReLU, a 3x3
-    convolution and tanh end it.
+    convolution and tanh end it. The first version has attention before the final
+    residual block too, between the two of the last stage (paper 002, appendix A.2).
 
     Args:
       resolution: height and width of the video, a power of two.
@@ -110,8 +111,9 @@ class Generator(tf.keras.Model):
       embedding_size: size of e(y).
       recurrence: makes the recurrent layer of a stage.
       recurrent_stages: which stages have one; None means all.
-      attention: for stages that have it, what makes their attention layer. A stage may
-        be counted from the end: -1 is the last.
+      attention: for stages that have it, by number, what makes the attention layer
+        before their blocks.
+      last_attention: makes the one before the final residual block; None has none.
       normalization: makes the residual blocks' normalisation layers.
       last_normalization: makes the one before the last convolution.
       recompute: stages whose layers keep no activations for the gradient but make them
@@ -132,6 +134,7 @@ class Generator(tf.keras.Model):
         recurrence: LayerFactory = layers.ConvGRU,
         recurrent_stages: Sequence[int] | None = None,
         attention: Mapping[int, LayerFactory] | None = None,
+        last_attention: LayerFactory | None = None,
         normalization: LayerFactory = layers.ConditionalBatchNorm,
         last_normalization: LayerFactory = layers.BatchNorm,
         recompute: bool | Sequence[int] = False,
@@ -164,16 +167,17 @@ class Generator(tf.keras.Model):
             zip(self.widths[:-1], self.widths[1:], strict=True)
         ):
             recurrent = recurrent_stages is None or i in recurrent_stages
-            make_attention = _of_stage(attention or {}, i, num_stages)
+            first, last = (attention or {}).get(i), None
+            if i == num_stages - 1:
+                last = last_attention
             self.stages.append(
                 _Stage(
                     recurrence(name=f"stage_{i}_recurrence") if recurrent else None,
-                    make_attention(name=f"stage_{i}_attention")
-                    if make_attention
-                    else None,
+                    first(name=f"stage_{i}_attention") if first else None,
                     layers.GeneratorBlock(
                         width, False, normalization, name=f"stage_{i}_block_1"
                     ),
+                    last(name=f"stage_{i}_last_attention") if last else None,
                     layers.GeneratorBlock(
                         next_width, True, normalization, name=f"stage_{i}_block_2"
                     ),
@@ -223,18 +227,17 @@ class Generator(tf.keras.Model):
         return tf.tanh(tf.cast(self.last(x, training=training), tf.float32))
 
 
-def _of_stage(by_stage: Mapping[int, LayerFactory], stage: int, num_stages: int):
-    return by_stage.get(stage, by_stage.get(stage - num_stages))
-
-
 class _Stage(tf.keras.layers.Layer):
-    """One size of the generator: recurrence, attention, two residual blocks."""
+    """One size of the generator: recurrence, attention, block, attention, block."""
 
-    def __init__(self, recurrence, attention, block_1, block_2, run, **kwargs):
+    def __init__(
+        self, recurrence, attention, block_1, last_attention, block_2, run, **kwargs
+    ):
         super().__init__(**kwargs)
         self.recurrence = recurrence
         self.attention = attention
         self.block_1 = block_1
+        self.last_attention = last_attention
         self.block_2 = block_2
         self.run = run
 
@@ -247,6 +250,8 @@ class _Stage(tf.keras.layers.Layer):
         if self.attention is not None:
             x = run(self.attention, x, training=training)
         x = run(self.block_1, x, condition, training=training)
+        if self.last_attention is not None:
+            x = run(self.last_attention, x, training=training)
         return run(self.block_2, x, condition, training=training)
 
 
