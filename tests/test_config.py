@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from conftest import graph_of_shapes
 
-from tf_dvdgan import config, errors
+from tf_dvdgan import config, errors, layers
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import loop
 
@@ -160,3 +160,18 @@ def test_a_strangers_run_runs_no_code(tmp_path, line):
     (tmp_path / "config.gin").write_text(f"BATCH_SIZE = 4\n{line}\n")
     with pytest.raises(errors.UserError, match="could run code"):
         config.load_run(str(tmp_path))
+
+
+def test_batch_norm_over_all_frames_is_the_last_one_s_too():
+    config.load(
+        ["demo.gin", "normalization/batch_over_frames.gin"],
+        ["RESOLUTION = 16", "CH = 2", "NUM_FRAMES = 4"],
+    )
+    gan = video_gan.build(["a", "b"])
+    gan.generator(tf.zeros([1, 120]), tf.zeros([1], tf.int32))
+    steps = [
+        layer.mean_sum.shape[0]
+        for layer in gan.generator.submodules
+        if isinstance(layer, layers.BatchNorm)
+    ]
+    assert len(steps) == 2 * 4 + 1 and set(steps) == {1}

@@ -51,6 +51,7 @@ LAYERS = {
     "NoNorm": (layers.NoNorm, VIDEO),
     "ConvGRU": (layers.ConvGRU, VIDEO),
     "MultiplicativeConvGRU": (layers.MultiplicativeConvGRU, VIDEO),
+    "FrameAttention": (lambda: _opened(layers.FrameAttention), VIDEO),
     "SelfAttention": (lambda: _opened(layers.SelfAttention), VIDEO),
     "SeparableAttention": (lambda: _opened(layers.SeparableAttention), VIDEO),
     "TemporalShift": (layers.TemporalShift, VIDEO),

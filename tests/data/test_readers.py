@@ -159,6 +159,21 @@ def test_a_clip_that_is_too_short_repeats_its_last_frame():
     np.testing.assert_array_equal(row["video"][:, 0, 0, 1], [0, 3, 4, 4])
 
 
+@pytest.mark.parametrize(
+    ("num_frames", "times"),
+    [
+        (12, [0, 3, 6, 9]),  # num_frames * stride of them: enough
+        (11, [7, 8, 9, 10]),  # too few: consecutive frames, here the last ones
+        (3, [0, 1, 2, 2]),
+    ],
+)
+def test_a_short_clip_gives_consecutive_frames_where_asked_for(num_frames, times):
+    window = readers.Window(4, 16, stride=3, consecutive_if_short=True)
+    draws = tf.fill([3], 0.0 if times[0] == 0 else 0.99)
+    row = readers._decode(_record(3, num_frames=num_frames), window, draws)
+    np.testing.assert_array_equal(row["video"][:, 0, 0, 1], times)
+
+
 def test_only_drawn_frames_are_decoded():
     good = cv2.imencode(".png", np.zeros([16, 22, 3], np.uint8))[1].tobytes()
     frames = [b"not an image"] * 20

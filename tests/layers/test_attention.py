@@ -1,6 +1,7 @@
 """Attention against NumPy, and against the paper's pure function."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tf_dvdgan import layers
@@ -78,6 +79,29 @@ def test_attention_of_each_frame_alone_does_not_mix_frames():
     other[:, 2] *= -1
     changed = np.abs(layer(other) - y).max(axis=(0, 2, 3, 4))
     assert changed[2] > 0.1 and changed[:2].max() < 1e-6
+
+
+def test_keys_and_values_of_frames_are_max_pooled_where_asked_for():
+    """As BigGAN has it; queries keep their size."""
+    x = random(2, 3, 4, 6, 16)
+    layer = built(lambda: layers.SelfAttention(per_frame=True, max_pool=True), x.shape)
+    theta, phi, g, o = weights(layer)
+
+    def pooled(y):  # [rows, 4, 6, channels] to [rows, 6 positions, channels]
+        y = y.reshape(6, 2, 2, 3, 2, y.shape[-1]).max(axis=(2, 4))
+        return y.reshape(6, 6, -1)
+
+    frames = x.reshape(6, 4, 6, 16)
+    rows = frames.reshape(6, 24, 16)
+    keys, values = pooled(frames @ phi), pooled(frames @ g)
+    scores = softmax((rows @ theta) @ np.swapaxes(keys, -1, -2))
+    expected = rows + layer.gamma.numpy() * (scores @ values @ o)
+    np.testing.assert_allclose(layer(x), expected.reshape(x.shape), atol=1e-5)
+
+
+def test_max_pooling_is_refused_where_it_would_pool_time():
+    with pytest.raises(ValueError, match="max_pool"):
+        layers.SelfAttention(max_pool=True)
 
 
 def test_separable_attention_is_the_pure_function_axis_by_axis_with_residuals():

@@ -1,13 +1,15 @@
 """MVT-GAN: shapes, sequence of codes, temporal shift, motion constraint."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import graph_of_shapes
 
-from tf_dvdgan import errors
+from tf_dvdgan import errors, layers, losses
 from tf_dvdgan.flow import pwc_net
-from tf_dvdgan.models import mvt_gan, video_gan
+from tf_dvdgan.models import dvd_gan, mvt_gan, video_gan
 
 
 def make(resolution=32, **kwargs):
@@ -34,17 +36,21 @@ def test_parameter_counts_are_those_of_the_docstring(resolution, generator, vide
     assert f"{num_parameters(d) / 1e6:.2f}" == video
 
 
-def test_a_step_s_code_is_the_next_step_s_input():
+def test_a_step_s_raw_output_is_the_next_step_s_input():
+    """The norm comes behind it, and is not fed back (the authors' code)."""
     layer = mvt_gan.SequenceGenerator(3, 6, 8)
     z = tf.random.stateless_normal([5, 4], [0, 1])
+    for norm in layer.norms if layer(z).shape else ():
+        norm.epsilon = 3.0
     codes = layer(z, training=False)
     assert codes.shape == [5, 3, 6]
     x, state = layer.first(z), tf.zeros([5, 8])
     for t in range(3):
         state, _ = layer.cell(x, state)
-        code = layer.to_code(state)
-        x = code / np.sqrt(1.0 + layer.norms[t].epsilon)  # standing statistics: 0, 1
-        np.testing.assert_allclose(codes[:, t], x, atol=1e-5)
+        x = layer.to_code(state)
+        # The norm's standing statistics are 0 and 1; a large epsilon sets it apart.
+        code = x / np.sqrt(1.0 + layer.norms[t].epsilon)
+        np.testing.assert_allclose(codes[:, t], code, atol=1e-5)
 
 
 def test_codes_are_normalised_over_the_batch_at_each_step():
@@ -83,6 +89,40 @@ def test_temporal_shift_lets_frames_see_their_neighbours():
         False: [False, True, False, False],
         True: [True, True, True, False],
     }
+
+
+def test_the_image_discriminator_has_a_hinge_for_each_frame():
+    """The mean of frames' hinges, where DVD-GAN's is that of a video's sum."""
+    videos = tf.random.stateless_normal([6, 4, 16, 16, 3], [0, 1])
+    labels = tf.constant([0, 1, 2, 0, 1, 2])
+    make_one = functools.partial(
+        dvd_gan.SpatialDiscriminator, 16, 3, ch=2, num_frames=4
+    )
+    each, summed = make_one(sum_frames=False), make_one()
+    for discriminator in (each, summed):
+        discriminator(videos, labels)
+    summed.set_weights(each.get_weights())
+    scores = each(videos, labels).numpy().astype(np.float64)
+    assert scores.shape == (6, 4)
+    np.testing.assert_allclose(summed(videos, labels), scores.sum(axis=1), rtol=1e-5)
+    real, fake = scores[:3], scores[3:]
+    hinges = np.maximum(0, 1 - real).mean() + np.maximum(0, 1 + fake).mean()
+    loss = losses.hinge_discriminator_loss(*tf.split(each(videos, labels), 2))
+    np.testing.assert_allclose(loss, hinges, rtol=1e-5)
+    loss = losses.hinge_generator_loss(each(videos, labels)[3:])
+    np.testing.assert_allclose(loss, -fake.mean(), rtol=1e-5)
+
+
+def test_the_image_discriminator_attends_after_its_second_block():
+    discriminator = dvd_gan.SpatialDiscriminator(
+        32, 3, ch=2, num_frames=2, attention={1: layers.FrameAttention}
+    )
+    frames = tf.random.stateless_normal([2, 2, 32, 32, 3], [0, 1])
+    before = discriminator(frames, tf.constant([0, 1])).numpy()
+    (attention,) = discriminator.attention.values()
+    assert attention.theta.kernel.shape[0] == 2 * 8  # block 1's width
+    attention.gamma.assign(0.9)
+    assert np.abs(discriminator(frames, tf.constant([0, 1])) - before).max() > 1e-5
 
 
 def test_subspaces_have_their_own_deviation():

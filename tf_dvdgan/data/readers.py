@@ -30,7 +30,9 @@ class Window:
     Attributes:
       num_frames: how many frames.
       resolution: height and width of the crop.
-      stride: every so manieth frame; 2 in paper 001, section 2.3, 1 for prediction.
+      stride: every n-th frame; 2 in paper 001, section 2.3, 1 for prediction.
+      consecutive_if_short: whether a clip with fewer than num_frames * stride frames
+        gives consecutive frames instead of being filled up with its last one.
       flips: whether half of the training clips are mirrored, left to right.
       classes: names of the only ones that are taken, in the order of their labels;
         none takes all.
@@ -41,6 +43,7 @@ class Window:
     num_frames: int
     resolution: int
     stride: int = 2
+    consecutive_if_short: bool = False
     flips: bool = False
     classes: Sequence[str] = ()
     balanced: bool = False
@@ -263,10 +266,15 @@ def _decode(
     """Decodes the frames and pixels of one window; `draws` `[3]` in [0, 1) place it."""
     context, frames = records.parse(serialized)
     size = tf.stack([context["num_frames"], context["height"], context["width"]])
-    taken = [window.length, window.resolution, window.resolution]
+    stride = tf.constant(window.stride)
+    if window.consecutive_if_short:
+        enough = context["num_frames"] >= window.num_frames * window.stride
+        stride = tf.where(enough, window.stride, 1)
+    length = tf.cast((window.num_frames - 1) * stride + 1, size.dtype)
+    taken = tf.stack([length, window.resolution, window.resolution])
     room = tf.cast(tf.maximum(size - taken, 0) + 1, tf.float32)
     first, top, left = tf.unstack(tf.cast(tf.floor(draws * room), tf.int32))
-    index = first + tf.range(window.num_frames) * window.stride
+    index = first + tf.range(window.num_frames) * stride
     last = tf.cast(context["num_frames"], tf.int32) - 1
     encoded = tf.unstack(
         tf.gather(frames, tf.minimum(index, last)), num=window.num_frames

@@ -1,6 +1,10 @@
 """Layers of the video generators and discriminators, one idea a file."""
 
-from tf_dvdgan.layers.attention import SelfAttention, SeparableAttention
+from tf_dvdgan.layers.attention import (
+    FrameAttention,
+    SelfAttention,
+    SeparableAttention,
+)
 from tf_dvdgan.layers.conditional_batch_norm import BatchNorm, ConditionalBatchNorm
 from tf_dvdgan.layers.conv_gru import ConvGRU, MultiplicativeConvGRU
 from tf_dvdgan.layers.normalization import (
@@ -25,6 +29,7 @@ __all__ = [
     "ConditionalNoNorm",
     "ConvGRU",
     "DiscriminatorBlock",
+    "FrameAttention",
     "GeneratorBlock",
     "GroupNorm",
     "MultiplicativeConvGRU",

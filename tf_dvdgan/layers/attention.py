@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tf_dvdgan import ops
 from tf_dvdgan.layers import spectral_norm
 
 
@@ -83,16 +84,25 @@ class SelfAttention(tf.keras.layers.Layer):
 
     y = x + gamma o(attend(theta(x), phi(x), g(x))), one head; theta and phi have an
     eighth of the channels, g a half; all are 1x1 convolutions, spectrally normalised,
-    without bias; gamma is 0 at the start. BigGAN's max pooling of keys and values is
-    left out, as it would pool time.
+    without bias; gamma is 0 at the start.
 
     Args:
       per_frame: each frame attends to itself alone; otherwise all to all.
+      max_pool: whether keys and values are max pooled 2x2 first, as BigGAN's are; only
+        with `per_frame`, as over all positions it would have to pool time too.
+
+    Raises:
+      ValueError: `max_pool` without `per_frame`.
     """
 
-    def __init__(self, per_frame: bool = False, **kwargs):
+    def __init__(self, per_frame: bool = False, max_pool: bool = False, **kwargs):
         super().__init__(**kwargs)
+        if max_pool and not per_frame:
+            raise ValueError(
+                f"max_pool is for per_frame attention. Received: {max_pool=}"
+            )
         self.per_frame = per_frame
+        self.max_pool = max_pool
 
     def build(self, input_shape):
         channels = input_shape[-1]
@@ -117,8 +127,18 @@ class SelfAttention(tf.keras.layers.Layer):
         _, num_frames, height, width, _ = x.shape
         positions = height * width * (1 if self.per_frame else num_frames)
 
-        def over_positions(*tensors):
-            y = attend(*(tf.reshape(t, [-1, positions, t.shape[-1]]) for t in tensors))
+        def over_positions(queries, *keys_and_values):
+            if self.max_pool:
+                keys_and_values = map(_max_pool, keys_and_values)
+            rows = (
+                tf.reshape(t, [-1, positions // area, t.shape[-1]])
+                for t, area in zip(
+                    (queries, *keys_and_values),
+                    (1, 4, 4) if self.max_pool else (1, 1, 1),
+                    strict=True,
+                )
+            )
+            y = attend(*rows)
             return tf.reshape(y, [-1, *x.shape[1:4], y.shape[-1]])
 
         return x + self.attention(x, over_positions, training)
@@ -134,7 +154,22 @@ class SelfAttention(tf.keras.layers.Layer):
         return tf.cast(self.gamma, y.dtype) * y
 
     def get_config(self) -> dict:
-        return super().get_config() | {"per_frame": self.per_frame}
+        return super().get_config() | {
+            "per_frame": self.per_frame,
+            "max_pool": self.max_pool,
+        }
+
+
+class FrameAttention(SelfAttention):
+    """BigGAN's self-attention, of each frame alone, with its max pooling."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**{"per_frame": True, "max_pool": True, **kwargs})
+
+
+def _max_pool(x: tf.Tensor) -> tf.Tensor:
+    """Max pools frames 2x2."""
+    return ops.on_frames(lambda frames: tf.nn.max_pool2d(frames, 2, 2, "VALID"), x)
 
 
 class SeparableAttention(tf.keras.layers.Layer):

@@ -287,21 +287,27 @@ class _Discriminator(tf.keras.Model):
         pool_time: bool,
         recompute: bool | Sequence[int],
         name: str,
+        attention: Mapping[int, LayerFactory] | None = None,
     ):
         super().__init__(name=name)
         self.recompute = recompute
+        self.attention = {
+            str(i): make(name=f"attention_{i}") for i, make in (attention or {}).items()
+        }
         widths = widths_for(DISCRIMINATOR_WIDTHS, resolution, ch, channel_multipliers)
         self.blocks = residual_blocks(widths, num_3d_blocks, pool_time)
         self.head = ProjectionHead(num_classes, name="head")
 
-    def score(
+    def scores(
         self, x: tf.Tensor, labels: tf.Tensor | None, training: bool | None
     ) -> tf.Tensor:
-        """Sums the scores of all frames, or of all time steps left: `[batch]`."""
+        """The scores of all frames, or of all time steps left: `[batch, time]`."""
         for i, block in enumerate(self.blocks):
             run = recomputation.caller(self.recompute, i)
             x = run(block, x, training=training)
-        return tf.reduce_sum(self.head(x, labels, training=training), axis=1)
+            if str(i) in self.attention:
+                x = run(self.attention[str(i)], x, training=training)
+        return self.head(x, labels, training=training)
 
 
 @gin.register(module="dvd_gan")
@@ -319,6 +325,10 @@ class SpatialDiscriminator(_Discriminator):
       num_frames: k, how many frames of each video are judged.
       skip_frames: so many first frames are never drawn.
       recompute: blocks that make their activations again; see `Generator`.
+      attention: by a block's number, what makes the attention layer behind it. DVD-GAN
+        has none; BigGAN's discriminator has one at 64 pixels.
+      sum_frames: whether a video's score is the sum of its frames', as in DVD-GAN;
+        otherwise the loss is of each frame, and its mean is taken.
     """
 
     def __init__(
@@ -330,11 +340,22 @@ class SpatialDiscriminator(_Discriminator):
         num_frames: int = 8,
         skip_frames: int = 0,
         recompute: bool | Sequence[int] = False,
+        attention: Mapping[int, LayerFactory] | None = None,
+        sum_frames: bool = True,
         name: str = "spatial_discriminator",
     ):
         super().__init__(
-            resolution, num_classes, ch, channel_multipliers, 0, False, recompute, name
+            resolution,
+            num_classes,
+            ch,
+            channel_multipliers,
+            0,
+            False,
+            recompute,
+            name,
+            attention,
         )
+        self.sum_frames = sum_frames
         self.num_frames = num_frames
         self.skip_frames = skip_frames
 
@@ -359,7 +380,7 @@ class SpatialDiscriminator(_Discriminator):
           training: whether spectral norm's vectors move.
 
         Returns:
-          `[batch]` float32.
+          `[batch]` float32, or `[batch, num_frames]` of each frame.
 
         Raises:
           ValueError: the videos have fewer frames than are to be judged.
@@ -374,7 +395,8 @@ class SpatialDiscriminator(_Discriminator):
             frames = videos[:, : self.num_frames]
         else:
             frames = ops.draw_frames(videos, draws, self.num_frames)
-        return self.score(frames, labels, training)
+        scores = self.scores(frames, labels, training)
+        return tf.reduce_sum(scores, axis=1) if self.sum_frames else scores
 
 
 @gin.register(module="dvd_gan")
@@ -434,8 +456,9 @@ class TemporalDiscriminator(_Discriminator):
         draws: tf.Tensor | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
-        """Scores videos; arguments and result as `SpatialDiscriminator.call`."""
-        return self.score(self.downsample(videos, draws), labels, training)
+        """Scores videos with `[batch]`; arguments as of `SpatialDiscriminator.call`."""
+        scores = self.scores(self.downsample(videos, draws), labels, training)
+        return tf.reduce_sum(scores, axis=1)
 
     def downsample(self, videos: tf.Tensor, draws: tf.Tensor | None) -> tf.Tensor:
         """phi: `[batch, time, height, width, 3]` to what the blocks see."""

@@ -13,23 +13,34 @@ The latent of 120 numbers has subspaces of 20, 20 and 80. A sequence generator (
 then a GRU of 2048 for 16 steps) makes a code of 120 numbers for each frame; with the
 class's embedding of 120 it conditions an image generator like BigGAN's, frame by frame:
 widths 16a, 16a, 8a, 4a, 2a, a, from 3x3 to 96 or from 4x4 to 128 pixels, self-attention
-behind the third block. The image discriminator is DVD-GAN's spatial one (BigGAN's) on 8
-frames (UCF-101) or 4; the video discriminator has four 3-D convolutions.
+behind the third block. The image discriminator is BigGAN's on 8 frames (UCF-101) or 4;
+the video discriminator has four 3-D convolutions. UCF-101 is 96x96 for MVT and 128x128
+for MVT-TSA (section 6.2).
 
 Where the paper is silent:
 
-- From the authors' code: a step's output (linear 2048 to 120, batch norm without scale
-  and offset) is the next step's input; the temporal shift comes before the block's
-  split, so it reaches the shortcut too.
+- From the authors' code (amunozgarza/tsb-gan) and run script: a step's raw output
+  (linear 2048 to 120) is the GRU's next input, and behind batch norm without scale and
+  offset it is the code; the temporal shift comes before the block's split, so it
+  reaches the shortcut too; the image discriminator has self-attention after its second
+  block, and its hinge is of each frame, not of a video's sum; two updates of the
+  discriminators a step; Adam(0, 0.9) with epsilon 1e-8; on UCF-101 every second frame
+  of a clip with 32 or more, consecutive frames of a shorter one. (On Weizmann and
+  Jester the paper's subsequent frames are taken, section 6.1.)
 - From BigGAN: a = 96; the image generator's batch norm takes statistics over all frames
-  together; no attention in discriminators.
+  together; attention max pools keys and values.
 - Ours: zero is the GRU's first state; self-attention is each frame's own; the GRU's
   kernels are orthogonal at the start and not spectrally normalised, all other kernels
-  are both; one update of the discriminators a step; samples and scores are of G's
-  averaged weights, as DVD-GAN's are.
+  are both; samples and scores are of G's averaged weights, as DVD-GAN's are; every
+  network starts from random weights (the authors' instructions start G and the image
+  discriminator from BigGAN's of ImageNet, which the paper does not mention).
+- Otherwise than the authors' code: the class embedding of G is not spectrally
+  normalised; cBN's linear maps have no bias, the video discriminator's convolutions
+  have one; the sequence generator has a norm for each time step, not one for all;
+  frames are drawn without replacement.
 
 Trainable parameters in millions, a = 96, 101 classes (generator, image discriminator,
-video discriminator): 128 pixels 90.82, 86.59, 24.87; 96 pixels 88.22, 86.59, 24.87.
+video discriminator): 128 pixels 90.82, 86.64, 24.87; 96 pixels 88.22, 86.64, 24.87.
 """
 
 import functools
@@ -93,10 +104,10 @@ class SequenceGenerator(tf.keras.layers.Layer):
         codes = []
         for norm in self.norms:
             state, _ = self.cell(x, state)
-            code = tf.matmul(state, kernel) + self.to_code.compute_bias()
-            video = tf.reshape(code, [-1, 1, 1, 1, self.code_size])
-            x = tf.reshape(norm(video, training=training), [-1, self.code_size])
-            codes.append(x)
+            x = tf.matmul(state, kernel) + self.to_code.compute_bias()
+            video = tf.reshape(x, [-1, 1, 1, 1, self.code_size])
+            code = tf.reshape(norm(video, training=training), [-1, self.code_size])
+            codes.append(code)
         return tf.stack(codes, axis=1)
 
 
@@ -162,7 +173,7 @@ class Generator(tf.keras.Model):
             for i, width in enumerate(self.widths[1:])
         ]
         self.shift = layers.TemporalShift(name="shift") if temporal_shift else None
-        self.attention = layers.SelfAttention(per_frame=True, name="attention")
+        self.attention = layers.FrameAttention(name="attention")
         self.last_norm = layers.BatchNorm(per_time_step=False, name="last_norm")
         self.last = layers.SpectralConv2D(3, name="last")
 
