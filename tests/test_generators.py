@@ -42,7 +42,7 @@ def make_model(file: str, *parameters: str) -> trained.TrainedModel:
     count, size = gan.generator.num_conditioning_frames, gan.generator.resolution
     if count:
         frames = spread.integers(0, 256, [4, count, size, size, 3], np.uint8)
-        gan.frame_bank = transforms.to_unit_range(frames)
+        gan.frame_bank = frames
     names = NAMES if gan.class_conditional else ["video"]
     window = readers.Window(gan.generator.num_frames, size, 2)
     return trained.TrainedModel(gan, names, 7, window)
@@ -152,7 +152,7 @@ def test_what_starts_from_frames_takes_its_run_s_or_none(model, from_run, saved)
     if not from_run.num_conditioning_frames:
         pytest.skip("it starts from none")
     z = sampling.latents(from_run.latent, 5, seed=0)
-    bank = transforms.to_uint8(model.gan.frame_bank).numpy()
+    bank = model.gan.frame_bank
     videos = from_run.videos(z, [0] * 5)
     np.testing.assert_array_equal(videos[:, :2], bank[[0, 1, 2, 3, 0]])
     with pytest.raises(errors.UserError, match=r"tools\.predict continues"):

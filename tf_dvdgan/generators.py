@@ -227,8 +227,7 @@ class RunGenerator(Generator):
 
     def _kept_frames(self, count: int) -> np.ndarray:
         bank = self.gan.frame_bank
-        index = np.arange(count) % len(bank)
-        return transforms.to_uint8(tf.gather(bank, index)).numpy()
+        return bank[np.arange(count) % len(bank)]
 
     def _make(self, z, class_weights, truncation, frames):
         if truncation not in self._statistics:

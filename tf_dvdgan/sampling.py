@@ -188,7 +188,9 @@ def from_mixture(
     """
     bank, generator = gan.frame_bank, gan.generator
     codes = [
-        generator.encode(bank[i : i + batch_size], training=False).numpy()
+        generator.encode(
+            transforms.to_unit_range(bank[i : i + batch_size]), training=False
+        ).numpy()
         for i in range(0, len(bank), batch_size)
     ]
     mixture = vgan.fit_mixture(np.concatenate(codes).astype(np.float64), seed=seed)

@@ -112,10 +112,8 @@ def _frames(generator):
 
 def _from_mixture(generator, frames):
     """An autoencoder's samples: of codes like those of its frames, kept or read."""
-    from tf_dvdgan.data import transforms
-
     if frames is not None:
-        generator.gan.frame_bank = transforms.to_unit_range(frames)
+        generator.gan.frame_bank = frames
     videos, components = generator.from_mixture(FLAGS.num_videos, FLAGS.seed)
     print(f"Codes drawn from a mixture of {components} components")
     return videos

@@ -121,7 +121,7 @@ def continuing_gan(demo_shards) -> video_gan.VideoGAN:
     config.load(["models/dvdgan_fp_v2.gin"], sizes)
     gan = video_gan.build(manifest.load(demo_shards).class_names)
     gan.build()
-    gan.frame_bank = tf.zeros([4, 2, 16, 16, 3])  # statistics are made of samples
+    gan.frame_bank = np.zeros([4, 2, 16, 16, 3], np.uint8)  # for the statistics
     return gan
 
 

@@ -194,15 +194,19 @@ class Continuing:
         return tf.concat([frames, frames[:, 1:], frames[:, 1:]], axis=1)
 
 
+def frames_of(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, [count, 2, 8, 8, 3], np.uint8)
+
+
 def continuing():
     made = video_gan.VideoGAN(Continuing(), [], video_gan.GaussianLatent([3]))
-    made.frame_bank = tf.random.stateless_uniform([2, 2, 8, 8, 3], [0, 1], -1.0, 1.0)
+    made.frame_bank = frames_of(2)
     return made
 
 
 def test_frames_that_a_model_goes_on_from_come_in_turn(tmp_path):
     gan = continuing()
-    frames = np.random.default_rng(0).integers(0, 256, [3, 2, 8, 8, 3], np.uint8)
+    frames = frames_of(3)
     found = seen(sources.Generated(gan, 7, 0, frames=frames), tmp_path).get("videos")
     for i, video in enumerate(found):
         np.testing.assert_array_equal(video, frames[i % 3][[0, 1, 1, 1]])

@@ -18,7 +18,6 @@ import urllib.parse
 import browser
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tf_dvdgan import config, errors, export, generators, sampling, trained
 from tf_dvdgan.data import clip_files, readers, video_io
@@ -449,7 +448,7 @@ def saved_model(tmp_path_factory) -> str:
     config.load(["models/dvdgan_fp_v2.gin"], [*sizes, given, judged, "CH = 2"])
     gan = video_gan.build(["video"])
     gan.build()
-    gan.frame_bank = tf.zeros([4, GIVEN, SIDE, SIDE, 3])
+    gan.frame_bank = np.zeros([4, GIVEN, SIDE, SIDE, 3], np.uint8)
     window = readers.Window(FRAMES, SIDE, STRIDE)
     folder = str(tmp_path_factory.mktemp("saved") / "7")
     export.export(

@@ -13,7 +13,6 @@ import av
 import browser
 import numpy as np
 import pytest
-import tensorflow as tf
 from conftest import run_module
 
 from tf_dvdgan import sampling, trained, visualize
@@ -272,7 +271,9 @@ class Recorder:
     num_conditioning_frames = 1
     latent = video_gan.GaussianLatent((6,))
     gan = types.SimpleNamespace(
-        frame_bank=tf.random.stateless_uniform([5, 1, 16, 16, 3], [0, 1], -1, 1)
+        frame_bank=np.random.default_rng(0).integers(
+            0, 256, [5, 1, 16, 16, 3], np.uint8
+        )
     )
 
     def __init__(self):

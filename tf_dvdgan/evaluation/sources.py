@@ -216,7 +216,7 @@ class Generated:
             return None
         if self._given_frames is not None:
             return self._given_frames
-        return transforms.to_uint8(self._gan.frame_bank).numpy()
+        return self._gan.frame_bank
 
     def videos(
         self, rows: Mapping[str, tf.Tensor], strategy: tf.distribute.Strategy

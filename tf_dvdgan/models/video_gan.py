@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 
 import gin
+import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import losses
-from tf_dvdgan.data import readers
+from tf_dvdgan.data import readers, transforms
 
 Conditioning = dict[str, tf.Tensor]
 
@@ -63,8 +64,8 @@ class VideoGAN(tf.Module):
       class_conditional: whether the data's classes are looked at.
 
     Attributes:
-      frame_bank: `[count, frames, height, width, 3]` in [-1, 1], real frames that
-        samples start from where nobody gives others; None if they start from none.
+      frame_bank: `[count, frames, height, width, 3]` uint8, real frames that samples
+        start from where nobody gives others; None if they start from none.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class VideoGAN(tf.Module):
         self.generator_terms = list(generator_terms)
         self.discriminator_noise = discriminator_noise
         self.class_conditional = class_conditional
-        self.frame_bank: tf.Tensor | None = None
+        self.frame_bank: np.ndarray | None = None
 
     @property
     def discriminator_variables(self) -> list[tf.Variable]:
@@ -121,7 +122,8 @@ class VideoGAN(tf.Module):
         if not self.generator.num_conditioning_frames:
             return self.conditioning(labels, None)
         index = (first + tf.range(tf.shape(labels)[0])) % len(self.frame_bank)
-        return self.conditioning(labels, tf.gather(self.frame_bank, index))
+        frames = tf.gather(tf.convert_to_tensor(self.frame_bank), index)
+        return self.conditioning(labels, transforms.to_unit_range(frames))
 
     def generate(
         self, z: tf.Tensor, conditioning: Conditioning, training: bool = False

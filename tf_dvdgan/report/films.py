@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 from tf_dvdgan import generators, sampling, visualize
-from tf_dvdgan.data import files, readers, transforms, video_io
+from tf_dvdgan.data import files, readers, video_io
 
 SEED = 0
 OF_CLASS = 4  # clips
@@ -224,4 +224,4 @@ def _one_start(generator: generators.RunGenerator) -> np.ndarray | None:
     """First frames of one clip, for a generator that starts from frames."""
     if not generator.num_conditioning_frames:
         return None
-    return transforms.to_uint8(generator.gan.frame_bank[:1]).numpy()
+    return generator.gan.frame_bank[:1]

@@ -16,10 +16,10 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors, terminal
-from tf_dvdgan.data import files, readers, transforms
+from tf_dvdgan.data import files, readers
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.models import video_gan
-from tf_dvdgan.training import checkpoints, divergence, profiling
+from tf_dvdgan.training import checkpoints, divergence, profiling, standing_statistics
 from tf_dvdgan.training import observer as observer_lib
 from tf_dvdgan.training import strategy as strategy_lib
 from tf_dvdgan.training import trainer as trainer_lib
@@ -27,7 +27,8 @@ from tf_dvdgan.training import trainer as trainer_lib
 CONFIG_FILE = "config.gin"
 DATASET_FILE = "dataset.json"
 FRAME_BANK_FILE = "frame_bank.npz"
-_FRAME_BANK_CLIPS = 64
+# All that standing statistics are made of start from a frame of their own.
+_FRAME_BANK_CLIPS = standing_statistics.NUM_BATCHES * standing_statistics.BATCH_SIZE
 _SECONDS_PER_LOOP = 10.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -245,29 +246,30 @@ def load_class_names(model_dir: str) -> list[str]:
         return json.load(file)["class_names"]
 
 
-def _frame_bank(model_dir, data_dir, window, gan, chief: bool) -> tf.Tensor:
+def _frame_bank(model_dir, data_dir, window, gan, chief: bool) -> np.ndarray:
     """First frames of some real clips, kept with the run; samples start there."""
     bank = load_frame_bank(model_dir)
     if bank is not None:
         return bank
+    there = readers.load_manifest(data_dir, window).num_clips("train")
+    given = gan.generator.num_conditioning_frames
     rows = readers.training_dataset(data_dir, window, 1, seed=0)
-    clips = next(iter(rows.take(_FRAME_BANK_CLIPS).batch(_FRAME_BANK_CLIPS)))
-    frames = clips["video"][:, : gan.generator.num_conditioning_frames]
+    rows = rows.take(min(there, _FRAME_BANK_CLIPS)).as_numpy_iterator()
+    frames = np.stack([row["video"][:given].copy() for row in rows])
     if chief:
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, frames=frames.numpy())
+        np.savez_compressed(buffer, frames=frames)
         files.write_whole(os.path.join(model_dir, FRAME_BANK_FILE), buffer.getvalue())
-    return transforms.to_unit_range(frames)
+    return frames
 
 
-def load_frame_bank(model_dir: str) -> tf.Tensor | None:
-    """The frames that a run's samples start from, in [-1, 1]; None if from none."""
+def load_frame_bank(model_dir: str) -> np.ndarray | None:
+    """The frames that a run's samples start from, uint8; None if from none."""
     path = os.path.join(model_dir, FRAME_BANK_FILE)
     if not tf.io.gfile.exists(path):
         return None
     with tf.io.gfile.GFile(path, "rb") as file:
-        frames = np.load(io.BytesIO(file.read()), allow_pickle=False)["frames"]
-    return transforms.to_unit_range(frames)
+        return np.load(io.BytesIO(file.read()), allow_pickle=False)["frames"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

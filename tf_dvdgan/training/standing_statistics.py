@@ -47,11 +47,14 @@ class StandingStatistics:
 
         Args:
           num_batches: with z and classes drawn anew for each; the same for every call.
+            Samples that start from frames go through the whole frame bank.
           truncation: factor of z.
         """
         self.reset()
+        truncation = tf.constant(truncation, tf.float32)
         for i in range(num_batches):
-            self._accumulate(tf.constant([_SEED, i], tf.int64), tf.constant(truncation))
+            first = tf.constant(i * self._batch_size)
+            self._accumulate(tf.constant([_SEED, i], tf.int64), first, truncation)
 
     def reset(self) -> None:
         """Forgets what was accumulated."""
@@ -60,10 +63,14 @@ class StandingStatistics:
                 layer.reset_standing_statistics()
 
     @tf.function(autograph=False)
-    def _accumulate(self, seed: tf.Tensor, truncation: tf.Tensor) -> None:
-        self._strategy.run(self._accumulate_on_replica, args=(seed, truncation))
+    def _accumulate(
+        self, seed: tf.Tensor, first: tf.Tensor, truncation: tf.Tensor
+    ) -> None:
+        self._strategy.run(self._accumulate_on_replica, args=(seed, first, truncation))
 
-    def _accumulate_on_replica(self, seed: tf.Tensor, truncation: tf.Tensor) -> None:
+    def _accumulate_on_replica(
+        self, seed: tf.Tensor, first: tf.Tensor, truncation: tf.Tensor
+    ) -> None:
         gan, size = self._gan, self._size
         z = truncation * gan.latent.sample(self._batch_size, seed)
         labels = tf.random.stateless_uniform(
@@ -77,7 +84,7 @@ class StandingStatistics:
         z = tf.slice(z, [replica * size, 0], [size, gan.latent.size])
         labels = tf.slice(labels, [replica * size], [size])
         with conditional_batch_norm.accumulate_standing_statistics():
-            gan.generate(z, gan.conditioning_from_bank(labels, replica * size))
+            gan.generate(z, gan.conditioning_from_bank(labels, first + replica * size))
 
 
 def read(generator: tf.keras.Model) -> dict[str, Sequence[tf.Tensor]]:
