@@ -1,6 +1,7 @@
 """Gin files build; misspelt names are told, with the right one."""
 
 import os
+import re
 
 import gin
 import pytest
@@ -26,7 +27,7 @@ def gin_files() -> list[str]:
 @tf.autograph.experimental.do_not_convert
 def test_every_gin_file_builds(file):
     files = [file]
-    if file.startswith(("hardware/", "normalization/")):
+    if file.startswith(("blocks/", "hardware/", "normalization/")):
         files = ["models/dvdgan_v2.gin", file]
     elif file == "base.gin":
         files = ["demo.gin"]
@@ -47,7 +48,7 @@ def test_every_gin_file_builds(file):
 
 def test_each_row_of_the_paper_has_a_file_headed_by_what_it_is():
     rows = [file for file in gin_files() if file.startswith("papers/")]
-    assert len(rows) == 41
+    assert len(rows) == 50
     for row in rows:
         with open(os.path.join(config.gin_directory(), row)) as file:
             head = file.read(400)
@@ -175,3 +176,15 @@ def test_batch_norm_over_all_frames_is_the_last_one_s_too():
         if isinstance(layer, layers.BatchNorm)
     ]
     assert len(steps) == 2 * 4 + 1 and set(steps) == {1}
+
+
+@pytest.mark.parametrize(
+    "file",
+    [f for f in gin_files() if re.match(r"papers/dvdgan_v./(table1|figure)", f)],
+)
+def test_the_best_checkpoint_of_table_1_is_that_of_the_best_fid(file):
+    config.load([file])
+    plan = gin.get_configurable("evaluation.Plan")()
+    assert plan.best == "fid_dvdgan" and plan.protocols == ["fid_dvdgan", "is_dvdgan"]
+    assert plan.protocol("fid_dvdgan", at_end=False).num_generated == 10_000
+    assert plan.protocol("fid_dvdgan", at_end=True).num_generated == 50_000

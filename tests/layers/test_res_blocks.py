@@ -62,3 +62,54 @@ def test_discriminator_block_is_that_of_figure_7(three_d, downsample, leading_re
 def test_time_need_not_be_pooled():
     block = layers.DiscriminatorBlock(4, three_d=True, pool_time=False)
     assert block(random(2, 5, 4, 4, 4)).shape == [2, 5, 2, 2, 4]
+
+
+@pytest.mark.parametrize("upsample", [False, True])
+@pytest.mark.parametrize("channels", [8, 5])
+def test_deep_generator_block_is_biggan_deep_s(upsample, channels):
+    x, c = random(2, 3, 4, 4, 8), random(2, 5, seed=1)
+    block = layers.DeepGeneratorBlock(channels, upsample)
+    y = block(x, c, training=False)
+    resample = up if upsample else tf.identity
+    assert [tuple(layer.kernel.shape) for layer in block.convs] == [
+        (1, 1, 8, 2),
+        (3, 3, 2, 2),
+        (3, 3, 2, 2),
+        (1, 1, 2, channels),
+    ]
+    main = x
+    for i, (norm, layer) in enumerate(zip(block.norms, block.convs, strict=True)):
+        main = tf.nn.relu(norm(main, c))
+        main = conv(layer, resample(main) if i == 1 else main)
+    np.testing.assert_allclose(y, main + resample(x[..., :channels]), atol=1e-5)
+
+
+@pytest.mark.parametrize("three_d", [False, True])
+@pytest.mark.parametrize("downsample", [False, True])
+@pytest.mark.parametrize("channels", [4, 8])
+def test_deep_discriminator_block_is_biggan_deep_s(three_d, downsample, channels):
+    x = random(2, 5, 4, 4, 4)
+    block = layers.DeepDiscriminatorBlock(channels, downsample, three_d=three_d)
+    y = block(x, training=False)
+    factors = [2, 2, 2] if three_d else [1, 2, 2]
+    sizes = [layer.kernel.shape[0] for layer in block.convs]
+    assert sizes == [1, 3, 3, 1] and block.convs[0].units == channels // 4
+
+    def pool(x):
+        return tf.nn.avg_pool3d(x, factors, factors, "SAME") if downsample else x
+
+    main = x
+    for i, layer in enumerate(block.convs):
+        main = tf.nn.relu(main)
+        main = conv(layer, pool(main) if i == 3 else main)
+    kept = pool(x)
+    if channels > 4:
+        kept = tf.concat([kept, conv(block.shortcut, kept)], axis=-1)
+    np.testing.assert_allclose(y, main + kept, atol=1e-5)
+
+
+def test_deep_blocks_refuse_channels_they_cannot_keep():
+    with pytest.raises(ValueError, match="adds no channels"):
+        layers.DeepGeneratorBlock(5)(random(2, 1, 4, 4, 4), random(2, 5))
+    with pytest.raises(ValueError, match="drops no channels"):
+        layers.DeepDiscriminatorBlock(3)(random(2, 1, 4, 4, 4))

@@ -110,6 +110,7 @@ V1_GENERATOR = (
         ("models/dvdgan_fp_v1.gin", [], (443_774_847, 153_185_025, 161_456_385)),
         ("models/vgan.gin", [], (16_245_383, 11_057_858)),
         ("models/vgan_future.gin", [], (19_823_019, 11_057_858)),
+        ("models/vgan_future_authors.gin", [], (68_216_455, 44_135_810)),
         ("models/vgan_autoencoder.gin", [], (28_908_971,)),
     ],
 )

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan import losses
-from tf_dvdgan.models import vgan
+from tf_dvdgan import config, losses
+from tf_dvdgan.models import vgan, video_gan
 
 
 def num_parameters(model) -> int:
@@ -122,6 +122,46 @@ def test_the_future_depends_on_the_frame_and_not_on_z():
     video = predictor(None, None, frames)["videos"]
     assert video.shape == [2, 8, 16, 16, 3]
     assert np.abs(predictor(None, None, -frames)["videos"] - video).max() > 0
+
+
+def test_a_spatial_code_is_that_of_the_authors():
+    frame, space, video = (1, 4, 4), (1, 4, 4), (4, 4, 4)
+    encoder = (
+        conv(frame, 3, 128)
+        + conv(frame, 128, 256)
+        + conv(frame, 256, 512)
+        + conv(frame, 512, 1024)
+        + norms(256, 512, 1024)
+    )
+    foreground = (
+        conv((2, 1, 1), 1024, 1024)
+        + conv(video, 1024, 512)
+        + conv(video, 512, 256)
+        + conv(video, 256, 128)
+        + norms(1024, 512, 256, 128)
+        + conv(video, 128, 3)
+        + conv(video, 128, 1)
+    )
+    background = (
+        conv(space, 1024, 512)
+        + conv(space, 512, 256)
+        + conv(space, 256, 128)
+        + norms(512, 256, 128)
+        + conv(space, 128, 3)
+    )
+    with tf.Graph().as_default():
+        predictor = vgan.FuturePredictor(64, 32, 0, ch=128, spatial_code=True)
+        videos = predictor(None, None, tf.zeros([1, 1, 64, 64, 3]))["videos"]
+    assert videos.shape == [1, 32, 64, 64, 3]
+    total = encoder + foreground + background
+    assert num_parameters(predictor) == total == 68_216_455
+
+
+def test_the_authors_predictor_trains_on_the_first_frame_alone():
+    config.load(["models/vgan_future_authors.gin"], ["RESOLUTION = 16", "CH = 2"])
+    gan = video_gan.build(["a"], with_terms=True)
+    (term,) = gan.generator_terms
+    assert isinstance(term, vgan.FirstFrameLoss) and term.weight == 10.0
 
 
 def test_a_mixture_fits_the_codes_it_is_given():

@@ -111,3 +111,36 @@ def test_the_table_has_what_each_line_was_last():
 )
 def test_axes_are_short(value, text):
     assert charts.short(value) == text
+
+
+def test_seeds_make_a_mean_and_a_band():
+    x = np.arange(3.0)
+    values = np.array([[0.0, 2, 4], [2, 2, 6], [4, 2, 2]])
+    curve = charts.mean([charts.Curve(x, y) for y in values])
+    np.testing.assert_array_equal(curve.x, x)
+    np.testing.assert_allclose(curve.y, [2, 2, 4])
+    np.testing.assert_allclose(curve.spread, [2, 0, 2])
+    drawn = charts.chart("x", {"k = 8 (3 seeds)": curve})
+    (line,) = drawn.lines
+    around = np.array(re.findall(r"([\d.]+) ([\d.]+)", line.band), np.float64)
+    low = drawn.bottom - (drawn.bottom - drawn.top) * np.array([0, 2, 2]) / 6
+    high = drawn.bottom - (drawn.bottom - drawn.top) * np.array([4, 2, 6]) / 6
+    np.testing.assert_allclose(around[:, 1], [*high, *low[::-1]], atol=0.06)
+    assert line.sentence.startswith("k = 8 (3 seeds): 2 ± 2 at step 0, 4 ± 2 at step 2")
+    assert drawn.table.rows[1][1] == "2 ± 0"
+
+
+def test_a_mean_is_of_the_steps_that_all_have():
+    one = charts.Curve(np.array([1.0, 2, 3]), np.array([1.0, 2, 3]))
+    other = charts.Curve(np.array([2.0, 3, 4]), np.array([4.0, 5, 6]))
+    curve = charts.mean([one, other])
+    np.testing.assert_allclose([curve.x, curve.y], [[2, 3], [3, 4]])
+    assert charts.mean([one]) is one
+    assert charts.mean([one, charts.Curve(np.array([9.0]), np.array([1.0]))]) is None
+
+
+def test_bands_of_many_points_are_averaged_too():
+    x = np.arange(1000.0)
+    curve = charts.mean([charts.Curve(x, x), charts.Curve(x, x + 2)])
+    drawn = charts.chart("x", {"a": curve})
+    assert drawn.lines[0].band.count("L") < 500

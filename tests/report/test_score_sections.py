@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from tf_dvdgan.report import charts, history, score_sections
+from tf_dvdgan.report import charts, history, run_data, score_sections
 
 
 def score(step: int, value: float, truncation: float = 1.0, **facts) -> history.Score:
@@ -12,9 +12,13 @@ def score(step: int, value: float, truncation: float = 1.0, **facts) -> history.
     return history.Score("fid_small", step, value, None, None, {}, truncation, facts)
 
 
-def run(name: str, *scores: history.Score) -> types.SimpleNamespace:
+def run(name: str, *scores: history.Score, config: str = "") -> types.SimpleNamespace:
     return types.SimpleNamespace(
-        name=name, scores=scores, score_command=lambda name: f"--protocol={name}"
+        name=name,
+        scores=scores,
+        config=config,
+        dataset="shapes",
+        score_command=lambda name: f"--protocol={name}",
     )
 
 
@@ -68,4 +72,47 @@ def test_scores_by_different_protocols_stand_in_rows_of_their_own():
     ]
     assert section.missing == [
         ("c has no scores yet; they come with", "--protocol=fid_small")
+    ]
+
+
+def seeds(name: str, values, k: int) -> list[types.SimpleNamespace]:
+    return [
+        run(f"{name}{i}", score(4, value), config=f"trainer.build.seed = {i}\nK = {k}")
+        for i, value in enumerate(values)
+    ]
+
+
+def test_seeds_of_one_config_stand_together_by_mean_and_deviation():
+    runs = [*seeds("k1_seed", [1.0, 2.0, 6.0], 1), *seeds("k8-s", [5.0], 8)]
+    (table,) = score_sections.side_by_side(runs).tables
+    assert table.header == ["score", "k1 (3 seeds)", "k8-s0", "protocol"]
+    assert table.rows[0][1:3] == ["3 ± 2.6 (3 seeds, step 4)", "5 (step 4)"]
+
+
+def test_seeds_are_compared_at_the_last_step_that_all_have():
+    first, second = seeds("k_seed", [1.0, 3.0], 1)
+    second.scores = (*second.scores, score(8, 100.0))
+    (table,) = score_sections.side_by_side([first, second]).tables
+    assert table.rows[0][1] == "2 ± 1.4 (2 seeds, step 4)"
+    second.scores = second.scores[1:]
+    (table,) = score_sections.side_by_side([first, second]).tables
+    assert table.rows[0][1] == "50.5 ± 70 (2 seeds, step 4, 8)"
+
+
+def test_runs_are_grouped_by_all_but_the_seed():
+    three = seeds("run_", [1, 2, 3], 1)
+    other = run("x", config="trainer.build.seed = 0\nK = 2")
+    unknown = [run("y"), run("z")]  # nobody knows whether they are alike
+    found = run_data.groups([three[0], other, *three[1:], *unknown])
+    assert [[r.name for r in group.runs] for group in found] == [
+        ["run_0", "run_1", "run_2"],
+        ["x"],
+        ["y"],
+        ["z"],
+    ]
+    # Groups whose names would be alike are told apart.
+    alike = [*seeds("k1_seed", [1, 2], 1), *seeds("k1-run", [1, 2], 2)]
+    assert [group.name for group in run_data.groups(alike)] == [
+        "k1_seed0, k1_seed1",
+        "k1-run0, k1-run1",
     ]

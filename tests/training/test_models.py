@@ -29,6 +29,7 @@ MODELS = {
     "vgan": [],
     "vgan_one_stream": [],
     "vgan_future": [],
+    "vgan_future_authors": [],
     "vgan_autoencoder": [],
 }
 _TRAIN = """
@@ -104,7 +105,7 @@ def test_a_model_trains_resumes_samples_and_exports(
     parts = {name.split("-")[0] for name in os.listdir(f"{run_dir}/samples")}
     assert "samples_ema" in parts
     assert ("mask_ema" in parts) == (
-        model in ("vgan", "vgan_future", "vgan_autoencoder")
+        model in ("vgan", "vgan_future", "vgan_future_authors", "vgan_autoencoder")
     )
 
 

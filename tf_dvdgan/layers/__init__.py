@@ -13,7 +13,12 @@ from tf_dvdgan.layers.normalization import (
     GroupNorm,
     NoNorm,
 )
-from tf_dvdgan.layers.res_blocks import DiscriminatorBlock, GeneratorBlock
+from tf_dvdgan.layers.res_blocks import (
+    DeepDiscriminatorBlock,
+    DeepGeneratorBlock,
+    DiscriminatorBlock,
+    GeneratorBlock,
+)
 from tf_dvdgan.layers.spectral_norm import (
     SpectralConv2D,
     SpectralConv3D,
@@ -28,6 +33,8 @@ __all__ = [
     "ConditionalGroupNorm",
     "ConditionalNoNorm",
     "ConvGRU",
+    "DeepDiscriminatorBlock",
+    "DeepGeneratorBlock",
     "DiscriminatorBlock",
     "FrameAttention",
     "GeneratorBlock",

@@ -1,10 +1,18 @@
-"""Residual blocks of generators and discriminators (paper 001, figure 7; BigGAN)."""
+"""Residual blocks of generators and discriminators (paper 001, figure 7; BigGAN).
+
+The deep ones are BigGAN-deep's (Brock et al., 2019, appendix B, figure 16): bottlenecks
+of 1x1, 3x3, 3x3 and 1x1 convolutions whose shortcut keeps channels as they are. Paper
+001, appendix D, tried them.
+"""
 
 from collections.abc import Callable
 
 import tensorflow as tf
 
+from tf_dvdgan import ops
 from tf_dvdgan.layers import conditional_batch_norm, spectral_norm
+
+_BOTTLENECK = 4  # a deep block's outer channels for each inner one
 
 
 class GeneratorBlock(tf.keras.layers.Layer):
@@ -113,13 +121,16 @@ class DiscriminatorBlock(tf.keras.layers.Layer):
             self.shortcut = self._convolution(1, self.downsample, "shortcut")
         super().build(input_shape)
 
-    def _convolution(self, size: int, pool: bool, name: str) -> tf.keras.layers.Layer:
+    def _convolution(
+        self, size: int, pool: bool, name: str, channels: int | None = None
+    ) -> tf.keras.layers.Layer:
+        channels = channels or self.channels
         if self.three_d:
             return spectral_norm.SpectralConv3D(
-                self.channels, size, pool, self.pool_time, name=name
+                channels, size, pool, self.pool_time, name=name
             )
         return spectral_norm.SpectralConv2D(
-            self.channels, size, "down" if pool else None, name=name
+            channels, size, "down" if pool else None, name=name
         )
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
@@ -139,3 +150,98 @@ class DiscriminatorBlock(tf.keras.layers.Layer):
             "three_d": self.three_d,
             "pool_time": self.pool_time,
         }
+
+
+class DeepGeneratorBlock(GeneratorBlock):
+    """BigGAN-deep's: four times cBN, ReLU and a convolution, plus a shortcut.
+
+    The convolutions are 1x1 to a quarter of the input's channels, 3x3, 3x3 and 1x1 to
+    `channels`; the size doubles before the first 3x3 one. The shortcut drops the last
+    channels where there are fewer in the output, and is then [nearest x2].
+
+    Args:
+      channels: of the output, at most as many as the input has.
+      upsample: whether height and width double.
+      normalization: makes a normalization layer, called with (x, condition).
+
+    Raises:
+      ValueError: when built, if the input has fewer channels than the output.
+    """
+
+    def build(self, input_shape):
+        if input_shape[-1] < self.channels:
+            raise ValueError(
+                "BigGAN-deep's generator block adds no channels. Received: "
+                f"{input_shape[-1]} channels to map to {self.channels}"
+            )
+        inner = max(input_shape[-1] // _BOTTLENECK, 1)
+        shapes = [
+            (inner, 1, None),
+            (inner, 3, "up" if self.upsample else None),
+            (inner, 3, None),
+            (self.channels, 1, None),
+        ]
+        self.norms = [
+            self.normalization(name=f"{self.name}_norm_{i + 1}") for i in range(4)
+        ]
+        self.convs = [
+            spectral_norm.SpectralConv2D(channels, size, resample, name=f"conv_{i + 1}")
+            for i, (channels, size, resample) in enumerate(shapes)
+        ]
+        tf.keras.layers.Layer.build(self, input_shape)
+
+    def call(
+        self, x: tf.Tensor, condition: tf.Tensor, training: bool | None = None
+    ) -> tf.Tensor:
+        """Maps a video to one of `channels` channels; see `GeneratorBlock.call`."""
+        y = x
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            y = conv(tf.nn.relu(norm(y, condition, training=training)), training)
+        shortcut = tf.cast(x[..., : self.channels], y.dtype)
+        return y + (ops.upsample(shortcut) if self.upsample else shortcut)
+
+
+class DeepDiscriminatorBlock(DiscriminatorBlock):
+    """BigGAN-deep's: four times ReLU and a convolution, plus a shortcut.
+
+    The convolutions are 1x1 to a quarter of the output's channels, 3x3, 3x3 and, after
+    [average pool], 1x1 to `channels`. The shortcut is [average pool] and, where there
+    are more channels in the output, the missing ones by a 1x1 convolution beside those
+    that are there. Arguments are those of `DiscriminatorBlock`.
+
+    Raises:
+      ValueError: when built, if the input has more channels than the output.
+    """
+
+    def build(self, input_shape):
+        missing = self.channels - input_shape[-1]
+        if missing < 0:
+            raise ValueError(
+                "BigGAN-deep's discriminator block drops no channels. Received: "
+                f"{input_shape[-1]} channels to map to {self.channels}"
+            )
+        inner = max(self.channels // _BOTTLENECK, 1)
+        self.convs = [
+            self._convolution(1, False, "conv_1", inner),
+            self._convolution(3, False, "conv_2", inner),
+            self._convolution(3, False, "conv_3", inner),
+            self._convolution(1, self.downsample, "conv_4"),
+        ]
+        self.shortcut = None
+        if missing:
+            self.shortcut = self._convolution(1, self.downsample, "shortcut", missing)
+        tf.keras.layers.Layer.build(self, input_shape)
+
+    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Maps `[batch, time, height, width, in]` to `channels` channels."""
+        x = tf.cast(x, self.compute_dtype)
+        y = tf.nn.relu(x) if self.leading_relu else x
+        for i, conv in enumerate(self.convs):
+            y = conv(tf.nn.relu(y) if i else y, training=training)
+        kept = x
+        if self.downsample:
+            kept = ops.average_pool(x, time=self.three_d and self.pool_time)
+        if self.shortcut is not None:
+            made = self.shortcut(x, training=training)
+            kept = tf.concat([kept, made], axis=-1)
+        return kept + y

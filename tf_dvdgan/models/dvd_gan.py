@@ -114,6 +114,7 @@ class Generator(tf.keras.Model):
       attention: for stages that have it, by number, what makes the attention layer
         before their blocks.
       last_attention: makes the one before the final residual block; None has none.
+      block: makes the residual blocks.
       normalization: makes the residual blocks' normalisation layers.
       last_normalization: makes the one before the last convolution.
       recompute: stages whose layers keep no activations for the gradient but make them
@@ -135,6 +136,7 @@ class Generator(tf.keras.Model):
         recurrent_stages: Sequence[int] | None = None,
         attention: Mapping[int, LayerFactory] | None = None,
         last_attention: LayerFactory | None = None,
+        block: LayerFactory = layers.GeneratorBlock,
         normalization: LayerFactory = layers.ConditionalBatchNorm,
         last_normalization: LayerFactory = layers.BatchNorm,
         recompute: bool | Sequence[int] = False,
@@ -174,13 +176,9 @@ class Generator(tf.keras.Model):
                 _Stage(
                     recurrence(name=f"stage_{i}_recurrence") if recurrent else None,
                     first(name=f"stage_{i}_attention") if first else None,
-                    layers.GeneratorBlock(
-                        width, False, normalization, name=f"stage_{i}_block_1"
-                    ),
+                    block(width, False, normalization, name=f"stage_{i}_block_1"),
                     last(name=f"stage_{i}_last_attention") if last else None,
-                    layers.GeneratorBlock(
-                        next_width, True, normalization, name=f"stage_{i}_block_2"
-                    ),
+                    block(next_width, True, normalization, name=f"stage_{i}_block_2"),
                     recomputation.caller(recompute, i),
                     name=f"stage_{i}",
                 )
@@ -256,11 +254,14 @@ class _Stage(tf.keras.layers.Layer):
 
 
 def residual_blocks(
-    widths: Sequence[int], num_3d_blocks: int = 0, pool_time: bool = True
-) -> list[layers.DiscriminatorBlock]:
+    widths: Sequence[int],
+    num_3d_blocks: int = 0,
+    pool_time: bool = True,
+    block: LayerFactory = layers.DiscriminatorBlock,
+) -> list[tf.keras.layers.Layer]:
     """The discriminators' blocks: the first without leading ReLU, the last unpooled."""
     return [
-        layers.DiscriminatorBlock(
+        block(
             width,
             downsample=i < len(widths) - 1,
             leading_relu=i > 0,
@@ -286,6 +287,7 @@ class _Discriminator(tf.keras.Model):
         num_3d_blocks: int,
         pool_time: bool,
         recompute: bool | Sequence[int],
+        block: LayerFactory,
         name: str,
         attention: Mapping[int, LayerFactory] | None = None,
     ):
@@ -295,7 +297,7 @@ class _Discriminator(tf.keras.Model):
             str(i): make(name=f"attention_{i}") for i, make in (attention or {}).items()
         }
         widths = widths_for(DISCRIMINATOR_WIDTHS, resolution, ch, channel_multipliers)
-        self.blocks = residual_blocks(widths, num_3d_blocks, pool_time)
+        self.blocks = residual_blocks(widths, num_3d_blocks, pool_time, block)
         self.head = ProjectionHead(num_classes, name="head")
 
     def scores(
@@ -329,6 +331,7 @@ class SpatialDiscriminator(_Discriminator):
         has none; BigGAN's discriminator has one at 64 pixels.
       sum_frames: whether a video's score is the sum of its frames', as in DVD-GAN;
         otherwise the loss is of each frame, and its mean is taken.
+      block: makes the residual blocks.
     """
 
     def __init__(
@@ -342,6 +345,7 @@ class SpatialDiscriminator(_Discriminator):
         recompute: bool | Sequence[int] = False,
         attention: Mapping[int, LayerFactory] | None = None,
         sum_frames: bool = True,
+        block: LayerFactory = layers.DiscriminatorBlock,
         name: str = "spatial_discriminator",
     ):
         super().__init__(
@@ -352,6 +356,7 @@ class SpatialDiscriminator(_Discriminator):
             0,
             False,
             recompute,
+            block,
             name,
             attention,
         )
@@ -414,6 +419,7 @@ class TemporalDiscriminator(_Discriminator):
       downsampling: phi, one of 'pool2', 'pool4', 'none', 'crop'.
       pool_time: whether the 3-D blocks halve time with space.
       recompute: blocks that make their activations again; see `Generator`.
+      block: makes the residual blocks.
     """
 
     def __init__(
@@ -425,6 +431,7 @@ class TemporalDiscriminator(_Discriminator):
         downsampling: str = "pool2",
         pool_time: bool = True,
         recompute: bool | Sequence[int] = False,
+        block: LayerFactory = layers.DiscriminatorBlock,
         name: str = "temporal_discriminator",
     ):
         super().__init__(
@@ -435,6 +442,7 @@ class TemporalDiscriminator(_Discriminator):
             _NUM_3D_BLOCKS,
             pool_time,
             recompute,
+            block,
             name,
         )
         if downsampling not in ("pool2", "pool4", "none", "crop"):

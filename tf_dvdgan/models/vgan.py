@@ -8,7 +8,9 @@ Vondrick, Pirsiavash and Torralba, 2016 (paper 004): 32 frames of 64x64, no clas
   mask's mean. **One stream**: the foreground's colours alone.
 - **Discriminator**: 3-D convolutions 64, 128, 256, 512 and one to two logits.
 - **Future prediction**: a network of five 2-D layers turns the first frame into the
-  latent; an L1 loss ties the first generated frame to it.
+  latent of 100 numbers; an L1 loss ties the first generated frame to it. The authors'
+  code differs: `gin/models/vgan_future_authors.gin` has a code of 4x4 positions, all
+  widths doubled, weight 10 for that loss, no penalty on the mask, and batches of 32.
 - **Autoencoder baseline**: an encoder like the discriminator to 100 numbers, the
   two-stream generator as decoder, and a Gaussian mixture of 256 components over the
   codes to sample from.
@@ -18,8 +20,8 @@ Vondrick, Pirsiavash and Torralba, 2016 (paper 004): 32 frames of 64x64, no clas
 Where the paper is silent, from the authors' code: kernels N(0, 0.01), scales
 N(1, 0.02), biases and offsets 0; batch norm and ReLU between the generator's layers;
 batch norm (epsilon 1e-3, from the second layer on) and leaky ReLU 0.2 in the
-discriminator; Adam at 2e-4 with beta_1 0.5; batches of 64; non-saturating
-cross-entropy.
+discriminator and in the network that reads the first frame; Adam at 2e-4 with beta_1
+0.5; batches of 64; non-saturating cross-entropy.
 
 Ours: two logits enter the losses by their difference, which is the same function; batch
 norm's statistics are over time too; sizes other than 64x64x32 drop or add layers of the
@@ -27,7 +29,8 @@ stream between 4x4 and the size wanted; the first-frame loss has weight 1; sampl
 scores are of G's averaged weights, as DVD-GAN's are, which the paper does not have.
 
 Trainable parameters: two streams 16,245,383; one stream 12,663,619; discriminator
-11,057,858; future predictor 19,823,019; autoencoder 28,908,971.
+11,057,858; future predictor 19,823,019 (by the authors' code 68,216,455, with a
+discriminator of 44,135,810); autoencoder 28,908,971.
 """
 
 from collections.abc import Sequence
@@ -73,9 +76,18 @@ class Stream(tf.keras.layers.Layer):
         have no extent in time.
       resolution: height and width of the video.
       ch: width of the layer nearest to the pixels; the others are multiples of it.
+      spatial_code: whether it starts from a 4x4 code and not from a vector. The first
+        kernel then has an extent in time alone, and a still stream has none.
     """
 
-    def __init__(self, num_frames: int, resolution: int, ch: int, **kwargs):
+    def __init__(
+        self,
+        num_frames: int,
+        resolution: int,
+        ch: int,
+        spatial_code: bool = False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         doublings = _num_doublings(resolution)
         first_frames = num_frames // 2**doublings if num_frames > 1 else 1
@@ -86,13 +98,18 @@ class Stream(tf.keras.layers.Layer):
             )
         self.still = num_frames == 1
         widths = [w * ch for w in _WIDTHS[-doublings:]]
+        side = 1 if spatial_code else _FIRST_SIZE
         first = tf.keras.layers.Conv3DTranspose(
-            widths[0], (first_frames, 4, 4), name="conv_0", **_kernels()
+            widths[0], (first_frames, side, side), name="conv_0", **_kernels()
         )
-        self.convolutions = [first] + [
+        self.convolutions = [] if self.still and spatial_code else [first]
+        self.convolutions += [
             self.doubling(width, f"conv_{i}") for i, width in enumerate(widths[1:], 1)
         ]
-        self.norms = [_norm(f"{self.name}_norm_{i}") for i in range(len(widths))]
+        self.norms = [
+            _norm(f"{self.name}_norm_{i}")
+            for i in range(len(widths) - len(self.convolutions), len(widths))
+        ]
 
     def doubling(self, filters: int, name: str) -> tf.keras.layers.Layer:
         """Doubles the size, and time unless it stands still."""
@@ -102,8 +119,8 @@ class Stream(tf.keras.layers.Layer):
         )
 
     def call(self, z: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Maps `[batch, size]` to half the video's frames and size."""
-        x = z[:, tf.newaxis, tf.newaxis, tf.newaxis]
+        """Maps `[batch, size]` or `[batch, 1, 4, 4, size]` to half the video's size."""
+        x = z if z.shape.rank == 5 else z[:, tf.newaxis, tf.newaxis, tf.newaxis]
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = tf.nn.relu(norm(convolution(x), training=training))
         return x
@@ -120,6 +137,7 @@ class Generator(tf.keras.Model):
       latent_size: size of z; only told, never asked for.
       two_streams: whether there is a background stream and a mask.
       ch: width of the layer before the heads; the others are multiples of it.
+      spatial_code: see `Stream`.
     """
 
     num_conditioning_frames = 0
@@ -132,6 +150,7 @@ class Generator(tf.keras.Model):
         latent_size: int = 100,
         two_streams: bool = True,
         ch: int = 64,
+        spatial_code: bool = False,
         name: str = "generator",
     ):
         super().__init__(name=name)
@@ -141,13 +160,13 @@ class Generator(tf.keras.Model):
         self.num_frames = num_frames
         self.num_classes = num_classes
         self.latent_size = latent_size
-        foreground = Stream(num_frames, resolution, ch, name="foreground")
+        foreground = Stream(num_frames, resolution, ch, spatial_code, name="foreground")
         self.foreground = foreground
         self.colours = foreground.doubling(3, "colours")
         self.background = None
         if two_streams:
             self.mask = foreground.doubling(1, "mask")
-            self.background = Stream(1, resolution, ch, name="background")
+            self.background = Stream(1, resolution, ch, spatial_code, name="background")
             self.background_colours = self.background.doubling(3, "background_colours")
 
     def call(
@@ -159,7 +178,7 @@ class Generator(tf.keras.Model):
         """Generates videos.
 
         Args:
-          z: `[batch, latent_size]`.
+          z: `[batch, latent_size]`, or a code `[batch, 1, 4, 4, channels]`.
           labels: not looked at.
           training: as everywhere.
 
@@ -270,9 +289,11 @@ class FuturePredictor(tf.keras.Model):
       resolution: height and width of the video.
       num_frames: its length, the first frame included.
       num_classes: has to be 0.
-      latent_size: of the code.
+      latent_size: of the code, unless it is spatial.
       two_streams: see `Generator`.
       ch: see `Generator`.
+      spatial_code: whether the generator starts from the 4x4 features of the fourth
+        convolution, as in the authors' code, and there is no fifth.
     """
 
     num_conditioning_frames = 1
@@ -285,6 +306,7 @@ class FuturePredictor(tf.keras.Model):
         latent_size: int = 100,
         two_streams: bool = True,
         ch: int = 64,
+        spatial_code: bool = False,
         name: str = "generator",
     ):
         super().__init__(name=name)
@@ -299,8 +321,10 @@ class FuturePredictor(tf.keras.Model):
             )
             for i, w in enumerate(widths)
         ]
-        self.norms = [_norm(f"encoder_norm_{i}") for i in range(1, len(widths))]
-        self.code = tf.keras.layers.Dense(latent_size, name="code", **_kernels())
+        self.norms = [_norm(f"encoder_norm_{i}", 1e-3) for i in range(1, len(widths))]
+        self.code = None
+        if not spatial_code:
+            self.code = tf.keras.layers.Dense(latent_size, name="code", **_kernels())
         self.decoder = Generator(
             resolution,
             num_frames,
@@ -308,6 +332,7 @@ class FuturePredictor(tf.keras.Model):
             latent_size,
             two_streams,
             ch,
+            spatial_code,
             name="decoder",
         )
 
@@ -336,7 +361,8 @@ class FuturePredictor(tf.keras.Model):
             if i:
                 x = self.norms[i - 1](x, training=training)
             x = tf.nn.relu(x)
-        return self.decoder(self.code(flatten(x)), training=training)
+        code = x if self.code is None else self.code(flatten(x))
+        return self.decoder(code, training=training)
 
 
 @gin.register(module="vgan")

@@ -5,6 +5,7 @@ of a few of its points, so that nobody has to see it to read it.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
@@ -27,10 +28,36 @@ class Curve:
     Attributes:
       x: `[count]`, rising.
       y: `[count]`; what is not finite leaves a gap.
+      spread: `[count]`, a standard deviation of each y, drawn as a band; None for none.
     """
 
     x: np.ndarray
     y: np.ndarray
+    spread: np.ndarray | None = None
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """The lowest and the highest that is drawn, `[count]` each."""
+        spread = 0.0 if self.spread is None else self.spread
+        return self.y - spread, self.y + spread
+
+
+def mean(curves: Sequence[Curve]) -> Curve | None:
+    """Mean and sample standard deviation of curves, where all of them have a value.
+
+    Args:
+      curves: of runs that differ by chance alone.
+
+    Returns:
+      The curve itself if it is the only one; None where they share no x.
+    """
+    if len(curves) == 1:
+        return curves[0]
+    x = functools.reduce(np.intersect1d, [curve.x for curve in curves])
+    if not len(x):
+        return None
+    y = np.stack([curve.y[np.searchsorted(curve.x, x)] for curve in curves])
+    return Curve(x, y.mean(axis=0), y.std(axis=0, ddof=1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +67,14 @@ class Line:
     Attributes:
       name: for the legend.
       path: SVG's `d`.
+      band: the same of its standard deviation; empty without.
       dots: where it has so few points that each is marked, their places.
       sentence: what it does, in words.
     """
 
     name: str
     path: str
+    band: str
     dots: list[tuple[float, float]]
     sentence: str
 
@@ -114,7 +143,7 @@ def chart(title: str, curves: dict[str, Curve], x_label: str = "step") -> Chart 
         return None
     drawn = {name: _averaged(curve) for name, curve in curves.items()}
     x_low, x_high = _range([curve.x for curve in drawn.values()])
-    y_ticks = ticks(*_usual([curve.y for curve in drawn.values()]))
+    y_ticks = ticks(*_usual([y for c in drawn.values() for y in c.bounds]))
     y_low, y_high = y_ticks[0], y_ticks[-1]
 
     def place(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -131,7 +160,11 @@ def chart(title: str, curves: dict[str, Curve], x_label: str = "step") -> Chart 
         marked = places if len(places) <= _MOST_DOTS else []
         dots = [(x, y) for x, y in marked if np.isfinite(y)]
         sentence = _sentence(name, curves[name], x_label)
-        lines.append(Line(name, _path(places), dots, sentence))
+        band = ""
+        if curve.spread is not None:
+            low, high = (place(curve.x, y) for y in curve.bounds)
+            band = _band(np.stack(low, -1), np.stack(high, -1))
+        lines.append(Line(name, _path(places), band, dots, sentence))
     inside = [t for t in ticks(x_low, x_high) if x_low <= t <= x_high]
     x_places = place(np.array(inside), np.zeros(len(inside)))[0]
     y_places = place(np.zeros(len(y_ticks)), np.array(y_ticks))[1]
@@ -194,7 +227,10 @@ def _averaged(curve: Curve) -> Curve:
     starts = np.arange(0, len(curve.x), size)
     there = np.isfinite(curve.y)
     means = []
-    for values, counted in ((curve.x, np.ones_like(there)), (curve.y, there)):
+    columns = [(curve.x, np.ones_like(there)), (curve.y, there)]
+    if curve.spread is not None:
+        columns.append((curve.spread, there))
+    for values, counted in columns:
         sums = np.add.reduceat(np.where(counted, values, 0.0), starts)
         counts = np.add.reduceat(counted.astype(float), starts)
         means.append(np.where(counts > 0, sums / np.maximum(counts, 1.0), np.nan))
@@ -209,6 +245,13 @@ def _path(places: Sequence[tuple[float, float]]) -> str:
             parts.append(f"{pen}{x:.1f} {y:.1f}")
         pen = "L" if np.isfinite(y) else "M"
     return "".join(parts)
+
+
+def _band(low: np.ndarray, high: np.ndarray) -> str:
+    """SVG's path around what lies between two lines `[count, 2]`."""
+    there = np.isfinite(low[:, 1])
+    around = np.concatenate([high[there], low[there][::-1]])
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in around) + "Z"
 
 
 def _note(curves: dict[str, Curve], low: float, high: float) -> str:
@@ -226,13 +269,19 @@ def _note(curves: dict[str, Curve], low: float, high: float) -> str:
 def _sentence(name: str, curve: Curve, x_label: str) -> str:
     finite = np.isfinite(curve.y)
     x, y = curve.x[finite], curve.y[finite]
-    text = f"{name}: {y[0]:.4g} at {x_label} {x[0]:g}"
+    first, last = np.flatnonzero(finite)[[0, -1]]
+    text = f"{name}: {_value(curve, first)} at {x_label} {x[0]:g}"
     if len(y) > 1:
-        text += f", {y[-1]:.4g} at {x_label} {x[-1]:g}"
+        text += f", {_value(curve, last)} at {x_label} {x[-1]:g}"
         text += f", between {y.min():.4g} and {y.max():.4g}"
     if not finite.all():
         text += f"; {(~finite).sum()} values are not finite"
     return text + "."
+
+
+def _value(curve: Curve, i: int) -> str:
+    text = f"{curve.y[i]:.4g}"
+    return text if curve.spread is None else f"{text} ± {curve.spread[i]:.2g}"
 
 
 def _table(title: str, curves: dict[str, Curve], x_label: str) -> Table:
@@ -246,7 +295,7 @@ def _table(title: str, curves: dict[str, Curve], x_label: str) -> Table:
         row = [f"{x:g}"]
         for curve in curves.values():
             i = np.searchsorted(curve.x, x, side="right") - 1
-            row.append(f"{curve.y[i]:.4g}" if i >= 0 else NOTHING)
+            row.append(_value(curve, i) if i >= 0 else NOTHING)
         rows.append(row)
     header = [x_label, *curves]
     return Table(f"{title}: values", header, rows, frozenset(range(len(header))))

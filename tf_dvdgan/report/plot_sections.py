@@ -1,7 +1,7 @@
 """Sections of curves: over steps, and over truncations."""
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -26,7 +26,8 @@ def truncation(runs: Sequence[run_data.Run]) -> layout.Section:
         for protocol, curve in _over_truncations(run).items():
             found[protocol][run.name] = curve
     for (name, _), of_runs in found.items():
-        section.plot(f"{name} by truncation", of_runs, "truncation")
+        drawn = _by_group(runs, of_runs)
+        section.plot(f"{name} by truncation", drawn, "truncation")
     if not found:
         command = runs[0].score_command("fid_small", "--truncations=0.2,0.4,0.6,0.8,1")
         section.lack("No scores of it by truncation so far; they come with", command)
@@ -61,11 +62,30 @@ def curves(runs: Sequence[run_data.Run]) -> layout.Section:
         of_runs = {run.name: run.panels.get(title, {}) for run in runs}
         for line in dict.fromkeys(n for lines in of_runs.values() for n in lines):
             drawn = {n: lines[line] for n, lines in of_runs.items() if line in lines}
-            section.plot(f"{title}: {line}", drawn)
+            section.plot(f"{title}: {line}", _by_group(runs, drawn))
+    if any(len(group.runs) > 1 for group in run_data.groups(runs)):
+        section.intro = (
+            "Of runs that differ by their seed alone: the mean over seeds, in a band "
+            "of one sample standard deviation to either side, at the steps that all "
+            "have."
+        )
     if not section.plots:
         command = runs[0].training_command
         section.lack("There are no event files; training makes them:", command)
     return section
+
+
+def _by_group(
+    runs: Sequence[run_data.Run], curves: Mapping[str, charts.Curve]
+) -> dict[str, charts.Curve]:
+    """A curve for each config, of those by run: of several seeds their mean."""
+    found = {}
+    for group in run_data.groups(runs):
+        own = [curves[run.name] for run in group.runs if run.name in curves]
+        curve = charts.mean(own) if own else None
+        if curve is not None:
+            found[group.name] = curve
+    return found
 
 
 def throughput(runs: Sequence[run_data.Run]) -> layout.Section:

@@ -1,7 +1,11 @@
 """What the page is made of: a run's history, its generator, samples of it."""
 
+import dataclasses
 import functools
+import itertools
+import re
 import shlex
+from collections.abc import Sequence
 
 import gin
 import numpy as np
@@ -15,6 +19,9 @@ from tf_dvdgan.training import checkpoints, environment
 def command(module: str, *flags: str) -> str:
     """A command as one types it."""
     return shlex.join(["python", "-m", module, *flags])
+
+
+_SEED = "trainer.build.seed"
 
 
 class Run:
@@ -90,3 +97,45 @@ class Run:
         """What makes a score by a protocol that wants weights."""
         flags = (f"--protocol={protocol}", "--weights=WEIGHTS", "--real=SHARDS", *flags)
         return self.command("tools.score", *flags)
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Runs that differ by their seed alone; of most configs there is one.
+
+    Attributes:
+      name: of the run, or what its runs' names have in common and how many they are.
+      runs: at least one.
+    """
+
+    name: str
+    runs: Sequence[Run]
+
+
+def groups(runs: Sequence[Run]) -> list[Group]:
+    """Runs together whose data and configs are the same but for the seed."""
+    found: dict[object, list[Run]] = {}
+    for run in runs:
+        bindings = history.bindings(run.config)
+        bindings.pop(_SEED, None)
+        key = (run.dataset, *sorted(bindings.items())) if bindings else run.name
+        found.setdefault(key, []).append(run)
+    made = [Group(_common_name(alike), alike) for alike in found.values()]
+    names = [group.name for group in made]
+    return [
+        group
+        if names.count(group.name) == 1
+        else dataclasses.replace(group, name=", ".join(r.name for r in group.runs))
+        for group in made
+    ]
+
+
+def _common_name(runs: Sequence[Run]) -> str:
+    """What runs' names begin with, without a seed's beginnings."""
+    if len(runs) == 1:
+        return runs[0].name
+    letters = zip(*(run.name for run in runs), strict=False)
+    alike = itertools.takewhile(lambda those: len(set(those)) == 1, letters)
+    common = "".join(those[0] for those in alike)
+    common = re.sub(r"[\W_]*(seeds?|run)?[\W_]*$", "", common) or runs[0].name
+    return f"{common} ({len(runs)} seeds)"

@@ -1,6 +1,7 @@
 """Sections of scores: a run's, several runs' side by side, those that papers print."""
 
 import collections
+import statistics
 from collections.abc import Sequence
 
 from tf_dvdgan.evaluation import protocols, published
@@ -44,21 +45,27 @@ def of_run(run: run_data.Run) -> layout.Section:
 
 
 def side_by_side(runs: Sequence[run_data.Run]) -> layout.Section:
-    """The newest scores of several runs, where they may be compared in one row."""
+    """The newest scores of several configs, where they may be compared in one row."""
     section = layout.Section("scores", "Scores", "Scores")
     section.intro = (
-        "The newest score of each run. Scores stand in one row where protocol, weights "
-        "and real clips are the same, and in no other case."
+        "The newest score of each run; of runs that differ by their seed alone, mean "
+        "and sample standard deviation. Scores stand in one row where protocol, "
+        "weights and real clips are the same, and in no other case."
     )
-    newest = collections.defaultdict(dict)  # of each protocol a score for each run
-    for run in runs:
-        for protocol, scores in _untruncated(run).items():
-            newest[protocol][run.name] = history.newest(scores)
-    names = [run.name for run in runs]
-    rows = [_row_of_runs(of_runs, names) for of_runs in newest.values()]
+    newest = collections.defaultdict(dict)  # of each protocol scores for each group
+    groups = run_data.groups(runs)
+    for group in groups:
+        of_protocol = collections.defaultdict(list)
+        for run in group.runs:
+            for protocol, scores in _untruncated(run).items():
+                of_protocol[protocol].append(scores)
+        for protocol, of_runs in of_protocol.items():
+            newest[protocol][group.name] = _newest_of_seeds(of_runs)
+    names = [group.name for group in groups]
+    rows = [_row_of_groups(of_groups, names) for of_groups in newest.values()]
     if rows:
         header = ["score", *names, "protocol"]
-        numeric = frozenset(range(1, len(runs) + 1))
+        numeric = frozenset(range(1, len(names) + 1))
         section.tables.append(charts.Table("Scores", header, rows, numeric))
     for run in runs:
         if not run.scores:
@@ -95,12 +102,33 @@ def _row(scores: Sequence[history.Score]) -> list[str]:
     ]
 
 
-def _row_of_runs(scores: dict[str, history.Score], names: Sequence[str]) -> list[str]:
-    """Scores by one protocol, of those of the runs that have one."""
-    cells = {name: f"{s} (step {_step(s)})" for name, s in scores.items()}
-    one = next(iter(scores.values()))
+def _row_of_groups(
+    scores: dict[str, list[history.Score]], names: Sequence[str]
+) -> list[str]:
+    """Scores by one protocol, of those of the configs that have one."""
+    cells = {name: _of_seeds(alike) for name, alike in scores.items()}
+    one = next(iter(scores.values()))[0]
     values = [cells.get(name, charts.NOTHING) for name in names]
     return [one.name, *values, _protocol(one.facts)]
+
+
+def _newest_of_seeds(of_runs: Sequence[list[history.Score]]) -> list[history.Score]:
+    """A score of each run, of the last step that all have if there is one."""
+    steps = set.intersection(*({s.step for s in scores} for scores in of_runs))
+    if steps:
+        last = max(steps, key=lambda step: step or 0)
+        of_runs = [[s for s in scores if s.step == last] for scores in of_runs]
+    return [history.newest(scores) for scores in of_runs]
+
+
+def _of_seeds(scores: Sequence[history.Score]) -> str:
+    """A score, or mean and deviation of several runs'."""
+    steps = ", ".join(dict.fromkeys(_step(score) for score in scores))
+    if len(scores) == 1:
+        return f"{scores[0]} (step {steps})"
+    values = [score.value for score in scores]
+    spread = f"{statistics.mean(values):.4g} ± {statistics.stdev(values):.2g}"
+    return f"{spread} ({len(values)} seeds, step {steps})"
 
 
 def _step(score: history.Score) -> str:
