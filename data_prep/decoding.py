@@ -44,13 +44,16 @@ class Recipe:
     """What is made of each clip.
 
     Attributes:
-      resolution: the smaller side, in pixels; aspect is kept.
+      resolution: height and width of what is cut out of frames in training, in pixels.
       encoding: of the frames, 'jpeg' or 'png'.
       jpeg_quality: 1 to 100.
       segment_frames: clips are cut into segments of so many frames, at least 2. What
         is left over at the end is passed over, unless it is all there is. 0 for whole
         clips.
-      stabilize: whether the camera's motion is taken out of each segment.
+      stabilize: whether the camera's motion is taken out of each segment, at the size
+        that the frames have.
+      resize: what frames are resized to, as of `video_io.resize`; None for the smaller
+        side to be `resolution`.
     """
 
     resolution: int
@@ -58,6 +61,12 @@ class Recipe:
     jpeg_quality: int = 95
     segment_frames: int = 0
     stabilize: bool = False
+    resize: Sequence[int] | None = None
+
+    @property
+    def size(self) -> Sequence[int]:
+        """What frames are resized to, as of `video_io.resize`."""
+        return [self.resolution] if self.resize is None else self.resize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,10 +101,8 @@ def decode(form: str, paths: Sequence[str], offset: int, recipe: Recipe) -> Deco
     Raises:
       VideoError: the clip cannot be used.
     """
-    side = recipe.resolution
-    if recipe.stabilize:
-        side = max(side, stabilization.MIN_SIDE)
-    fps, frames = forms.read(form, paths, offset, side)
+    at_once = len(recipe.size) == 1 and not recipe.stabilize
+    fps, frames = forms.read(form, paths, offset, recipe.size[0] if at_once else None)
     segments, dropped = {}, {}
     sizes = set()
     for number, segment in enumerate(_cut(frames, recipe.segment_frames)):
@@ -132,7 +139,10 @@ def _cut(frames: Iterator[np.ndarray], length: int) -> Iterator[Iterable[np.ndar
 
 def _encode(frame: np.ndarray, recipe: Recipe, sizes: set[tuple[int, int]]) -> bytes:
     """Encodes a frame; `sizes` holds those of the frames before."""
-    frame = video_io.resize_smallest_side(frame, recipe.resolution)
+    frame = video_io.resize(frame, recipe.size)
+    if min(frame.shape[:2]) < recipe.resolution:
+        height, width = frame.shape[:2]
+        raise video_io.VideoError(f"smaller than --resolution: {width} x {height}")
     sizes.add(frame.shape[:2])
     if len(sizes) > 1:
         raise video_io.VideoError("frames of different sizes")

@@ -74,7 +74,7 @@ def _remote_record(path: str, offset: int) -> bytes:
 
 
 def read(
-    form: str, paths: Sequence[str], offset: int, smallest_side: int
+    form: str, paths: Sequence[str], offset: int, smallest_side: int | None
 ) -> tuple[float, Iterator[np.ndarray]]:
     """Begins to read a clip's frames.
 
@@ -82,7 +82,7 @@ def read(
       form: as `sources.Clip` has it.
       paths: of its files, local; in order.
       offset: of its record in the file, in bytes.
-      smallest_side: size that frames are resized to.
+      smallest_side: size that frames are resized to; None leaves them as they are.
 
     Returns:
       Frames per second, and the frames.
@@ -102,7 +102,8 @@ def read(
         frames = _softmotion(paths[0], offset)
     else:
         raise ValueError(f"There is no such form of clips. Received: {form}")
-    return fps, (video_io.resize_smallest_side(f, smallest_side) for f in frames)
+    size = [] if smallest_side is None else [smallest_side]
+    return fps, (video_io.resize(frame, size) for frame in frames)
 
 
 def _images(paths: Sequence[str]) -> Iterator[np.ndarray]:

@@ -60,6 +60,8 @@ class ShardTask:
         clips = [[*vars(c).values(), self.class_names[c.label]] for c in self.clips]
         done = dataclasses.asdict(settings)
         del done["decode_seconds"]  # what was written within another limit is right
+        if done["recipe"]["resize"] is None:  # as of versions that did not have it
+            del done["recipe"]["resize"]
         text = json.dumps([clips, done], sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 

@@ -43,8 +43,14 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "resolution",
         64,
-        "Smaller side of the frames, in pixels; aspect is kept.",
+        "Height and width of what models see, in pixels: training crops frames to it.",
         lower_bound=4,
+    )
+    flags.DEFINE_string(
+        "resize",
+        None,
+        "What frames are resized to before: a number for the smaller side (aspect is "
+        "kept), HEIGHT,WIDTH, or none. By default the smaller side is --resolution.",
     )
     flags.DEFINE_integer(
         "num_shards",
@@ -99,6 +105,7 @@ def main(beam_flags: list[str]) -> None:
     from . import decoding, pipeline, report
 
     _check_flags()
+    resize = _resize()
     files.check_writable(FLAGS.output, as_folder=True)
     if not files.is_folder(FLAGS.input):
         raise errors.UserError(f"--input={FLAGS.input} is not a folder.")
@@ -113,6 +120,7 @@ def main(beam_flags: list[str]) -> None:
         jpeg_quality=FLAGS.jpeg_quality,
         segment_frames=FLAGS.segment_frames or 0,
         stabilize=FLAGS.stabilize,
+        resize=resize,
     )
     settings = pipeline.Settings(
         input_dir=files.absolute(FLAGS.input),
@@ -150,6 +158,25 @@ def _check_flags() -> None:
             "--output is inside --input, where it would be taken for a class; name a "
             "folder outside."
         )
+
+
+def _resize() -> list[int] | None:
+    """What --resize says, as of `video_io.resize`; None where it says nothing."""
+    if FLAGS.resize is None:
+        return None
+    words = [] if FLAGS.resize == "none" else FLAGS.resize.split(",")
+    if len(words) > 2 or not all(word.strip().isdecimal() for word in words):
+        raise errors.UserError(
+            "--resize is a number, HEIGHT,WIDTH or none, as in --resize=96,136; not "
+            f"{FLAGS.resize!r}."
+        )
+    size = [int(word) for word in words]
+    if size and min(size) < FLAGS.resolution:
+        raise errors.UserError(
+            f"--resize={FLAGS.resize} makes frames smaller than "
+            f"--resolution={FLAGS.resolution}, which is cut out of them."
+        )
+    return size
 
 
 def _summarize_listing(listing: sources.Listing) -> None:

@@ -1,12 +1,17 @@
 """Taking out the motion of the camera (paper 004, VGAN's preparation of its videos).
 
-SIFT keypoints are matched between neighbouring frames, RANSAC finds the homography
-that explains most of the matches, and every frame is warped to where the first one
-looks. What a warped frame does not cover is filled from the one before. The paper
-leaves out a segment whose re-projection error is too large, without a number; here it
-is the median over all matches, so that most of them, the scene behind what moves, must
-agree. Where there is too little to match, but most pixels stay as they are, the camera
-stood still.
+SIFT keypoints are matched between neighbouring frames of full size, RANSAC finds the
+homography that explains most of the matches, and every frame is warped to where the
+first one looks. What a warped frame does not cover is filled from the one before.
+
+Numbers are those of the authors' script: the best match is under 0.7 of the next,
+RANSAC takes in what is within 5 pixels, what a frame covers is eroded by 5x5 pixels,
+and a clip with fewer than 10 matches is dropped. Two rules are ours. The paper leaves
+out a segment whose re-projection error is too large, without a number; here its median
+over all matches is at most RANSAC's 5 pixels, so that most of them, the scene behind
+what moves, must agree. And where there is too little to match, but most pixels stay as
+they are, the camera stood still: of the moving shapes that `tools.make_demo_videos`
+makes, by a camera that stands still, the authors' script would drop 108 of 108, ours 6.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,12 +22,11 @@ import numpy as np
 
 from tf_dvdgan.data import video_io
 
-MIN_SIDE = 128  # frames are no smaller here: fewer pixels have too few keypoints
 _MAX_KEYPOINTS = 1000
-_MAX_DISTANCE_RATIO = 0.75  # of the best match to the next (Lowe, 2004)
+_MAX_DISTANCE_RATIO = 0.7  # of the best match to the next (Lowe, 2004)
 _FEWEST_MATCHES = 10
-_INLIER_PIXELS = 2.0
-_MAX_ERROR_PIXELS = 2.0
+_INLIER_PIXELS = 5.0
+_ERODED = np.ones([5, 5], np.uint8)
 _STILL = 2.0  # levels of 255 by which half of the pixels change at most
 
 
@@ -63,15 +67,13 @@ class _View(NamedTuple):
 
 
 def _warp(frame: np.ndarray, matrix: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Warps a frame onto a copy of another."""
-    return cv2.warpPerspective(
-        frame,
-        matrix,
-        (frame.shape[1], frame.shape[0]),
-        dst=below.copy(),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_TRANSPARENT,
-    )
+    """Warps a frame onto another, but for the edge of what it covers."""
+    size = frame.shape[1], frame.shape[0]
+    covered = cv2.warpPerspective(np.ones(size[::-1], np.uint8), matrix, size)
+    covered = cv2.erode(covered, _ERODED).astype(bool)
+    if not covered.any():
+        raise CameraMotionError("camera motion too wide: nothing of the scene is left")
+    return np.where(covered[..., None], cv2.warpPerspective(frame, matrix, size), below)
 
 
 def _homography(view: _View, before: _View, t: int) -> np.ndarray:
@@ -88,7 +90,7 @@ def _homography(view: _View, before: _View, t: int) -> np.ndarray:
         raise CameraMotionError(f"camera motion unknown: no homography to frame {t}")
     projected = cv2.perspectiveTransform(points[:, None], matrix)[:, 0]
     error = float(np.median(np.linalg.norm(projected - target, axis=1)))
-    if not error <= _MAX_ERROR_PIXELS:
+    if not error <= _INLIER_PIXELS:
         raise CameraMotionError(
             f"camera motion too complex: re-projection error of {error:.1f} pixels in "
             f"frame {t}"

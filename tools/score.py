@@ -124,7 +124,7 @@ def _check_protocols(asked, truncations: list[float]) -> None:
     from tf_dvdgan.evaluation import protocols
 
     for protocol in asked:
-        if protocol.metric not in (protocols.S3, protocols.PREDICTION):
+        if not protocol.is_s3 and protocol.metric != protocols.PREDICTION:
             continue
         if FLAGS.generated:
             raise errors.UserError(f"{protocol.name} wants a model, --model_dir.")
@@ -203,8 +203,8 @@ def _of_model(strategy):
 
     def score(protocol, truncation: float):
         real, held_out = clips_of(protocol)
-        if protocol.metric == protocols.S3:
-            result = scores.s3(protocol, real, held_out, _cache_dir())
+        if protocol.is_s3:
+            result = scores.s3(protocol, real, held_out, _cache_dir(), FLAGS.weights)
         elif protocol.metric == protocols.PREDICTION:
             network = lpips.load(*FLAGS.lpips) if FLAGS.lpips else None
             result = scores.prediction(protocol, real, network, FLAGS.batch_size)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -20,7 +21,7 @@ from data_prep import decoding, pipeline, sources
 from data_prep.sources import folder, ucf101
 from tf_dvdgan import errors
 from tf_dvdgan.data import manifest as manifest_lib
-from tf_dvdgan.data import records, video_io
+from tf_dvdgan.data import readers, records, video_io
 
 
 def run(*flags: str) -> subprocess.CompletedProcess:
@@ -86,6 +87,13 @@ def test_the_command_writes_good_clips_and_lists_bad_ones(demo_videos, tmp_path)
         (["--input=/nowhere", "--output=x"], 1, "--input=/nowhere is not a folder"),
         (["--inptu=a", "--output=b"], 2, "inptu"),
         (["--input=a", "--output=b", "--resoltion=3"], 2, "Did you mean 'resolution'"),
+        (["--input=.", "--output=/b", "--resize=3x4"], 1, "--resize=96,136; not '3x4'"),
+        (["--input=.", "--output=/b", "--resize=1,2,3"], 1, "HEIGHT,WIDTH or none"),
+        (
+            ["--input=.", "--output=/b", "--resize=96,60"],
+            1,
+            "smaller than --resolution",
+        ),
     ],
 )
 def test_mistakes_get_one_sentence(flags, code, sentence):
@@ -122,6 +130,60 @@ def test_png_frames_are_lossless(demo_videos, tmp_path):
     reader = video_io.VideoReader(os.path.join(demo_videos, source))
     expected = video_io.resize_smallest_side(next(iter(reader)), 16)
     np.testing.assert_array_equal(tf.io.decode_png(frames[0]), expected)
+
+
+@pytest.mark.parametrize(
+    ("resize", "size"),
+    [("none", (24, 32)), ("20", (20, 27)), ("20,40", (20, 40)), (None, (16, 21))],
+)
+def test_frames_are_resized_before_they_are_cropped(
+    demo_videos, tmp_path, resize, size
+):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    clip = next(pathlib.Path(demo_videos).glob("*/*.avi"))
+    shutil.copy(clip, videos)
+    every = np.stack(list(video_io.VideoReader(str(clip))))
+    assert every.shape[1:] == (24, 32, 3)
+    flags = [f"--input={videos}", f"--output={tmp_path / 'shards'}", "--resolution=16"]
+    flags += ["--encoding=png", *([f"--resize={resize}"] if resize else [])]
+    result = run(*flags)
+    assert result.returncode == 0, result.stderr
+    shards = str(tmp_path / "shards")
+    ((context, frames),) = read_records(shards, "train")
+    assert (context["height"].numpy(), context["width"].numpy()) == size
+    expected = cv2.resize(every[3], size[::-1], interpolation=cv2.INTER_LINEAR)
+    found = tf.io.decode_png(frames[3]).numpy().astype(int)
+    assert np.abs(found - expected).max() <= 1  # colours are converted after it
+    # A model of 16 pixels sees crops of them.
+    window = readers.Window(4, 16)
+    row = next(iter(readers.evaluation_dataset(shards, window, "train")))
+    top, left = ((side - 16 + 1) // 2 for side in size)
+    middle = row["video"].numpy()
+    assert middle.shape == (4, 16, 16, 3)
+    crops = [
+        tf.io.decode_png(frame).numpy()[top : top + 16, left : left + 16]
+        for frame in frames
+    ]
+    assert any((middle[0] == crop).all() for crop in crops)
+
+
+def test_frames_that_are_too_small_to_crop_are_rejected(demo_videos):
+    clip = next(pathlib.Path(demo_videos).glob("*/*.avi"))
+    recipe = decoding.Recipe(64, resize=())
+    with pytest.raises(video_io.VideoError, match="smaller than --resolution: 32 x 24"):
+        decoding.decode("video", [str(clip)], 0, recipe)
+
+
+def test_shards_of_earlier_versions_are_not_prepared_again():
+    settings = pipeline.Settings("in", "out", decoding.Recipe(16))
+    (task,) = pipeline.plan(
+        sources.Listing(["a"], [sources.Clip("a.avi", 0, "a", "train")]), 1, 0
+    )
+    known = "c41057c5e9cdf7ec8f05b4748f2be2b51b5d3d35caa9feab9382f78108318ac3"
+    assert task.fingerprint(settings) == known
+    resized = dataclasses.replace(settings, recipe=decoding.Recipe(16, resize=(24,)))
+    assert task.fingerprint(resized) != known
 
 
 def test_the_plan_deals_every_clip_once_whatever_the_order_of_listing():

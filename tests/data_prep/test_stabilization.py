@@ -58,6 +58,37 @@ def test_holes_are_filled_from_the_frame_before():
     assert np.abs(still[7] - frames[0].astype(float))[8:-8, 8:-8].mean() < 4
 
 
+def test_the_edge_of_a_warped_frame_is_left_out():
+    shift = np.float64([[1, 0, 20], [0, 1, 0], [0, 0, 1]])
+    below = np.zeros([40, 60, 3], np.uint8)
+    warped = stabilization._warp(np.full_like(below, 200), shift, below)
+    assert (warped[:, :22] == 0).all() and (warped[:, 22:] == 200).all()
+
+
+def test_a_camera_that_turns_away_is_refused():
+    far = np.float64([[1, 0, 500], [0, 1, 0], [0, 0, 1]])
+    frame = np.zeros([40, 60, 3], np.uint8)
+    with pytest.raises(stabilization.CameraMotionError, match="nothing of the scene"):
+        stabilization._warp(frame, far, frame)
+
+
+def test_frames_are_stabilized_at_the_size_that_they_have(tmp_path):
+    path = str(tmp_path / "clip.avi")
+    video_io.write_video(path, filmed(6, size=160))
+    seen = []
+
+    def stabilized(frames):
+        seen.extend(frames)
+        return iter(seen)
+
+    recipe = decoding.Recipe(32, stabilize=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stabilization, "stabilized", stabilized)
+        decoded = decoding.decode("video", [path], 0, recipe)
+    assert {frame.shape for frame in seen} == {(160, 160, 3)}
+    assert (decoded.height, decoded.width) == (32, 32)
+
+
 def test_what_moves_before_the_scene_moves_on():
     frames = filmed()
     for t in range(len(frames)):

@@ -92,9 +92,9 @@ def test_s3_of_a_model_trains_on_as_many_clips_as_are_real(
     gan, demo_shards, tmp_path, monkeypatch
 ):
     recipe = dataclasses.replace(s3.RECIPE, epochs=1)
-    monkeypatch.setattr(s3.Scorer.__init__, "__defaults__", (recipe, None, None))
+    monkeypatch.setattr(s3.Scorer.__init__, "__defaults__", (recipe, None, None, None))
     protocol = dataclasses.replace(
-        protocols.named("s3_mvt"),
+        protocols.named("s3_scratch"),
         network="small_classifier",
         preprocessing="unit_range",
         num_frames=None,
@@ -110,8 +110,16 @@ def test_s3_of_a_model_trains_on_as_many_clips_as_are_real(
     others = result.score.others
     assert result.facts["num_generated"] == 108
     assert result.score.value == pytest.approx(
-        (others["SeR"] * others["ReS"]) ** 0.5 / others["ReR"]
+        (others["SeR (%)"] * others["ReS (%)"]) ** 0.5 / others["ReR (%)"]
     )
+    assert result.facts["weights"] == {"source": "random first weights"}
+
+
+def test_s3_of_the_paper_wants_weights_to_start_from(gan, demo_shards, tmp_path):
+    real, held_out = splits(demo_shards)
+    protocol = dataclasses.replace(protocols.named("s3_mvt"), num_frames=None)
+    with pytest.raises(errors.UserError, match="wants weights of resnet3d_18, a file"):
+        scores_of(gan).s3(protocol, real, held_out, str(tmp_path))
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ def test_it_names_a_network_and_a_preprocessing_that_there_are(protocol):
         protocols.INCEPTION,
         protocols.ACCURACY,
         protocols.S3,
+        protocols.S3_SCRATCH,
     )
     assert protocol.network == "pixels" or protocol.network in networks.NETWORKS
     assert callable(getattr(preprocessing, protocol.preprocessing))

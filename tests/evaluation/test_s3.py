@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tf_dvdgan import errors
 from tf_dvdgan.evaluation import classifiers, networks, s3
+from tf_dvdgan.evaluation.networks import weights
 
 CLASSES = 4
 COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0]])
@@ -145,6 +146,44 @@ def test_the_classifier_of_real_clips_serves_every_model(scorer, fitted, tmp_pat
     kept = str(tmp_path / "kept")
     s3.Scorer("tiny", "unit_range", CLASSES, kept, other)(sides(), made())
     assert len(fitted) == 5
+
+
+def first_weights(path, classes: int, value: float) -> str:
+    shapes = {"logits/kernel": [3, classes], "logits/bias": [classes]}
+    arrays = {n: np.full(shape, value, np.float32) for n, shape in shapes.items()}
+    weights.save("tiny", arrays, str(path), "typed")
+    return str(path)
+
+
+def test_classifiers_start_from_weights_that_are_given(tmp_path, fitted):
+    file = first_weights(tmp_path / "a.weights.h5", CLASSES, 0.25)
+    make = functools.partial(
+        s3.Scorer, "tiny", "unit_range", CLASSES, str(tmp_path / "kept"), RECIPE
+    )
+    scorer = make(first_weights=file)
+    new = scorer._new_network()
+    assert all((v.numpy() == 0.25).all() for v in new.variables)
+    assert scorer.first.source == "typed"
+    # The last layer is another one for other classes.
+    others = first_weights(tmp_path / "b.weights.h5", CLASSES + 3, 0.25)
+    new = make(first_weights=others)._new_network()
+    assert (
+        new.linear.kernel.shape == [3, CLASSES]
+        and not (new.linear.kernel == 0.25)[0, 0]
+    )
+    # What they start from tells kept classifiers apart.
+    scorer(sides(), made())
+    make()(sides(), made())
+    assert len(fitted) == 4
+    scorer(sides(), made())
+    assert len(fitted) == 4
+
+
+def test_weights_of_another_network_are_refused(tmp_path, monkeypatch):
+    file = first_weights(tmp_path / "a.weights.h5", CLASSES, 0.0)
+    monkeypatch.setitem(networks.NETWORKS, "other", Tiny)
+    with pytest.raises(errors.UserError, match="is of tiny, and this S3 is by other"):
+        s3.Scorer("other", "unit_range", CLASSES, str(tmp_path), first_weights=file)
 
 
 def test_a_classifier_is_kept_when_the_next_fails(scorer, fitted, monkeypatch):

@@ -1,5 +1,6 @@
 """What is read of a run's directory."""
 
+import json
 import time
 
 import numpy as np
@@ -119,3 +120,21 @@ def test_bindings_may_go_over_lines():
         "a.b": "[@x, @y]",
         "c.d": "('one', 'two')",
     }
+
+
+def test_accuracies_are_drawn_over_labelled_clips(tmp_path):
+    rows = [
+        {"step": 1, "clips": 9, "fine_tuned": 0.1, "new": 0.1},
+        {"step": 2, "clips": 27, "fine_tuned": 0.5, "new": 0.2},
+        {"step": 2, "clips": 9, "fine_tuned": 0.3, "new": 0.1},
+        {"step": 2, "clips": 27, "logistic_regression": 0.4},
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "classify.jsonl").write_text(text)
+    found = history.classification(str(tmp_path))
+    gain = found["Gain of fine-tuning"]["gain"]
+    np.testing.assert_allclose([gain.x, gain.y], [[9, 27], [3.0, 2.5]])
+    lines = found["Accuracy"]
+    assert list(lines) == ["fine tuned", "new", "logistic regression"]
+    np.testing.assert_allclose(lines["fine tuned"].y, [0.3, 0.5])
+    assert not any(history.classification(str(tmp_path / "none")).values())

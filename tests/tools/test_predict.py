@@ -8,7 +8,7 @@ import pytest
 from conftest import run_module
 from PIL import Image
 
-from tf_dvdgan import classification, config, export, generators, trained
+from tf_dvdgan import classification, config, errors, export, generators, trained
 from tf_dvdgan.data import clip_files, readers, video_io
 from tf_dvdgan.models import vgan
 from tf_dvdgan.report import page
@@ -112,12 +112,19 @@ def test_a_model_without_frames_is_sent_elsewhere(vgan_run, video, tmp_path):
 
 
 def test_the_discriminator_becomes_a_classifier(vgan_run, demo_shards):
-    flags = [f"--model_dir={vgan_run}", f"--data_dir={demo_shards}", "--epochs=1"]
+    flags = [f"--model_dir={vgan_run}", f"--data_dir={demo_shards}", "--num_steps=2"]
+    flags.append("--batch_size=16")
     result = run_module("tools.classify", *flags, "--shares=1/4,1")
     assert result.returncode == 0, result.stderr
     rows = [json.loads(line) for line in open(f"{vgan_run}/classify.jsonl")]
     assert [row["clips"] for row in rows] == [27, 108]
     assert all(0 <= row[name] <= 1 for row in rows for name in ("fine_tuned", "new"))
+    result = run_module("tools.classify", *flags, "--shares=1/4,1", "--frozen")
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in open(f"{vgan_run}/classify.jsonl")]
+    assert [row["clips"] for row in rows] == [27, 108, 27, 108]
+    assert rows[-1]["logistic_regression"] > 1 / 9  # of 9 classes
+    assert "logistic regression" in page.of_run(vgan_run)
 
 
 def test_fine_tuning_starts_from_the_given_weights_and_learns():
@@ -130,11 +137,36 @@ def test_fine_tuning_starts_from_the_given_weights_and_learns():
     before = discriminator.encoder.get_weights()
     clips = classification.Clips((videos, labels), (videos, labels))
     accuracy, count = classification.fine_tune(
-        discriminator, clips, 3, share=0.5, epochs=15, learning_rate=1e-3
+        discriminator,
+        clips,
+        3,
+        share=0.5,
+        num_steps=30,
+        batch_size=16,
+        learning_rate=1e-3,
     )
     assert count == 30 and accuracy > 0.9
     for a, b in zip(before, discriminator.encoder.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_logistic_regression_leaves_the_discriminator_as_it_is():
+    discriminator = vgan.Discriminator(16, 0, ch=4)
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    videos = rng.integers(0, 60, [60, 8, 16, 16, 3], np.uint8)
+    videos += (labels * 80).astype(np.uint8)[:, None, None, None, None]
+    discriminator(videos[:1].astype(np.float32))
+    before = [v.numpy() for v in discriminator.trainable_variables]
+    clips = classification.Clips((videos[:30], labels[:30]), (videos[30:], labels[30:]))
+    assert classification.logistic_regression(discriminator, clips) == (1.0, 30)
+    shuffled = classification.Clips(clips.train, (videos[30:], labels[30:][::-1]))
+    assert classification.logistic_regression(discriminator, shuffled)[0] < 0.6
+    for a, b in zip(before, discriminator.trainable_variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(errors.UserError, match="two classes"):
+        one = classification.Clips((videos[:1], labels[:1]), clips.test)
+        classification.logistic_regression(discriminator, one)
 
 
 def test_clips_are_read_once_each(demo_shards):

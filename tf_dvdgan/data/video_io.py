@@ -240,6 +240,21 @@ def resize_smallest_side(frame: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(frame, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
 
 
+def resize(frame: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Resizes bilinearly.
+
+    Args:
+      frame: `[height, width, 3]` uint8.
+      size: `(height, width)`; one number for the smaller side, aspect kept; or none to
+        leave the frame as it is.
+    """
+    if len(size) == 1:
+        return resize_smallest_side(frame, size[0])
+    if not size or frame.shape[:2] == tuple(size):
+        return frame
+    return cv2.resize(frame, tuple(size[::-1]), interpolation=cv2.INTER_LINEAR)
+
+
 def video_bytes(
     frames: Iterable[np.ndarray], suffix: str, fps: float, description: str = ""
 ) -> bytes:

@@ -108,7 +108,7 @@ def _check_known(
     protocol: protocols.Protocol, place: clips.Source, class_names: Sequence[str]
 ) -> None:
     """Refuses classes that are not known, where a score goes by them."""
-    if protocol.metric not in (protocols.ACCURACY, protocols.S3):
+    if protocol.metric != protocols.ACCURACY and not protocol.is_s3:
         return
     if len(class_names) < 2:
         raise errors.UserError(f"{protocol.name} goes by classes; here are none.")
@@ -201,6 +201,7 @@ class ModelScores:
         real: clips.Source,
         held_out: clips.Source | None,
         cache_dir: str,
+        weights_files: Sequence[str] = (),
     ) -> Result:
         """Trains classifiers on real and on generated clips (paper 003).
 
@@ -209,10 +210,15 @@ class ModelScores:
           real: see above.
           held_out: see above.
           cache_dir: keeps them.
+          weights_files: of which one is what both start from, where the protocol says
+            that they start from weights.
 
         Raises:
-          UserError: there are no held-out clips, or too few frames.
+          UserError: there are no held-out clips, too few frames, or no such weights.
         """
+        first_weights = None
+        if protocol.metric == protocols.S3:
+            first_weights = scoring.file_for(protocol, weights_files, None)
         if held_out is None:
             raise errors.UserError(
                 f"{protocol.name} tests with real clips that were not trained on: "
@@ -232,17 +238,23 @@ class ModelScores:
             of_model(count, protocol.seed),
             of_model(sides.test.num_clips, protocol.seed + 1),
         )
-        found = s3.Scorer(
+        scorer = s3.Scorer(
             protocol.network,
             protocol.preprocessing,
             len(self._class_names),
             cache_dir,
+            first_weights=first_weights,
             strategy=self._strategy,
             task=protocol.name,
-        )(sides, generated)
-        others = {"ReR": found.rer, "SeR": found.ser, "ReS": found.res}
+        )
+        found = scorer(sides, generated)
+        parts = {"SeR": found.ser, "ReS": found.res, "ReR": found.rer}
+        others = {f"{name} (%)": 100.0 * part for name, part in parts.items()}
         facts = dataclasses.asdict(protocol) | _model_facts(window, real, 1.0)
-        facts |= {"num_real": count, "num_generated": count, "weights": {}}
+        facts |= {"num_real": count, "num_generated": count}
+        facts["weights"] = {"source": "random first weights"}
+        if scorer.first:
+            facts["weights"] = dataclasses.asdict(scorer.first)
         return Result(scoring.Score(found.value, others=others), facts, [])
 
     def prediction(

@@ -54,8 +54,8 @@ class Plan:
 
     def __post_init__(self):
         for name in (*self.protocols, self.best):
-            metric = protocols_lib.named(name).metric
-            if metric in (protocols_lib.S3, protocols_lib.PREDICTION):
+            protocol = protocols_lib.named(name)
+            if protocol.is_s3 or protocol.metric == protocols_lib.PREDICTION:
                 raise errors.UserError(
                     f"{name} is no protocol for a run that trains; tools.score has it."
                 )

@@ -9,11 +9,12 @@ import dataclasses
 
 from tf_dvdgan import errors
 
-FRECHET, INCEPTION, ACCURACY, S3, PREDICTION = (
+FRECHET, INCEPTION, ACCURACY, S3, S3_SCRATCH, PREDICTION = (
     "frechet_distance",
     "inception_score",
     "accuracy",
     "s3",
+    "s3_scratch",
     "prediction",
 )
 
@@ -24,8 +25,8 @@ class Protocol:
 
     Attributes:
       name: of the score.
-      metric: 'frechet_distance', 'inception_score', 'accuracy', 's3' or
-        'prediction'.
+      metric: 'frechet_distance', 'inception_score', 'accuracy', 's3' (whose classifiers
+        start from weights), 's3_scratch' (from random ones) or 'prediction'.
       network: that looks at the videos, a key of `networks.NETWORKS`, or 'pixels'.
       preprocessing: from uint8 videos to the network's input, a function of
         `preprocessing`.
@@ -60,6 +61,11 @@ class Protocol:
     num_repeats: int = 1
     samples_per_clip: int = 1
     seed: int = 0
+
+    @property
+    def is_s3(self) -> bool:
+        """Whether it trains classifiers of its own."""
+        return self.metric in (S3, S3_SCRATCH)
 
     @property
     def lower_is_better(self) -> bool:
@@ -146,6 +152,14 @@ NAMED = {
             "resnet3d_18",
             "resnet3d",
             "paper 003, table 3, rows of 3D ResNet-18",
+            num_frames=16,
+        ),
+        Protocol(
+            "s3_scratch",
+            S3_SCRATCH,
+            "resnet3d_18",
+            "resnet3d",
+            "nothing published: both classifiers start from random weights",
             num_frames=16,
         ),
         Protocol(

@@ -284,13 +284,31 @@ def _find(
     protocol: protocols.Protocol, paths: Sequence[str], num_classes: int | None
 ) -> tuple[tf.keras.Model, dict]:
     """The network of the file that fits, and the file's facts."""
+    network, facts = weights_lib.load(file_for(protocol, paths, num_classes))
+    return network, dataclasses.asdict(facts)
+
+
+def file_for(
+    protocol: protocols.Protocol, paths: Sequence[str], num_classes: int | None
+) -> str:
+    """The file of weights that fits a protocol.
+
+    Args:
+      protocol: names the network.
+      paths: of files of weights.
+      num_classes: of the network; None for any.
+
+    Raises:
+      UserError: none fits.
+    """
     held = []
     for path in paths:
         facts = weights_lib.read_facts(path)
-        fits = num_classes in (None, facts.num_classes)
-        if facts.network == protocol.network and fits:
-            network, facts = weights_lib.load(path)
-            return network, dataclasses.asdict(facts)
+        if facts.network == protocol.network and num_classes in (
+            None,
+            facts.num_classes,
+        ):
+            return path
         held.append(f"{path} has {facts.network} of {facts.num_classes} classes")
     own = protocol.network == "small_classifier"
     how = "tools.train_classifier" if own else "tools.convert_weights"

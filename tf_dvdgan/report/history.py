@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing import event_file_loader
 from tensorboard.util import tensor_util
 
+from tf_dvdgan import classification as classification_lib
 from tf_dvdgan.data import files
 from tf_dvdgan.evaluation import evaluator
 from tf_dvdgan.report import charts
@@ -196,6 +197,34 @@ def _scores_of(row: dict) -> list[Score]:
     return found
 
 
+def classification(model_dir: str) -> Panels:
+    """What `tools.classify` measured, over the number of labelled clips.
+
+    Of rows of the same step and number of clips the last counts, and of all steps the
+    last. The gain is the fine-tuned classifier's accuracy over that of new weights
+    (paper 004, figure 4c).
+    """
+    path = os.path.join(model_dir, classification_lib.FILE)
+    rows = [json.loads(line) for line in _text(path).splitlines() if line.strip()]
+    rows = [row for row in rows if row["step"] == rows[-1]["step"]]
+    accuracy: dict[str, dict[int, float]] = collections.defaultdict(dict)
+    for row in rows:
+        for name in ("fine_tuned", "new", "logistic_regression"):
+            if name in row:
+                accuracy[name][row["clips"]] = row[name]
+    tuned, new = accuracy.get("fine_tuned", {}), accuracy.get("new", {})
+    gain = {clips: tuned[clips] / new[clips] for clips in tuned if new.get(clips)}
+    lines = {_words(name): values for name, values in accuracy.items()}
+    panels = {"Accuracy": lines, "Gain of fine-tuning": {"gain": gain} if gain else {}}
+    return {
+        title: {
+            name: charts.Curve(*np.array(sorted(values.items()), np.float64).T)
+            for name, values in lines.items()
+        }
+        for title, lines in panels.items()
+    }
+
+
 def by_protocol(scores: Sequence[Score]) -> dict[tuple[str, str], list[Score]]:
     """Scores that may be compared, together."""
     found = collections.defaultdict(list)
@@ -250,11 +279,12 @@ def _numbered(names: list[str], pattern: str, step: int | None) -> str | None:
 def dataset_name(model_dir: str) -> str:
     """What the data called itself; empty where nobody knows."""
     path = os.path.join(model_dir, loop.DATASET_FILE)
-    if not tf.io.gfile.exists(path):
-        return ""
-    return json.loads(_text(path)).get("dataset", "")
+    return json.loads(_text(path) or "{}").get("dataset", "")
 
 
 def _text(path: str) -> str:
+    """A file's text; empty if there is none."""
+    if not tf.io.gfile.exists(path):
+        return ""
     with tf.io.gfile.GFile(path) as file:
         return file.read()

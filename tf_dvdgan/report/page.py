@@ -57,6 +57,7 @@ def of_run(
         score_sections.of_run(run),
         plot_sections.curves([run]),
         plot_sections.throughput([run]),
+        plot_sections.classification(run),
         fact_sections.config(run),
     ]
     at = "no checkpoint yet" if run.step is None else f"step {run.step:,}"

@@ -75,6 +75,16 @@ def curves(runs: Sequence[run_data.Run]) -> layout.Section:
     return section
 
 
+def classification(run: run_data.Run) -> layout.Section:
+    """How well actions are told by the discriminator, where that was measured."""
+    section = layout.Section("actions", "Actions", "Actions told by the discriminator")
+    for title, lines in history.classification(run.model_dir).items():
+        section.plot(title, lines, "labelled clips")
+    if section.plots:
+        section.intro = "Accuracy on the test split, by tools.classify."
+    return section
+
+
 def _by_group(
     runs: Sequence[run_data.Run], curves: Mapping[str, charts.Curve]
 ) -> dict[str, charts.Curve]:

@@ -136,9 +136,9 @@ def load(path: str) -> tuple[tf.keras.Model, Facts]:
         named = os.path.join(folder, f"network{SUFFIX}")  # whatever it is called
         os.symlink(os.path.abspath(file), named)
         facts = _facts(named, path)
-        network_class = _network_class(facts.network)
+        _network_class(facts.network)
         try:
-            network = _built(network_class, facts.num_classes)
+            network = built(facts.network, facts.num_classes)
             network.load_weights(named)
             whole = digest(network) == facts.hash
         except (OSError, KeyError, ValueError, RuntimeError):
@@ -297,7 +297,7 @@ def _filled(
     network_class = _network_class(network_name)
     try:
         num_classes = _num_classes(network_class, arrays)
-        network = _built(network_class, num_classes)
+        network = built(network_name, num_classes)
         for name, variable in variables(network).items():
             _assign(variable, arrays, name)
     except ValueError as error:
@@ -331,7 +331,9 @@ def _assign(variable: tf.Variable, arrays: Arrays, name: str) -> None:
     variable.assign(np.asarray(array, np.float32))
 
 
-def _built(network_class: type[tf.keras.Model], num_classes: int) -> tf.keras.Model:
+def built(name: str, num_classes: int) -> tf.keras.Model:
+    """A network of `networks.NETWORKS` with its variables, of random values."""
+    network_class = _network_class(name)
     network = network_class(num_classes)
     network(tf.zeros([1, *network_class.INPUT]))
     return network
