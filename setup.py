@@ -90,6 +90,7 @@ setuptools.setup(
             "tf_dvdgan_sample=tf_dvdgan.tools.sample:run",
             "tf_dvdgan_predict=tf_dvdgan.tools.predict:run",
             "tf_dvdgan_classify=tf_dvdgan.tools.classify:run",
+            "tf_dvdgan_units=tf_dvdgan.tools.units:run",
             "tf_dvdgan_convert_weights=tf_dvdgan.tools.convert_weights:run",
             "tf_dvdgan_train_classifier=tf_dvdgan.tools.train_classifier:run",
             "tf_dvdgan_score=tf_dvdgan.tools.score:run",

@@ -293,6 +293,7 @@ def rows_of_papers() -> list[pathlib.Path]:
 def test_each_experiment_is_listed_as_its_file_has_it(path):
     file = path.relative_to(ROOT / "gin")
     text = (ROOT / "docs" / "experiments.md").read_text()
+    text = text.partition("## Every row of every table")[0]
     rows = [line for line in text.splitlines() if f"`{file}`" in line and "|" in line]
     assert len(rows) == 1, file
     cells = [cell.strip() for cell in rows[0].strip("| ").split(" | ")]

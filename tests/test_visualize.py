@@ -89,3 +89,47 @@ def test_rows_of_what_belongs_together(tmp_path):
     )
     with Image.open(path) as image:
         assert image.height == 2 * (64 + 2 + 18) and image.width > 2 * 66
+
+
+def test_first_frames_of_many_videos_make_a_square():
+    videos = np.random.default_rng(0).integers(0, 256, [7, 3, 64, 64, 3], np.uint8)
+    picture = visualize.first_frames(videos)
+    assert picture.shape == (3 * 66, 3 * 66, 3)
+    for i in range(7):
+        top, left = 66 * (i // 3), 66 * (i % 3)
+        found = picture[top : top + 64, left : left + 64]
+        np.testing.assert_array_equal(found, videos[i, 0])
+
+
+def test_frames_of_a_long_video_are_in_raster_order():
+    video = np.random.default_rng(0).integers(0, 256, [1, 48, 64, 64, 3], np.uint8)
+    picture = visualize.raster(video)
+    assert picture.shape == (6 * 66, 8 * 66, 3)  # as paper 001's figure 5
+    for i in (0, 7, 8, 47):
+        top, left = 66 * (i // 8), 66 * (i % 8)
+        found = picture[top : top + 64, left : left + 64]
+        np.testing.assert_array_equal(found, video[0, i])
+
+
+def test_videos_of_several_models_become_alike():
+    small, large = np.zeros([2, 9, 4, 4, 3]), np.zeros([2, 5, 6, 6, 3])
+    small[:] = np.arange(4)[:, None, None]
+    fitted = visualize.alike([small, large])
+    assert [videos.shape for videos in fitted] == [(2, 5, 6, 6, 3)] * 2
+    np.testing.assert_array_equal(fitted[0][0, 0, :, 0, 0], [0, 0, 1, 2, 2, 3])
+
+
+def test_units_are_shown_where_they_are_most_active():
+    rng = np.random.default_rng(0)
+    frames = rng.integers(100, 256, [5, 64, 64, 3], np.uint8)
+    active = rng.uniform(0, 0.1, [5, 4, 4, 3])
+    active[3, 1, 2, 1] = 9.0  # of unit 1, in frame 3
+    active[:, :, :, 2] = 5.0  # unit 2 is active everywhere
+    assert visualize.selective_units(active, 2)[0] == 1
+    picture = visualize.units(frames, active, [1], num_columns=2)
+    left = visualize._margin(["unit 1"])
+    cell = picture[:64, left : left + 64]
+    lit = (cell == frames[3]).all(axis=-1)
+    ys, xs = np.nonzero(lit)
+    assert abs(ys.mean() - 24) < 2 and abs(xs.mean() - 40) < 2  # of 16 pixels each
+    np.testing.assert_array_equal(cell[~lit], frames[3][~lit] // 4)

@@ -225,6 +225,53 @@ class RunGenerator(Generator):
         self._accumulator.accumulate(self._num_batches)
         return sampling.from_mixture(self.gan, count, seed)
 
+    def parts(
+        self,
+        z: np.ndarray | tf.Tensor,
+        labels: Sequence[int] | np.ndarray,
+        frames: np.ndarray | None = None,
+        truncation: float = 1.0,
+    ) -> dict[str, np.ndarray]:
+        """What a generator's videos are put together from.
+
+        Args:
+          z: see `videos`, as for the others.
+          labels: see there.
+          frames: see there.
+          truncation: see there.
+
+        Returns:
+          "videos" and, of VGAN with two streams, "foreground", "background" and "mask",
+          each `[n, num_frames, height, width, 3]` uint8.
+        """
+        self._accumulator.accumulate(self._num_batches, truncation)
+        if self.num_conditioning_frames and frames is None:
+            frames = self._kept_frames(len(z))
+        start = None if frames is None else transforms.to_unit_range(frames)
+        given = self.gan.conditioning(self._class_weights(labels), start)
+        return sampling.generate(self.gan, truncation * z, given)
+
+    def activations(
+        self, frames: np.ndarray, layer: int, batch_size: int = 64
+    ) -> np.ndarray:
+        """Hidden units of what reads the first frame of VGAN's future predictor.
+
+        Args:
+          frames: `[n, height, width, 3]` uint8.
+          layer: which convolution, counted from 1.
+          batch_size: how many at a time; it does not change them.
+
+        Returns:
+          `[n, height', width', units]` float32.
+        """
+        self._accumulator.accumulate(self._num_batches)
+        parts = []
+        for i in range(0, len(frames), batch_size):
+            part = transforms.to_unit_range(frames[i : i + batch_size, np.newaxis])
+            found = self.gan.generator.activations(part, training=False)[layer - 1]
+            parts.append(found[:, 0].numpy().astype(np.float32))
+        return np.concatenate(parts)
+
     def _kept_frames(self, count: int) -> np.ndarray:
         bank = self.gan.frame_bank
         return bank[np.arange(count) % len(bank)]

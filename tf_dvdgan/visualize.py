@@ -1,11 +1,13 @@
 """Pictures of videos for people: grids that move, strips of frames, names beside."""
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
@@ -20,6 +22,8 @@ _MOST_LINES = 3  # of a caption
 _SMALLEST = 64  # pixels that a video is shown with
 _LONGEST_NAME = 40  # characters that are shown
 _BACKGROUND = 24
+_ACTIVE_SHARE = 0.005  # of a unit's activations (Zhou et al., 2015)
+_DARKER = 4  # times, where a unit is not active
 _TEXT = (235, 235, 235)
 
 
@@ -110,6 +114,95 @@ def columns(
             above[: len(strip), left : left + width] = strip
         blocks += [above[: len(strip)], image]
     return np.concatenate(blocks)
+
+
+def first_frames(videos: np.ndarray) -> np.ndarray:
+    """First frames of many videos in a square (paper 001, figures 4 and 10 to 14).
+
+    Args:
+      videos: `[count, time, height, width, 3]` uint8.
+
+    Returns:
+      `[height', width', 3]` uint8.
+    """
+    return grid(videos[:, :1], math.ceil(len(videos) ** 0.5))[0]
+
+
+def raster(videos: np.ndarray) -> np.ndarray:
+    """All frames of each video, row by row as one reads (paper 001, figure 5).
+
+    Args:
+      videos: `[count, time, height, width, 3]` uint8, one below the other.
+
+    Returns:
+      `[height', width', 3]` uint8, some four frames wide for three high.
+    """
+    num_columns = math.ceil((videos.shape[1] * 4 / 3) ** 0.5)
+    pictures = [grid(video[:, np.newaxis], num_columns)[0] for video in videos]
+    return np.concatenate(pictures)
+
+
+def selective_units(active: np.ndarray, count: int) -> list[int]:
+    """Units whose largest activation is the most times their mean one.
+
+    Args:
+      active: `[frames, height, width, units]`, not below 0.
+      count: how many units.
+    """
+    mean = active.mean(axis=(0, 1, 2))
+    ratio = active.max(axis=(0, 1, 2)) / np.where(mean > 0, mean, np.inf)
+    return [int(unit) for unit in np.argsort(-ratio, kind="stable")[:count]]
+
+
+def units(
+    frames: np.ndarray, active: np.ndarray, numbers: Sequence[int], num_columns: int
+) -> np.ndarray:
+    """Frames on which units are most active, dark where they are not (004, figure 6).
+
+    A unit is active at a pixel where its activation, enlarged bilinearly, is among the
+    top 0.5 % of all that it has.
+
+    Args:
+      frames: `[count, height, width, 3]` uint8.
+      active: `[count, height', width', units]`.
+      numbers: of the units, a row each.
+      num_columns: frames of each.
+
+    Returns:
+      `[height'', width'', 3]` uint8.
+    """
+    height, width = frames.shape[1:3]
+    shown = []
+    for number in numbers:
+        own = active[..., number]
+        threshold = np.quantile(own, 1.0 - _ACTIVE_SHARE)
+        best = np.argsort(-own.max(axis=(1, 2)), kind="stable")[:num_columns]
+        for i in best:
+            enlarged = cv2.resize(own[i], (width, height))
+            there = (enlarged >= threshold)[..., np.newaxis]
+            shown.append(np.where(there, frames[i], frames[i] // _DARKER))
+    names = [f"unit {number}" for number in numbers]
+    return grid(np.stack(shown)[:, np.newaxis], len(best), names)[0]
+
+
+def alike(columns: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Videos of several models as those of one: of the shortest and the largest.
+
+    Args:
+      columns: `[count, time, height, width, 3]` uint8 each.
+
+    Returns:
+      The same, with as many frames as all have, resized without smoothing to the
+      largest height and width.
+    """
+    num_frames = min(videos.shape[1] for videos in columns)
+    height, width = (max(v.shape[axis] for v in columns) for axis in (2, 3))
+    fitted = []
+    for videos in columns:
+        rows = np.arange(height) * videos.shape[2] // height
+        places = np.arange(width) * videos.shape[3] // width
+        fitted.append(videos[:, :num_frames][:, :, rows][:, :, :, places])
+    return fitted
 
 
 def captioned(videos: np.ndarray, captions: Sequence[str]) -> np.ndarray:

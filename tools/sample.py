@@ -9,7 +9,17 @@ with the classes' names. Several truncations show the same latents side by side.
 weights are the run's moving average; normalisation uses standing statistics, made for
 each truncation. The same seed gives the same videos; what made a file stands in its
 metadata (PNG's text, GIF's comment, MP4's comment and description) as JSON.
+
+Pictures as the papers have them: --beside=RUN,RUN shows several runs' videos of the
+same classes beside one another (003, figures 1 and 13), --streams what VGAN's two
+streams and mask show (004, figure 3), --panel=first_frames the first frames of many
+videos (001, figures 4 and 10 to 14), --panel=raster a video's frames row by row (001,
+figure 5).
 """
+
+import dataclasses
+import os
+from typing import Any
 
 from absl import flags
 
@@ -41,14 +51,24 @@ def define_flags() -> None:
         "Shards whose clips an autoencoder's samples are drawn like, or that a model "
         "which starts from frames continues; by default a few that the run kept.",
     )
+    flags.DEFINE_list("beside", [], "Other runs, shown beside the first.")
+    flags.DEFINE_bool("streams", False, "Show VGAN's streams and mask, too.")
+    flags.DEFINE_enum(
+        "panel",
+        None,
+        ["first_frames", "raster"],
+        "One picture and no other files: the first frames of all videos, or all frames "
+        "of each, row by row.",
+    )
 
 
 def main(argv: list[str]) -> None:
     del argv
     import numpy as np
 
-    from tf_dvdgan import generators, sampling, visualize
+    from tf_dvdgan import generators, visualize
 
+    _check_flags()
     files.check_writable(FLAGS.output, as_folder=True)
     generator = generators.open_generator(
         FLAGS.model_dir, FLAGS.step, FLAGS.saved_model
@@ -61,36 +81,137 @@ def main(argv: list[str]) -> None:
         ]
     else:
         labels = [generator.label_of(FLAGS.class_name)] * count
+    columns = _columns(generator, labels)
+    shown = visualize.alike([column.videos for column in columns])
+    videos = np.stack(shown, axis=1).reshape(-1, *shown[0].shape[1:])
+    facts = [
+        {"seed": FLAGS.seed, "class": names[label], "index": i} | column.facts
+        for i, label in enumerate(labels)
+        for column in columns
+    ]
+    several = len(columns) > 1
+    if FLAGS.panel:
+        picture = {
+            "first_frames": visualize.first_frames,
+            "raster": visualize.raster,
+        }[FLAGS.panel]
+        path = visualize.write_one(
+            FLAGS.output, f"{FLAGS.panel}.png", picture(videos)[None], 1, facts[0]
+        )
+    else:
+        path = visualize.write(
+            FLAGS.output,
+            videos,
+            [
+                _stem(known, column.stem if several else "")
+                for known, column in zip(facts, columns * count, strict=True)
+            ],
+            FLAGS.format,
+            FLAGS.fps,
+            facts,
+            [known["class"] for known in facts],
+            [column.name for column in columns] if several else (),
+        )
+    print(f"{len(videos)} videos of {generator.name}: {path}")
+
+
+def _check_flags() -> None:
+    """Refuses two ways to show several videos of one latent at a time."""
+    ways = {
+        "--truncation": len(FLAGS.truncation) > 1,
+        "--beside": bool(FLAGS.beside),
+        "--streams": FLAGS.streams,
+        "--panel": bool(FLAGS.panel),
+    }
+    named = [way for way, is_asked_for in ways.items() if is_asked_for]
+    if len(named) > 1:
+        raise errors.UserError(
+            f"{' and '.join(named)} are different pictures; ask for one at a time."
+        )
+    if FLAGS.saved_model and FLAGS.streams:
+        raise errors.UserError(
+            "A SavedModel gives whole videos alone: --streams is of --model_dir."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Column:
+    """Videos of all latents that differ from other columns' in one thing.
+
+    Attributes:
+      name: what that is, for people.
+      stem: the same, for names of files.
+      videos: `[count, time, height, width, 3]` uint8.
+      facts: for the files' metadata.
+    """
+
+    name: str
+    stem: str
+    videos: Any
+    facts: dict
+
+
+def _columns(generator, labels: list[int]) -> list[_Column]:
+    from tf_dvdgan import generators
+
     frames = _frames(generator)
     truncations = [float(text) for text in FLAGS.truncation]
     if generator.is_autoencoder and FLAGS.model_dir:
         if truncations != [1.0]:
             raise errors.UserError("An autoencoder's samples have no truncation.")
-        made = [_from_mixture(generator, frames)]
-    else:
-        z = sampling.latents(generator.latent, count, FLAGS.seed)
-        if frames is not None:
-            frames = frames[np.arange(count) % len(frames)]
-        made = [generator.videos(z, labels, t, frames) for t in truncations]
-    videos = np.stack(made, axis=1).reshape(-1, *made[0].shape[1:])
-    facts = [
-        generator.facts
-        | {"seed": FLAGS.seed, "truncation": t, "class": names[label], "index": i}
-        for i, label in enumerate(labels)
-        for t in truncations
-    ]
-    several = len(truncations) > 1
-    path = visualize.write(
-        FLAGS.output,
-        videos,
-        [_stem(known, several) for known in facts],
-        FLAGS.format,
-        FLAGS.fps,
-        facts,
-        [known["class"] for known in facts],
-        [f"truncation {t:g}" for t in truncations] if several else (),
-    )
-    print(f"{len(videos)} videos of {generator.name}: {path}")
+        if FLAGS.beside or FLAGS.streams:
+            raise errors.UserError("--beside and --streams are not of autoencoders.")
+        videos = _from_mixture(generator, frames)
+        return [_Column("", "", videos, generator.facts | {"truncation": 1.0})]
+    t = truncations[0]
+    if FLAGS.streams:
+        parts = generator.parts(*_latents(generator, labels, frames), t)
+        if len(parts) == 1:
+            raise errors.UserError(
+                f"{generator.name} has no streams: they are of VGAN with two of them."
+            )
+        facts = generator.facts | {"truncation": t}
+        return [
+            _Column(part, part, made, facts | {"part": part})
+            for part, made in parts.items()
+        ]
+    if not FLAGS.beside:
+        z, labels, frames = _latents(generator, labels, frames)
+        return [
+            _Column(
+                f"truncation {t:g}",
+                f"{t:g}",
+                generator.videos(z, labels, t, frames),
+                generator.facts | {"truncation": t},
+            )
+            for t in truncations
+        ]
+    columns = []
+    names = [generator.class_names[label] for label in labels]
+    first = FLAGS.model_dir or FLAGS.saved_model
+    for path in [first, *FLAGS.beside]:
+        other = generator
+        if path != first:
+            other = generators.open_generator(path, FLAGS.step)
+        theirs = [other.label_of(name) for name in names]
+        z, theirs, given = _latents(other, theirs, _frames(other))
+        name = os.path.basename(files.absolute(path).rstrip("/"))
+        facts = other.facts | {"truncation": t, "run": name}
+        columns.append(_Column(name, name, other.videos(z, theirs, t, given), facts))
+    return columns
+
+
+def _latents(generator, labels: list[int], frames):
+    """What `generator.videos` is given: latents, classes and frames."""
+    import numpy as np
+
+    from tf_dvdgan import sampling
+
+    generator.check_makes_videos()
+    z = sampling.latents(generator.latent, len(labels), FLAGS.seed)
+    if frames is not None:
+        frames = frames[np.arange(len(labels)) % len(frames)]
+    return z, labels, frames
 
 
 def _frames(generator):
@@ -119,9 +240,9 @@ def _from_mixture(generator, frames):
     return videos
 
 
-def _stem(known: dict, several: bool) -> str:
+def _stem(known: dict, column: str) -> str:
     stem = f"{known['index']:04}_{files.safe_name(known['class'])[:50]}"
-    return f"{stem}_{known['truncation']:g}" if several else stem
+    return f"{stem}_{files.safe_name(column)[:50]}" if column else stem
 
 
 def run() -> None:

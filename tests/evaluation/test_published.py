@@ -21,9 +21,10 @@ COUNTS = {
     ("003", "1"): 12,
     ("003", "2"): 32,
     ("003", "3"): 16,
-    ("003", "4"): 2,
+    ("003", "4"): 3,
     ("004", "1"): 35,
     ("004", "a"): 8,
+    ("004", "text"): 1,
 }
 TEST_SET = "test set; 5 frames given"
 # Typed anew from the papers: paper, table, method, data, frames, side and metric;
@@ -59,6 +60,8 @@ SPOTS = [
     ("003 2 MVT-VAR Weizmann 16 96 SeR", "network TSN", 88.30, None),
     ("003 2 MVT-TSA Jester 16 96 S3", "network ECO", 0.16, None),
     ("003 3 MVT-TSA UCF-101 16 - ReS", "network 3D ResNet-18", 29.61, None),
+    ("003 4 MVT-TSA UCF-101 16 - FID", "network TSN; 4000 samples", 3110.29, 0.1),
+    ("004 text static frame over VGAN mean of four 32 64 preferred (%)", "", 38, None),
     ("003 4 MVT-TSA Jester 16 96 FID", "network TSN; 4000 samples", 841.08, 0.005),
 ]
 
@@ -125,6 +128,8 @@ def test_protocols_are_ours():
         if row.protocol:
             lower = protocols.named(row.protocol).lower_is_better
             assert lower == (row.better == "down")
+    of_tganv2 = [row for row in published.rows() if row.method == "TGANv2"]
+    assert {row.protocol for row in of_tganv2} == {"is_c3d_tgan2"}
     of_s3 = published.rows("s3_mvt")
     assert len(of_s3) == 8 and {row.table for row in of_s3} == {"3"}
 

@@ -174,6 +174,80 @@ def test_clips_are_read_once_each(demo_shards):
     assert len(clips.train[0]) == 108 and len(clips.test[0]) == 36
 
 
+def sample(run_dir: str, output, *flags: str):
+    return run_module(
+        "tools.sample", f"--model_dir={run_dir}", f"--output={output}", *flags
+    )
+
+
+def test_streams_are_what_a_video_is_made_of(vgan_run, tmp_path):
+    result = sample(vgan_run, tmp_path, "--streams", "--num_videos=2", "--format=png")
+    assert result.returncode == 0, result.stderr
+    parts = "videos", "foreground", "background", "mask"
+    shown = {}
+    for part in parts:
+        with Image.open(tmp_path / f"0001_video_{part}.png") as image:
+            strip = np.asarray(image).astype(np.float64)
+            assert json.loads(image.text["Description"])["part"] == part
+        shown[part] = strip.reshape(16, 8, 16, 3).swapaxes(0, 1)
+    mask = shown["mask"] / 255.0
+    made = mask * shown["foreground"] + (1.0 - mask) * shown["background"]
+    assert np.abs(made - shown["videos"]).max() <= 3
+    assert np.ptp(shown["background"], axis=0).max() == 0.0  # it stands still
+    assert (tmp_path / "grid.png").exists()
+
+
+def test_runs_stand_beside_one_another_with_the_same_classes(
+    vgan_run, tiny_run, tmp_path
+):
+    flags = "--num_videos=2", "--format=png"
+    result = sample(tiny_run, tmp_path, f"--beside={tiny_run}/../again", *flags)
+    assert result.returncode == 1  # there is no such run
+    result = sample(tiny_run, tmp_path, f"--beside={tiny_run}", *flags)
+    assert result.returncode == 0, result.stderr
+    alone = tmp_path / "alone"
+    assert sample(tiny_run, alone, *flags).returncode == 0
+    name = os.path.basename(tiny_run)
+    beside = sorted(tmp_path.glob(f"0001_*_{name}.png"))
+    (single,) = alone.glob("0001_*.png")
+    np.testing.assert_array_equal(np.asarray(Image.open(beside[0])), Image.open(single))
+    result = sample(vgan_run, tmp_path, f"--beside={tiny_run}", *flags)
+    assert result.returncode == 1 and "knows no class 'video'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("panel", "cells"), [("first_frames", (3, 3)), ("raster", (7 * 2, 4))]
+)
+def test_panels_are_one_picture(vgan_run, tmp_path, panel, cells):
+    result = sample(vgan_run, tmp_path, f"--panel={panel}", "--num_videos=7")
+    assert result.returncode == 0, result.stderr
+    assert os.listdir(tmp_path) == [f"{panel}.png"]
+    with Image.open(tmp_path / f"{panel}.png") as image:
+        assert image.size == (cells[1] * 66, cells[0] * 66)
+
+
+def test_different_pictures_at_a_time_are_refused(vgan_run, tmp_path):
+    result = sample(vgan_run, tmp_path, "--streams", "--panel=raster")
+    assert result.returncode == 1 and "--streams and --panel" in result.stderr
+
+
+def test_units_of_the_future_predictor(vgan_run, demo_shards, tmp_path):
+    folder = str(tmp_path / "run")
+    future = train(folder, demo_shards, "models/vgan_future.gin")
+    flags = [f"--data_dir={demo_shards}", f"--output={tmp_path / 'o'}", "--layer=2"]
+    chosen = ["--units=1,3", "--num_frames=4"]
+    result = run_module("tools.units", f"--model_dir={future}", *flags, *chosen)
+    assert result.returncode == 0, result.stderr
+    assert "2 of 4 units on 108 frames" in result.stdout
+    with Image.open(tmp_path / "o" / "units.png") as image:
+        assert image.height == 2 * 66
+        assert json.loads(image.text["Description"])["units"] == [1, 3]
+    result = run_module("tools.units", f"--model_dir={future}", *flags, "--units=99")
+    assert result.returncode == 1 and "from 0 to 3" in result.stderr
+    result = run_module("tools.units", f"--model_dir={vgan_run}", *flags)
+    assert result.returncode == 1 and "no encoder of first frames" in result.stderr
+
+
 def test_the_autoencoder_samples_from_a_mixture_and_is_no_classifier(
     demo_shards, tmp_path
 ):

@@ -355,14 +355,22 @@ class FuturePredictor(tf.keras.Model):
           As `Generator.call`.
         """
         del z, labels
-        x = tf.cast(frames, self.compute_dtype)
+        x = self.activations(frames, training)[-1]
+        code = x if self.code is None else self.code(flatten(x))
+        return self.decoder(code, training=training)
+
+    def activations(
+        self, frames: tf.Tensor, training: bool | None = None
+    ) -> list[tf.Tensor]:
+        """Of each convolution's hidden units, `[batch, 1, height', width', units]`."""
+        x, found = tf.cast(frames, self.compute_dtype), []
         for i, convolution in enumerate(self.convolutions):
             x = convolution(x)
             if i:
                 x = self.norms[i - 1](x, training=training)
             x = tf.nn.relu(x)
-        code = x if self.code is None else self.code(flatten(x))
-        return self.decoder(code, training=training)
+            found.append(x)
+        return found
 
 
 @gin.register(module="vgan")
