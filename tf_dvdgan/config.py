@@ -5,12 +5,15 @@ here. Models and training register their own; all modules of `models` are import
 that a new model needs no entry anywhere.
 """
 
+import contextlib
+import copy
 import importlib
 import inspect
 import os
 import pkgutil
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 import gin
 import tensorflow as tf
@@ -20,10 +23,15 @@ from tf_dvdgan.data import readers
 from tf_dvdgan.evaluation import watch  # noqa: F401, registers what configs name
 from tf_dvdgan.training import loop, optimizers
 
-# Files alone, local or remote: Gin's own reader takes the first folder of
-# 'models/x.gin' for a Python package, and stumbles over any folder of that name.
-gin.config._FILE_READERS[:] = [(tf.io.gfile.GFile, tf.io.gfile.exists)]
-
+# What Gin keeps of a config.
+_STATE = (
+    "_CONFIG",
+    "_IMPORTS",
+    "_OPERATIVE_CONFIG",
+    "_SINGLETONS",
+    "_CONFIG_IS_LOCKED",
+)
+_lock = threading.RLock()
 _SIZES = ("RESOLUTION", "NUM_FRAMES", "STRIDE", "BATCH_SIZE", "NUM_STEPS", "CH", "G_CH")
 
 for _name in layers.__all__:
@@ -51,10 +59,44 @@ def gin_directory() -> str:
     return installed if os.path.isdir(installed) else checkout
 
 
+@contextlib.contextmanager
+def isolated() -> Iterator[None]:
+    """Inside, Gin holds a config of its own, at first none; after it, the one before.
+
+    Gin keeps its config for the whole process. One thread at a time is inside.
+    """
+    with _lock:
+        before = {name: copy.copy(getattr(gin.config, name)) for name in _STATE}
+        gin.clear_config()
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(gin.config, name, value)
+
+
+@contextlib.contextmanager
+def _our_files() -> Iterator[None]:
+    """Inside, Gin looks for files in the package, too, and reads remote ones.
+
+    Files alone: Gin's own reader takes the first folder of 'models/x.gin' for a Python
+    package, and stumbles over any folder of that name.
+    """
+    readers, places = gin.config._FILE_READERS, gin.config._LOCATION_PREFIXES
+    gin.config._FILE_READERS = [(tf.io.gfile.GFile, tf.io.gfile.exists)]
+    gin.config._LOCATION_PREFIXES = [*places, gin_directory()]
+    try:
+        yield
+    finally:
+        gin.config._FILE_READERS, gin.config._LOCATION_PREFIXES = readers, places
+
+
 def load(
     files: Sequence[str], parameters: Sequence[str] = (), of_run: str = ""
 ) -> None:
     """Parses Gin files and then single bindings, in place of what was parsed before.
+
+    The config is the process's, unless this is called inside `isolated`.
 
     Args:
       files: looked for as given, then among the files of the package.
@@ -66,13 +108,13 @@ def load(
       UserError: a file is missing, or a name in it or in a binding does not exist.
     """
     gin.clear_config()
-    gin.add_config_file_search_path(gin_directory())
     for file in files:
         _check_exists(file)
     try:
-        gin.parse_config_files_and_bindings(
-            list(files), [of_run, *parameters], finalize_config=False
-        )
+        with _our_files():
+            gin.parse_config_files_and_bindings(
+                list(files), [of_run, *parameters], finalize_config=False
+            )
         _check_macros(parameters)
         _check_imports()
         _check_parameters()

@@ -137,7 +137,7 @@ class _ExportedGenerator(tf.Module):
 
     def __init__(
         self,
-        gan: video_gan.VideoGAN,
+        gan: video_gan.Networks,
         assets: dict[str, str],
         truncations: Sequence[float],
         statistics: dict,
@@ -149,7 +149,7 @@ class _ExportedGenerator(tf.Module):
         self.class_names = tf.saved_model.Asset(assets["class_names"])
         self.description = tf.saved_model.Asset(assets["description"])
 
-    def signatures(self, gan: video_gan.VideoGAN) -> dict[str, Callable]:
+    def signatures(self, gan: video_gan.Networks) -> dict[str, Callable]:
         """What is served, by name; functions know their arguments by name, too."""
         num_classes = gan.generator.num_classes
 
@@ -212,7 +212,7 @@ def _as_float(run: Callable) -> Callable:
     return lambda **inputs: {"videos": run(**inputs)}
 
 
-def _input_specs(gan: video_gan.VideoGAN) -> dict[str, dict[str, tf.TensorSpec]]:
+def _input_specs(gan: video_gan.Networks) -> dict[str, dict[str, tf.TensorSpec]]:
     """What functions take: of a seed, of latents, of a count and a seed."""
     generator = gan.generator
     size, given = generator.resolution, generator.num_conditioning_frames

@@ -203,6 +203,7 @@ class RunGenerator(Generator):
       batch_size: of those batches.
 
     Attributes:
+      model: as given.
       gan: what it samples.
     """
 
@@ -213,6 +214,7 @@ class RunGenerator(Generator):
         batch_size: int = standing_statistics.BATCH_SIZE,
     ):
         super().__init__(describe(model))
+        self.model = model
         self.gan = model.gan
         self._num_batches = num_batches
         self._accumulator = standing_statistics.StandingStatistics(

@@ -58,7 +58,7 @@ def labels(
 
 
 def render(
-    gan: video_gan.VideoGAN,
+    gan: video_gan.Networks,
     z: tf.Tensor,
     class_weights: tf.Tensor | None,
     truncation: tf.Tensor,
@@ -87,7 +87,7 @@ def render(
 
 
 def generate(
-    gan: video_gan.VideoGAN,
+    gan: video_gan.Networks,
     z: tf.Tensor,
     conditioning: video_gan.Conditioning,
     batch_size: int = 16,
@@ -172,7 +172,7 @@ def resample(z: np.ndarray, drawn: np.ndarray, subspace: slice) -> np.ndarray:
 
 
 def from_mixture(
-    gan: video_gan.VideoGAN, count: int, seed: int, batch_size: int = 16
+    gan: video_gan.Networks, count: int, seed: int, batch_size: int = 16
 ) -> tuple[np.ndarray, int]:
     """Samples of an autoencoder: codes from a mixture fitted to its frame bank's.
 

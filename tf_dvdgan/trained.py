@@ -21,7 +21,7 @@ class TrainedModel:
       window: frames, pixels and stride of its videos.
     """
 
-    gan: video_gan.VideoGAN
+    gan: video_gan.Networks
     class_names: list[str]
     step: int
     window: readers.Window
@@ -40,14 +40,15 @@ def load(
     Raises:
       UserError: it is no run's directory, or has no such checkpoint.
     """
-    config.load_run(model_dir)
-    class_names = loop.load_class_names(model_dir)
-    gan = video_gan.build(class_names)
-    gan.build()
+    with config.isolated():
+        config.load_run(model_dir)
+        class_names = loop.load_class_names(model_dir)
+        gan = video_gan.build(class_names)
+        gan.build()
+        window = gin.get_configurable("data.Window")()
     others = {d.name: d for d in gan.discriminators} if with_discriminators else {}
     found = checkpoints.restore_generator(model_dir, gan.generator, step, others)
     gan.frame_bank = loop.load_frame_bank(model_dir)
     if not gan.class_conditional:
         class_names = ["video"]
-    window = gin.get_configurable("data.Window")()
     return TrainedModel(gan, class_names, found, window)

@@ -71,7 +71,7 @@ def main(argv: list[str]) -> None:
             "date": time.strftime("%Y-%m-%d"),
         },
         "batch_size": the_trainer.global_batch_size,
-        "precision": tf.keras.mixed_precision.global_policy().compute_dtype,
+        "precision": the_trainer.gan.precision,
         "build_seconds": time.perf_counter() - began,
         "phases": {},
     }
@@ -281,11 +281,13 @@ def _time_reading(data_dir: str, the_trainer) -> dict:
     """Batches as training reads them, with nothing else to do."""
     import gin
 
+    from tf_dvdgan.data import training_data
     from tf_dvdgan.training import loop
 
     window = gin.get_configurable("data.Window")()
     size = the_trainer.global_batch_size
-    batches = loop.distribute(the_trainer, data_dir, window, first_batch=0)
+    data = training_data.Shards(data_dir, window)
+    batches = loop.distribute(the_trainer, data, first_batch=0)
     num = max(4, 256 // size)
     iterator = iter(batches)
     for _ in range(num):

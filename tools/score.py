@@ -220,33 +220,16 @@ def _of_model(strategy):
 
 def _real(protocol, classes=()):
     """Real clips, and those held out where the others were trained on."""
-    from tf_dvdgan.evaluation import clips
+    from tf_dvdgan.evaluation import comparison
 
-    split, held_out = FLAGS.split, None
-    if clips.is_prepared(FLAGS.real):
-        held_split = _held_out_split(FLAGS.real)
-        if split is None:
-            split = "train" if protocol.split == "train" else held_split or "train"
-        if split == "train" and held_split:
-            held_out = clips.open_folder(FLAGS.real, held_split, classes)
-    real = clips.open_folder(FLAGS.real, split, classes)
-    if FLAGS.held_out:
-        place, split = FLAGS.held_out, None
-        if clips.is_prepared(place):
-            split = _held_out_split(place)
-            if split is None:
-                raise errors.UserError(
-                    f"{place} has no split that is held out; say which is meant with "
-                    "--held_out_split."
-                )
-        held_out = clips.open_folder(place, split, classes)
-    return real, held_out
-
-
-def _held_out_split(path: str) -> str | None:
-    from tf_dvdgan.data import manifest
-
-    return FLAGS.held_out_split or manifest.load(path).held_out_split
+    return comparison.real_clips(
+        protocol,
+        FLAGS.real,
+        FLAGS.split,
+        FLAGS.held_out,
+        FLAGS.held_out_split,
+        classes,
+    )
 
 
 def _judge(protocol, num_classes: int, strategy):

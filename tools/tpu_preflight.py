@@ -62,7 +62,6 @@ def main(argv: list[str]) -> None:
     del argv
     # oneDNN's allocator keeps what is freed; the compiler wants that memory.
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
-    import tensorflow as tf
 
     from tf_dvdgan import config
 
@@ -81,7 +80,7 @@ def main(argv: list[str]) -> None:
         "gin_param": FLAGS.gin_param,
         "part": FLAGS.part,
         "topology": FLAGS.topology,
-        "precision": tf.keras.mixed_precision.global_policy().name,
+        "precision": the_program.gan.precision,
         "num_classes": FLAGS.num_classes,
         "compiler": environment.versions(),
         **the_program.facts(),

@@ -21,7 +21,7 @@ CLASS_NAMES = make_demo_videos.class_names("shapes")
 
 
 @pytest.fixture
-def gan(tiny_config, demo_shards) -> video_gan.VideoGAN:
+def gan(tiny_config, demo_shards) -> video_gan.Networks:
     gan = video_gan.build(manifest.load(demo_shards).class_names)
     gan.build()
     return gan
@@ -123,7 +123,7 @@ def test_s3_of_the_paper_wants_weights_to_start_from(gan, demo_shards, tmp_path)
 
 
 @pytest.fixture
-def continuing_gan(demo_shards) -> video_gan.VideoGAN:
+def continuing_gan(demo_shards) -> video_gan.Networks:
     sizes = ["RESOLUTION = 16", "STRIDE = 1", "CH = 2", "NUM_FRAMES = 6"]
     sizes += ["CONDITIONING_FRAMES = 2", "dvd_gan.SpatialDiscriminator.num_frames = 2"]
     config.load(["models/dvdgan_fp_v2.gin"], sizes)

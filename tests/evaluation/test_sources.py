@@ -199,7 +199,7 @@ def frames_of(count: int) -> np.ndarray:
 
 
 def continuing():
-    made = video_gan.VideoGAN(Continuing(), [], video_gan.GaussianLatent([3]))
+    made = video_gan.Networks(Continuing(), [], video_gan.GaussianLatent([3]))
     made.frame_bank = frames_of(2)
     return made
 

@@ -21,7 +21,7 @@ MODELS = sorted(
 
 
 @tf.autograph.experimental.do_not_convert  # which takes a fifth of the time
-def build(file: str, *parameters: str, num_classes: int = 3) -> video_gan.VideoGAN:
+def build(file: str, *parameters: str, num_classes: int = 3) -> video_gan.Networks:
     """A GAN from shapes alone: its variables are never allocated."""
     config.load([file], parameters)
     with tf.Graph().as_default():

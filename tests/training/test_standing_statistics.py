@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan.data import manifest, readers
+from tf_dvdgan.data import manifest, readers, training_data
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import loop, standing_statistics
 
@@ -32,7 +32,7 @@ def test_samples_start_from_the_whole_frame_bank(batch_size, num_batches):
     bank = np.zeros([40, 1, 4, 4, 3], np.uint8) + np.arange(40, dtype=np.uint8).reshape(
         [40, 1, 1, 1, 1]
     )
-    gan = video_gan.VideoGAN(Counting(40), [], video_gan.GaussianLatent([3]))
+    gan = video_gan.Networks(Counting(40), [], video_gan.GaussianLatent([3]))
     gan.frame_bank = bank
     statistics = standing_statistics.StandingStatistics(gan, batch_size)
     statistics.accumulate(num_batches)
@@ -52,8 +52,8 @@ def test_a_run_keeps_a_frame_for_each_sample_of_its_statistics(
     def kept(folder: str) -> np.ndarray:
         path = tmp_path / folder
         path.mkdir()
-        window = readers.Window(4, 16)
-        bank = loop._frame_bank(str(path), demo_shards, window, gan, chief=True)
+        data = training_data.Shards(demo_shards, readers.Window(4, 16))
+        bank = loop._frame_bank(str(path), data, gan, chief=True)
         np.testing.assert_array_equal(loop.load_frame_bank(str(path)), bank)
         return bank
 

@@ -16,7 +16,7 @@ BATCH, FRAMES, PIXELS = 4, 4, 16
 
 def make(num_d_steps=2, seed=0, g_rate=1e-3, d_rate=1e-3, start_step=0):
     tf.keras.utils.set_random_seed(1)
-    gan = video_gan.VideoGAN(
+    gan = video_gan.Networks(
         dvd_gan.Generator(PIXELS, FRAMES, 3, ch=2),
         [
             dvd_gan.SpatialDiscriminator(PIXELS, 3, ch=2, num_frames=2),

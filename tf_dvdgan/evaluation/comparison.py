@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf_dvdgan import errors, sampling, terminal
 from tf_dvdgan.data import clip_files, readers, transforms
+from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.evaluation import clips, prediction, protocols, s3, scoring, sources
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import standing_statistics
@@ -104,6 +105,52 @@ def of_folders(
     return Result(score, facts, found)
 
 
+def real_clips(
+    protocol: protocols.Protocol,
+    place: str,
+    split: str | None = None,
+    held_out: str | None = None,
+    held_out_split: str | None = None,
+    classes: Sequence[str] = (),
+) -> tuple[clips.Source, clips.Source | None]:
+    """Real clips of a protocol, and those held out where the others are trained on.
+
+    Args:
+      protocol: says which split.
+      place: folder of videos, or of prepared shards.
+      split: of shards, in the place of the protocol's.
+      held_out: another folder of clips that are not trained on.
+      held_out_split: of shards; by default 'test', or 'validation'.
+      classes: of shards, these alone.
+
+    Raises:
+      UserError: a folder or a split is not there.
+    """
+
+    def held_split(path: str) -> str | None:
+        return held_out_split or manifest_lib.load(path).held_out_split
+
+    others = None
+    if clips.is_prepared(place):
+        held = held_split(place)
+        if split is None:
+            split = "train" if protocol.split == "train" else held or "train"
+        if split == "train" and held:
+            others = clips.open_folder(place, held, classes)
+    real = clips.open_folder(place, split, classes)
+    if held_out:
+        other_split = None
+        if clips.is_prepared(held_out):
+            other_split = held_split(held_out)
+            if other_split is None:
+                raise errors.UserError(
+                    f"{held_out} has no split that is held out; say which is meant "
+                    "with --held_out_split."
+                )
+        others = clips.open_folder(held_out, other_split, classes)
+    return real, others
+
+
 def _check_known(
     protocol: protocols.Protocol, place: clips.Source, class_names: Sequence[str]
 ) -> None:
@@ -135,7 +182,7 @@ class ModelScores:
 
     def __init__(
         self,
-        gan: video_gan.VideoGAN,
+        gan: video_gan.Networks,
         trained_on: readers.Window,
         strategy: tf.distribute.Strategy,
         class_names: Sequence[str],

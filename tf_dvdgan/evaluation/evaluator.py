@@ -146,7 +146,7 @@ class Evaluator:
         )
         return done - ({self._last_step} - at_end)
 
-    def evaluate(self, gan: video_gan.VideoGAN, step: int) -> dict[str, float]:
+    def evaluate(self, gan: video_gan.Networks, step: int) -> dict[str, float]:
         """Scores a generator whose averaged weights are in place.
 
         Its standing statistics are made anew. The scores are written down, and the
@@ -194,7 +194,7 @@ class Evaluator:
         found = self._held_out if wanted == "test" else wanted
         return found if found in self._splits else "train"
 
-    def _scores(self, gan: video_gan.VideoGAN, at_end: bool) -> dict[str, float]:
+    def _scores(self, gan: video_gan.Networks, at_end: bool) -> dict[str, float]:
         scores = {}
         with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
             for score_name, judge in self._judges.items():
@@ -227,7 +227,7 @@ class Evaluator:
         return sources.Prepared(self._data_dir, window, split, protocol.num_real)
 
     def _generated(
-        self, gan: video_gan.VideoGAN, protocol: protocols_lib.Protocol
+        self, gan: video_gan.Networks, protocol: protocols_lib.Protocol
     ) -> Iterator[sources.Generated]:
         given, frames = gan.generator.num_conditioning_frames, None
         if given:  # it continues the clips that it is compared with
@@ -237,7 +237,7 @@ class Evaluator:
             seed = protocol.seed + repeat
             yield sources.Generated(gan, protocol.num_generated, seed, frames=frames)
 
-    def _discriminators_of(self, gan: video_gan.VideoGAN) -> features.Extractor:
+    def _discriminators_of(self, gan: video_gan.Networks) -> features.Extractor:
         def look(videos: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
             videos = transforms.to_unit_range(videos)
             labels = gan.conditioning(labels, videos)["labels"]
@@ -249,7 +249,7 @@ class Evaluator:
         return features.Extractor(look, self._strategy, self._plan.batch_size)
 
     def _discriminated(
-        self, gan: video_gan.VideoGAN, at_end: bool, folder: str
+        self, gan: video_gan.Networks, at_end: bool, folder: str
     ) -> dict[str, float]:
         """What discriminators say of held-out and of generated clips."""
         protocol = dataclasses.replace(

@@ -167,7 +167,7 @@ class Generated:
 
     def __init__(
         self,
-        gan: video_gan.VideoGAN,
+        gan: video_gan.Networks,
         num_clips: int,
         seed: int,
         truncation: float = 1.0,
@@ -243,7 +243,7 @@ class Generated:
 
 @functools.lru_cache(maxsize=4)
 def _maker(
-    gan: video_gan.VideoGAN, num_frames: int, strategy: tf.distribute.Strategy
+    gan: video_gan.Networks, num_frames: int, strategy: tf.distribute.Strategy
 ) -> Callable:
     """Makes uint8 videos of rows; traced once for all evaluations of a model."""
 

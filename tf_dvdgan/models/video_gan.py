@@ -1,6 +1,8 @@
 """A video GAN as its parts: a generator, discriminators, a latent distribution."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 
 import gin
 import numpy as np
@@ -10,6 +12,8 @@ from tf_dvdgan import losses
 from tf_dvdgan.data import readers, transforms
 
 Conditioning = dict[str, tf.Tensor]
+
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 @gin.register(module="video_gan")
@@ -41,7 +45,7 @@ class GaussianLatent:
         return z * tf.constant(self._stddev, tf.float32)
 
 
-class VideoGAN(tf.Module):
+class Networks(tf.Module):
     """Composes a generator and the discriminators that judge it.
 
     A generator is called with (z, labels=..., training=...) and, if it has
@@ -62,6 +66,7 @@ class VideoGAN(tf.Module):
       discriminator_noise: standard deviation of Gaussian noise on what discriminators
         see, real and fake.
       class_conditional: whether the data's classes are looked at.
+      precision: of the networks, 'float32' or 'bfloat16'.
 
     Attributes:
       frame_bank: `[count, frames, height, width, 3]` uint8, real frames that samples
@@ -78,8 +83,10 @@ class VideoGAN(tf.Module):
         generator_terms: Sequence[Callable] = (),
         discriminator_noise: float = 0.0,
         class_conditional: bool = True,
+        precision: str = "float32",
     ):
         super().__init__(name="video_gan")
+        self.precision = precision
         self.generator = generator
         self.discriminators = list(discriminators)
         self.latent = latent
@@ -153,9 +160,28 @@ class VideoGAN(tf.Module):
         size = generator.resolution
         zeros = tf.zeros([1, generator.num_frames, size, size, 3])
         conditioning = self.conditioning(tf.zeros([1], tf.int32), zeros)
-        videos = self.generate(tf.zeros([1, self.latent.size]), conditioning)["videos"]
-        for discriminator in self.discriminators:
-            discriminator(videos, conditioning["labels"], training=False)
+        z = tf.zeros([1, self.latent.size])
+        with _policy(self.precision):
+            videos = self.generate(z, conditioning)["videos"]
+            for discriminator in self.discriminators:
+                discriminator(videos, conditioning["labels"], training=False)
+
+
+def _plain(loss: Callable) -> Callable:
+    """A loss without Gin around it: it is called when no config is in use any more."""
+    ours = getattr(loss, "__module__", "") == losses.__name__
+    return inspect.unwrap(loss) if ours else loss
+
+
+@contextlib.contextmanager
+def _policy(precision: str) -> Iterator[None]:
+    """Inside, Keras makes layers of a precision; after it, as it did before."""
+    before = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(_POLICIES[precision])
+    try:
+        yield
+    finally:
+        tf.keras.mixed_precision.set_global_policy(before)
 
 
 @gin.configurable(module="video_gan")
@@ -172,7 +198,7 @@ def build(
     generator_terms: Sequence[Callable[[], Callable]] = (),
     discriminator_noise: float = 0.0,
     with_terms: bool = False,
-) -> VideoGAN:
+) -> Networks:
     """Puts a GAN together as the config says.
 
     Args:
@@ -184,9 +210,9 @@ def build(
       num_classes: None takes the data's, 0 makes networks without classes, 1 gives
         every sample class 0 (paper 001, appendix B.4).
       precision: 'float32', or 'bfloat16' for compute with float32 parameters.
-      generator_loss: see `VideoGAN`, as for what follows.
+      generator_loss: see `Networks`, as for what follows.
       discriminator_loss: see there.
-      generator_terms: make those of `VideoGAN`.
+      generator_terms: make those of `Networks`.
       discriminator_noise: see there.
       with_terms: whether the generator's terms are made: training wants them.
 
@@ -196,28 +222,29 @@ def build(
     Raises:
       ValueError: the precision or the number of classes is none of those.
     """
-    policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-    if precision not in policies:
-        raise ValueError(f"precision is one of {[*policies]}. Received: {precision!r}")
+    if precision not in _POLICIES:
+        raise ValueError(f"precision is one of {[*_POLICIES]}. Received: {precision!r}")
     if not isinstance(discriminators, (list, tuple)):
         raise ValueError(
             f"discriminators is a list, as in [@D]. Received: {discriminators}"
         )
     if num_classes not in (None, 0, 1):
         raise ValueError(f"num_classes is None, 0 or 1. Received: {num_classes!r}")
-    tf.keras.mixed_precision.set_global_policy(policies[precision])
     class_conditional = num_classes is None
     if num_classes is None:
         num_classes = len(class_names)
     sizes = {"resolution": window.resolution, "num_classes": num_classes}
     distribution = latent()
-    return VideoGAN(
-        generator(num_frames=window.num_frames, latent_size=distribution.size, **sizes),
-        [discriminator(**sizes) for discriminator in discriminators],
-        distribution,
-        generator_loss,
-        discriminator_loss,
-        [make() for make in generator_terms] if with_terms else [],
-        discriminator_noise,
-        class_conditional,
-    )
+    frames = {"num_frames": window.num_frames, "latent_size": distribution.size}
+    with _policy(precision):
+        return Networks(
+            generator(**frames, **sizes),
+            [discriminator(**sizes) for discriminator in discriminators],
+            distribution,
+            _plain(generator_loss),
+            _plain(discriminator_loss),
+            [make() for make in generator_terms] if with_terms else [],
+            discriminator_noise,
+            class_conditional,
+            precision,
+        )

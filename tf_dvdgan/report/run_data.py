@@ -51,9 +51,10 @@ class Run:
     def __init__(self, model_dir: str, step: int | str | None, name: str):
         self.model_dir = model_dir
         self.name = name
-        config.load_run(model_dir)
+        with config.isolated():
+            config.load_run(model_dir)
+            self.plan = gin.get_configurable(evaluator.Plan)()
         self.dataset = history.dataset_name(model_dir)
-        self.plan = gin.get_configurable(evaluator.Plan)()
         self.generator: generators.RunGenerator | None = None
         self.step: int | None = None
         if step is not None or checkpoints.steps(model_dir):

@@ -58,6 +58,7 @@ class Checkpoints:
             for name, value in facts.items()
         }
         self._checkpoint = tf.train.Checkpoint(**objects, **self._saved_facts)
+        self.model_dir = model_dir
         self._directory = os.path.join(model_dir, DIRECTORY)
         self._keep = keep
         self._options = tf.train.CheckpointOptions(

@@ -7,8 +7,9 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import gin
@@ -16,8 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors, terminal
-from tf_dvdgan.data import files, readers
-from tf_dvdgan.data import manifest as manifest_lib
+from tf_dvdgan.data import files, readers, training_data
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import checkpoints, divergence, profiling, standing_statistics
 from tf_dvdgan.training import observer as observer_lib
@@ -69,19 +69,58 @@ class Schedule:
                 f"on_failed_save is 'go_on' or 'stop'. Received: {self.on_failed_save}"
             )
 
-    def steps_from(self, step: int, seconds_per_step: float | None) -> int:
+    def steps_from(
+        self, step: int, seconds_per_step: float | None, others: Sequence[int] = ()
+    ) -> int:
         """How many steps to do in one call, none past the next thing that happens.
 
         Args:
           step: where the run is.
           seconds_per_step: as measured; None before there is a measure.
+          others: steps between things that happen besides the schedule's.
         """
         if seconds_per_step is None:
             return 1
-        ends = (self.checkpoint_every, self.samples_every)
+        ends = (self.checkpoint_every, self.samples_every, *others)
         until = min(every - step % every for every in ends)
         in_time = max(1, int(_SECONDS_PER_LOOP / max(seconds_per_step, 1e-6)))
         return min(until, in_time, self.steps_per_loop, self.num_steps - step)
+
+
+@dataclasses.dataclass(frozen=True)
+class Action:
+    """Something that is done every so many steps of a run.
+
+    Attributes:
+      name: for messages.
+      every: steps between two times; it is done after the last step too.
+      function: called with the state.
+    """
+
+    name: str
+    every: int
+    function: Callable[["State"], None]
+
+    def __post_init__(self):
+        if self.every < 1:
+            raise ValueError(f"every is at least 1. Received: {self.every}")
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """Where a run stands when an action is called.
+
+    Attributes:
+      step: generator updates done.
+      model_dir: of the run.
+      trainer: with networks, optimizers and weights.
+      metrics: means over the last call's steps, by name, such as 'loss/generator'.
+    """
+
+    step: int
+    model_dir: str
+    trainer: trainer_lib.Trainer
+    metrics: Mapping[str, float]
 
 
 class Evaluation(Protocol):
@@ -94,35 +133,10 @@ class Evaluation(Protocol):
         """The same after the run was ended, unless it was done before."""
 
 
-@gin.configurable(module="training")
-def train(
-    model_dir: str,
-    data_dir: str,
-    strategy: tf.distribute.Strategy,
-    evaluation: Evaluation | None = None,
-    protocols: Sequence[str] = (),
-    profile_steps: int = 0,
-    window: readers.Window = gin.REQUIRED,
-    schedule: Schedule = Schedule(),
-    on_divergence: divergence.Divergence = divergence.Divergence(),
-    accept_other_facts: bool = False,
-) -> signal.Signals | None:
-    """Trains a GAN, or goes on with training one.
+def train(*arguments: object, **keywords: object) -> signal.Signals | None:
+    """Trains a GAN, or goes on with training one; arguments are those of `prepare`.
 
-    Of several workers each calls this; the chief alone writes and speaks. SIGTERM or
-    SIGINT (Ctrl-C) stops it after the steps in hand, saved.
-
-    Args:
-      model_dir: of the run; a checkpoint in it is gone on from.
-      data_dir: of prepared shards.
-      strategy: where to train.
-      evaluation: of each checkpoint; there is one before the first step then.
-      protocols: names of the scores that the run is evaluated by, for TensorBoard.
-      profile_steps: how many steps to trace for TensorBoard's profiler, early on.
-      window: frames and pixels taken of each clip.
-      schedule: when things happen.
-      on_divergence: what happens when the run goes wrong.
-      accept_other_facts: whether a run may go on with another seed or batch size.
+    SIGTERM or SIGINT (Ctrl-C) stops it after the steps in hand, saved.
 
     Returns:
       None once the run has its last step, else the signal that stopped it; the same on
@@ -131,16 +145,56 @@ def train(
     Raises:
       UserError: data, config and run do not fit, or the run has diverged.
     """
+    run = prepare(*arguments, **keywords)
+    return run.go_on() if run else None
+
+
+@gin.configurable("train", module="training")
+def prepare(
+    model_dir: str,
+    data: str | training_data.TrainingData,
+    strategy: tf.distribute.Strategy,
+    evaluation: Evaluation | None = None,
+    protocols: Sequence[str] = (),
+    profile_steps: int = 0,
+    actions: Sequence[Action] = (),
+    window: readers.Window = gin.REQUIRED,
+    schedule: Schedule = Schedule(),
+    on_divergence: divergence.Divergence = divergence.Divergence(),
+    accept_other_facts: bool = False,
+) -> "Run | None":
+    """Makes a run ready to train, from its start or from its newest checkpoint.
+
+    Of several workers each calls this; the chief alone writes and speaks. The config is
+    read here, and no more while the run goes on.
+
+    Args:
+      model_dir: of the run; a checkpoint in it is gone on from.
+      data: folder of prepared shards, or other data.
+      strategy: where to train.
+      evaluation: of each checkpoint; there is one before the first step then.
+      protocols: names of the scores that the run is evaluated by, for TensorBoard.
+      profile_steps: how many steps to trace for TensorBoard's profiler, early on.
+      actions: what else happens every so many steps; called by all workers.
+      window: frames and pixels taken of each clip.
+      schedule: when things happen.
+      on_divergence: what happens when the run goes wrong.
+      accept_other_facts: whether a run may go on with another seed or batch size.
+
+    Returns:
+      The run; None if it has its last step already.
+
+    Raises:
+      UserError: data, config and run do not fit.
+    """
     chief = strategy_lib.is_chief(strategy)
     # 1. The data, before anything that takes long.
-    manifest = readers.load_manifest(data_dir, window)
-    shards = readers.shards_of(manifest, data_dir, "train", window)
-    if chief:
-        _tell_of_short_clips(shards, window)
-    if video_gan.build(manifest.class_names).class_conditional:  # no variables yet
-        readers.check_classes(manifest)
+    if isinstance(data, str):
+        data = training_data.Shards(data, window)
+    # Networks without variables yet: they are only asked.
+    data.check(video_gan.build(data.class_names).class_conditional, speaks=chief)
     # 2. Networks, optimizers and their variables.
-    the_trainer = trainer_lib.build(strategy, manifest.class_names)
+    the_trainer = trainer_lib.build(strategy, data.class_names)
     # 3. Where the run stands.
     run = checkpoints.Checkpoints(
         model_dir,
@@ -167,56 +221,38 @@ def train(
     if chief:
         tf.io.gfile.makedirs(model_dir)
         save_config(model_dir)
-        save_dataset(model_dir, manifest)
+        save_dataset(model_dir, data)
     gan = the_trainer.gan
     if gan.generator.num_conditioning_frames:
-        gan.frame_bank = _frame_bank(model_dir, data_dir, window, gan, chief)
+        gan.frame_bank = _frame_bank(model_dir, data, gan, chief)
     observer = observer_lib.Observer(
-        model_dir, the_trainer, manifest.class_names, window, speaks=chief
+        model_dir, the_trainer, data.class_names, window, speaks=chief
     )
     observer.config(step, protocols)
-    observer.real_clips(data_dir)
-    # 5. Steps.
-    steps = _Run(
+    observer.real_clips(data)
+    return Run(
         the_trainer,
-        lambda first: distribute(the_trainer, data_dir, window, first),
+        data,
         schedule,
         run,
         observer,
         on_divergence,
         evaluation,
         profiling.Profiler(model_dir, profile_steps if chief else 0),
+        actions,
     )
-    try:
-        return steps.go_on()
-    except tf.errors.DataLossError as error:
-        raise readers.damaged(data_dir, error) from error
-
-
-def _tell_of_short_clips(
-    shards: Sequence[manifest_lib.Shard], window: readers.Window
-) -> None:
-    fewest = min(shard.fewest_frames for shard in shards)
-    if fewest < window.length:
-        terminal.say(
-            f"Some clips are shorter than the window of {window.length} frames (the "
-            f"shortest has {fewest}): their last frame is repeated"
-        )
 
 
 def distribute(
     the_trainer: trainer_lib.Trainer,
-    data_dir: str,
-    window: readers.Window,
+    data: training_data.TrainingData,
     first_batch: int,
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
     """Training batches on the trainer's devices, from the batch of a number on."""
     global_batch_size = the_trainer.global_batch_size
 
     def dataset_of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        rows = readers.training_dataset(
-            data_dir,
-            window,
+        rows = data.rows(
             global_batch_size,
             the_trainer.data_seed,
             first_batch,
@@ -234,9 +270,9 @@ def save_config(model_dir: str) -> None:
     files.write_whole(os.path.join(model_dir, CONFIG_FILE), gin.config_str())
 
 
-def save_dataset(model_dir: str, manifest: manifest_lib.Manifest) -> None:
+def save_dataset(model_dir: str, data: training_data.TrainingData) -> None:
     """Keeps what sampling wants to know of the data."""
-    facts = {"class_names": manifest.class_names, "dataset": manifest.dataset}
+    facts = {"class_names": data.class_names, "dataset": data.name}
     files.write_whole(os.path.join(model_dir, DATASET_FILE), json.dumps(facts))
 
 
@@ -246,16 +282,13 @@ def load_class_names(model_dir: str) -> list[str]:
         return json.load(file)["class_names"]
 
 
-def _frame_bank(model_dir, data_dir, window, gan, chief: bool) -> np.ndarray:
+def _frame_bank(model_dir, data, gan, chief: bool) -> np.ndarray:
     """First frames of some real clips, kept with the run; samples start there."""
     bank = load_frame_bank(model_dir)
     if bank is not None:
         return bank
-    there = readers.load_manifest(data_dir, window).num_clips("train")
     given = gan.generator.num_conditioning_frames
-    rows = readers.training_dataset(data_dir, window, 1, seed=0)
-    rows = rows.take(min(there, _FRAME_BANK_CLIPS)).as_numpy_iterator()
-    frames = np.stack([row["video"][:given].copy() for row in rows])
+    frames = data.clips(_FRAME_BANK_CLIPS)[:, :given].copy()
     if chief:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, frames=frames)
@@ -273,35 +306,53 @@ def load_frame_bank(model_dir: str) -> np.ndarray | None:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Run:
+class Run:
     """Steps until the end, or until the process is asked to stop.
 
     Attributes:
       trainer: where the run stands.
-      batches_from: makes batches on the devices, from a batch's number on.
+      data: that it trains on.
       schedule: when things happen.
       saved: the run's checkpoints.
       observer: shows it.
       policy: when it is taken for lost.
       evaluation: see `train`.
       profiler: traces some of the steps.
+      actions: see `train`.
     """
 
     trainer: trainer_lib.Trainer
-    batches_from: Callable[[int], tf.data.Dataset]
+    data: training_data.TrainingData
     schedule: Schedule
     saved: checkpoints.Checkpoints
     observer: observer_lib.Observer
     policy: divergence.Divergence
     evaluation: Evaluation | None
     profiler: profiling.Profiler
+    actions: Sequence[Action]
 
     @property
     def _chief(self) -> bool:
         return strategy_lib.is_chief(self.trainer.strategy)
 
     def go_on(self) -> signal.Signals | None:
-        """Trains from where the trainer stands; gives the signal that stopped it."""
+        """Trains from where the trainer stands.
+
+        Returns:
+          None once the run has its last step, else the signal that stopped it; the same
+          on all workers.
+
+        Raises:
+          UserError: the data cannot be read, or the run has diverged.
+        """
+        try:
+            return self._train()
+        except tf.errors.DataLossError as error:
+            if not isinstance(self.data, training_data.Shards):
+                raise
+            raise readers.damaged(self.data.data_dir, error) from error
+
+    def _train(self) -> signal.Signals | None:
         schedule, observer = self.schedule, self.observer
         step = int(self.trainer.step.numpy())
         watch = divergence.Watch(self.policy, step)
@@ -314,7 +365,9 @@ class _Run:
         seconds = stopped_by = None
         with _StopRequest() as stop, self.profiler:
             while step < schedule.num_steps:
-                wanted = self.profiler.limit(schedule.steps_from(step, seconds))
+                every = [action.every for action in self.actions]
+                wanted = schedule.steps_from(step, seconds, every)
+                wanted = self.profiler.limit(wanted)
                 stopped_by, num_steps = _agree(
                     self.trainer.strategy, stop.signal, wanted
                 )
@@ -334,6 +387,8 @@ class _Run:
                         self.trainer.strategy, observer.samples(step)
                     )
                     alarms += watch.diversity(step, share)
+                if not lost:
+                    self._act(step, metrics, at_end)
                 if self._answer(step, alarms):
                     step = int(self.trainer.step.numpy())
                     watch.forget(step)
@@ -341,8 +396,18 @@ class _Run:
             self._leave(step)
         return stopped_by
 
+    def _act(self, step: int, metrics: Mapping[str, float], at_end: bool) -> None:
+        """Calls the actions whose time it is; their time is not the steps'."""
+        began = time.monotonic()
+        state = State(step, self.saved.model_dir, self.trainer, metrics)
+        for action in self.actions:
+            if step % action.every == 0 or at_end:
+                action.function(state)
+        self.observer.pause(began)
+
     def _batches(self, step: int) -> Iterator[trainer_lib.Batch]:
-        return iter(self.batches_from(step * self.trainer.num_d_steps))
+        first = step * self.trainer.num_d_steps
+        return iter(distribute(self.trainer, self.data, first))
 
     def _save(self, step: int) -> None:
         """Writes a checkpoint; one that cannot be written ends the run by choice only.
@@ -466,13 +531,17 @@ def _agree(
 
 
 class _StopRequest:
-    """Notes SIGINT and SIGTERM while it is entered; a second one ends the process."""
+    """Notes SIGINT and SIGTERM while it is entered; a second one ends the process.
+
+    Python gives signals to the main thread alone; in another one nothing is noted.
+    """
 
     def __enter__(self) -> "_StopRequest":
         self.signal: signal.Signals | None = None
-        self._handlers = {
-            number: signal.signal(number, self._note) for number in _STOP_SIGNALS
-        }
+        self._handlers = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in _STOP_SIGNALS:
+                self._handlers[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import sampling, terminal
-from tf_dvdgan.data import files, readers
+from tf_dvdgan.data import files, readers, training_data
 from tf_dvdgan.training import (
     dashboard,
     divergence,
@@ -106,16 +106,13 @@ class Observer:
             ),
             "discriminator_steps": the_trainer.num_d_steps,
             **_macro("NUM_STEPS"),
-            "precision": tf.keras.mixed_precision.global_policy().name,
+            "precision": gan.precision,
             "seed": the_trainer.seed,
         }
 
-    def real_clips(self, data_dir: str) -> None:
+    def real_clips(self, data: training_data.TrainingData) -> None:
         """Shows what the generator should learn to make."""
-        rows = readers.training_dataset(data_dir, self._window, 1, seed=0)
-        count = len(self._names) or 4
-        clips = rows.take(count * self._columns).batch(count * self._columns)
-        videos = next(iter(clips))["video"].numpy()
+        videos = data.clips((len(self._names) or 4) * self._columns)
         self._real_diversity = divergence.diversity(videos, len(videos))
         self._summaries.videos(0, "videos/real", videos, self._columns, [])
 

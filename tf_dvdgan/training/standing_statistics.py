@@ -30,7 +30,7 @@ class StandingStatistics:
 
     def __init__(
         self,
-        gan: video_gan.VideoGAN,
+        gan: video_gan.Networks,
         batch_size: int = BATCH_SIZE,
         strategy: tf.distribute.Strategy | None = None,
     ):

@@ -48,7 +48,7 @@ class Trainer:
 
     def __init__(
         self,
-        gan: video_gan.VideoGAN,
+        gan: video_gan.Networks,
         strategy: tf.distribute.Strategy,
         global_batch_size: int,
         generator_optimizer: tf.keras.optimizers.legacy.Optimizer,

@@ -73,7 +73,7 @@ class TrainingStep:
 
 
 class Generation:
-    """`VideoGAN.generate` with standing statistics.
+    """`Networks.generate` with standing statistics.
 
     Args and attributes are those of `TrainingStep`.
     """
@@ -149,12 +149,12 @@ def _sentence(error: str) -> str:
     return "TPUs cannot run " + ", ".join(first) + (f" and {more} more" if more else "")
 
 
-def _video_shape(gan: video_gan.VideoGAN) -> list[int]:
+def _video_shape(gan: video_gan.Networks) -> list[int]:
     size = gan.generator.resolution
     return [gan.generator.num_frames, size, size, 3]
 
 
-def _facts(gan: video_gan.VideoGAN) -> dict:
+def _facts(gan: video_gan.Networks) -> dict:
     networks = [gan.generator, *gan.discriminators]
     return {
         "video": _video_shape(gan),
@@ -172,7 +172,7 @@ def _values_do_not_matter() -> Iterator[None]:
 
     At full width the decompositions that make orthogonal kernels take minutes on a CPU.
     """
-    initializer, gan = tf.keras.initializers.Orthogonal, video_gan.VideoGAN
+    initializer, gan = tf.keras.initializers.Orthogonal, video_gan.Networks
     orthogonal, build = initializer.__call__, gan.build
 
     def zeros(self, shape, dtype=None, **kwargs):

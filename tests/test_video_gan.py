@@ -1,0 +1,329 @@
+"""The Python interface, as a notebook uses it."""
+
+import os
+import threading
+
+import gin
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import run_process, run_python
+
+import tf_dvdgan as dvd
+from tf_dvdgan.data import manifest, readers
+from tf_dvdgan.training import checkpoints
+
+SMALL = {"resolution": 16, "num_frames": 4, "stride": 2, "ch": 2}
+FEW = [
+    "dvd_gan.SpatialDiscriminator.num_frames = 2",
+    "optimizers.with_moving_average.start_step = 2",
+]
+NAMES = ["run", "jump", "sit"]
+
+
+def new(preset: str = "dvdgan_v2", class_names=None, **changes) -> dvd.VideoGAN:
+    more = changes.pop("parameters", [])
+    gan = dvd.VideoGAN.from_preset(
+        preset, class_names, **{**SMALL, **changes}, parameters=[*FEW, *more]
+    )
+    gan.compile(batch_size=4, num_d_steps=1)
+    return gan
+
+
+def state_of_the_process() -> tuple:
+    return (
+        gin.config_str(),
+        gin.operative_config_str(),
+        gin.config._CONFIG_IS_LOCKED,
+        list(gin.config._FILE_READERS),
+        list(gin.config._LOCATION_PREFIXES),
+        tf.keras.mixed_precision.global_policy().name,
+        tf.distribute.has_strategy(),
+    )
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind():
+    gin.clear_config()
+    gin.parse_config("data.Window.num_frames = 7")  # somebody else's
+    before = state_of_the_process()
+    yield
+    assert state_of_the_process() == before
+    gin.clear_config()
+
+
+@pytest.fixture(scope="module")
+def fitted(demo_shards, tmp_path_factory) -> dvd.VideoGAN:
+    gan = new()
+    gan.fit(demo_shards, steps=4, model_dir=str(tmp_path_factory.mktemp("run")))
+    return gan
+
+
+def dataset(count: int = 12, dtype=tf.uint8) -> tf.data.Dataset:
+    videos = np.random.default_rng(0).integers(0, 256, [count, 4, 16, 16, 3], np.uint8)
+    if dtype != tf.uint8:
+        videos = (videos / 127.5 - 1.0).astype(np.float32)
+    return tf.data.Dataset.from_tensor_slices((videos, np.arange(count) % 3))
+
+
+def test_a_gan_is_trained_sampled_saved_and_reopened(fitted, demo_shards, tmp_path):
+    names = manifest.load(demo_shards).class_names
+    assert fitted.class_names == names
+    videos = fitted.sample(3, class_name=names[1], truncation=0.5, seed=1)
+    assert videos.shape == (3, 4, 16, 16, 3) and videos.dtype == np.uint8
+    again = dvd.load(fitted.model_dir)
+    np.testing.assert_array_equal(again.sample(3, names[1], 0.5, 1), videos)
+    assert (again.sample(3, names[1], 0.5, seed=2) != videos).any()
+    each = again.sample(2, [names[1], names[0]], 0.5, seed=1)
+    np.testing.assert_array_equal(each[0], videos[0])
+    fitted.save(str(tmp_path / "exported"))
+    exported = dvd.load(str(tmp_path / "exported"))
+    found = exported.sample(3, names[1], 0.5, seed=1)
+    assert np.abs(found.astype(int) - videos).max() <= 1
+    with pytest.raises(dvd.UserError, match="can be sampled, and no more"):
+        exported.fit(demo_shards, 5, str(tmp_path / "run"))
+    with pytest.raises(dvd.UserError, match="saved already"):
+        exported.save(str(tmp_path / "again"))
+
+
+def test_a_run_goes_on_and_says_how_it_went(fitted, demo_shards):
+    again = dvd.load(fitted.model_dir, step=4)
+    history = again.fit(demo_shards, steps=6, model_dir=fitted.model_dir)
+    assert history.steps["loss/generator"][-1] == 6
+    assert len(history.history["loss/generator"]) == len(
+        history.steps["loss/generator"]
+    )
+    assert again.generator.facts["step"] == 6
+    assert checkpoints.steps(fitted.model_dir)[-1] == 6
+
+
+def test_a_dataset_of_one_s_own_is_trained_on_and_resumed_exactly(tmp_path):
+    def weights(folder: str, *ends: int) -> list[np.ndarray]:
+        for end in ends:
+            gan = new(class_names=NAMES)
+            gan.fit(dataset(), steps=end, model_dir=str(tmp_path / folder))
+        return [v.numpy() for v in gan.networks.generator.trainable_variables]
+
+    whole = weights("whole", 4)
+    for a, b in zip(whole, weights("cut", 3, 4), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("dtype", [tf.uint8, tf.float32])
+def test_datasets_are_read_in_their_order_by_any_number_of_workers(batched, dtype):
+    from tf_dvdgan.data import training_data
+
+    given = dataset(dtype=dtype)
+    data = training_data.Clips(
+        given.batch(5) if batched else given, NAMES, readers.Window(4, 16)
+    )
+    expected = np.stack([video for video, _ in dataset().as_numpy_iterator()])
+
+    def rows(worker: int, num_workers: int) -> list[np.ndarray]:
+        found = data.rows(4, 0, 1, worker, num_workers).take(8 // num_workers)
+        return [row["video"] for row in found.as_numpy_iterator()]
+
+    one = rows(0, 1)
+    np.testing.assert_array_equal(one, expected[[4, 5, 6, 7, 8, 9, 10, 11]])
+    np.testing.assert_array_equal(rows(0, 2), np.stack(one)[[0, 1, 4, 5]])
+    np.testing.assert_array_equal(rows(1, 2), np.stack(one)[[2, 3, 6, 7]])
+    np.testing.assert_array_equal(data.clips(99), expected)
+
+
+def test_actions_are_called_with_the_state(demo_shards, tmp_path):
+    seen = []
+
+    def note(state: dvd.State) -> None:
+        assert state.trainer.gan.generator.trainable_variables
+        seen.append((state.step, state.metrics["loss/generator"], state.model_dir))
+
+    folder = str(tmp_path)
+    action = dvd.Action("note", every=2, function=note)
+    new().fit(demo_shards, steps=5, model_dir=folder, actions=[action])
+    assert [step for step, _, _ in seen] == [2, 4, 5]
+    assert all(np.isfinite(loss) and where == folder for _, loss, where in seen)
+    with pytest.raises(ValueError, match="at least 1"):
+        dvd.Action("never", 0, note)
+
+
+def test_losses_and_optimizers_of_one_s_own(tmp_path):
+    calls = []
+
+    def loss(scores: tf.Tensor) -> tf.Tensor:
+        calls.append("loss")
+        return tf.reduce_mean(tf.nn.softplus(-scores))
+
+    def sgd(learning_rate: float) -> tf.keras.optimizers.legacy.Optimizer:
+        calls.append(learning_rate)
+        return tf.keras.optimizers.legacy.SGD(learning_rate)
+
+    gan = new(class_names=NAMES)
+    gan.compile(
+        generator_loss=loss,
+        discriminator_optimizer=sgd,
+        discriminator_learning_rate=0.25,
+    )
+    gan.fit(dataset(), steps=2, model_dir=str(tmp_path))
+    assert "loss" in calls and 0.25 in calls
+    assert dvd.load(str(tmp_path)).sample(2).shape == (2, 4, 16, 16, 3)
+
+
+def test_configs_and_precisions_live_side_by_side(fitted, demo_shards, tmp_path):
+    folder = str(tmp_path / "other")
+    other = new(num_frames=8, resolution=16, precision="bfloat16")
+    other.fit(demo_shards, steps=2, model_dir=folder)
+    narrow = new("vgan", [], num_frames=8, parameters=[])
+    opened = [dvd.load(fitted.model_dir), dvd.load(folder), narrow]
+    alone = [gan.sample(2, seed=3) for gan in opened]
+    assert [video.shape[1] for video in alone] == [4, 8, 8]
+    blocks = [gan.networks.generator.submodules for gan in opened[:2]]
+    dtypes = [
+        {m.compute_dtype for m in b if hasattr(m, "compute_dtype")} for b in blocks
+    ]
+    assert dtypes[0] == {"float32"} and "bfloat16" in dtypes[1]
+    for gan, videos in reversed(list(zip(opened, alone, strict=True))):
+        np.testing.assert_array_equal(gan.sample(2, seed=3), videos)
+    # Both are trained on, by turns.
+    opened[1].fit(demo_shards, steps=3, model_dir=folder)
+    opened[0].fit(demo_shards, steps=7, model_dir=fitted.model_dir)
+    assert opened[1].sample(1).shape[1] == 8 and opened[0].sample(1).shape[1] == 4
+
+
+def test_two_threads_open_runs_at_a_time(fitted):
+    found = []
+    threads = [
+        threading.Thread(
+            target=lambda: found.append(dvd.load(fitted.model_dir).sample())
+        )
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(*found)
+
+
+def test_frames_are_continued(demo_shards, tmp_path):
+    gan = new("dvdgan_fp_v2", num_frames=6, conditioning_frames=2)
+    gan.fit(demo_shards, steps=2, model_dir=str(tmp_path))
+    frames = np.random.default_rng(0).integers(0, 256, [2, 16, 16, 3], np.uint8)
+    videos = gan.predict_frames(frames, count=3)
+    assert videos.shape == (3, 6, 16, 16, 3)
+    np.testing.assert_array_equal(videos[:, :2], [frames] * 3)
+    assert (videos[0] != videos[1]).any()
+    assert gan.sample(2).shape == (2, 6, 16, 16, 3)
+    with pytest.raises(dvd.UserError, match=r"\[2, 16, 16, 3\], unlike \[2, 8, 8, 3\]"):
+        gan.predict_frames(frames[:, ::2, ::2])
+
+
+@pytest.mark.parametrize(
+    ("preset", "sizes"),
+    [
+        ("vgan", {"num_frames": 8}),
+        ("mvt_gan", {"resolution": 32}),
+    ],
+)
+def test_other_families_sample_before_they_are_trained(preset, sizes):
+    names = [] if preset == "vgan" else NAMES
+    gan = new(preset, names, **sizes)
+    videos = gan.sample(2, seed=1)
+    assert videos.ndim == 5 and videos.dtype == np.uint8
+    np.testing.assert_array_equal(gan.sample(2, seed=1), videos)
+
+
+def test_scores_are_those_of_the_command(fitted, demo_shards, tmp_path):
+    result = dvd.score(
+        demo_shards,
+        fitted,
+        "fid_pixels",
+        num_generated=12,
+        num_real=12,
+        num_resamples=0,
+        cache_dir=str(tmp_path),
+    )
+    assert result.facts["num_generated"] == 12
+    done = run_python(
+        *("-m", "tools.score", "--protocol=fid_pixels", f"--real={demo_shards}"),
+        *(f"--model_dir={fitted.model_dir}", "--num_generated=12", "--num_real=12"),
+        *("--num_resamples=0", f"--cache_dir={tmp_path / 'other'}"),
+    )
+    assert f"fid_pixels at truncation 1: {result.score.value:.4g}" in done.stdout
+    same = dvd.score(
+        demo_shards,
+        demo_shards,
+        "fid_pixels",
+        num_frames=4,
+        resolution=16,
+        num_resamples=0,
+        cache_dir=str(tmp_path),
+    )
+    assert same.score.value == pytest.approx(0.0, abs=1e-4)
+
+
+def test_a_grid_plays_in_a_notebook(tmp_path):
+    videos = np.random.default_rng(0).integers(0, 256, [4, 3, 64, 64, 3], np.uint8)
+    shown = dvd.show(videos, ["a", "b", "c", "d"])
+    html = shown._repr_html_()
+    assert html.startswith('<img src="data:image/gif;base64,') and 'width="132"' in html
+    shown.save(str(tmp_path / "a.gif"))
+    assert (tmp_path / "a.gif").read_bytes().startswith(b"GIF89a")
+    assert dvd.show(videos[0])._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: dvd.VideoGAN.from_preset("dvdgan_v3"), "no Gin file 'dvdgan_v3'"),
+        (lambda: dvd.load("/nowhere"), "not a run's directory"),
+        (lambda: new(ch=-1), "CH is a whole number from 1 on"),
+        (lambda: new("vgan", [], conditioning_frames=2), "Nothing in the config uses"),
+        (lambda: new().sample(), "The classes are not known yet"),
+        (lambda: new(class_names=NAMES).sample(class_name="ran"), "Did you mean 'run'"),
+        (lambda: new(class_names=NAMES).sample(2, ["run"]), "1 names of classes for 2"),
+        (lambda: new(class_names=NAMES).sample(truncation=2), "from 0 to 1"),
+        (
+            lambda: new(class_names=NAMES).predict_frames(np.zeros([1, 16, 16, 3])),
+            "does not start from frames",
+        ),
+        (
+            lambda: new(class_names=NAMES).fit(
+                dataset().batch(2).batch(2), 1, "/tmp/x"
+            ),
+            "The model makes videos",
+        ),
+        (lambda: new().fit(dataset(), 1, "/tmp/x"), "names no classes"),
+        (lambda: new(class_names=NAMES).fit(dataset(0), 1, "/tmp/x"), "is empty"),
+    ],
+    ids=range(12),
+)
+def test_a_mistake_is_one_sentence(call, sentence):
+    with pytest.raises(dvd.UserError, match=sentence):
+        call()
+
+
+def test_data_of_other_classes_is_refused(demo_shards, tmp_path):
+    with pytest.raises(dvd.UserError, match="The model's classes are"):
+        new(class_names=NAMES).fit(demo_shards, 1, str(tmp_path / "run"))
+    assert not os.path.exists(tmp_path / "run" / "config.gin")
+
+
+def test_importing_is_light_and_names_are_known():
+    script = """
+import sys
+import tf_dvdgan as dvd
+assert "tensorflow" not in sys.modules
+assert {"VideoGAN", "load", "score", "show"} <= set(dir(dvd))
+assert dvd.UserError.__mro__[1] is Exception and "tensorflow" not in sys.modules
+help_of = dvd.load.__doc__
+assert "SavedModel" in help_of and "tensorflow" in sys.modules
+try:
+    dvd.nothing
+except AttributeError as error:
+    assert "no attribute 'nothing'" in str(error)
+else:
+    raise AssertionError
+"""
+    done = run_process("-c", script)
+    assert done.returncode == 0, done.stderr
