@@ -1,6 +1,8 @@
 """The Python interface, as a notebook uses it."""
 
 import os
+import pathlib
+import re
 import threading
 
 import gin
@@ -327,3 +329,34 @@ else:
 """
     done = run_process("-c", script)
     assert done.returncode == 0, done.stderr
+
+
+# What makes the pages' examples small enough for a test.
+SMALLER = {
+    "steps=20_000": "steps=2",
+    "step=20_000": "step=2",
+    "steps=20_010": "steps=4",
+    "resolution=32": "resolution=16",
+    "resolution=64": "resolution=16",
+    ", ::2, ::2]": "]",
+    "ch=8": "ch=2",
+    "ch=32": "ch=2",
+}
+
+
+@pytest.mark.parametrize(
+    ("page", "shards"), [("docs/python.md", "shards"), ("README.md", "SHARDS")]
+)
+def test_the_pages_lines_run_as_they_stand(
+    page, shards, demo_shards, tmp_path, monkeypatch
+):
+    text = (pathlib.Path(__file__).parent.parent / page).read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    code = "\n".join(blocks)
+    for long, short in SMALLER.items():
+        code = code.replace(long, short)
+    (tmp_path / shards).symlink_to(demo_shards)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    exec(compile(code, page, "exec"), {"__name__": "page"})
