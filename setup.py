@@ -5,10 +5,14 @@ lie inside it, so that nothing with so general a name lands in site-packages.
 """
 
 import pathlib
+import re
 
 import setuptools
 
 ROOT = pathlib.Path(__file__).parent
+# Read, not imported: building the package needs none of what it requires.
+_VERSION_FILE = (ROOT / "tf_dvdgan" / "version.py").read_text()
+VERSION = re.search(r'__version__ = "([^"]+)"', _VERSION_FILE)[1]
 INSIDE = {"data_prep": "tf_dvdgan.data_prep", "tools": "tf_dvdgan.tools"}
 
 PACKAGES = setuptools.find_packages(include=["tf_dvdgan", "tf_dvdgan.*"])
@@ -34,7 +38,7 @@ REQUIREMENTS = [
     "opencv-python-headless>=4.10,<5",  # decodes and resizes videos
     "av>=13",  # encodes videos; knows how many frames a container promises
     "pillow>=10.1",  # GIF and PNG
-    "scikit-learn>=1.4",  # Gaussian mixture of VGAN's baseline; handwritten digits
+    "scikit-learn>=1.4",  # VGAN's mixture and logistic regression; handwritten digits
     "jinja2>=3.1",  # the page of a run
     "setuptools<81",  # TensorBoard 2.15 imports pkg_resources
 ]
@@ -59,7 +63,7 @@ TESTS = [
 
 setuptools.setup(
     name="tf_dvdgan",
-    version="0.1.0",
+    version=VERSION,
     description="Adversarial video generation in TensorFlow 2: DVD-GAN and companions",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -1,3 +1,3 @@
 """From videos on disk to TFRecord shards."""
 
-import tf_dvdgan  # noqa: F401, it turns on oneDNN before TensorFlow loads
+from tf_dvdgan import onednn  # noqa: F401, turned on before TensorFlow loads

@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from tf_dvdgan import onednn
+from tf_dvdgan.version import __version__  # noqa: F401
 
 if TYPE_CHECKING:
     from tf_dvdgan.errors import UserError
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
         show,
     )
 
-__version__ = "0.1.0"
 __all__ = [
     "Action",
     "History",

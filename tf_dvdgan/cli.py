@@ -37,7 +37,7 @@ def run(
 
     Args:
       main: gets what is left of the command line; returns an exit code or None.
-      flags_parser: in the place of absl's, from the command line to what is left.
+      flags_parser: instead of absl's, from the command line to what is left.
       if_interrupted: a sentence about what Ctrl-C leaves, and how to go on.
     """
     global _if_interrupted

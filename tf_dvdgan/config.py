@@ -101,7 +101,7 @@ def load(
     Args:
       files: looked for as given, then among the files of the package.
       parameters: bindings such as 'Trainer.seed = 3'.
-      of_run: a config that a run wrote, in the place of files; it may bind what
+      of_run: a config that a run wrote, instead of files; it may bind what
         nothing uses.
 
     Raises:

@@ -240,7 +240,7 @@ def _input_specs(gan: video_gan.Networks) -> dict[str, dict[str, tf.TensorSpec]]
 
 
 def _grid(gan, truncations, num_batches, batch_size) -> dict:
-    """Each normalisation layer's mean and variance, `[truncations, time, channels]`."""
+    """Each normalization layer's mean and variance, `[truncations, time, channels]`."""
     accumulator = standing_statistics.StandingStatistics(gan, batch_size)
     rows = []
     for truncation in truncations:

@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-import tf_dvdgan
-from tf_dvdgan import errors, sampling, trained
+from tf_dvdgan import errors, sampling, trained, version
 from tf_dvdgan.data import files, readers, transforms
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import standing_statistics
@@ -38,7 +37,7 @@ class Generator(abc.ABC):
       resolution: height and width.
       num_frames: of a video, conditioning frames included.
       num_conditioning_frames: how many frames of a video are given; 0 for none.
-      stride: every so manieth frame of a clip was seen in training.
+      stride: every n-th frame of a clip is seen in training.
       window: what was taken of its data, for reading clips that are alike.
       latent: distribution of z, for `sampling.latents`.
       name: model and step, for titles.
@@ -160,7 +159,7 @@ def open_generator(
     Args:
       model_dir: of a run.
       step: of the run: a checkpoint's number or 'best'; the newest by default.
-      saved_model: folder that `tools.export` wrote, in the place of a run.
+      saved_model: folder that `tools.export` wrote, instead of a run.
 
     Raises:
       UserError: both are named or neither, or what is named is not there.
@@ -189,7 +188,7 @@ def describe(model: trained.TrainedModel) -> dict[str, Any]:
             "model": f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}",
             "step": model.step,
             "weights": sampling.digest_of_weights(generator),
-            "version": tf_dvdgan.__version__,
+            "version": version.__version__,
         },
     }
 

@@ -75,7 +75,7 @@ class Progress:
         Args:
           done: with those before this began.
           note: behind all else.
-          rate: in the place of how many came in a second.
+          rate: instead of how many came in a second.
         """
         now = time.monotonic()
         if done < self._total and now - self._last < self._between:
@@ -173,7 +173,7 @@ def say(line: str) -> None:
 
 
 def _show(line: str, stream: TextIO, stays: bool = False) -> None:
-    """Writes a line of progress; on a terminal in the place of the last."""
+    """Writes a line of progress; on a terminal instead of the last."""
     global _standing
     if _quiet:
         return

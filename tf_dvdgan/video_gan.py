@@ -500,7 +500,7 @@ def score(
       weights: file of the network's weights, or several of which one fits.
       mean: of C3D's training clips, for protocols that want it.
       truncation: of a GAN's latents.
-      num_generated: in the place of the protocol's, as for what follows.
+      num_generated: instead of the protocol's, as for what follows.
       num_real: real clips at the most.
       split: of prepared shards.
       held_out: folder of real clips that were not trained on.

@@ -1,3 +1,3 @@
 """Commands around the package: demo, samples, export."""
 
-import tf_dvdgan  # noqa: F401, it turns on oneDNN before TensorFlow loads
+from tf_dvdgan import onednn  # noqa: F401, turned on before TensorFlow loads

@@ -6,7 +6,7 @@
 
 Each video becomes a file named after its number and class, and all of them one grid
 with the classes' names. Several truncations show the same latents side by side. The
-weights are the run's moving average; normalisation uses standing statistics, made for
+weights are the run's moving average; normalization uses standing statistics, made for
 each truncation. The same seed gives the same videos; what made a file stands in its
 metadata (PNG's text, GIF's comment, MP4's comment and description) as JSON.
 

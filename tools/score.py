@@ -52,7 +52,7 @@ def define_flags() -> None:
         ("num_real", "Real clips at the most, likewise."),
         ("num_repeats", "Times a model is sampled, likewise."),
         ("num_frames", "Of each clip of a folder, where no protocol says."),
-        ("stride", "Every so manieth real frame, likewise."),
+        ("stride", "Every n-th real frame, likewise."),
         ("resolution", "Clips of folders are resized to it."),
     ):
         flags.DEFINE_integer(name, None, of_what, lower_bound=1)

@@ -22,7 +22,7 @@ def define_flags() -> None:
     flags.DEFINE_string("data_dir", None, "Shards with classes.", required=True)
     flags.DEFINE_string("output", None, "File; ends in .weights.h5.", required=True)
     flags.DEFINE_integer("num_frames", 8, "Of each clip.", lower_bound=1)
-    flags.DEFINE_integer("stride", 2, "Every so manieth frame.", lower_bound=1)
+    flags.DEFINE_integer("stride", 2, "Every n-th frame.", lower_bound=1)
     flags.DEFINE_integer("epochs", 30, "Over the training clips.", lower_bound=1)
     flags.DEFINE_float(
         "target_accuracy",

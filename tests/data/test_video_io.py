@@ -143,7 +143,7 @@ def test_other_suffixes_are_refused():
 
 
 def test_frames_that_a_gif_leaves_out_are_there(tmp_path):
-    """Pillow shows a frame for longer in the place of others that are like it."""
+    """Pillow shows a frame for longer instead of others that are like it."""
     levels = [10, 60, 60, 60, 110, 160, 160, 210]
     video = np.stack([np.full([8, 8, 3], level, np.uint8) for level in levels])
     path = str(tmp_path / "a.gif")

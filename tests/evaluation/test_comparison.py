@@ -70,7 +70,7 @@ def test_a_model_is_scored_with_the_statistics_of_each_truncation(gan, demo_shar
     assert at_one.score.value == again.score.value != at_half.score.value
     assert at_half.facts["truncation"] == 0.5
     assert at_one.facts["num_generated"] == 24
-    assert {"precision", "recall", "by_heart", "real_from_real"} == set(
+    assert {"precision", "recall", "memorization", "real_from_real"} == set(
         at_one.score.others
     )
 

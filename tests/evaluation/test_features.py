@@ -52,7 +52,7 @@ class Clips:
 
 
 def extractor(batch_size=4, counts=None, fails_at=None):
-    """Counts batches; an exception comes in the place of one of them."""
+    """Counts batches; an exception comes instead of one of them."""
 
     def counted(videos, labels):
         def count():

@@ -67,8 +67,8 @@ def test_a_generator_that_replays_is_found_here_and_not_by_the_frechet_distance(
     training, held_out = points(0, 400), points(1, 300)
     honest = points(2, 300)
     replayed = training[:300] + 1e-3 * points(3, 300)
-    assert neighbours.memorisation(honest, training, held_out).share < 0.12
-    found = neighbours.memorisation(replayed, training, held_out)
+    assert neighbours.memorization(honest, training, held_out).share < 0.12
+    found = neighbours.memorization(replayed, training, held_out)
     assert found.share == 1.0
     np.testing.assert_array_equal(found.nearest, np.arange(300))
     real = moments(held_out)

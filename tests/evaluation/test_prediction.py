@@ -221,7 +221,7 @@ def test_other_files_are_not_lpips(tmp_path):
 
 
 def brightness(a, b):
-    """In the place of LPIPS: tells frames apart, the less the better."""
+    """Instead of LPIPS: tells frames apart, the less the better."""
     import tensorflow as tf
 
     return tf.reduce_mean(tf.abs(a - b), axis=[1, 2, 3])

@@ -154,7 +154,7 @@ def test_the_bootstrap_of_a_frechet_distance_is_the_spread_of_fresh_samples(seen
     assert 0.6 < score(31, 100).error / np.std(fresh, ddof=1) < 1.6
 
 
-def test_replay_is_flagged_by_heart_and_not_by_the_frechet_distance(seen):
+def test_replay_is_flagged_as_memorized_and_not_by_the_frechet_distance(seen):
     training, held_out = points(0, 600), points(1, 500)
     replayed = training[:500] + 1e-3 * points(2, 500)
     honest = points(3, 500)
@@ -164,8 +164,8 @@ def test_replay_is_flagged_by_heart_and_not_by_the_frechet_distance(seen):
             seen(features=training), [seen(features=made)], seen(features=held_out)
         )
     real_from_real = plain_distance(training, held_out)
-    assert shown["replayed"].others["by_heart"] > 0.99
-    assert 0.01 < shown["honest"].others["by_heart"] < 0.12
+    assert shown["replayed"].others["memorization"] > 0.99
+    assert 0.01 < shown["honest"].others["memorization"] < 0.12
     assert shown["replayed"].value < real_from_real
     assert shown["honest"].value < 3 * real_from_real
     for score in shown.values():
@@ -260,7 +260,7 @@ def test_each_mistake_gets_one_sentence(small, tmp_path, number):
 
 @pytest.fixture
 def c3d_weights(monkeypatch):
-    """In the place of a network with 80 million of them."""
+    """Instead of a network with 80 million of them."""
     found = networks_lib.SmallClassifier(2), {"hash": "0"}
     monkeypatch.setattr(scoring, "_find", lambda *_: (found[0], dict(found[1])))
 

@@ -163,7 +163,7 @@ def test_scan_and_unrolled_loop_have_the_same_gradients(kind, monkeypatch):
         np.testing.assert_allclose(a / largest, b / largest, atol=1e-6)
 
 
-def test_kernels_are_normalised_once_a_forward_pass():
+def test_kernels_are_normalized_once_a_forward_pass():
     layer, x = make(), tf.random.stateless_normal([2, 5, 4, 6, 3], [1, 1])
     twin = layers.SpectralConv2D(3)
     twin.build([2, 4, 6, 6])

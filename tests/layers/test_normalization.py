@@ -1,4 +1,4 @@
-"""Normalisations that need no batch, against NumPy."""
+"""Normalizations that need no batch, against NumPy."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def grouped(x: np.ndarray, groups: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("num_groups", "groups"), [(3, 3), (1, 1), (-1, 6), (32, 6)])
-def test_group_layer_and_instance_normalisation(num_groups, groups):
+def test_group_layer_and_instance_normalization(num_groups, groups):
     x = random(2, 3, 4, 5, 6)
     y = layers.GroupNorm(num_groups)(x)
     np.testing.assert_allclose(y, grouped(x.numpy(), groups), atol=1e-5)

@@ -1,4 +1,4 @@
-"""Spectral normalisation against SVD and finite differences."""
+"""Spectral normalization against SVD and finite differences."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_sigma_becomes_the_largest_singular_value(case):
     np.testing.assert_allclose(svd_norm(layer.normalized_kernel().numpy()), 1.0, 1e-5)
 
 
-def test_embedding_is_normalised_too_and_takes_mixtures_of_classes():
+def test_embedding_is_normalized_too_and_takes_mixtures_of_classes():
     layer = layers.SpectralEmbedding(6, 4)
     layer(tf.constant([0]))
     for _ in range(200):
@@ -92,7 +92,7 @@ def test_u_moves_once_a_call_and_only_when_training():
     np.testing.assert_array_equal(layer.u, expected)
 
 
-def test_without_normalisation_the_kernel_is_used_as_it_is():
+def test_without_normalization_the_kernel_is_used_as_it_is():
     layer = layers.SpectralDense(3, spectral_normalization=False)
     layer(tf.ones([1, 2]))
     np.testing.assert_array_equal(layer.normalized_kernel(True), layer.kernel)

@@ -53,7 +53,7 @@ def test_a_step_s_raw_output_is_the_next_step_s_input():
         np.testing.assert_allclose(codes[:, t], code, atol=1e-5)
 
 
-def test_codes_are_normalised_over_the_batch_at_each_step():
+def test_codes_are_normalized_over_the_batch_at_each_step():
     layer = mvt_gan.SequenceGenerator(3, 6, 8)
     codes = layer(tf.random.stateless_normal([64, 4], [0, 1]), training=True)
     np.testing.assert_allclose(tf.reduce_mean(codes, 0), np.zeros([3, 6]), atol=1e-4)

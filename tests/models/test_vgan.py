@@ -106,7 +106,7 @@ def test_cross_entropy_losses_equal_numpy():
     )
 
 
-def test_orthogonal_regularisation_equals_numpy():
+def test_orthogonal_regularization_equals_numpy():
     layer = tf.keras.Sequential([tf.keras.layers.Dense(5)])
     layer.build([None, 7])
     kernel = layer.trainable_variables[0].numpy()

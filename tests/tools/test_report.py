@@ -329,7 +329,7 @@ def test_real_clips_are_those_of_their_class(demo_shards, monkeypatch):
     assert films.real_clips(demo_shards, WINDOW, ["Unknown"]) == {}
 
 
-def test_what_is_learnt_by_heart_is_found(demo_shards):
+def test_what_is_memorized_is_found(demo_shards):
     rows = readers.evaluation_dataset(demo_shards, WINDOW, "train")
     rows = list(rows.as_numpy_iterator())
     clips = np.stack([rows[i]["video"] for i in (3, 77)])

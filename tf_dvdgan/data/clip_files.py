@@ -29,7 +29,7 @@ class Window:
 
     Attributes:
       num_frames: how many frames.
-      stride: every so manieth frame.
+      stride: every n-th frame.
       resolution: the smaller side is resized to it, and a square of it is cut out of
         the centre; None keeps frames as they are.
     """

@@ -118,7 +118,7 @@ def real_clips(
     Args:
       protocol: says which split.
       place: folder of videos, or of prepared shards.
-      split: of shards, in the place of the protocol's.
+      split: of shards, instead of the protocol's.
       held_out: another folder of clips that are not trained on.
       held_out_split: of shards; by default 'test', or 'validation'.
       classes: of shards, these alone.

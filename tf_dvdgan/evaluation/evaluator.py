@@ -83,8 +83,8 @@ class Evaluator:
     Scores, by name: those of the plan's protocols, `<protocol>/<other>` for what else
     their features tell, and `scores/<discriminator>_held_out` and `..._generated`: what
     a discriminator says of real clips that it was not trained on, and of generated
-    ones. Where the former falls while that of training clips rises, it learns its clips
-    by heart.
+    ones. Where the former falls while that of training clips rises, it memorizes its
+    clips.
 
     Args:
       model_dir: of the run; scores go to its `scores.jsonl` and `eval/`.

@@ -1,4 +1,4 @@
-"""Nearest neighbours in feature space: precision, recall, and what is learnt by heart.
+"""Nearest neighbours in feature space: precision, recall, and memorization.
 
 Distances are Euclidean, float64, made a block at a time: memory does not grow with the
 product of two sets' sizes.
@@ -13,7 +13,7 @@ _BLOCK = 1024  # rows whose distances to all others are held at once
 
 
 @dataclasses.dataclass(frozen=True)
-class Memorisation:
+class Memorization:
     """Whether generated videos are nearer to the training clips than real ones are.
 
     Attributes:
@@ -105,12 +105,12 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(squares, 0.0))
 
 
-def memorisation(
+def memorization(
     generated: np.ndarray,
     training: np.ndarray,
     held_out: np.ndarray,
     quantile: float = 0.05,
-) -> Memorisation:
+) -> Memorization:
     """Compares distances to the training clips: of generated and of held-out videos.
 
     A Fréchet distance cannot tell a perfect generator from one that replays; this can.
@@ -119,9 +119,9 @@ def memorisation(
       generated: features `[count, size]`.
       training: those of the clips trained on.
       held_out: those of real clips not trained on.
-      quantile: of the held-out clips' distances; below it counts as by heart.
+      quantile: of the held-out clips' distances; below it counts as memorized.
     """
     numbers, distances = (x[:, 0] for x in nearest(generated, training))
     usual = nearest(held_out, training)[1][:, 0]
     share = float((distances < np.quantile(usual, quantile)).mean())
-    return Memorisation(share, quantile, numbers, distances)
+    return Memorization(share, quantile, numbers, distances)

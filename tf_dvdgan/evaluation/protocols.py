@@ -34,7 +34,7 @@ class Protocol:
       num_classes: the network's; None for those of the data.
       output: of the network, whose distribution is compared.
       num_frames: of a video; None for as many as a model makes, or the files have.
-      stride: every so manieth frame of a real clip; None for that of the model.
+      stride: every n-th frame of a real clip; None for that of the model.
       split: of the real clips; all of a folder, or of data without this split.
       num_real: real clips at the most; None for all.
       num_generated: generated videos; as many as are real for 's3' and for what

@@ -1,4 +1,4 @@
-"""Symmetric-Similarity-Score (paper 003, section 5): what classifiers generalise to.
+"""Symmetric-Similarity-Score (paper 003, section 5): what classifiers generalize to.
 
 One classifier is trained on real clips, one of the same architecture by the same recipe
 on as many generated ones. That each tells the other's clips asks of generated clips

@@ -179,7 +179,7 @@ class Judge:
           real: of real clips; an Inception Score wants none.
           generated: of generated ones, for each repeat of sampling.
           held_out: of real clips that the model was not trained on, where `real` has
-            those that it was: tells what is learnt by heart, and what distance real
+            those that it was: tells what is memorized, and what distance real
             clips have from real clips.
           num_resamples: of the bootstrap; 0 leaves it out.
         """
@@ -355,7 +355,7 @@ def _probabilities(seen: features.Features) -> np.ndarray:
 
 
 def _neighbours(real, generated, held_out, output: str) -> dict[str, float]:
-    """Precision, recall and the share that is learnt by heart."""
+    """Precision, recall and the share that is memorized."""
     sides = [real, generated] + ([held_out] if held_out is not None else [])
     sides = [side.get(output, _NEIGHBOURS_OF) for side in sides]
     if min(map(len, sides)) <= neighbours.K:
@@ -363,6 +363,6 @@ def _neighbours(real, generated, held_out, output: str) -> dict[str, float]:
     precision, recall = neighbours.precision_and_recall(*sides[:2])
     found = {"precision": precision, "recall": recall}
     if held_out is not None:
-        by_heart = neighbours.memorisation(sides[1], sides[0], sides[2])
-        found["by_heart"] = by_heart.share
+        memorized = neighbours.memorization(sides[1], sides[0], sides[2])
+        found["memorization"] = memorized.share
     return found

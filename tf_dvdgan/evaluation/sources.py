@@ -161,7 +161,7 @@ class Generated:
       truncation: factor of the latents.
       frames: `[count, conditioning_frames, height, width, 3]` uint8 that a model which
         starts from frames continues, in turn; None takes those of its frame bank.
-      labels: `[num_clips]` class numbers, in the place of drawn ones.
+      labels: `[num_clips]` class numbers, instead of drawn ones.
       num_frames: so many of each video's first are given; None gives all.
     """
 

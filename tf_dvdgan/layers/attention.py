@@ -83,7 +83,7 @@ class SelfAttention(tf.keras.layers.Layer):
     """Self-attention over all positions of a video (Zhang et al., 2019; BigGAN).
 
     y = x + gamma o(attend(theta(x), phi(x), g(x))), one head; theta and phi have an
-    eighth of the channels, g a half; all are 1x1 convolutions, spectrally normalised,
+    eighth of the channels, g a half; all are 1x1 convolutions, spectrally normalized,
     without bias; gamma is 0 at the start.
 
     Args:

@@ -1,4 +1,4 @@
-"""Batch normalisation of videos: per time step, over all replicas, standing statistics.
+"""Batch normalization of videos: per time step, over all replicas, standing statistics.
 
 Statistics are taken over batch, height and width, for each time step on its own
 (paper 001, appendix B.2), so that no information travels through them along time.
@@ -35,7 +35,7 @@ def use_statistics(statistics: Mapping[str, Statistics]) -> Iterator[None]:
     """Makes calls with `training=False` use the statistics given.
 
     Args:
-      statistics: for each normalisation layer's name its mean and variance,
+      statistics: for each normalization layer's name its mean and variance,
         `[time, channels]` each.
     """
     with _set_mode("statistics", statistics):
@@ -53,7 +53,7 @@ def _set_mode(name: str, value) -> Iterator[None]:
 
 
 class BatchNorm(normalization.Normalization):
-    """Batch normalisation with a learned scale and offset for each channel.
+    """Batch normalization with a learned scale and offset for each channel.
 
     Args:
       per_time_step: whether each time step has statistics of its own; otherwise they
@@ -84,7 +84,7 @@ class BatchNorm(normalization.Normalization):
         )
 
     def statistics(self, x: tf.Tensor, training: bool | None) -> Statistics:
-        """Mean and variance to normalise with, `[time or 1, channels]` float32."""
+        """Mean and variance to normalize with, `[time or 1, channels]` float32."""
         if training:
             return self.batch_statistics(x)
         if getattr(_mode, "accumulate", None):
@@ -138,4 +138,4 @@ class BatchNorm(normalization.Normalization):
 
 
 class ConditionalBatchNorm(normalization.Conditional, BatchNorm):
-    """Batch normalisation, then scale and offset linear in a condition."""
+    """Batch normalization, then scale and offset linear in a condition."""

@@ -23,7 +23,7 @@ class ConvGRU(tf.keras.layers.Layer):
         c  = relu(W_c * [x; r h] + b_c)
         h' = u h + (1 - u) c
 
-    The hidden state is as wide as the input. Kernels are spectrally normalised once a
+    The hidden state is as wide as the input. Kernels are spectrally normalized once a
     forward pass. The part of each convolution that sees only x is done for all time
     steps in one call before the loop, and once where x is the same at every step.
 

@@ -1,4 +1,4 @@
-"""What normalisation layers of videos share, and those that need no batch.
+"""What normalization layers of videos share, and those that need no batch.
 
 A layer is made of two parts: which mean and variance it subtracts and divides by, and
 the scale and offset after that, learned for each channel or linear in a condition.
@@ -15,7 +15,7 @@ Statistics = tuple[tf.Tensor, tf.Tensor]
 
 
 class Normalization(tf.keras.layers.Layer):
-    """Normalises, then scales and shifts each channel by learned numbers.
+    """Normalizes, then scales and shifts each channel by learned numbers.
 
     A subclass says with which statistics.
 
@@ -66,7 +66,7 @@ class Normalization(tf.keras.layers.Layer):
         raise NotImplementedError
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Normalises `[batch, time, height, width, channels]`."""
+        """Normalizes `[batch, time, height, width, channels]`."""
         mean, variance = self.statistics(x, training)
         if not self.affine:
             return self.normalize(x, mean, variance, 1.0, 0.0)
@@ -115,9 +115,9 @@ class Normalization(tf.keras.layers.Layer):
 
 
 class Conditional(Normalization):
-    """Normalisation whose scale and offset are linear in a condition.
+    """Normalization whose scale and offset are linear in a condition.
 
-    y = normalised(x) * (1 + A c) + B c, A and B spectrally normalised, without bias
+    y = normalized(x) * (1 + A c) + B c, A and B spectrally normalized, without bias
     (paper 001, appendix B.3; BigGAN). c is `[z; e(y)]` in DVD-GAN. Mix it in before the
     class that says with which statistics.
     """
@@ -130,12 +130,12 @@ class Conditional(Normalization):
     def call(
         self, x: tf.Tensor, condition: tf.Tensor, training: bool | None = None
     ) -> tf.Tensor:
-        """Normalises a video under a condition.
+        """Normalizes a video under a condition.
 
         Args:
           x: `[batch, time, height, width, channels]`.
           condition: `[batch, size]`, or `[batch, time, size]` for one of each frame.
-          training: as everywhere.
+          training: whether batch statistics are used, where there are any.
 
         Returns:
           As `x`.
@@ -149,10 +149,10 @@ class Conditional(Normalization):
 
 
 class GroupNorm(Normalization):
-    """Group normalisation (Wu & He, 2018) of each frame of each sample on its own.
+    """Group normalization (Wu & He, 2018) of each frame of each sample on its own.
 
-    With one group it is layer normalisation, with as many as channels instance
-    normalisation (paper 001, appendix D).
+    With one group it is layer normalization, with as many as channels instance
+    normalization (paper 001, appendix D).
 
     Args:
       num_groups: of the channels; -1 gives each channel its own.
@@ -182,11 +182,11 @@ class GroupNorm(Normalization):
 
 
 class ConditionalGroupNorm(Conditional, GroupNorm):
-    """Group normalisation, then scale and offset linear in a condition."""
+    """Group normalization, then scale and offset linear in a condition."""
 
 
 class NoNorm(Normalization):
-    """No normalisation: scale and offset alone."""
+    """No normalization: scale and offset alone."""
 
     def statistics(self, x: tf.Tensor, training: bool | None) -> Statistics:
         del training
@@ -195,4 +195,4 @@ class NoNorm(Normalization):
 
 
 class ConditionalNoNorm(Conditional, NoNorm):
-    """No normalisation: scale and offset linear in a condition, alone."""
+    """No normalization: scale and offset linear in a condition, alone."""

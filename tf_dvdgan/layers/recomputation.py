@@ -2,7 +2,7 @@
 
 A layer that is called through `recompute` keeps its inputs alone for the gradient and
 is run again when that is wanted: memory for time. Gradients and state are those of a
-plain call: its kernels are normalised once, outside of what is run twice, and batch
+plain call: its kernels are normalized once, outside of what is run twice, and batch
 norm keeps no state in training.
 """
 
@@ -36,9 +36,9 @@ def recompute(
     """Calls a layer; in training its activations are made again for the gradient.
 
     Args:
-      layer: must be built; may hold variables, and spectrally normalised layers.
+      layer: must be built; may hold variables, and spectrally normalized layers.
       *inputs: its arguments by position; tensors among them are floating point.
-      training: as everywhere; unless it is true, nothing is different.
+      training: whether a gradient will be taken; otherwise nothing is different.
 
     Returns:
       What the layer gives, one tensor.

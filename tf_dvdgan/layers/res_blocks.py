@@ -24,7 +24,7 @@ class GeneratorBlock(tf.keras.layers.Layer):
     Args:
       channels: of the output.
       upsample: whether height and width double.
-      normalization: makes a normalisation layer, called with (x, condition).
+      normalization: makes a normalization layer, called with (x, condition).
     """
 
     def __init__(
@@ -61,7 +61,8 @@ class GeneratorBlock(tf.keras.layers.Layer):
         Args:
           x: `[batch, time, height, width, in]`.
           condition: `[batch, size]` or `[batch, time, size]`.
-          training: as everywhere.
+          training: whether batch statistics are used and spectral norm's vectors
+            move.
 
         Returns:
           `[batch, time, height', width', channels]`, doubled in size if it upsamples.

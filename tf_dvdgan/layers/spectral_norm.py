@@ -1,4 +1,4 @@
-"""Spectrally normalised layers (Miyato et al., 2018), as BigGAN trains them.
+"""Spectrally normalized layers (Miyato et al., 2018), as BigGAN trains them.
 
 Each layer keeps its raw kernel W and works with W / sigma, sigma the largest singular
 value of W reshaped to `[-1, out]`. One power iteration a forward pass estimates it;
@@ -6,7 +6,7 @@ its vectors are constants to the gradient, sigma is not. The estimate of the rig
 singular vector, `u`, is kept, and moves only when `training=True`.
 
 Statistics are float32 whatever the compute precision; the kernel is cast after it has
-been normalised.
+been normalized.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _given = threading.local()  # a strategy runs each replica's Python in its own t
 
 @contextlib.contextmanager
 def use_kernels(kernels: Mapping["SpectralLayer", tf.Tensor]) -> Iterator[None]:
-    """Makes layers take the normalised kernels given, and leave `u` alone."""
+    """Makes layers take the normalized kernels given, and leave `u` alone."""
     previous = getattr(_given, "kernels", {})
     _given.kernels = previous | kernels
     try:
@@ -71,7 +71,7 @@ def _over_sigma(matrix, sigma, u, v):
 
 
 class SpectralLayer(tf.keras.layers.Layer):
-    """What spectrally normalised layers share: a kernel, its `u`, perhaps a bias.
+    """What spectrally normalized layers share: a kernel, its `u`, perhaps a bias.
 
     Args:
       units: size of the kernel's last axis.

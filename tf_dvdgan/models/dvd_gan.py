@@ -75,7 +75,7 @@ def widths_for(
       table: multiples of `ch` by resolution.
       resolution: of the network.
       ch: width multiplier.
-      multipliers: in the place of the table's.
+      multipliers: instead of the table's.
 
     Raises:
       ValueError: the table has no such resolution.
@@ -115,7 +115,7 @@ class Generator(tf.keras.Model):
         before their blocks.
       last_attention: makes the one before the final residual block; None has none.
       block: makes the residual blocks.
-      normalization: makes the residual blocks' normalisation layers.
+      normalization: makes the residual blocks' normalization layers.
       last_normalization: makes the one before the last convolution.
       recompute: stages whose layers keep no activations for the gradient but make them
         again, by number; True means all. Less memory, more time, the same gradient.
@@ -482,7 +482,7 @@ class TemporalDiscriminator(_Discriminator):
 class ProjectionHead(tf.keras.layers.Layer):
     """ReLU, sum over space, linear, plus projection on the class's embedding.
 
-    (Miyato & Koyama, 2018; the embedding is spectrally normalised as in BigGAN.)
+    (Miyato & Koyama, 2018; the embedding is spectrally normalized as in BigGAN.)
 
     Args:
       num_classes: 0 for a head without projection.

@@ -116,7 +116,8 @@ class Generator(tf.keras.Model):
           z: `[batch, latent_size]`.
           labels: `[batch]`, all 0.
           frames: `[batch, num_conditioning_frames, height, width, 3]` in [-1, 1].
-          training: as everywhere.
+          training: whether batch statistics are used and spectral norm's vectors
+            move.
 
         Returns:
           `[batch, num_frames, height, width, 3]` float32 in [-1, 1]; it begins with

@@ -30,12 +30,12 @@ Where the paper is silent:
 - From BigGAN: a = 96; the image generator's batch norm takes statistics over all frames
   together; attention max pools keys and values.
 - Ours: zero is the GRU's first state; self-attention is each frame's own; the GRU's
-  kernels are orthogonal at the start and not spectrally normalised, all other kernels
+  kernels are orthogonal at the start and not spectrally normalized, all other kernels
   are both; samples and scores are of G's averaged weights, as DVD-GAN's are; every
   network starts from random weights (the authors' instructions start G and the image
   discriminator from BigGAN's of ImageNet, which the paper does not mention).
 - Otherwise than the authors' code: the class embedding of G is not spectrally
-  normalised; cBN's linear maps have no bias, the video discriminator's convolutions
+  normalized; cBN's linear maps have no bias, the video discriminator's convolutions
   have one; the sequence generator has a norm for each time step, not one for all;
   frames are drawn without replacement.
 
@@ -188,7 +188,8 @@ class Generator(tf.keras.Model):
         Args:
           z: `[batch, latent_size]`.
           labels: `[batch]`, or `[batch, num_classes]` weights of classes.
-          training: as everywhere.
+          training: whether batch statistics are used and spectral norm's vectors
+            move.
 
         Returns:
           `[batch, num_frames, height, width, 3]` float32 in [-1, 1].

@@ -180,7 +180,7 @@ class Generator(tf.keras.Model):
         Args:
           z: `[batch, latent_size]`, or a code `[batch, 1, 4, 4, channels]`.
           labels: not looked at.
-          training: as everywhere.
+          training: whether batch statistics are used.
 
         Returns:
           "videos" `[batch, time, height, width, 3]` float32 in [-1, 1]; of two streams
@@ -349,7 +349,7 @@ class FuturePredictor(tf.keras.Model):
           z: not looked at: the frame decides.
           labels: not looked at.
           frames: `[batch, 1, height, width, 3]`.
-          training: as everywhere.
+          training: whether batch statistics are used.
 
         Returns:
           As `Generator.call`.

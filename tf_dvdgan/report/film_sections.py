@@ -133,7 +133,7 @@ def interpolations(run: run_data.Run) -> layout.Section:
 def neighbours(
     run: run_data.Run, data_dir: str | None, weights: Sequence[str]
 ) -> layout.Section:
-    """Whether generated clips are training clips, learnt by heart."""
+    """Whether generated clips are memorized training clips."""
     section = layout.Section("neighbours", "Neighbours", "Nearest training clips")
     section.size = "large"
     if not run.makes_samples:

@@ -29,6 +29,8 @@ _TITLES = {
 }
 # Of these singular values have panels of their own.
 _LEFT_OUT = ("speed", "learning_rate", "alarms", "at_end", "singular_values")
+# Of scores that earlier versions wrote.
+_RENAMED = {"by_heart": "memorization"}
 _SIDES = ("real", "fake", "held_out", "generated")
 
 
@@ -177,8 +179,8 @@ def _scores_of(row: dict) -> list[Score]:
     found = []
     for name, facts in of_name.items():
         others = {
-            tag.removeprefix(f"{name}/"): value
-            for tag, value in values.items()
+            _RENAMED.get(tag.removeprefix(f"{name}/"), tag.removeprefix(f"{name}/")): v
+            for tag, v in values.items()
             if tag.startswith(f"{name}/")
         }
         fixed = {k: v for k, v in facts.items() if k not in ("step", "truncation")}

@@ -1,4 +1,4 @@
-"""Whether a generator has learnt its clips by heart: the training clips nearest by."""
+"""Whether a generator has memorized its clips: the training clips nearest by."""
 
 from collections.abc import Iterator, Sequence
 

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import jinja2
 import markupsafe
 
-import tf_dvdgan
-from tf_dvdgan import terminal
+from tf_dvdgan import terminal, version
 from tf_dvdgan.data import files
 from tf_dvdgan.report import (
     fact_sections,
@@ -110,7 +109,7 @@ def _render(title: str, subtitle: str, sections: Sequence[layout.Section]) -> st
         style=style,
         script=script,
         policy=policy,
-        version=tf_dvdgan.__version__,
+        version=version.__version__,
     )
 
 

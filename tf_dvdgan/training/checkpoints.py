@@ -249,7 +249,7 @@ def _list(directory: str, paths: Sequence[str]) -> None:
 
 
 def keep_as_best(model_dir: str, step: int) -> None:
-    """Copies a checkpoint to `best/`, in the place of the one there.
+    """Copies a checkpoint to `best/`, instead of the one there.
 
     Raises:
       NotFoundError: the run has taken the checkpoint away already.

@@ -19,14 +19,14 @@ _DESCRIPTIONS = {
     "scores/": "Mean of what a discriminator says: above 0 real, below 0 fake. "
     "*real* and *fake* are of training, *held_out* real clips it was not trained on, "
     "*generated* those of averaged weights. Where *held_out* falls away from *real*, "
-    "it learns its clips by heart.",
+    "it memorizes its clips.",
     "accuracy/": "Share of training clips, real and fake, that a discriminator tells "
     "rightly: 0.5 is chance, 1 for long starves the generator.",
     "gradient_norm/": "Global norm of the gradients; jumps tell of trouble to come.",
     "learning_rate/": "Of the optimizer.",
     "speed/seconds_per_step": "Wall time of a step, without summaries and checkpoints.",
     "speed/clips_per_second": "Real clips that all replicas together train on.",
-    "singular_values/": "Largest singular value of a kernel before it is normalised; "
+    "singular_values/": "Largest singular value of a kernel before it is normalized; "
     "one that explodes goes ahead of a collapse.",
     "diversity/": "How much samples of one class differ, as a share of how much real "
     "clips differ: near 0 the generator has collapsed.",

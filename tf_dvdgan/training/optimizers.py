@@ -44,7 +44,7 @@ class _FallingAdam(tf.keras.optimizers.legacy.Adam):
     """Adam whose rate falls; in checkpoints it looks like one whose does not.
 
     (A rate that is a `LearningRateSchedule` is none of their variables: a run could not
-    go on from them with the one in the place of the other.)
+    go on from them with the one instead of the other.)
     """
 
     def __init__(self, learning_rate, beta_1, beta_2, epsilon, between):
@@ -94,7 +94,7 @@ def average_of(
 def averaged_weights(
     optimizer: tf.keras.optimizers.legacy.Optimizer, variables: Sequence[tf.Variable]
 ) -> Iterator[None]:
-    """Puts the averages in the place of the variables, and afterwards puts them back.
+    """Puts the averages instead of the variables, and afterwards puts them back.
 
     The weights come back to the bit. (`MovingAverage.swap_weights` adds and subtracts,
     which rounds: a run would depend on how often it was looked at.)

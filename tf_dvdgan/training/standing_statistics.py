@@ -15,7 +15,7 @@ _SEED = 20190715  # of the latents; the date of the paper
 
 
 def norm_layers(generator: tf.keras.Model) -> list[layers.BatchNorm]:
-    """All normalisation layers with standing statistics, in order of creation."""
+    """All normalization layers with standing statistics, in order of creation."""
     return [m for m in generator.submodules if isinstance(m, layers.BatchNorm)]
 
 
@@ -88,5 +88,5 @@ class StandingStatistics:
 
 
 def read(generator: tf.keras.Model) -> dict[str, Sequence[tf.Tensor]]:
-    """Each normalisation layer's standing mean and variance, by its name."""
+    """Each normalization layer's standing mean and variance, by its name."""
     return {m.name: m.standing_statistics() for m in norm_layers(generator)}

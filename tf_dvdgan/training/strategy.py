@@ -151,7 +151,7 @@ def _multi_worker() -> tf.distribute.Strategy:
 
 def _tpu(tpu: str) -> tf.distribute.Strategy:
     try:
-        # Resolves, connects and initialises, in the order that TPUs want.
+        # Resolves, connects and initializes, in the order that TPUs want.
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(tpu)
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, tf.errors.OpError, OSError) as error:

@@ -121,7 +121,7 @@ def _image_metadata(tag: str) -> tf.compat.v1.SummaryMetadata:
 
 
 def singular_values(models: Sequence[tf.keras.Model]) -> dict[str, tf.Tensor]:
-    """The largest singular value of every spectrally normalised kernel, by tag."""
+    """The largest singular value of every spectrally normalized kernel, by tag."""
     values = {}
     for model in models:
         for layer in model.submodules:

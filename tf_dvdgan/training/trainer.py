@@ -356,7 +356,7 @@ def _judge(
     """Scores of real videos and of fake ones, which come behind them.
 
     They go through in one pass, unless the discriminator has batch norm: it would see
-    what a video is by whom it is normalised with.
+    what a video is by whom it is normalized with.
     """
     if not discriminator.has_batch_norm:
         scores = discriminator(videos, labels, draws, training=True)

@@ -60,7 +60,7 @@ def _conv3d(inputs: int, outputs: int, size: int = 3) -> nn.Module:
 def _batch_norm(
     x: torch.Tensor, num_frames: int, scale=None, offset=None
 ) -> torch.Tensor:
-    """Normalises `[time * batch, channels, height, width]`, each time step alone."""
+    """Normalizes `[time * batch, channels, height, width]`, each time step alone."""
     settings = {"weight": scale, "bias": offset, "training": True, "eps": _EPSILON}
     steps = [F.batch_norm(f, None, None, **settings) for f in x.chunk(num_frames)]
     return torch.cat(steps)
@@ -97,7 +97,7 @@ class ConvGRU(nn.Module):
         """Maps frames, each `[batch, channels, h, w]`, to `[time * batch, ...]`."""
         h = torch.zeros_like(inputs[0])
         states = []
-        with parametrize.cached():  # kernels are normalised once, not at every step
+        with parametrize.cached():  # kernels are normalized once, not at every step
             for x in inputs:
                 h_and_x = torch.cat([h, x], dim=1)
                 r = torch.sigmoid(self.reset(h_and_x))

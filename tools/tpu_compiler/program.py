@@ -116,7 +116,7 @@ def to_hlo(function: Callable, specs) -> bytes:
 
     Args:
       function: of one argument.
-      specs: a `tf.TensorSpec` in the place of each of the argument's tensors.
+      specs: a `tf.TensorSpec` instead of each of the argument's tensors.
 
     Raises:
       NotForXlaError: it has an operation that XLA does not know.

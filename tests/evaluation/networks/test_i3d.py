@@ -87,7 +87,7 @@ def torch_forward(arrays, videos, gamma=None):
     Args:
       arrays: as `random_arrays` gives them.
       videos: `[batch, time, height, width, 3]`.
-      gamma: scales of the batch normalisations, by unit.
+      gamma: scales of the batch normalizations, by unit.
     """
     from torch.nn import functional
 
@@ -300,7 +300,7 @@ def test_the_kinetics_600_checkpoint_has_no_prefix_and_slots(tmp_path):
     assert facts.source == "model.ckpt (Kinetics-600)"
 
 
-def test_a_scale_of_batch_normalisation_is_folded_into_the_kernel(arrays, tmp_path):
+def test_a_scale_of_batch_normalization_is_folded_into_the_kernel(arrays, tmp_path):
     rng = np.random.default_rng(0)
     gamma = {
         name: rng.normal(1.0, 0.3, filters).astype(np.float32)

@@ -22,7 +22,7 @@ def state_dict(shortcut: str, prefix: str = "module.") -> dict[str, np.ndarray]:
         kernel = rng.standard_normal(shape, np.float32)
         state[f"{name}.weight"] = kernel * np.float32(np.sqrt(2 / kernel[0].size))
 
-    def normalise(name: str, width: int) -> None:
+    def normalize(name: str, width: int) -> None:
         for part, values in (
             ("weight", rng.uniform(0.5, 1.5, width)),
             ("bias", rng.normal(0.0, 0.1, width)),
@@ -33,18 +33,18 @@ def state_dict(shortcut: str, prefix: str = "module.") -> dict[str, np.ndarray]:
         state[f"{name}.num_batches_tracked"] = np.array(3)
 
     convolve("conv1", 64, 3, 7)
-    normalise("bn1", 64)
+    normalize("bn1", 64)
     channels = 64
     for stage, width in enumerate(WIDTHS, start=1):
         for i in range(2):
             name = f"layer{stage}.{i}"
             convolve(f"{name}.conv1", width, channels if i == 0 else width, 3)
-            normalise(f"{name}.bn1", width)
+            normalize(f"{name}.bn1", width)
             convolve(f"{name}.conv2", width, width, 3)
-            normalise(f"{name}.bn2", width)
+            normalize(f"{name}.bn2", width)
         if stage > 1 and shortcut == "B":
             convolve(f"layer{stage}.0.downsample.0", width, channels, 1)
-            normalise(f"layer{stage}.0.downsample.1", width)
+            normalize(f"layer{stage}.0.downsample.1", width)
         channels = width
     state["fc.weight"] = rng.normal(0.0, 0.05, [CLASSES, 512]).astype(np.float32)
     state["fc.bias"] = rng.normal(0.0, 0.1, [CLASSES]).astype(np.float32)
@@ -64,7 +64,7 @@ class Plain:
     def convolve(self, name: str, x, stride, padding: int):
         return functional.conv3d(x, self.state[f"{name}.weight"], None, stride, padding)
 
-    def normalise(self, name: str, x):
+    def normalize(self, name: str, x):
         parts = ("running_mean", "running_var", "weight", "bias")
         parts = [self.state[f"{name}.{part}"] for part in parts]
         return functional.batch_norm(x, *parts, self.training, 0.1, 1e-5)
@@ -74,7 +74,7 @@ class Plain:
             return x
         if f"{name}.downsample.0.weight" in self.state:
             x = self.convolve(f"{name}.downsample.0", x, stride, 0)
-            return self.normalise(f"{name}.downsample.1", x)
+            return self.normalize(f"{name}.downsample.1", x)
         x = functional.avg_pool3d(x, 1, stride)
         return torch.cat(
             [x, torch.zeros(x.shape[0], width - x.shape[1], *x.shape[2:])], 1
@@ -83,15 +83,15 @@ class Plain:
     def __call__(self, videos: np.ndarray):
         x = torch.from_numpy(videos).permute(0, 4, 1, 2, 3)
         x = functional.relu(
-            self.normalise("bn1", self.convolve("conv1", x, (1, 2, 2), 3))
+            self.normalize("bn1", self.convolve("conv1", x, (1, 2, 2), 3))
         )
         x = functional.max_pool3d(x, 3, 2, 1)
         for stage, width in enumerate(WIDTHS, start=1):
             for i in range(2):
                 name, stride = f"layer{stage}.{i}", 2 if stage > 1 and i == 0 else 1
                 y = self.convolve(f"{name}.conv1", x, stride, 1)
-                y = functional.relu(self.normalise(f"{name}.bn1", y))
-                y = self.normalise(
+                y = functional.relu(self.normalize(f"{name}.bn1", y))
+                y = self.normalize(
                     f"{name}.bn2", self.convolve(f"{name}.conv2", y, 1, 1)
                 )
                 x = functional.relu(y + self.shortcut(name, x, width, stride))

@@ -1,7 +1,7 @@
 """I3D: Inception-v1 inflated to three dimensions.
 
 Carreira and Zisserman, 2017 (https://arxiv.org/abs/1705.07750), figure 3 and section
-2.4, as the authors' Sonnet code has it: names, 'same' padding, batch normalisation
+2.4, as the authors' Sonnet code has it: names, 'same' padding, batch normalization
 without a scale. 12,704,544 parameters and statistics with 400 classes. What the weights
 want: RGB in [-1, 1], 224 pixels.
 
@@ -53,7 +53,7 @@ _UNITS = (*_STEM, *(name for mixed in _MIXED for name in _branches(mixed)))
 
 
 class Unit3D(tf.keras.layers.Layer):
-    """Convolution, batch normalisation without a scale, ReLU."""
+    """Convolution, batch normalization without a scale, ReLU."""
 
     def __init__(self, filters: int, kernel_size: int, strides: int, name: str):
         super().__init__(name=name, dtype="float32")
@@ -108,7 +108,7 @@ class I3D(tf.keras.Model):
         Args:
           videos: `[batch, time, height, width, 3]` in [-1, 1], 9 frames at least, sides
             of 193 to 224.
-          training: whether batch normalisation takes the batch's own statistics.
+          training: whether batch normalization takes the batch's own statistics.
 
         Returns:
           "logits" `[batch, num_classes]` and "features" `[batch, 1024]`, means over
@@ -207,7 +207,7 @@ def _keras_names() -> tuple[str, ...]:
 def _from_pytorch(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Names of pytorch-i3d, whose kernels are `[out, in, time, height, width]`.
 
-    Batch normalisation has a scale there. Scaling the kernel and the mean is the same:
+    Batch normalization has a scale there. Scaling the kernel and the mean is the same:
     s (W x - m) / d = (s W x - s m) / d.
     """
     ours = {}

@@ -8,7 +8,7 @@ shortcuts that convolve ('B'), their code's default and their files' of 2020.
 Their files of 2017 (`resnet-18-kinetics.pth`) have shortcuts without weights ('A'):
 every second position, new channels zero. That is a shortcut which convolves by a unit
 matrix and whose batch norm does nothing, and so they are read; the outputs are the
-same. Trained on from there, such a shortcut is normalised and learns.
+same. Trained on from there, such a shortcut is normalized and learns.
 
 Paper 003 adds dropout of 0.6, it does not say where: here before the linear layer. It
 is silent about the size of frames; `preprocessing.resnet3d` takes Hara's 112.
