@@ -4,7 +4,7 @@ Clips are dealt to shards by a hash of the seed and their names. A worker gets a
 shard's list of paths, has one clip at a time decoded, resized and encoded, writes its
 records, and puts the shard in its place when it is whole. So clips never travel between
 workers, memory does not grow with the data set, a shard's bytes depend on its clips
-alone, and a job that was killed goes on with the shards that are missing.
+alone, and a job that was killed resumes with the shards that are missing.
 """
 
 import atexit

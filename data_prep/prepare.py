@@ -11,7 +11,7 @@ on this machine's processes by default, or on any of its runners by its own flag
 In --output: the shards, manifest.json (what they hold), contact_sheet.png (some of it,
 to look at) and rejected.jsonl (each file that could not be used, and why). A file that
 cannot be used, or on which a decoder hangs or crashes, stops nothing, unless more than
---max_bad_fraction of them are so. Stopped and started again, the job goes on.
+--max_bad_fraction of them are so. Stopped and started again, the job resumes.
 """
 
 import argparse
@@ -307,7 +307,7 @@ def run() -> None:
     cli.run(
         main,
         flags_parser=_parse,
-        if_interrupted="Finished shards are kept; the same command goes on from there.",
+        if_interrupted="Finished shards are kept; the same command resumes from there.",
     )
 
 

@@ -207,7 +207,7 @@ def _commands() -> command_server.Server:
 def run_python(*arguments: str, **settings) -> subprocess.CompletedProcess:
     """Runs Python ("-m" or "-c", ...) to its end, as `command_server.Server.run` does.
 
-    That is quick, as TensorFlow is imported already. `run_process` starts anew.
+    That is quick, as TensorFlow is imported already. `run_process` starts from scratch.
     """
     return _commands().run(arguments, **settings)
 
@@ -218,7 +218,7 @@ def run_module(module: str, *flags: str, **settings) -> subprocess.CompletedProc
 
 
 def run_process(*arguments: str, **settings) -> subprocess.CompletedProcess:
-    """Runs Python to its end in a process that starts anew."""
+    """Runs Python to its end in a process that starts from scratch."""
     command = [sys.executable, *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, **settings

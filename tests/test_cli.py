@@ -46,7 +46,11 @@ def run(
         ("return 3", 3, ""),
         ("sys.exit(4)", 4, ""),
         ("raise errors.UserError('one sentence')", 1, "error: one sentence"),
-        ("raise KeyboardInterrupt", 130, "Interrupted. The same command begins anew."),
+        (
+            "raise KeyboardInterrupt",
+            130,
+            "The same command starts from the beginning.",
+        ),
         ("raise ValueError('a bug')", 1, "ValueError: a bug"),
     ],
 )

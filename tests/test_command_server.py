@@ -1,4 +1,4 @@
-"""Commands in forks end, speak and begin as in a process that starts anew."""
+"""Commands in forks end, speak and begin as in a process that starts from scratch."""
 
 import os
 import pathlib

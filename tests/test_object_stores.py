@@ -157,7 +157,7 @@ def test_a_run_is_killed_goes_on_samples_and_exports(store, shards, tmp_path):
     end = step + 3
 
     out, _ = store.run("tf_dvdgan.run", *flags, f"--gin_param=NUM_STEPS={end}")
-    assert f"Going on from step {step}" in out and f"Trained {end} steps" in out
+    assert f"Resuming from step {step}" in out and f"Trained {end} steps" in out
     run = store.sizes("run/")
     assert f"run/samples/samples_ema-{end:07}.gif" in run
     assert any("events.out.tfevents" in key for key in run)

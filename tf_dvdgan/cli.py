@@ -25,7 +25,7 @@ _if_interrupted = ""  # as given to `run`
 def run(
     main: Callable[[list[str]], int | None],
     flags_parser: Callable | None = None,
-    if_interrupted: str = "The same command begins anew.",
+    if_interrupted: str = "The same command starts from the beginning.",
 ) -> NoReturn:
     """Runs a command's main: parses flags, turns `UserError` into one line.
 

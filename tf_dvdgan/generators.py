@@ -197,7 +197,7 @@ class RunGenerator(Generator):
     """A run's generator; statistics are made for each truncation that is asked for.
 
     Args:
-      model: with its weights in place; its statistics are made anew.
+      model: with its weights in place; its statistics are made again.
       num_batches: that statistics are made of.
       batch_size: of those batches.
 

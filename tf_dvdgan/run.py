@@ -5,7 +5,7 @@
 --gin_file may be one of the files that come with the package (demo.gin,
 papers/dvdgan_v2/...) or your own, and may be given several times; --gin_param sets a
 single value, as in --gin_param='RESOLUTION = 64'. Started again with the same
---model_dir, a run goes on from its newest checkpoint; its own config is taken where
+--model_dir, a run resumes from its newest checkpoint; its own config is taken where
 none is given.
 
 --mode=train_and_eval scores every checkpoint as well and keeps the best in RUN/best;
@@ -102,10 +102,10 @@ def _evaluate() -> None:
 
 
 def _start_anew(error: Exception) -> NoReturn:
-    """Becomes the same command again: it waits for the others, and goes on.
+    """Becomes the same command again: it waits for the others, and resumes.
 
-    TensorFlow cannot let a worker back into a cluster, so all start anew, each from the
-    newest checkpoint.
+    TensorFlow cannot let a worker back into a cluster, so all start again, each from
+    the newest checkpoint.
     """
     reason = type(error).__name__
     print(
@@ -119,7 +119,7 @@ def _start_anew(error: Exception) -> NoReturn:
 
 def run() -> None:
     define_flags()
-    cli.run(main, if_interrupted="The same command goes on from what is saved.")
+    cli.run(main, if_interrupted="The same command resumes from what is saved.")
 
 
 if __name__ == "__main__":

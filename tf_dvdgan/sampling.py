@@ -156,7 +156,7 @@ def subspaces(latent: video_gan.GaussianLatent) -> dict[str, slice]:
 
 
 def resample(z: np.ndarray, drawn: np.ndarray, subspace: slice) -> np.ndarray:
-    """Latents with one subspace drawn anew, the others frozen (paper 003, figure 12).
+    """Latents with one subspace drawn again, the others frozen (paper 003, figure 12).
 
     Args:
       z: `[rows, size]`.

@@ -3,7 +3,7 @@
   python -m tools.demo --output=FOLDER
 
 Runs the commands a user would, one after the other, and shows each. Stopped and
-started again, it goes on where it was.
+started again, it resumes where it was.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _NUM_SCORED = 432  # generated, and real ones: as many as are held out
 # and what does. On slow cores the first takes up to twice as long.
 _SECONDS = 250
 _GFLOP = 30_000
-_HOW_TO_GO_ON = "The same command, or `make demo`, goes on from here."
+_HOW_TO_GO_ON = "The same command, or `make demo`, resumes from here."
 _SECONDS_TOGETHER = 0.5  # signals within this time are one
 
 

@@ -8,7 +8,7 @@
 Between latents, within a class; between classes, by their embeddings, with one latent;
 or both at once: straight lines, as in the papers (001, figures 15 and 16; 003, figures
 8 to 11). `--resample` freezes all subspaces of MVT-GAN's latent but one and draws that
-one anew (003, figure 12). As PNG each video is a column and time runs down; as GIF and
+one again (003, figure 12). As PNG each video is a column and time runs down; as GIF and
 MP4 each row moves. The same seed gives the same videos, and stands in the file.
 """
 
@@ -30,7 +30,7 @@ def define_flags() -> None:
         None,
         "Names or numbers: the class, or from which to which. By default the first.",
     )
-    flags.DEFINE_list("resample", None, "Subspaces, A to C, each drawn anew in a row.")
+    flags.DEFINE_list("resample", None, "Subspaces, A to C, each drawn again in a row.")
     flags.DEFINE_integer("num_rows", 1, "How many interpolations.", lower_bound=1)
     flags.DEFINE_integer("num_steps", 8, "Videos in each.", lower_bound=2)
     flags.DEFINE_float(

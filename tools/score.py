@@ -11,7 +11,7 @@ its protocol, and beside those that papers print; of a model they go to the run'
 scores.jsonl, of folders to --output.
 
 What a network says of clips is kept in --cache_dir: real clips are looked at once, and
-a score that was stopped goes on where it was. --truncations=0.2,0.4,0.6,0.8,1 scores a
+a score that was stopped resumes where it was. --truncations=0.2,0.4,0.6,0.8,1 scores a
 model at each, with standing statistics made for it. tools.convert_weights makes files
 of weights from what others publish, tools.train_classifier those of the small
 classifier. docs/evaluation.md has the protocols in a table.
@@ -317,7 +317,7 @@ def run() -> None:
     cli.run(
         main,
         if_interrupted="What networks said of clips so far is kept in --cache_dir; "
-        "the same command goes on from there.",
+        "the same command resumes from there.",
     )
 
 

@@ -5,7 +5,7 @@
 
 Says whether it compiles and if not why, which memory of a core it wants, and how long a
 step takes on a slice of --num_cores; the figures are kept as JSON too. With
---find_largest_batch it goes on from --batch_per_core to the largest that fits. The
+--find_largest_batch it continues from --batch_per_core to the largest that fits. The
 compiler has an environment of its own, which is made on first use (1.3 GB).
 
 Time is given from and to. The compiler's estimate (where it has one, else a roofline)

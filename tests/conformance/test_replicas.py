@@ -238,7 +238,7 @@ def test_a_killed_worker_is_waited_for_and_nothing_is_lost(
     outputs = [worker.communicate(timeout=300)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outputs
     assert "A worker is lost" in outputs[1 - victim]
-    assert "Going on from step" in outputs[0]
+    assert "Resuming from step" in outputs[0]
     expected, found = (
         tf.train.load_checkpoint(f"{folder}/checkpoints/step-60")
         for folder in (whole, killed)

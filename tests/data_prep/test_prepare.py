@@ -72,7 +72,7 @@ def test_the_command_writes_good_clips_and_lists_bad_ones(demo_videos, tmp_path)
     assert ["rejected:", "1", "empty", "file"] in table
     assert (shards / "contact_sheet.png").read_bytes().startswith(b"\x89PNG")
 
-    # Again, with a stricter limit: nothing is written anew; it fails, and says why.
+    # Again, with a stricter limit: nothing is written again; it fails, and says why.
     times = {p: p.stat().st_mtime_ns for p in shards.glob("*.tfrecord")}
     strict = run(*flags, "--num_shards=3", "--max_bad_fraction=0.01")
     assert {p: p.stat().st_mtime_ns for p in shards.glob("*.tfrecord")} == times

@@ -27,7 +27,7 @@ COUNTS = {
     ("004", "text"): 1,
 }
 TEST_SET = "test set; 5 frames given"
-# Typed anew from the papers: paper, table, method, data, frames, side and metric;
+# Typed again from the papers: paper, table, method, data, frames, side and metric;
 # note; value and deviation.
 SPOTS = [
     ("001 1 DVD-GAN Kinetics-600 48 64 IS", "no truncation", 104.09, None),

@@ -1,7 +1,7 @@
 """Every trainable variable of every model, at a small width: its name and shape.
 
 The tables lie in `variables/`, a file for each Gin file of `gin/models/`. After a
-change that is meant, write them anew: `python tests/models/test_variables.py`.
+change that is meant, write them again: `python tests/models/test_variables.py`.
 """
 
 import os

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
-HOW_TO_GO_ON = "The same command, or `make demo`, goes on from here."
+HOW_TO_GO_ON = "The same command, or `make demo`, resumes from here."
 
 DEMO = """
 from tf_dvdgan import cli

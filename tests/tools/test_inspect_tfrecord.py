@@ -71,7 +71,7 @@ def test_a_damaged_shard_is_told(copied, damage):
 
 
 def spoil(folder, **changes) -> None:
-    """Writes the first shard anew, its first record with other contents."""
+    """Writes the first shard again, its first record with other contents."""
     path = first_shard(folder)
     rows = [row.numpy() for row in tf.data.TFRecordDataset(path)]
     context, frames = records.parse(rows[0])

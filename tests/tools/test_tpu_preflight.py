@@ -47,7 +47,7 @@ def test_the_tiny_model_compiles_for_v3(part, python, tmp_path):
     path = tmp_path / "figures.json"
     flags = ("--batch_per_core=2", f"--part={part}", f"--json={path}")
     flags += ("--gin_param=trainer.build.num_d_steps = 1",)  # compiled in less time
-    # In a process that starts anew: it sets what TensorFlow reads on importing.
+    # In a process that starts from scratch: it sets what TensorFlow reads on importing.
     result = run_process("-m", "tools.tpu_preflight", f"--gin_file={TINY}", *flags)
     assert result.returncode == 0, result.stderr
     rows = {line.split()[0] for line in result.stdout.splitlines()[1:]}

@@ -84,7 +84,7 @@ def test_a_model_trains_resumes_samples_and_exports(
     common = (shards, run_dir, file, *chosen)
     run("-c", _TRAIN, "2", *common, "NUM_STEPS = 10")
     out = run("-c", _TRAIN, "1", *common, "NUM_STEPS = 20")
-    assert "Going on from step 10" in out and "step 20/20" in out
+    assert "Resuming from step 10" in out and "step 20/20" in out
     videos = str(tmp_path / "videos")
     run("-m", "tools.sample", f"--model_dir={run_dir}", f"--output={videos}",
         "--num_videos=3")  # fmt: skip

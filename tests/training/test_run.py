@@ -111,7 +111,7 @@ def test_three_steps_a_new_process_and_three_more_are_six_to_the_bit(
     assert code == 0, err
     anew = run_process("-m", *COMMAND, *flags)  # with another salt of hashes, too
     assert anew.returncode == 0, anew.stderr
-    assert "Going on from step 3" in anew.stdout
+    assert "Resuming from step 3" in anew.stdout
     assert_same_bits(whole_run[0], tmp_path)
 
 
@@ -181,7 +181,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_a_checkpoint(demo_shards, tmp_pa
         ),
     )
     out, err = process.communicate()
-    assert "Step 3 cannot be saved" in out and "Training goes on" in out, err
+    assert "Step 3 cannot be saved" in out and "Training continues" in out, err
     assert process.returncode == 1
     assert err.startswith("error: Step 6 cannot be saved") and err.count("\n") == 1
     assert not os.listdir(tmp_path / "checkpoints")
@@ -301,7 +301,7 @@ def test_a_signal_saves_and_ends_with_its_code(number, mode, demo_shards, tmp_pa
             break
     out, err = process.communicate(timeout=120)
     assert process.returncode == 128 + number, err
-    assert "saved; the same command goes on from there" in out
+    assert "saved; the same command resumes from there" in out
     step = int(out.split("Stopped at step ")[1].split(",")[0])
     assert os.path.exists(f"{tmp_path}/checkpoints/step-{step}.index")
 
@@ -317,7 +317,7 @@ def test_a_second_signal_ends_it_at_once(demo_shards, tmp_path):
     process.send_signal(signal.SIGTERM)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, err + rest
-    assert "Stopped at once; the same command goes on" in rest
+    assert "Stopped at once; the same command resumes" in rest
 
 
 def handles(pid: int, number: int) -> bool:

@@ -54,7 +54,7 @@ class TrainingData(Protocol):
 
 
 class Shards:
-    """Prepared shards, in an order that is drawn anew each epoch.
+    """Prepared shards, in an order that is drawn again each epoch.
 
     Args:
       data_dir: of the shards and the manifest.

@@ -172,7 +172,7 @@ def _frames_to_show(path: str, promised: int) -> int:
     """How many frames there should be, of so many that a container counts.
 
     Some are there only to decode others: what was cut out of an mp4 without encoding
-    it anew begins before its first frame. And an avi counts moments, also those at
+    it again begins before its first frame. And an avi counts moments, also those at
     which nothing new is shown; if it ends with such a pause, it is no longer than one
     before.
     """

@@ -149,7 +149,7 @@ class Evaluator:
     def evaluate(self, gan: video_gan.Networks, step: int) -> dict[str, float]:
         """Scores a generator whose averaged weights are in place.
 
-        Its standing statistics are made anew. The scores are written down, and the
+        Its standing statistics are made again. The scores are written down, and the
         step's checkpoint is kept in `best/` if it is the best so far. The last step is
         scored a second time, with as many videos as the plan has for it.
 

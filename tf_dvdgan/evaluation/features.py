@@ -2,7 +2,7 @@
 
 A source of clips is read in order, a network looks at them a batch at a time on all
 replicas, and what it says is kept in parts on disk. A part that is there is not made
-again: so an evaluation that was stopped goes on, and real clips are looked at once.
+again: so an evaluation that was stopped resumes, and real clips are looked at once.
 """
 
 import collections

@@ -40,7 +40,7 @@ class Protocol:
       num_generated: generated videos; as many as are real for 's3' and for what
         continues real clips.
       num_splits: parts that an Inception Score is the mean of.
-      num_repeats: times that a model is sampled anew; a score is their mean.
+      num_repeats: times that a model is sampled again; a score is their mean.
       samples_per_clip: of a model that continues real clips.
       seed: of latents, classes and bootstrap.
     """

@@ -299,7 +299,7 @@ class _Clips:
         return self._read(tf.data.Dataset.range(self.num_clips))
 
     def shuffled(self, seed: int) -> classifiers.Clips:
-        """All clips in an order that is drawn anew each epoch, without end."""
+        """All clips in an order that is drawn again each epoch, without end."""
         numbers = tf.range(self.num_clips, dtype=tf.int64)
 
         def epoch(number: tf.Tensor) -> tf.data.Dataset:

@@ -27,7 +27,7 @@ _STYLE = pathlib.Path(__file__).with_name("explorer.css")
 
 
 class Page:
-    """What one open page shows; made anew for each.
+    """What one open page shows; made again for each.
 
     Args:
       studio: shared by all pages.
@@ -154,7 +154,7 @@ class Page:
         _heading("Your own clip")
         frames = "its first frame" if count == 1 else f"{count} of its frames"
         ui.label(
-            f"The model goes on from {frames}. Files may have up to "
+            f"The model continues {frames}. Files may have up to "
             f"{LARGEST_UPLOAD // 2**20} MB."
         ).classes("muted")
         upload = (

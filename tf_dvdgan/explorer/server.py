@@ -87,7 +87,7 @@ def serve(app: fastapi.FastAPI, listener: socket.socket) -> None:
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
     try:
         uvicorn.Server(config).run(sockets=[listener])
-    except KeyboardInterrupt:  # raised anew once the server has ended
+    except KeyboardInterrupt:  # raised again once the server has ended
         pass
 
 

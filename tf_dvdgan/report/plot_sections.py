@@ -19,7 +19,7 @@ def truncation(runs: Sequence[run_data.Run]) -> layout.Section:
     section = layout.Section("truncation", "Truncation", "Truncation")
     section.intro = (
         "Latents are multiplied by the truncation: below 1 samples are nearer the mean "
-        "and less diverse. Statistics are made anew for each."
+        "and less diverse. Statistics are made again for each."
     )
     found = collections.defaultdict(dict)  # of each protocol a curve for each run
     for run in runs:

@@ -38,7 +38,7 @@ class Checkpoints:
       objects: what to keep, by name.
       facts: numbers that must not change during a run, such as its seed, by name.
       keep: how many of the newest are kept.
-      asynchronous: whether files are written by a thread while training goes on.
+      asynchronous: whether files are written by a thread while training continues.
       writes: whether this process writes at all; of several workers one does.
     """
 
@@ -249,7 +249,7 @@ def _list(directory: str, paths: Sequence[str]) -> None:
 
 
 def keep_as_best(model_dir: str, step: int) -> None:
-    """Copies a checkpoint to `best/`, instead of the one there.
+    """Copies a checkpoint to `best/`, replacing the one there.
 
     Raises:
       NotFoundError: the run has taken the checkpoint away already.

@@ -32,7 +32,7 @@ class Alarm:
 class Divergence:
     """When a run is taken for lost, and what happens then.
 
-    'warn' says so and goes on, 'stop' ends the run, 'roll_back' goes back to the last
+    'warn' says so and continues, 'stop' ends the run, 'roll_back' goes back to the last
     good checkpoint and on with other random draws and another order of the data.
 
     Attributes:
@@ -77,7 +77,7 @@ class Watch:
         self.forget(step)
 
     def forget(self, step: int) -> None:
-        """Begins anew at a step, as after going back to it."""
+        """Starts again at a step, as after going back to it."""
         self._good = step
         self._free_until: dict[str, int] = {}  # by discriminator: last step not pinned
         self._start = self._varied = step

@@ -45,7 +45,7 @@ class Schedule:
       checkpoint_every: steps between checkpoints.
       samples_every: steps between sample sheets.
       keep_checkpoints: how many of the newest are kept.
-      asynchronous_checkpoints: whether a thread writes them while training goes on.
+      asynchronous_checkpoints: whether a thread writes them while training continues.
       on_failed_save: 'go_on' or 'stop' when one cannot be written; older ones stay.
     """
 
@@ -134,7 +134,7 @@ class Evaluation(Protocol):
 
 
 def train(*arguments: object, **keywords: object) -> signal.Signals | None:
-    """Trains a GAN, or goes on with training one; arguments are those of `prepare`.
+    """Trains a GAN, or resumes training one; arguments are those of `prepare`.
 
     SIGTERM or SIGINT (Ctrl-C) stops it after the steps in hand, saved.
 
@@ -169,7 +169,7 @@ def prepare(
     read here, and no more while the run goes on.
 
     Args:
-      model_dir: of the run; a checkpoint in it is gone on from.
+      model_dir: of the run; a checkpoint in it is resumed from.
       data: folder of prepared shards, or other data.
       strategy: where to train.
       evaluation: of each checkpoint; there is one before the first step then.
@@ -210,7 +210,7 @@ def prepare(
     resumed = run.restore(accept_other_facts)
     step = int(the_trainer.step.numpy())
     if chief:
-        terminal.say(f"{'Going on from' if resumed else 'Starting at'} step {step}")
+        terminal.say(f"{'Resuming from' if resumed else 'Starting at'} step {step}")
     if step >= schedule.num_steps:
         if evaluation:
             the_trainer.gan.frame_bank = load_frame_bank(model_dir)
@@ -429,7 +429,7 @@ class Run:
             if self.schedule.on_failed_save == "stop":
                 raise errors.UserError(failed or f"The chief cannot save step {step}.")
             if failed:
-                print(f"{failed} Training goes on.", flush=True)
+                print(f"{failed} Training continues.", flush=True)
         elif self.evaluation:
             self.evaluation(self.trainer, step)
         self.observer.pause(began)
@@ -501,7 +501,7 @@ class Run:
             return
         if step < self.schedule.num_steps:
             print(
-                f"Stopped at step {step}, saved; the same command goes on from there."
+                f"Stopped at step {step}, saved; the same command resumes from there."
             )
         else:
             self.observer.finished()
@@ -551,7 +551,7 @@ class _StopRequest:
     def _note(self, number: int, frame: object) -> None:
         del frame
         if self.signal:
-            _tell("Stopped at once; the same command goes on from the last checkpoint.")
+            _tell("Stopped at once; the same command resumes from the last checkpoint.")
             os._exit(128 + number)
         self.signal = signal.Signals(number)
         _tell("Stopping after the steps in hand… Once more stops at once.")

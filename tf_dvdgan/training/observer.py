@@ -69,7 +69,7 @@ class Observer:
         """Keeps the config that is in use and what it runs on; lays out TensorBoard.
 
         Args:
-          step: where the run starts or goes on.
+          step: where the run starts or resumes.
           protocols: names of the scores that the run is evaluated by.
         """
         if not self._speaks:

@@ -94,7 +94,7 @@ def average_of(
 def averaged_weights(
     optimizer: tf.keras.optimizers.legacy.Optimizer, variables: Sequence[tf.Variable]
 ) -> Iterator[None]:
-    """Puts the averages instead of the variables, and afterwards puts them back.
+    """Replaces the variables by their averages, and afterwards puts them back.
 
     The weights come back to the bit. (`MovingAverage.swap_weights` adds and subtracts,
     which rounds: a run would depend on how often it was looked at.)

@@ -46,7 +46,7 @@ class StandingStatistics:
         """Forgets the old statistics and makes new ones.
 
         Args:
-          num_batches: with z and classes drawn anew for each; the same for every call.
+          num_batches: with z and classes drawn again for each; the same for every call.
             Samples that start from frames go through the whole frame bank.
           truncation: factor of z.
         """

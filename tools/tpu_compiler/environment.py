@@ -1,7 +1,7 @@
 """The compiler's own virtual environment: JAX wants a NumPy that TensorFlow does not.
 
 It is made once, on first use, from `requirements.txt`. A file `ready` says that it is
-whole; a half-made one is made anew. A lock lets two commands start at the same time.
+whole; a half-made one is made again. A lock lets two commands start at the same time.
 """
 
 import fcntl
