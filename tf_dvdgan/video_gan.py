@@ -48,7 +48,7 @@ _PLACES = ("{}", "{}.gin", "models/{}.gin")  # where a preset's file may lie in 
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """What TensorBoard shows of a run.
+    """What TensorBoard shows of a run; a notebook draws the losses.
 
     Attributes:
       history: values by tag, such as 'loss/generator'.
@@ -57,6 +57,19 @@ class History:
 
     history: dict[str, list[float]]
     steps: dict[str, list[int]]
+
+    def _repr_html_(self) -> str:
+        from tf_dvdgan.report import charts
+
+        curves = {
+            tag.removeprefix("loss/").replace("_", " "): charts.Curve(
+                np.array(self.steps[tag], np.float64), np.array(values)
+            )
+            for tag, values in self.history.items()
+            if tag.startswith("loss/")
+        }
+        drawn = charts.chart("Losses", curves)
+        return charts.svg(drawn) if drawn else "no steps yet"
 
 
 class VideoGAN:

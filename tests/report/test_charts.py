@@ -1,6 +1,7 @@
 """Charts: where lines go, what axes and tables say."""
 
 import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -144,3 +145,16 @@ def test_bands_of_many_points_are_averaged_too():
     curve = charts.mean([charts.Curve(x, x), charts.Curve(x, x + 2)])
     drawn = charts.chart("x", {"a": curve})
     assert drawn.lines[0].band.count("L") < 500
+
+
+def test_a_notebook_gets_a_picture_that_stands_alone():
+    x = np.arange(3.0)
+    curves = {"a<b": charts.Curve(x, x), "c": charts.Curve(x, 2 * x)}
+    picture = charts.svg(charts.chart("Losses & more", curves))
+    root = ElementTree.fromstring(picture)
+    space = "{http://www.w3.org/2000/svg}"
+    texts = [element.text for element in root.iter(f"{space}text")]
+    assert {"Losses & more", "a<b", "c"} <= set(texts)
+    lines = [p for p in root.iter(f"{space}path") if p.get("fill") == "none"]
+    assert len({line.get("stroke") for line in lines}) == len(lines) == 2
+    assert "class=" not in picture  # no style sheet is there

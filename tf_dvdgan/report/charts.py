@@ -6,6 +6,7 @@ of a few of its points, so that nobody has to see it to read it.
 
 import dataclasses
 import functools
+import html
 import math
 from collections.abc import Sequence
 
@@ -18,6 +19,8 @@ _MOST_POINTS = 240  # of a line; more are averaged
 _MOST_DOTS = 12  # on a line; of more points none is marked
 _TABLE_ROWS = 8
 _TICKS = 5
+_LETTER = 6  # pixels wide, of text in a notebook
+_COLOURS = ("#1f5fa8", "#c2501c", "#2d7d46", "#8a4a9c", "#a88410", "#4d6a75")
 _FAR_OFF_OF = 40  # values at the least, for some to be left out of an axis
 
 
@@ -177,6 +180,40 @@ def chart(title: str, curves: dict[str, Curve], x_label: str = "step") -> Chart 
         _table(title, curves, x_label),
         _note(curves, y_low, y_high),
     )
+
+
+def svg(drawn: Chart) -> str:
+    """A chart as a picture that needs no style sheet, for a notebook."""
+    text = 'font-family="sans-serif" font-size="11" fill="#555"'
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{drawn.width}" '
+        f'height="{drawn.height + 44}" viewBox="0 -20 {drawn.width} '
+        f'{drawn.height + 44}" role="img" style="background:#fff">',
+        f"<desc>{html.escape(' '.join(line.sentence for line in drawn.lines))}</desc>",
+        f'<text x="{drawn.left}" y="-6" {text} font-weight="bold">'
+        f"{html.escape(drawn.title)}</text>",
+    ]
+    for y, label in drawn.y_ticks:
+        parts.append(
+            f'<path d="M{drawn.left} {y:.1f}H{drawn.right}" stroke="#ddd"/>'
+            f'<text x="{drawn.left - 6}" y="{y + 4:.1f}" text-anchor="end" {text}>'
+            f"{label}</text>"
+        )
+    for x, label in drawn.x_ticks:
+        parts.append(
+            f'<text x="{x:.1f}" y="{drawn.bottom + 16}" text-anchor="middle" {text}>'
+            f"{label}</text>"
+        )
+    left = drawn.left
+    for i, line in enumerate(drawn.lines):
+        colour = _COLOURS[i % len(_COLOURS)]
+        parts.append(
+            f'<path d="{line.path}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
+            f'<text x="{left}" y="{drawn.height + 8}" {text} '
+            f'style="fill:{colour}">{html.escape(line.name)}</text>'
+        )
+        left += _LETTER * len(line.name) + 14
+    return "".join([*parts, "</svg>"])
 
 
 def ticks(low: float, high: float) -> list[float]:
