@@ -84,6 +84,8 @@ def test_a_gan_is_trained_sampled_saved_and_reopened(fitted, demo_shards, tmp_pa
     assert np.abs(found.astype(int) - videos).max() <= 1
     with pytest.raises(dvd.UserError, match="can be sampled, and no more"):
         exported.fit(demo_shards, 5, str(tmp_path / "run"))
+    with pytest.raises(dvd.UserError, match="scored by videos"):
+        dvd.score(demo_shards, exported, "fid_pixels", cache_dir=str(tmp_path))
     with pytest.raises(dvd.UserError, match="saved already"):
         exported.save(str(tmp_path / "again"))
 

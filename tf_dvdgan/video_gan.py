@@ -537,7 +537,13 @@ def score(
     if cache_dir is None:
         cache_dir = os.path.expanduser(os.path.join("~", ".cache", "tf_dvdgan"))
     files.ready(cache_dir, writing=True)
-    model = None if isinstance(generated, str) else generated.generator.model
+    model = None
+    if not isinstance(generated, str):
+        model = getattr(generated.generator, "model", None)
+        if model is None:
+            raise errors.UserError(
+                "A SavedModel is scored by videos that it has made: name their folder."
+            )
     classes = model.window.classes if model else ()
     clips, others = comparison.real_clips(used, real, split, held_out, None, classes)
     paths = [weights] if isinstance(weights, str) else list(weights)
