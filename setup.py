@@ -56,6 +56,7 @@ TESTS = [
     "moto[s3]==5.2.5",  # an S3 server on this machine
     "pytest",
     "pytest-xdist",  # both cores
+    "pyyaml",  # reads the workflow that a test looks at
     "ruff",
     "selenium==4.51.0",  # drives Chromium for the pages' tests
     "tensorflow-serving-api==2.15.1",  # Serving's protos, for docs/serving.md
@@ -72,6 +73,7 @@ setuptools.setup(
     packages=PACKAGES,
     package_dir=PACKAGE_DIR,
     package_data={
+        "tf_dvdgan": ["py.typed"],
         "tf_dvdgan.gin": ["*.gin", "**/*.gin", "**/**/*.gin"],
         "tf_dvdgan.tools.tpu_compiler": ["requirements.txt"],
         "tf_dvdgan.evaluation": ["*.csv"],

@@ -1,5 +1,6 @@
 """The wheel: what lies in it, and that it works outside the repository."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import zipfile
 
 import pytest
+import yaml
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -54,6 +56,10 @@ def test_nothing_has_a_generic_name_at_the_top(unpacked):
     assert top == {"tf_dvdgan"}
 
 
+def test_type_checkers_find_its_annotations(unpacked):
+    assert (unpacked / "tf_dvdgan" / "py.typed").exists()
+
+
 def test_every_gin_file_and_module_is_in_it(unpacked):
     for folder, pattern in (
         ("gin", "*.gin"),
@@ -95,3 +101,24 @@ def test_every_console_script_says_what_it_does(unpacked):
         )
         text = first_line.read_text().split('"""')[1].splitlines()[0]
         assert text in result.stdout, module
+
+
+def test_containers_and_workflows_say_what_the_project_does():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())
+    (job,) = workflow["jobs"].values()
+    pythons = job["strategy"]["matrix"]["python"]
+    setup = (ROOT / "setup.py").read_text()
+    assert pythons == ["3.11"] and 'python_requires=">=3.11,<3.12"' in setup
+    assert any(".ci/run" in step.get("run", "") for step in job["steps"])
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    lint = (ROOT / "Makefile").read_text().partition("\nlint:")[2]
+    for hook in hooks["repos"][0]["hooks"]:
+        command = hook["entry"].removeprefix(".venv/bin/python ")
+        assert command in lint
+    devcontainer = json.loads(
+        (ROOT / ".devcontainer" / "devcontainer.json").read_text()
+    )
+    make = devcontainer["postCreateCommand"].split()[1]
+    assert make == ".venv/ready"
+    docker = (ROOT / "Dockerfile").read_text()
+    assert "python:3.11" in docker and "--constraint constraints.txt" in docker
