@@ -29,6 +29,7 @@ import pytest
 # at about the same time.
 LONG_FILES = (
     "test_run.py",
+    "test_video_gan.py",
     "test_config.py",
     "test_replicas.py",
     "test_export.py",

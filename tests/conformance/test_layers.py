@@ -64,6 +64,15 @@ LAYERS = {
         lambda: layers.DiscriminatorBlock(4, three_d=True),
         VIDEO,
     ),
+    "DeepGeneratorBlock": (
+        lambda: _WithCondition(layers.DeepGeneratorBlock(4, upsample=True)),
+        VIDEO,
+    ),
+    "DeepDiscriminatorBlock": (lambda: layers.DeepDiscriminatorBlock(8), VIDEO),
+    "DeepDiscriminatorBlock_3d": (
+        lambda: layers.DeepDiscriminatorBlock(8, three_d=True),
+        VIDEO,
+    ),
 }
 
 

@@ -59,6 +59,7 @@ def of_run(
         plot_sections.classification(run),
         fact_sections.config(run),
     ]
+    sections = [section for section in sections if section]
     at = "no checkpoint yet" if run.step is None else f"step {run.step:,}"
     return _render(f"{run.name}, {at}", fact_sections.subtitle(run), sections)
 

@@ -75,14 +75,13 @@ def curves(runs: Sequence[run_data.Run]) -> layout.Section:
     return section
 
 
-def classification(run: run_data.Run) -> layout.Section:
-    """How well actions are told by the discriminator, where that was measured."""
+def classification(run: run_data.Run) -> layout.Section | None:
+    """How well actions are told by the discriminator; None if nobody measured it."""
     section = layout.Section("actions", "Actions", "Actions told by the discriminator")
     for title, lines in history.classification(run.model_dir).items():
         section.plot(title, lines, "labelled clips")
-    if section.plots:
-        section.intro = "Accuracy on the test split, by tools.classify."
-    return section
+    section.intro = "Accuracy on the test split, by tools.classify."
+    return section if section.plots else None
 
 
 def _by_group(
