@@ -298,7 +298,7 @@ def test_a_grid_plays_in_a_notebook(tmp_path):
     [
         (lambda: dvd.VideoGAN.from_preset("dvdgan_v3"), "no Gin file 'dvdgan_v3'"),
         (lambda: dvd.load("/nowhere"), "not a run's directory"),
-        (lambda: new(ch=-1), "CH is a whole number from 1 on"),
+        (lambda: new(ch=0), "CH is a whole number from 1 on"),
         (lambda: new("vgan", [], conditioning_frames=2), "Nothing in the config uses"),
         (lambda: new().sample(), "The classes are not known yet"),
         (lambda: new(class_names=NAMES).sample(class_name="ran"), "Did you mean 'run'"),

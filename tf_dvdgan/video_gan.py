@@ -136,7 +136,7 @@ class VideoGAN:
             "CH": ch,
             "CONDITIONING_FRAMES": conditioning_frames,
         }
-        bindings = [f"{n} = {value!r}" for n, value in sizes.items() if value]
+        bindings = [f"{n} = {v!r}" for n, v in sizes.items() if v is not None]
         bindings += [f"video_gan.build.precision = {precision!r}"]
         bindings += [f"trainer.build.seed = {seed!r}"]
         if class_names is not None and len(class_names) == 0:
@@ -532,7 +532,8 @@ def score(
     """
     changes = {"num_generated": num_generated, "num_real": num_real}
     used = dataclasses.replace(
-        protocols.named(protocol), **{n: v for n, v in changes.items() if v}
+        protocols.named(protocol),
+        **{n: v for n, v in changes.items() if v is not None},
     )
     if cache_dir is None:
         cache_dir = os.path.expanduser(os.path.join("~", ".cache", "tf_dvdgan"))

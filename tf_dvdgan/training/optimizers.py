@@ -44,7 +44,7 @@ class _FallingAdam(tf.keras.optimizers.legacy.Adam):
     """Adam whose rate falls; in checkpoints it looks like one whose does not.
 
     (A rate that is a `LearningRateSchedule` is none of their variables: a run could not
-    go on from them with the one instead of the other.)
+    change from one to the other.)
     """
 
     def __init__(self, learning_rate, beta_1, beta_2, epsilon, between):
