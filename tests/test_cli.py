@@ -51,7 +51,12 @@ def run(
             130,
             "The same command starts from the beginning.",
         ),
-        ("raise ValueError('a bug')", 1, "ValueError: a bug"),
+        (
+            "raise errors.InvalidValueError('in x\\n k is 1. Received: 3\\n y')",
+            1,
+            "error: The config cannot be used: k is 1. Received: 3.",
+        ),
+        ("raise ValueError('a bug. Received: 3')", 1, "ValueError: a bug. Received: 3"),
     ],
 )
 def test_exit_codes_say_how_it_went(ending, code, last_line, loaded):

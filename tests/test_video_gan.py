@@ -314,10 +314,17 @@ def test_a_grid_plays_in_a_notebook(tmp_path):
             ),
             "The model makes videos",
         ),
+        (
+            lambda: new(
+                class_names=NAMES,
+                parameters=["dvd_gan.SpatialDiscriminator.num_frames = 5"],
+            ).fit(dataset(), 1, "/tmp/x"),
+            "judges 5 frames of each video. Received: videos with 4",
+        ),
         (lambda: new().fit(dataset(), 1, "/tmp/x"), "names no classes"),
         (lambda: new(class_names=NAMES).fit(dataset(0), 1, "/tmp/x"), "is empty"),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_a_mistake_is_one_sentence(call, sentence):
     with pytest.raises(dvd.UserError, match=sentence):

@@ -82,14 +82,11 @@ class _Main:
         try:
             files.ready(*_remote_paths(flags.FLAGS.flag_values_dict().values()))
             return self._main(argv)
+        except errors.InvalidValueError as error:
+            logging.info("The config was refused here:", exc_info=True)
+            sentence = f"The config cannot be used: {_first_reason(error)}."
         except errors.UserError as error:
             sentence = str(error).split("\n")[0]  # Gin adds lines of its own
-        except ValueError as error:
-            refusal = _refusal(str(error))
-            if not refusal:
-                raise
-            logging.info("The config was refused here:", exc_info=True)
-            sentence = f"The config cannot be used: {refusal}."
         except Exception as error:
             if type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's
                 raise
@@ -102,10 +99,11 @@ class _Main:
         return 1
 
 
-def _refusal(text: str) -> str | None:
-    """What an argument's check says of a value that a Gin config gave it."""
-    found = re.search(r"^.*\bReceived: .*$", text, re.MULTILINE)
-    return found[0].rstrip(".") if found and "In call to configurable" in text else None
+def _first_reason(error: errors.InvalidValueError) -> str:
+    """What was refused; Keras adds lines before it, and Gin behind."""
+    lines = str(error).splitlines()
+    reasons = [line for line in lines if "Received: " in line]
+    return (reasons or lines)[0].strip().rstrip(".")
 
 
 def _remote_paths(values: Iterable[object]) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tf_dvdgan import ops
+from tf_dvdgan import errors, ops
 from tf_dvdgan.layers import spectral_norm
 
 
@@ -92,13 +92,13 @@ class SelfAttention(tf.keras.layers.Layer):
         with `per_frame`, as over all positions it would have to pool time too.
 
     Raises:
-      ValueError: `max_pool` without `per_frame`.
+      InvalidValueError: `max_pool` without `per_frame`.
     """
 
     def __init__(self, per_frame: bool = False, max_pool: bool = False, **kwargs):
         super().__init__(**kwargs)
         if max_pool and not per_frame:
-            raise ValueError(
+            raise errors.InvalidValueError(
                 f"max_pool is for per_frame attention. Received: {max_pool=}"
             )
         self.per_frame = per_frame

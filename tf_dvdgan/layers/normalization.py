@@ -7,6 +7,7 @@ Statistics are float32 whatever the compute precision.
 
 import tensorflow as tf
 
+from tf_dvdgan import errors
 from tf_dvdgan.layers import spectral_norm
 
 EPSILON = 1e-4  # BigGAN's
@@ -167,7 +168,7 @@ class GroupNorm(Normalization):
         channels = x.shape[-1]
         groups = channels if self.num_groups < 0 else min(self.num_groups, channels)
         if channels % groups:
-            raise ValueError(
+            raise errors.InvalidValueError(
                 f"{channels} channels cannot be parted evenly. Received: "
                 f"num_groups={self.num_groups}"
             )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tf_dvdgan import ops
+from tf_dvdgan import errors, ops
 from tf_dvdgan.layers import conditional_batch_norm, spectral_norm
 
 _BOTTLENECK = 4  # a deep block's outer channels for each inner one
@@ -166,12 +166,12 @@ class DeepGeneratorBlock(GeneratorBlock):
       normalization: makes a normalization layer, called with (x, condition).
 
     Raises:
-      ValueError: when built, if the input has fewer channels than the output.
+      InvalidValueError: when built, if the input has fewer channels than the output.
     """
 
     def build(self, input_shape):
         if input_shape[-1] < self.channels:
-            raise ValueError(
+            raise errors.InvalidValueError(
                 "BigGAN-deep's generator block adds no channels. Received: "
                 f"{input_shape[-1]} channels to map to {self.channels}"
             )
@@ -211,13 +211,13 @@ class DeepDiscriminatorBlock(DiscriminatorBlock):
     that are there. Arguments are those of `DiscriminatorBlock`.
 
     Raises:
-      ValueError: when built, if the input has more channels than the output.
+      InvalidValueError: when built, if the input has more channels than the output.
     """
 
     def build(self, input_shape):
         missing = self.channels - input_shape[-1]
         if missing < 0:
-            raise ValueError(
+            raise errors.InvalidValueError(
                 "BigGAN-deep's discriminator block drops no channels. Received: "
                 f"{input_shape[-1]} channels to map to {self.channels}"
             )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import tensorflow as tf
 
-from tf_dvdgan import ops
+from tf_dvdgan import errors, ops
 
 _EPSILON = 1e-4  # BigGAN's
 
@@ -226,7 +226,7 @@ class SpectralConv2D(SpectralLayer):
     ):
         super().__init__(filters, **kwargs)
         if resample not in (None, "up", "down"):
-            raise ValueError(
+            raise errors.InvalidValueError(
                 f"resample must be None, 'up' or 'down'. Received: {resample!r}"
             )
         self.kernel_size = kernel_size

@@ -40,7 +40,7 @@ from collections.abc import Callable, Mapping, Sequence
 import gin
 import tensorflow as tf
 
-from tf_dvdgan import layers, ops
+from tf_dvdgan import errors, layers, ops
 from tf_dvdgan.layers import recomputation
 
 GENERATOR_WIDTHS = {
@@ -78,12 +78,12 @@ def widths_for(
       multipliers: instead of the table's.
 
     Raises:
-      ValueError: the table has no such resolution.
+      InvalidValueError: the table has no such resolution.
     """
     if multipliers is not None:
         return [multiplier * ch for multiplier in multipliers]
     if resolution not in table:
-        raise ValueError(
+        raise errors.InvalidValueError(
             f"There are widths for {sorted(table)} pixels; name channel_multipliers "
             f"for others. Received: resolution={resolution}"
         )
@@ -150,7 +150,7 @@ class Generator(tf.keras.Model):
         self.widths = widths_for(GENERATOR_WIDTHS, resolution, ch, channel_multipliers)
         num_stages = len(self.widths) - 1
         if FIRST_SIZE * 2**num_stages != resolution:
-            raise ValueError(
+            raise errors.InvalidValueError(
                 f"{num_stages} stages double {FIRST_SIZE} pixels to "
                 f"{FIRST_SIZE * 2**num_stages}. Received: resolution={resolution}"
             )
@@ -388,11 +388,11 @@ class SpatialDiscriminator(_Discriminator):
           `[batch]` float32, or `[batch, num_frames]` of each frame.
 
         Raises:
-          ValueError: the videos have fewer frames than are to be judged.
+          InvalidValueError: the videos have fewer frames than are to be judged.
         """
         videos = videos[:, self.skip_frames :]
         if videos.shape[1] < self.num_frames:
-            raise ValueError(
+            raise errors.InvalidValueError(
                 f"{self.name} judges {self.num_frames} frames of each video. "
                 f"Received: videos with {videos.shape[1]} frames to draw from"
             )
@@ -446,7 +446,7 @@ class TemporalDiscriminator(_Discriminator):
             name,
         )
         if downsampling not in ("pool2", "pool4", "none", "crop"):
-            raise ValueError(
+            raise errors.InvalidValueError(
                 "downsampling must be 'pool2', 'pool4', 'none' or 'crop'. Received: "
                 f"{downsampling!r}"
             )

@@ -34,7 +34,7 @@ from collections.abc import Callable, Sequence
 import gin
 import tensorflow as tf
 
-from tf_dvdgan import layers
+from tf_dvdgan import errors, layers
 from tf_dvdgan.models import dvd_gan
 
 
@@ -70,7 +70,7 @@ class Generator(tf.keras.Model):
     ):
         super().__init__(name=name)
         if not 0 < num_conditioning_frames < num_frames:
-            raise ValueError(
+            raise errors.InvalidValueError(
                 f"Of {num_frames} frames some are given and some generated. Received: "
                 f"num_conditioning_frames={num_conditioning_frames}"
             )

@@ -49,7 +49,7 @@ from collections.abc import Sequence
 import gin
 import tensorflow as tf
 
-from tf_dvdgan import layers, losses
+from tf_dvdgan import errors, layers, losses
 from tf_dvdgan.flow import pwc_net
 from tf_dvdgan.layers import recomputation
 from tf_dvdgan.models import dvd_gan
@@ -145,7 +145,7 @@ class Generator(tf.keras.Model):
     ):
         super().__init__(name=name)
         if resolution % 2**_NUM_BLOCKS:
-            raise ValueError(
+            raise errors.InvalidValueError(
                 f"MVT-GAN doubles {_NUM_BLOCKS} times: a multiple of "
                 f"{2**_NUM_BLOCKS} pixels. Received: resolution={resolution}"
             )

@@ -39,7 +39,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import layers, losses
+from tf_dvdgan import errors, layers, losses
 
 _FIRST_SIZE = 4
 # Of the generator's layers, in multiples of ch; the discriminator's are the reverse.
@@ -62,7 +62,7 @@ def _norm(name: str, epsilon: float = 1e-5) -> layers.BatchNorm:
 def _num_doublings(resolution: int) -> int:
     doublings = int(np.log2(resolution // _FIRST_SIZE))
     if _FIRST_SIZE * 2**doublings != resolution or not 1 <= doublings <= len(_WIDTHS):
-        raise ValueError(
+        raise errors.InvalidValueError(
             f"VGAN makes 8, 16, 32 or 64 pixels. Received: resolution={resolution}"
         )
     return doublings
@@ -92,7 +92,7 @@ class Stream(tf.keras.layers.Layer):
         doublings = _num_doublings(resolution)
         first_frames = num_frames // 2**doublings if num_frames > 1 else 1
         if num_frames > 1 and first_frames * 2**doublings != num_frames:
-            raise ValueError(
+            raise errors.InvalidValueError(
                 f"At {resolution} pixels VGAN makes a multiple of {2**doublings} "
                 f"frames. Received: num_frames={num_frames}"
             )
@@ -155,7 +155,9 @@ class Generator(tf.keras.Model):
     ):
         super().__init__(name=name)
         if num_classes:
-            raise ValueError(f"VGAN knows no classes. Received: {num_classes}")
+            raise errors.InvalidValueError(
+                f"VGAN knows no classes. Received: {num_classes}"
+            )
         self.resolution = resolution
         self.num_frames = num_frames
         self.num_classes = num_classes

@@ -8,7 +8,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import losses
+from tf_dvdgan import errors, losses
 from tf_dvdgan.data import readers, transforms
 
 Conditioning = dict[str, tf.Tensor]
@@ -29,7 +29,7 @@ class GaussianLatent:
         self, sizes: Sequence[int] = (120,), stddevs: Sequence[float] = (1.0,)
     ):
         if len(sizes) != len(stddevs):
-            raise ValueError(
+            raise errors.InvalidValueError(
                 f"Each subspace has a size and a standard deviation. Received: "
                 f"sizes={sizes}, stddevs={stddevs}"
             )
@@ -220,16 +220,20 @@ def build(
       The GAN, without its variables yet.
 
     Raises:
-      ValueError: the precision or the number of classes is none of those.
+      InvalidValueError: the precision or the number of classes is none of those.
     """
     if precision not in _POLICIES:
-        raise ValueError(f"precision is one of {[*_POLICIES]}. Received: {precision!r}")
+        raise errors.InvalidValueError(
+            f"precision is one of {[*_POLICIES]}. Received: {precision!r}"
+        )
     if not isinstance(discriminators, (list, tuple)):
-        raise ValueError(
+        raise errors.InvalidValueError(
             f"discriminators is a list, as in [@D]. Received: {discriminators}"
         )
     if num_classes not in (None, 0, 1):
-        raise ValueError(f"num_classes is None, 0 or 1. Received: {num_classes!r}")
+        raise errors.InvalidValueError(
+            f"num_classes is None, 0 or 1. Received: {num_classes!r}"
+        )
     class_conditional = num_classes is None
     if num_classes is None:
         num_classes = len(class_names)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import gin
 import numpy as np
 
+from tf_dvdgan import errors
+
 _ACTIONS = ("warn", "stop", "roll_back")
 
 
@@ -55,13 +57,15 @@ class Divergence:
 
     def __post_init__(self):
         if self.on_non_finite not in _ACTIONS[1:]:
-            raise ValueError(
+            raise errors.InvalidValueError(
                 f"on_non_finite is one of {_ACTIONS[1:]}. "
                 f"Received: {self.on_non_finite!r}"
             )
         for action in (self.on_pinned, self.on_collapsed):
             if action not in _ACTIONS:
-                raise ValueError(f"Actions are {_ACTIONS}. Received: {action!r}")
+                raise errors.InvalidValueError(
+                    f"Actions are {_ACTIONS}. Received: {action!r}"
+                )
 
 
 class Watch:

@@ -61,11 +61,11 @@ class Schedule:
         names = ("steps_per_loop", "checkpoint_every", "samples_every")
         for name in (*names, "keep_checkpoints"):
             if getattr(self, name) < 1:
-                raise ValueError(
+                raise errors.InvalidValueError(
                     f"{name} is at least 1. Received: {getattr(self, name)}"
                 )
         if self.on_failed_save not in ("go_on", "stop"):
-            raise ValueError(
+            raise errors.InvalidValueError(
                 f"on_failed_save is 'go_on' or 'stop'. Received: {self.on_failed_save}"
             )
 
@@ -103,7 +103,9 @@ class Action:
 
     def __post_init__(self):
         if self.every < 1:
-            raise ValueError(f"every is at least 1. Received: {self.every}")
+            raise errors.InvalidValueError(
+                f"every is at least 1. Received: {self.every}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

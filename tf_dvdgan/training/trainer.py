@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import gin
 import tensorflow as tf
 
+from tf_dvdgan import errors
 from tf_dvdgan.data import transforms
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import optimizers
@@ -43,7 +44,8 @@ class Trainer:
       attempt: how often the run was rolled back; draws and data order are others after.
 
     Raises:
-      ValueError: the replicas cannot share the batch evenly, or `num_d_steps` is 0.
+      InvalidValueError: the replicas cannot share the batch evenly, or `num_d_steps`
+        is 0.
     """
 
     def __init__(
@@ -58,10 +60,12 @@ class Trainer:
         jit_compile: bool = False,
     ):
         if num_d_steps < 1:
-            raise ValueError(f"num_d_steps is at least 1. Received: {num_d_steps}")
+            raise errors.InvalidValueError(
+                f"num_d_steps is at least 1. Received: {num_d_steps}"
+            )
         self.num_replicas = strategy.num_replicas_in_sync
         if global_batch_size % self.num_replicas:
-            raise ValueError(
+            raise errors.InvalidValueError(
                 f"A batch of {global_batch_size} videos cannot be shared evenly by "
                 f"{self.num_replicas} replicas. Received: {global_batch_size=}"
             )
@@ -317,10 +321,11 @@ def build(
       jit_compile: as for `Trainer`.
 
     Raises:
-      ValueError: the replicas cannot share the batch evenly, or the seed is none.
+      InvalidValueError: the replicas cannot share the batch evenly, or the seed is
+        none.
     """
     if not 0 <= seed < 2**32:
-        raise ValueError(f"seed is from 0 to 2^32 - 1. Received: {seed}")
+        raise errors.InvalidValueError(f"seed is from 0 to 2^32 - 1. Received: {seed}")
     tf.keras.utils.set_random_seed(seed)
     with strategy.scope():
         return Trainer(
