@@ -378,14 +378,14 @@ class VideoGAN:
     def _untrained(self) -> trained.TrainedModel:
         """The model with first weights."""
         with self._config():
-            if self.class_names is None and _is_class_conditional():
+            seed = gin.query_parameter("trainer.build.seed")
+            tf.keras.utils.set_random_seed(seed)
+            networks = video_gan.build(self.class_names or ["video"])
+            if self.class_names is None and networks.class_conditional:
                 raise errors.UserError(
                     "The classes are not known yet: name them as class_names, or fit "
                     "the model first."
                 )
-            seed = gin.query_parameter("trainer.build.seed")
-            tf.keras.utils.set_random_seed(seed)
-            networks = video_gan.build(self.class_names or ["video"])
             networks.build()
             window = gin.get_configurable("data.Window")()
         names = self.class_names if networks.class_conditional else ["video"]
@@ -402,7 +402,8 @@ class VideoGAN:
                     f"{source.class_names}."
                 )
             return source
-        if self.class_names is None and _is_class_conditional():
+        # Networks without variables yet: they are only asked.
+        if self.class_names is None and video_gan.build(["video"]).class_conditional:
             raise errors.UserError("A dataset names no classes; give class_names.")
         return training_data.Clips(data, self.class_names or ["video"], window)
 
@@ -450,15 +451,6 @@ def _file_of(preset: str) -> str:
         if os.path.isfile(os.path.join(config.gin_directory(), file)):
             return file
     return preset
-
-
-def _is_class_conditional() -> bool:
-    """Whether the config in use makes a model that looks at classes."""
-    try:
-        value = gin.query_parameter("NUM_CLASSES/gin.macro.value")
-    except ValueError:
-        return True
-    return value is None
 
 
 def _at_any_rate(optimizer: Callable | None) -> Callable | None:
@@ -549,7 +541,7 @@ def score(
     clips, others = comparison.real_clips(used, real, split, held_out, None, classes)
     paths = [weights] if isinstance(weights, str) else list(weights)
     strategy = tf.distribute.get_strategy()
-    if used.is_s3 or used.metric == protocols.PREDICTION:
+    if used.needs_model:
         if model is None:
             raise errors.UserError(f"{protocol} wants a model, and not videos.")
     else:

@@ -124,7 +124,7 @@ def _check_protocols(asked, truncations: list[float]) -> None:
     from tf_dvdgan.evaluation import protocols
 
     for protocol in asked:
-        if not protocol.is_s3 and protocol.metric != protocols.PREDICTION:
+        if not protocol.needs_model:
             continue
         if FLAGS.generated:
             raise errors.UserError(f"{protocol.name} wants a model, --model_dir.")

@@ -54,8 +54,7 @@ class Plan:
 
     def __post_init__(self):
         for name in (*self.protocols, self.best):
-            protocol = protocols_lib.named(name)
-            if protocol.is_s3 or protocol.metric == protocols_lib.PREDICTION:
+            if protocols_lib.named(name).needs_model:
                 raise errors.UserError(
                     f"{name} is no protocol for a run that trains; tools.score has it."
                 )

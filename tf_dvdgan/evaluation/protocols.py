@@ -68,6 +68,11 @@ class Protocol:
         return self.metric in (S3, S3_SCRATCH)
 
     @property
+    def needs_model(self) -> bool:
+        """Whether it scores a trained model alone: no folders, no run that trains."""
+        return self.is_s3 or self.metric == PREDICTION
+
+    @property
     def lower_is_better(self) -> bool:
         """Whether a smaller score is the better one."""
         return self.metric == FRECHET

@@ -25,8 +25,9 @@ def truncation(runs: Sequence[run_data.Run]) -> layout.Section:
     for run in runs:
         for protocol, curve in _over_truncations(run).items():
             found[protocol][run.name] = curve
+    groups = run_data.groups(runs)
     for (name, _), of_runs in found.items():
-        drawn = _by_group(runs, of_runs)
+        drawn = _by_group(groups, of_runs)
         section.plot(f"{name} by truncation", drawn, "truncation")
     if not found:
         command = runs[0].score_command("fid_small", "--truncations=0.2,0.4,0.6,0.8,1")
@@ -55,6 +56,7 @@ def _over_truncations(run: run_data.Run) -> dict[tuple[str, str], charts.Curve]:
 def curves(runs: Sequence[run_data.Run]) -> layout.Section:
     """All scalars: of one run a chart for a panel, of several one for each line."""
     section = layout.Section("curves", "Curves", "Curves")
+    groups = run_data.groups(runs)
     for title in dict.fromkeys(title for run in runs for title in run.panels):
         if len(runs) == 1:
             section.plot(title, runs[0].panels[title])
@@ -62,8 +64,8 @@ def curves(runs: Sequence[run_data.Run]) -> layout.Section:
         of_runs = {run.name: run.panels.get(title, {}) for run in runs}
         for line in dict.fromkeys(n for lines in of_runs.values() for n in lines):
             drawn = {n: lines[line] for n, lines in of_runs.items() if line in lines}
-            section.plot(f"{title}: {line}", _by_group(runs, drawn))
-    if any(len(group.runs) > 1 for group in run_data.groups(runs)):
+            section.plot(f"{title}: {line}", _by_group(groups, drawn))
+    if any(len(group.runs) > 1 for group in groups):
         section.intro = (
             "Of runs that differ by their seed alone: the mean over seeds, in a band "
             "of one sample standard deviation to either side, at the steps that all "
@@ -85,11 +87,11 @@ def classification(run: run_data.Run) -> layout.Section | None:
 
 
 def _by_group(
-    runs: Sequence[run_data.Run], curves: Mapping[str, charts.Curve]
+    groups: Sequence[run_data.Group], curves: Mapping[str, charts.Curve]
 ) -> dict[str, charts.Curve]:
     """A curve for each config, of those by run: of several seeds their mean."""
     found = {}
-    for group in run_data.groups(runs):
+    for group in groups:
         own = [curves[run.name] for run in group.runs if run.name in curves]
         curve = charts.mean(own) if own else None
         if curve is not None:
