@@ -1,19 +1,21 @@
-# make demo      the main job in small: videos, shards, training, scores, samples, export
-# make check     lint and the quick tests of layers, losses, models and reading, while working
-# make test      lint and the tests; test-all adds the slow ones
-# make docs      the pages and the API reference, in docs/_build/html
+# make demo      runs everything at a small size: videos, training, scores, samples, export
+# make check     lints and runs quick tests of layers, losses, models and data reading
+# make test      lints and runs the tests; test-all includes the slow ones
+# make coverage  prints line coverage; COVERED='tests/test_cli.py' selects tests
+# make types     runs the type checker
+# make docs      builds the pages and the API reference in docs/_build/html
 # make format    formats the code
 
 PYTHON ?= python3.11
 VENV := .venv
 PY := $(VENV)/bin/python
 DEMO ?= demo_run
-# A file's costly fixtures are made once; tests/conftest.py has long files go first.
+# A worker runs whole files, to share their fixtures; tests/conftest.py puts long ones first.
 ON_BOTH_CORES := -n 2 --dist=loadfile --no-loadscope-reorder
 CHECKED := $(addprefix tests/, test_layout.py test_ops.py test_losses.py layers models \
 	conformance/test_layers.py data/test_readers.py data/test_transforms.py)
 
-.PHONY: demo check test test-all docs lint format clean
+.PHONY: demo check test test-all coverage docs lint types format clean
 
 $(VENV)/ready: setup.py constraints.txt pyproject.toml
 	@echo "Setting up $(VENV); this takes a few minutes the first time"
@@ -34,6 +36,9 @@ test: lint
 test-all: lint
 	$(PY) -m pytest $(ON_BOTH_CORES)
 
+coverage: $(VENV)/ready
+	$(PY) -m pytest $(ON_BOTH_CORES) -m 'not slow' --cov --cov-report=term $(COVERED)
+
 docs: $(VENV)/ready
 	$(PY) -m sphinx --fail-on-warning --keep-going --nitpicky -q -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
@@ -41,10 +46,15 @@ docs: $(VENV)/ready
 lint: $(VENV)/ready
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+# Once `make types` passes, lint runs it too: $(PY) -m mypy
+
+types: $(VENV)/ready
+	$(PY) -m mypy
 
 format: $(VENV)/ready
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO) build *.egg-info .coverage .coverage.* \
+		.mypy_cache .pytest_cache .ruff_cache

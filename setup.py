@@ -1,29 +1,44 @@
 """Packaging of tf_dvdgan.
 
-In the repository `data_prep`, `tools` and `gin` lie beside the package; installed they
-lie inside it, so that nothing with so general a name lands in site-packages.
+In the repository `data_prep`, `tools` and `gin` are next to the package. Installed,
+they are inside it, so that nothing with such a generic name lands in site-packages.
 """
 
 import pathlib
 import re
 
 import setuptools
+from setuptools.command import build_py
 
 ROOT = pathlib.Path(__file__).parent
-# Read, not imported: building the package needs none of what it requires.
+# Read, not imported: a build has none of the package's requirements.
 _VERSION_FILE = (ROOT / "tf_dvdgan" / "version.py").read_text()
 VERSION = re.search(r'__version__ = "([^"]+)"', _VERSION_FILE)[1]
 INSIDE = {"data_prep": "tf_dvdgan.data_prep", "tools": "tf_dvdgan.tools"}
+# They need a checkout: benchmarks against PyTorch, compilation for TPUs.
+NOT_INSTALLED = ["benchmarks", "tpu_compiler"]
+MODULES_NOT_INSTALLED = {("tf_dvdgan.tools", "tpu_preflight")}
 
 PACKAGES = setuptools.find_packages(include=["tf_dvdgan", "tf_dvdgan.*"])
 PACKAGE_DIR = {"tf_dvdgan": "tf_dvdgan", "tf_dvdgan.gin": "gin"}
 for folder, package in INSIDE.items():
     PACKAGE_DIR[package] = folder
     PACKAGES.append(package)
-    PACKAGES += [f"{package}.{sub}" for sub in setuptools.find_packages(folder)]
-PACKAGES.append("tf_dvdgan.gin")  # data alone: a module `gin` would hide gin-config
+    subpackages = setuptools.find_packages(folder, exclude=NOT_INSTALLED)
+    PACKAGES += [f"{package}.{sub}" for sub in subpackages]
+PACKAGES.append("tf_dvdgan.gin")  # only data: a module `gin` would hide gin-config
 
-# constraints.txt pins these and all that they bring, to the last digit.
+
+class BuildPy(build_py.build_py):
+    """Builds the packages without the modules that need a checkout."""
+
+    def find_package_modules(self, package: str, package_dir: str) -> list[tuple]:
+        """Lists (package, module, path) of a package's modules."""
+        modules = super().find_package_modules(package, package_dir)
+        return [found for found in modules if found[:2] not in MODULES_NOT_INSTALLED]
+
+
+# constraints.txt pins the exact version of these and of their dependencies.
 REQUIREMENTS = [
     # TensorFlow Addons and TensorFlow I/O fix these to each other.
     "tensorflow==2.15.1",
@@ -36,27 +51,29 @@ REQUIREMENTS = [
     "gin-config==0.5.0",  # configs
     "apache-beam==2.77.0",  # data preparation
     "opencv-python-headless>=4.10,<5",  # decodes and resizes videos
-    "av>=13",  # encodes videos; knows how many frames a container promises
+    "av>=13",  # encodes videos; reads how many frames a container declares
     "pillow>=10.1",  # GIF and PNG
     "scikit-learn>=1.4",  # VGAN's mixture and logistic regression; handwritten digits
     "jinja2>=3.1",  # the page of a run
+    "tqdm>=4.66",  # progress bars
     "setuptools<81",  # TensorBoard 2.15 imports pkg_resources
 ]
-# Reads the weights files of PyTorch projects; what our speed is measured against.
-TORCH = ["torch==2.13.0"]
-EXPLORE = ["nicegui>=3.18,<4"]  # the explorer's page; brings all that it shows along
-# API reference and pages; MyST reads Markdown, Furo is a theme that loads nothing.
+TORCH = ["torch==2.13.0"]  # reads .pt weights files; the baseline of benchmarks
+EXPLORE = ["nicegui>=3.18,<4"]  # the explorer's page; includes every asset
+# API reference and pages; MyST reads Markdown, the theme Furo loads nothing.
 DOCS = ["furo==2025.12.19", "myst-parser==5.2.0", "sphinx==9.0.4"]
 TESTS = [
     *TORCH,
     *EXPLORE,
     *DOCS,
     "build",  # makes the wheel that a test installs
-    "flask-cors",  # of moto's server; its extra "server" brings two dozen more
+    "flask-cors",  # for moto's server; its extra "server" has two dozen more
     "moto[s3]==5.2.5",  # an S3 server on this machine
+    "mypy==2.4.1",  # type checker
     "pytest",
+    "pytest-cov",  # `make coverage`
     "pytest-xdist",  # both cores
-    "pyyaml",  # reads the workflow that a test looks at
+    "pyyaml",  # reads the workflow that a test checks
     "ruff",
     "selenium==4.51.0",  # drives Chromium for the pages' tests
     "tensorflow-serving-api==2.15.1",  # Serving's protos, for docs/serving.md
@@ -72,11 +89,11 @@ setuptools.setup(
     python_requires=">=3.11,<3.12",
     packages=PACKAGES,
     package_dir=PACKAGE_DIR,
+    cmdclass={"build_py": BuildPy},
     package_data={
         "tf_dvdgan": ["py.typed"],
         "tf_dvdgan.gin": ["*.gin", "**/*.gin", "**/**/*.gin"],
-        "tf_dvdgan.tools.tpu_compiler": ["requirements.txt"],
-        "tf_dvdgan.evaluation": ["*.csv"],
+        "tf_dvdgan.evaluation.runs": ["*.csv"],
         "tf_dvdgan.explorer": ["*.css"],
         "tf_dvdgan.report": ["*.html", "*.css", "*.js"],
     },
@@ -84,7 +101,6 @@ setuptools.setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]==2.15.1"],
         "weights": TORCH,
-        "benchmarks": TORCH,
         "docs": DOCS,
         "explore": EXPLORE,
         "tests": TESTS,
@@ -106,7 +122,6 @@ setuptools.setup(
             "tf_dvdgan_export=tf_dvdgan.tools.export:run",
             "tf_dvdgan_inspect_tfrecord=tf_dvdgan.tools.inspect_tfrecord:run",
             "tf_dvdgan_benchmark=tf_dvdgan.tools.benchmark:run",
-            "tf_dvdgan_tpu_preflight=tf_dvdgan.tools.tpu_preflight:run",
             "tf_dvdgan_make_demo_videos=tf_dvdgan.tools.make_demo_videos:run",
             "tf_dvdgan_demo=tf_dvdgan.tools.demo:run",
         ]

@@ -1,3 +1,3 @@
-"""From videos on disk to TFRecord shards."""
+"""Prepares videos on disk as TFRecord shards."""
 
 from tf_dvdgan import onednn  # noqa: F401, turned on before TensorFlow loads

@@ -1,15 +1,16 @@
-"""Decoding in a process of its own, so that no file can stop a worker.
+"""Decodes clips in a child process, so that no file can bring down a worker.
 
-Decoders are large programs that read what anybody may have written: on some files they
-hang, crash, or take all memory. A `Decoder` is a child process that decodes one clip
-after another. Paths go in and encoded frames come out, through pipes; one that takes
-too long is killed, one that crashed is replaced, and the clip is given up with that
-reason. The child ends when the process that started it does, however that ends.
+Decoders are large programs that parse untrusted input: some files make them hang,
+crash or exhaust memory. A `Decoder` is a child process that decodes one clip after
+another. It receives paths and returns encoded frames through pipes. A child that
+exceeds the time limit is killed, one that crashes is replaced; in both cases the clip
+is rejected with that reason. The child exits when its parent does, however the parent
+ends.
 
   python -m data_prep.decoding
 
-is the child: each line on standard input is a request, a JSON object. A reply is a line
-of JSON, followed by the encoded frames. It does not import TensorFlow.
+runs the child. Each line on standard input is a request, a JSON object; each reply is a
+line of JSON followed by the encoded frames. The child does not import TensorFlow.
 """
 
 import collections
@@ -36,24 +37,24 @@ from . import forms, stabilization
 
 _READY = b"ready\n"  # the child's first line
 _SECONDS_TO_START = 120
-_MOST_BYTES = 2_000_000_000  # of a record's frames; a record has 2 GiB at the most
+_MAX_BYTES = 2_000_000_000  # of encoded frames; a record holds at most 2 GiB
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What is made of each clip.
+    """How clips are cut, resized and encoded.
 
     Attributes:
-      resolution: height and width of what is cut out of frames in training, in pixels.
-      encoding: of the frames, 'jpeg' or 'png'.
+      resolution: height and width of training's crops, in pixels; no frame may be
+        smaller.
+      encoding: format of the stored frames, 'jpeg' or 'png'.
       jpeg_quality: 1 to 100.
-      segment_frames: clips are cut into segments of so many frames, at least 2. What
-        is left over at the end is passed over, unless it is all there is. 0 for whole
-        clips.
-      stabilize: whether the camera's motion is taken out of each segment, at the size
-        that the frames have.
-      resize: what frames are resized to, as of `video_io.resize`; None for the smaller
-        side to be `resolution`.
+      segment_frames: length of the segments that clips are cut into, at least 2. A
+        shorter remainder is dropped unless it is the whole clip. 0 keeps clips whole.
+      stabilize: whether to remove the camera's motion from each segment, before
+        resizing.
+      resize: target size as in `video_io.resize`; None resizes the smaller side to
+        `resolution`.
     """
 
     resolution: int
@@ -65,21 +66,21 @@ class Recipe:
 
     @property
     def size(self) -> Sequence[int]:
-        """What frames are resized to, as of `video_io.resize`."""
+        """Target size of frames, as in `video_io.resize`."""
         return [self.resolution] if self.resize is None else self.resize
 
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """What a clip has become.
+    """A decoded clip.
 
     Attributes:
       fps: frames per second.
-      height: of the frames, in pixels.
-      width: of the frames, in pixels.
-      segments: encoded frames of each, by its number; 0 is the whole clip if clips
+      height: height of the frames, in pixels.
+      width: width of the frames, in pixels.
+      segments: segment number to encoded frames; segment 0 is the whole clip if clips
         are not cut.
-      dropped: the reasons why segments are missing, by their numbers.
+      dropped: segment number to the reason why the segment was dropped.
     """
 
     fps: float
@@ -93,10 +94,13 @@ def decode(form: str, paths: Sequence[str], offset: int, recipe: Recipe) -> Deco
     """Decodes a clip in this process.
 
     Args:
-      form: as `sources.Clip` has it.
-      paths: of its files, local; in order.
-      offset: of its record in the file, in bytes.
-      recipe: what is made of it.
+      form: `sources.Clip.form`.
+      paths: local paths of its files, in order.
+      offset: position of its record in the file, in bytes.
+      recipe: how to cut, resize and encode it.
+
+    Returns:
+      The encoded segments.
 
     Raises:
       VideoError: the clip cannot be used.
@@ -113,32 +117,37 @@ def decode(form: str, paths: Sequence[str], offset: int, recipe: Recipe) -> Deco
         except stabilization.CameraMotionError as error:
             dropped[number] = str(error)
             continue
-        if sum(map(len, encoded)) > _MOST_BYTES:
+        if sum(map(len, encoded)) > _MAX_BYTES:
             raise video_io.VideoError(
                 "too long for one record: over 2 GB, see --segment_frames"
             )
         if number == 0 or len(encoded) == recipe.segment_frames:
             segments[number] = encoded
+    _check_usable(segments, dropped)
+    ((height, width),) = sizes
+    return Decoded(fps, height, width, segments, dropped)
+
+
+def _check_usable(segments: dict[int, list[bytes]], dropped: dict[int, str]) -> None:
+    """Rejects a clip without segments and a still image."""
     if not segments and not dropped:
         raise video_io.VideoError("no frame can be decoded")
     if not segments:
         raise video_io.VideoError(next(iter(dropped.values())))
     if [len(encoded) for encoded in segments.values()] == [1]:
-        raise video_io.VideoError("only one frame")  # nothing moves
-    ((height, width),) = sizes
-    return Decoded(fps, height, width, segments, dropped)
+        raise video_io.VideoError("only one frame")
 
 
 def _cut(frames: Iterator[np.ndarray], length: int) -> Iterator[Iterable[np.ndarray]]:
-    """Cuts into segments, each to be read before the next; all in one for length 0."""
+    """Cuts frames into segments, to be read in order; length 0 makes one segment."""
     for first in frames:
         rest = itertools.islice(frames, length - 1 if length else None)
         yield itertools.chain([first], rest)
-        collections.deque(rest, maxlen=0)  # a segment that was given up
+        collections.deque(rest, maxlen=0)  # skips the rest of a dropped segment
 
 
 def _encode(frame: np.ndarray, recipe: Recipe, sizes: set[tuple[int, int]]) -> bytes:
-    """Encodes a frame; `sizes` holds those of the frames before."""
+    """Encodes a frame; `sizes` collects the sizes of the clip's frames."""
     frame = video_io.resize(frame, recipe.size)
     if min(frame.shape[:2]) < recipe.resolution:
         height, width = frame.shape[:2]
@@ -155,15 +164,15 @@ def _encode(frame: np.ndarray, recipe: Recipe, sizes: set[tuple[int, int]]) -> b
 
 
 class CrashError(video_io.VideoError):
-    """The decoder came to an end on a clip; the message says how."""
+    """The decoder process ended while decoding a clip; the message says how."""
 
 
 class Decoder:
-    """A child process that decodes, for as long as this object is used.
+    """Decodes clips in a child process, which runs until `close`.
 
     Args:
-      recipe: what is made of each clip.
-      seconds: that a clip may take.
+      recipe: how to cut, resize and encode each clip.
+      seconds: time limit per clip.
     """
 
     def __init__(self, recipe: Recipe, seconds: float):
@@ -172,10 +181,18 @@ class Decoder:
         self._start()
 
     def decode(self, form: str, paths: Sequence[str], offset: int = 0) -> Decoded:
-        """Decodes a clip; arguments as of the function `decode`.
+        """Decodes a clip in the child process.
 
-        A crash may be due to what an earlier clip did to the process: a clip is given
-        up if it crashes a new one.
+        An earlier clip may have corrupted the process, so a clip is rejected only if
+        it crashes a fresh one.
+
+        Args:
+          form: `sources.Clip.form`.
+          paths: local paths of its files, in order.
+          offset: position of its record in the file, in bytes.
+
+        Returns:
+          The encoded segments.
 
         Raises:
           VideoError: the clip cannot be used, took too long or crashed the decoder.
@@ -197,7 +214,7 @@ class Decoder:
         return self._ask(line)
 
     def close(self) -> None:
-        """Ends the child."""
+        """Kills the child process."""
         self._child.kill()
         self._child.communicate()
 
@@ -211,7 +228,9 @@ class Decoder:
         self._is_new = True
         with _time_limit(self._child, _SECONDS_TO_START):
             if self._child.stdout.readline() != _READY:
-                raise RuntimeError(f"{_command()} does not start; see standard error.")
+                raise RuntimeError(
+                    f"The decoder does not start, see standard error: {_command()}"
+                )
 
     def _ask(self, line: bytes) -> Decoded:
         self._is_new = False
@@ -241,7 +260,7 @@ def _command() -> list[str]:
 
 @contextlib.contextmanager
 def _time_limit(child: subprocess.Popen, seconds: float) -> Iterator[threading.Event]:
-    """Kills a child that takes longer, which ends the wait for it; gives whether."""
+    """Kills the child after `seconds`, which ends reads from it, and sets the event."""
     too_long = threading.Event()
 
     def kill() -> None:
@@ -262,15 +281,15 @@ def _how_it_ended(code: int) -> str:
     if code >= 0:
         return f"exit code {code}"
     name = signal.Signals(-code).name
-    return f"{name}, as when memory runs out" if name == "SIGKILL" else name
+    return f"{name}, probably out of memory" if name == "SIGKILL" else name
 
 
 def _read_reply(pipe: BinaryIO) -> Decoded:
     """Reads a reply.
 
     Raises:
-      EOFError: it ends too early.
-      VideoError: it is a reason.
+      EOFError: the reply is incomplete.
+      VideoError: the child rejected the clip.
     """
     line = pipe.readline()
     if not line.endswith(b"\n"):
@@ -293,13 +312,13 @@ def _read_all(pipe: BinaryIO, size: int) -> bytes:
 
 
 def serve() -> None:
-    """Answers requests until there is nobody to ask; the child's whole life."""
+    """Runs the child process: answers requests until standard input closes."""
     replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print is no reply
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to decide
+    os.dup2(2, 1)  # keeps library output out of the replies
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")  # if memory runs out, this one goes first
+        file.write("1000")  # if memory runs out, kill this process first
     cv2.setNumThreads(1)
     requests = queue.SimpleQueue()
     threading.Thread(target=_read_requests, args=[requests], daemon=True).start()
@@ -310,14 +329,14 @@ def serve() -> None:
 
 
 def _read_requests(requests: queue.SimpleQueue) -> None:
-    """Reads in a thread, to notice in the middle of a clip that the parent is gone."""
+    """Reads in a thread, to notice even during a clip that the parent has exited."""
     for line in sys.stdin.buffer:
         requests.put(json.loads(line))
     os._exit(0)
 
 
 def _answer(request: dict, replies: BinaryIO) -> None:
-    # Ends this process should the parent be gone while a decoder holds Python's lock.
+    # Ends this process if the parent has exited while a decoder holds the GIL.
     signal.setitimer(signal.ITIMER_REAL, 2 * request["seconds"])
     try:
         decoded = decode(

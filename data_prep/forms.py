@@ -1,7 +1,7 @@
-"""The forms a clip may have on a disk, and its frames in each.
+"""Reads clips in every storage format ("form") that the data sets use.
 
-Frames are RGB uint8 `[height, width, 3]`. Nothing here imports TensorFlow: the
-processes that decode shall start at once and stay small.
+Frames are RGB uint8 `[height, width, 3]`. Nothing here imports TensorFlow, so that
+decoder processes start fast and stay small.
 """
 
 import contextlib
@@ -19,22 +19,25 @@ from . import sources
 from .sources import bair
 
 _JESTER_FPS = 12.0
-_NOMINAL_FPS = 25.0  # VGAN and BAIR do not say theirs
-_STACK_FRAMES = 32  # what VGAN takes of a stack
+_NOMINAL_FPS = 25.0  # VGAN and BAIR do not publish theirs
+_STACK_FRAMES = 32  # that VGAN reads from a stack
 _BAIR_SIDE = 64
 _BAIR_KEY = "{}/image_aux1/encoded"
 
 
 @contextlib.contextmanager
 def fetched(clip: sources.Clip, folder: str) -> Iterator[tuple[list[str], int]]:
-    """Gives the local paths of a clip's files, and its offset in the first of them.
+    """Makes a clip's files available locally while the context is open.
 
-    What lies remotely is copied for as long. Only a record is copied of a TFRecord
-    file, which holds hundreds.
+    Remote files are copied to temporary files. A TFRecord file holds hundreds of
+    clips, so only the clip's record is copied.
 
     Args:
-      clip: of any form.
-      folder: its path is relative to it.
+      clip: a clip of any form.
+      folder: the input folder, which `clip.path` is relative to.
+
+    Yields:
+      The local paths of the files, and the clip's offset in the first of them in bytes.
     """
     path = os.path.join(folder, clip.path)
     if clip.form == "softmotion" and files.is_remote(path):
@@ -43,12 +46,12 @@ def fetched(clip: sources.Clip, folder: str) -> Iterator[tuple[list[str], int]]:
             copy.flush()
             yield [copy.name], 0
         return
-    wanted = [path]
+    paths = [path]
     if clip.form == "frames":
         names = video_io.numbered_images(_names_in(path))
-        wanted = [os.path.join(path, name) for name in names]
+        paths = [os.path.join(path, name) for name in names]
     with contextlib.ExitStack() as copies:
-        yield [copies.enter_context(files.local(p)) for p in wanted], clip.offset
+        yield [copies.enter_context(files.local(p)) for p in paths], clip.offset
 
 
 def _names_in(folder: str) -> list[str]:
@@ -59,7 +62,7 @@ def _names_in(folder: str) -> list[str]:
 
 
 def _remote_record(path: str, offset: int) -> bytes:
-    """A record of a remote TFRecord file, with its header, or what there is of it."""
+    """Reads a record with its header from a remote TFRecord file; may be truncated."""
     import tensorflow as tf
 
     try:
@@ -76,19 +79,20 @@ def _remote_record(path: str, offset: int) -> bytes:
 def read(
     form: str, paths: Sequence[str], offset: int, smallest_side: int | None
 ) -> tuple[float, Iterator[np.ndarray]]:
-    """Begins to read a clip's frames.
+    """Opens a clip and returns an iterator over its frames.
 
     Args:
-      form: as `sources.Clip` has it.
-      paths: of its files, local; in order.
-      offset: of its record in the file, in bytes.
-      smallest_side: size that frames are resized to; None leaves them as they are.
+      form: `sources.Clip.form`.
+      paths: local paths of its files, in order.
+      offset: position of its record in the file, in bytes.
+      smallest_side: resize the smaller side to this, in pixels; None keeps the size.
 
     Returns:
-      Frames per second, and the frames.
+      Frames per second, and the frames, `[height, width, 3]` uint8 RGB each.
 
     Raises:
-      VideoError: the clip cannot be used; the iterator may raise it, too.
+      VideoError: the clip cannot be used; iterating may raise it too.
+      ValueError: there is no such form.
     """
     if form == "video":
         reader = video_io.VideoReader(paths[0], smallest_side)
@@ -101,24 +105,24 @@ def read(
     elif form == "softmotion":
         frames = _softmotion(paths[0], offset)
     else:
-        raise ValueError(f"There is no such form of clips. Received: {form}")
+        raise ValueError(f"Unknown form of clip. Received: {form}")
     size = [] if smallest_side is None else [smallest_side]
     return fps, (video_io.resize(frame, size) for frame in frames)
 
 
 def _images(paths: Sequence[str]) -> Iterator[np.ndarray]:
     if not paths:
-        raise video_io.VideoError("no folder of numbered images")
+        raise video_io.VideoError("not a folder of numbered images")
     yield from map(video_io.read_image, paths)
 
 
 def _stacked(path: str) -> Iterator[np.ndarray]:
-    """Frames of VGAN's: squares above one another, the last repeated up to 32."""
+    """Frames of a VGAN image: stacked squares, the last one repeated up to 32."""
     image = video_io.read_image(path)
     height, side, _ = image.shape
     count, rest = divmod(height, side)
     if rest or not count:
-        raise video_io.VideoError(f"no stack of square frames: {side} x {height}")
+        raise video_io.VideoError(f"not a stack of square frames: {side} x {height}")
     if count == 1:
         raise video_io.VideoError("only one frame")
     for i in range(_STACK_FRAMES):
@@ -127,7 +131,7 @@ def _stacked(path: str) -> Iterator[np.ndarray]:
 
 
 def _softmotion(path: str, offset: int) -> Iterator[np.ndarray]:
-    """Frames of a BAIR record, which are raw pixels."""
+    """Frames of a BAIR record, which stores raw pixels."""
     example = _example_class()()
     try:
         example.ParseFromString(_read_record(path, offset))
@@ -141,7 +145,7 @@ def _softmotion(path: str, offset: int) -> Iterator[np.ndarray]:
     for t in range(count):
         raw = b"".join(values[_BAIR_KEY.format(t)].bytes_list.value)
         if len(raw) != np.prod(shape):
-            raise video_io.VideoError(f"a frame of another size: {len(raw)} bytes")
+            raise video_io.VideoError(f"wrong frame size: {len(raw)} bytes")
         yield np.frombuffer(raw, np.uint8).reshape(shape)
 
 
@@ -151,21 +155,20 @@ def _read_record(path: str, offset: int) -> bytes:
     with open(path, "rb") as file:
         file.seek(offset)
         header = file.read(bair.RECORD_HEADER.size)
-        there = os.path.getsize(path) - file.tell()
+        available = os.path.getsize(path) - file.tell()
         if len(header) < bair.RECORD_HEADER.size:
-            raise video_io.VideoError("truncated: no whole record")
+            raise video_io.VideoError("truncated: incomplete record header")
         length, _ = bair.RECORD_HEADER.unpack(header)
-        if length > there:
-            raise video_io.VideoError(f"truncated: {there} of {length} bytes")
+        if length > available:
+            raise video_io.VideoError(f"truncated: {available} of {length} bytes")
         return file.read(length)
 
 
 @functools.cache
 def _example_class() -> type[message.Message]:
-    """What there is of `tf.train.Example` in a record of images.
+    """A minimal `tf.train.Example` message class that does not need TensorFlow.
 
-    On the wire a map is a list of entries, and fields that are not named here are
-    passed over.
+    On the wire a map is a list of entries. Unknown fields are skipped.
     """
     file = text_format.Parse(_EXAMPLE, descriptor_pb2.FileDescriptorProto())
     return message_factory.GetMessages([file])["tf_dvdgan.Example"]

@@ -1,10 +1,10 @@
-"""The Beam pipeline that every data set shares: a shard is one piece of work.
+"""The Beam pipeline that every data set shares; each work item is one shard.
 
-Clips are dealt to shards by a hash of the seed and their names. A worker gets a
-shard's list of paths, has one clip at a time decoded, resized and encoded, writes its
-records, and puts the shard in its place when it is whole. So clips never travel between
-workers, memory does not grow with the data set, a shard's bytes depend on its clips
-alone, and a job that was killed resumes with the shards that are missing.
+A hash of the seed and the clip names assigns clips to shards. A worker receives a
+shard's list of paths, decodes, resizes and encodes one clip at a time, writes the
+records, and renames the shard into place once it is complete. So clips never travel
+between workers, memory use does not grow with the data set, a shard's bytes depend only
+on its clips, and an interrupted job resumes with the missing shards.
 """
 
 import atexit
@@ -27,18 +27,18 @@ from tf_dvdgan.data import manifest as manifest_lib
 
 from . import decoding, forms, sources
 
-_RECEIPTS = ".prepare"  # beside the shards; one file for each that is done
+_RECEIPTS = ".prepare"  # folder beside the shards; one file per finished shard
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What is done to each clip.
+    """Settings of a preparation job.
 
     Attributes:
-      input_dir: clips' paths are relative to it.
-      output_dir: where shards go.
-      recipe: what is made of a clip.
-      decode_seconds: that decoding a clip may take.
+      input_dir: folder that clips' paths are relative to.
+      output_dir: folder for the shards.
+      recipe: how clips are cut, resized and encoded.
+      decode_seconds: time limit for decoding one clip.
     """
 
     input_dir: str
@@ -49,28 +49,42 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class ShardTask:
-    """One shard to write: its file's name and its clips, in their order."""
+    """One shard to write.
+
+    Attributes:
+      file: name of the shard's file.
+      clips: the clips, in the order of their records.
+      class_names: names of all classes, in the order of the labels.
+    """
 
     file: str
     clips: tuple[sources.Clip, ...]
     class_names: tuple[str, ...]
 
     def fingerprint(self, settings: Settings) -> str:
-        """Of all that decides the shard's bytes."""
+        """Hashes everything that determines the shard's bytes."""
         clips = [[*vars(c).values(), self.class_names[c.label]] for c in self.clips]
-        done = dataclasses.asdict(settings)
-        del done["decode_seconds"]  # what was written within another limit is right
-        if done["recipe"]["resize"] is None:  # as of versions that did not have it
-            del done["recipe"]["resize"]
-        text = json.dumps([clips, done], sort_keys=True)
+        values = dataclasses.asdict(settings)
+        del values["decode_seconds"]  # records written under another limit are valid
+        if values["recipe"]["resize"] is None:  # matches versions without `resize`
+            del values["recipe"]["resize"]
+        text = json.dumps([clips, values], sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def plan(listing: sources.Listing, num_shards: int, seed: int) -> list[ShardTask]:
-    """Deals the clips of each split to at most `num_shards` shards, in a mixed order.
+    """Distributes the clips of each split over shards, in a shuffled order.
 
-    The order is that of a keyed hash: the same on every machine, whatever the order in
-    which a file system lists files.
+    The order is that of a keyed hash, so it is the same on every machine and does not
+    depend on the order in which a file system lists files.
+
+    Args:
+      listing: all clips of the data set.
+      num_shards: maximum number of shards per split.
+      seed: key of the hash.
+
+    Returns:
+      One task per shard.
     """
     by_split = collections.defaultdict(list)
     for clip in listing.clips:
@@ -92,11 +106,18 @@ def _stable_hash(text: str, seed: int) -> bytes:
 
 
 def begin(tasks: Sequence[ShardTask], settings: Settings) -> list[ShardTask]:
-    """Readies the output; gives the shards that are still to be written.
+    """Prepares the output folder and selects the shards that still have to be written.
 
-    A shard is written again if one of the clips that it lacks has been mended since, or
-    may take longer now. While any is to be written there is no manifest: what it says
-    of the shards may not be so any more.
+    A shard is written again if one of its rejected clips has changed since, or if the
+    time limit was raised. The manifest is removed while shards are missing, because it
+    may no longer describe them.
+
+    Args:
+      tasks: all shards, from `plan`.
+      settings: of the job.
+
+    Returns:
+      The tasks of the missing shards.
     """
     tf.io.gfile.makedirs(receipts_dir(settings))
     remove_leftovers(settings)
@@ -111,7 +132,7 @@ def begin(tasks: Sequence[ShardTask], settings: Settings) -> list[ShardTask]:
 
 
 def _is_final(task: ShardTask, settings: Settings) -> bool:
-    """Whether a shard is there, and writing it again would give the same."""
+    """Whether a shard exists and writing it again would produce the same bytes."""
     receipt = read_receipt(task, settings)
     if receipt is None or not receipt["rejected"]:
         return receipt is not None
@@ -124,13 +145,13 @@ def _is_final(task: ShardTask, settings: Settings) -> bool:
 
 
 def _stamp(path: str, settings: Settings) -> list[int] | None:
-    """What tells a file, or a folder, from what will have taken its place."""
-    whole_path = os.path.join(settings.input_dir, path)
+    """Size and modification time of a file or folder; None if it does not exist."""
+    full_path = os.path.join(settings.input_dir, path)
     try:
-        if not files.is_remote(whole_path):  # its name may be no text
-            stat = os.stat(whole_path)
+        if not files.is_remote(full_path):  # TensorFlow takes only UTF-8 names
+            stat = os.stat(full_path)
             return [stat.st_size, stat.st_mtime_ns]
-        stat = tf.io.gfile.stat(whole_path)
+        stat = tf.io.gfile.stat(full_path)
     except (tf.errors.OpError, OSError):
         return None
     return [stat.length, stat.mtime_nsec]
@@ -139,12 +160,12 @@ def _stamp(path: str, settings: Settings) -> list[int] | None:
 def run(
     pipeline: beam.Pipeline, tasks: Sequence[ShardTask], settings: Settings
 ) -> None:
-    """Adds the work to a pipeline; the caller runs it.
+    """Adds the job's steps to a pipeline; the caller runs it.
 
     Args:
-      pipeline: on any runner.
-      tasks: to write; of `begin`.
-      settings: of every clip.
+      pipeline: a pipeline on any runner.
+      tasks: the shards to write, from `begin`.
+      settings: of the job.
     """
     (
         pipeline
@@ -155,7 +176,11 @@ def run(
 
 
 class WriteShard(beam.DoFn):
-    """Writes a shard, then its receipt: what is in it, and what was left out."""
+    """Writes a shard, then its receipt, which lists its contents and rejected clips.
+
+    Args:
+      settings: of the job.
+    """
 
     def __init__(self, settings: Settings):
         self._settings = settings
@@ -164,7 +189,7 @@ class WriteShard(beam.DoFn):
         files.ready(self._settings.input_dir)
         files.ready(self._settings.output_dir, writing=True)
         if "tensorflow_io" in sys.modules and _is_beams_own_process():
-            atexit.register(os._exit, 0)  # it would abort; Beam takes that for a loss
+            atexit.register(os._exit, 0)  # a normal exit would abort and fail the job
         self._decoder = decoding.Decoder(
             self._settings.recipe, self._settings.decode_seconds
         )
@@ -173,18 +198,25 @@ class WriteShard(beam.DoFn):
         self._decoder.close()
 
     def process(self, task: ShardTask) -> Iterable[str]:
+        receipt = self._write_shard(task)
+        _write_receipt(task, self._settings, receipt)
+        yield task.file
+
+    def _write_shard(self, task: ShardTask) -> dict:
+        """Writes the records of a shard and returns its receipt."""
         path = os.path.join(self._settings.output_dir, task.file)
         class_counts = [0] * len(task.class_names)
         rejected, dropped, lengths = [], [], []
         index = {"lengths": [], "labels": []}
-        with files.whole(path) as place, tf.io.TFRecordWriter(place) as writer:
+        with (
+            files.whole(path) as unfinished,
+            tf.io.TFRecordWriter(unfinished) as writer,
+        ):
             for clip in task.clips:
                 try:
                     decoded = self._decode(clip)
                 except video_io.VideoError as error:
-                    stamp = _stamp(clip.path, self._settings)
-                    why = {"path": clip.path, "reason": str(error), "stamp": stamp}
-                    rejected.append(why)
+                    rejected.append(self._rejection(clip, error))
                     beam.metrics.Metrics.counter("prepare", "rejected").inc()
                     continue
                 for record in self._records(clip, task.class_names, decoded):
@@ -199,7 +231,7 @@ class WriteShard(beam.DoFn):
                     for number, reason in decoded.dropped.items()
                 ]
                 beam.metrics.Metrics.counter("prepare", "written").inc()
-        receipt = {
+        return {
             "fingerprint": task.fingerprint(self._settings),
             "num_written": len(task.clips) - len(rejected),
             "shard": {
@@ -214,8 +246,10 @@ class WriteShard(beam.DoFn):
             "dropped": dropped,
             "decode_seconds": self._settings.decode_seconds,
         }
-        _write_receipt(task, self._settings, receipt)
-        yield task.file
+
+    def _rejection(self, clip: sources.Clip, error: video_io.VideoError) -> dict:
+        stamp = _stamp(clip.path, self._settings)
+        return {"path": clip.path, "reason": str(error), "stamp": stamp}
 
     def _decode(self, clip: sources.Clip) -> decoding.Decoded:
         with forms.fetched(clip, self._settings.input_dir) as (paths, offset):
@@ -224,7 +258,7 @@ class WriteShard(beam.DoFn):
     def _records(
         self, clip: sources.Clip, class_names: Sequence[str], decoded: decoding.Decoded
     ) -> Iterator[bytes]:
-        """The records of a clip's segments; numbered, if clips are cut."""
+        """Serializes a clip's segments; if clips are cut, ids end in the number."""
         cut = self._settings.recipe.segment_frames
         for number, frames in decoded.segments.items():
             yield records.serialize(
@@ -240,13 +274,13 @@ class WriteShard(beam.DoFn):
 
 
 def _is_beams_own_process() -> bool:
-    """Whether this process does nothing but a worker's work."""
+    """Whether this process is a Beam SDK worker."""
     spec = sys.modules["__main__"].__spec__
     return spec is not None and spec.name.endswith(".sdk_worker_main")
 
 
 def receipts_dir(settings: Settings) -> str:
-    """Where receipts lie; counting them tells how far a job is."""
+    """Folder of the receipts; their number is the job's progress."""
     return os.path.join(settings.output_dir, _RECEIPTS)
 
 
@@ -259,7 +293,16 @@ def _write_receipt(task: ShardTask, settings: Settings, receipt: dict) -> None:
 
 
 def read_receipt(task: ShardTask, settings: Settings) -> dict | None:
-    """A finished shard's receipt; None if it is not finished, or not the same work."""
+    """Reads the receipt of a finished shard.
+
+    Args:
+      task: the shard.
+      settings: of the job.
+
+    Returns:
+      The receipt; None if the shard is unfinished or was written from other clips or
+      with other settings.
+    """
     path = _receipt_path(task, settings)
     shard = os.path.join(settings.output_dir, task.file)
     if not (tf.io.gfile.exists(path) and tf.io.gfile.exists(shard)):
@@ -267,14 +310,14 @@ def read_receipt(task: ShardTask, settings: Settings) -> dict | None:
     with tf.io.gfile.GFile(path) as file:
         receipt = json.load(file)
     same = receipt["fingerprint"] == task.fingerprint(settings)
-    whole = receipt["shard"]["num_bytes"] == tf.io.gfile.stat(shard).length
-    return receipt if same and whole else None
+    complete = receipt["shard"]["num_bytes"] == tf.io.gfile.stat(shard).length
+    return receipt if same and complete else None
 
 
 def remove_leftovers(settings: Settings) -> None:
-    """Removes the unfinished files of a job that was killed on this machine."""
+    """Removes unfinished files of jobs that were killed on this machine."""
     if files.is_object_store(settings.output_dir):
-        return  # where there are none
+        return  # files appear there only when they are complete
     for folder in (settings.output_dir, receipts_dir(settings)):
         for name in files.names_in(folder):
             found = re.search(r"\.unfinished-(\d+)$", name)
@@ -288,21 +331,21 @@ def _is_running(process: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # somebody else's
+        pass  # the process belongs to another user
     return True
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a finished job has done.
+    """The result of a finished job.
 
     Attributes:
-      manifest: as it was written.
-      num_written: clips of each split that are in the shards, with one record or
+      manifest: as written to the output folder.
+      num_written: number of clips per split that were written, each as one record or
         several.
-      rejected: clips that are not, with 'path' and 'reason'; where a clip lacks a
-        'segment' alone, with its number.
-      list_path: of the file of those.
+      rejected: entries with 'path' and 'reason' for rejected clips; entries that also
+        have 'segment' are dropped segments of clips that were written.
+      list_path: path of `rejected.jsonl`, which has the same entries.
     """
 
     manifest: manifest_lib.Manifest
@@ -318,39 +361,42 @@ def finish(
     max_bad_fraction: float,
     made_with: Mapping[str, object],
 ) -> Outcome:
-    """Counts what was written against what was listed; writes index, list, manifest.
+    """Checks that every clip is accounted for; writes index, rejections and manifest.
+
+    Args:
+      listing: all clips of the data set.
+      tasks: all shards, from `plan`.
+      settings: of the job.
+      max_bad_fraction: maximum fraction of rejected clips, 0 to 1.
+      made_with: flags to record in the manifest.
+
+    Returns:
+      The result of the job.
 
     Raises:
       UserError: clips are missing, or too many were rejected.
     """
+    receipts = [_checked_receipt(task, settings) for task in tasks]
     splits = {clip.split: [] for clip in listing.clips}
     index = {split: [] for split in splits}
     num_written = dict.fromkeys(splits, 0)
     rejected, dropped = [], []
-    for task in tasks:
-        receipt = read_receipt(task, settings)
-        written = receipt["num_written"] if receipt else 0
-        left_out = receipt["rejected"] if receipt else []
-        if written + len(left_out) != len(task.clips):
-            raise errors.UserError(
-                f"{task.file} should hold {len(task.clips)} clips, but {written} were "
-                f"written and {len(left_out)} rejected: the runner lost work. Start "
-                "the same command again, or use another --runner."
-            )
+    for task, receipt in zip(tasks, receipts, strict=True):
         split = task.clips[0].split
         splits[split].append(manifest_lib.Shard(**receipt["shard"]))
         index[split].append(_entries(task, settings, receipt))
-        num_written[split] += written
-        rejected += [{k: entry[k] for k in ("path", "reason")} for entry in left_out]
+        num_written[split] += receipt["num_written"]
+        rejected += [
+            {key: entry[key] for key in ("path", "reason")}
+            for entry in receipt["rejected"]
+        ]
         dropped += receipt["dropped"]
-    list_path = os.path.join(settings.output_dir, "rejected.jsonl")
-    lines = [json.dumps(entry) + "\n" for entry in rejected + dropped]
-    files.write_whole(list_path, "".join(lines))
+    list_path = _write_rejected(rejected + dropped, settings)
     bad = len(rejected) / max(len(listing.clips), 1)
     if bad > max_bad_fraction:
         raise errors.UserError(
             f"{len(rejected)} of {len(listing.clips)} files cannot be used, more than "
-            f"--max_bad_fraction={max_bad_fraction}; {list_path} says why."
+            f"--max_bad_fraction={max_bad_fraction}; {list_path} lists the reasons."
         )
     kinds = collections.Counter(_kind(entry["reason"]) for entry in rejected + dropped)
     manifest = manifest_lib.Manifest(
@@ -367,10 +413,31 @@ def finish(
     return Outcome(manifest, num_written, rejected + dropped, list_path)
 
 
+def _checked_receipt(task: ShardTask, settings: Settings) -> dict:
+    """A shard's receipt, if it accounts for all of the shard's clips."""
+    receipt = read_receipt(task, settings)
+    num_written = receipt["num_written"] if receipt else 0
+    num_rejected = len(receipt["rejected"]) if receipt else 0
+    if num_written + num_rejected != len(task.clips):
+        raise errors.UserError(
+            f"{task.file} should hold {len(task.clips)} clips, but {num_written} were "
+            f"written and {num_rejected} rejected: the runner lost work. Run the same "
+            "command again, or use another --runner."
+        )
+    return receipt
+
+
+def _write_rejected(entries: Sequence[Mapping], settings: Settings) -> str:
+    """Writes `rejected.jsonl` and returns its path."""
+    path = os.path.join(settings.output_dir, "rejected.jsonl")
+    files.write_whole(path, "".join(json.dumps(entry) + "\n" for entry in entries))
+    return path
+
+
 def _entries(
     task: ShardTask, settings: Settings, receipt: Mapping
 ) -> record_index.Entries:
-    """A shard's part of the index; receipts of earlier versions do not have it."""
+    """A shard's index entries; receipts of earlier versions lack them."""
     if "index" not in receipt:
         return record_index.scan(os.path.join(settings.output_dir, task.file))
     return record_index.Entries(
@@ -380,5 +447,5 @@ def _entries(
 
 
 def _kind(reason: str) -> str:
-    """A reason without its numbers, to count by."""
+    """A reason without its details, for counting."""
     return reason.split(":")[0]

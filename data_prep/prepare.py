@@ -1,17 +1,17 @@
-r"""Turns a folder of videos into TFRecord shards that training reads.
+r"""Prepares a folder of videos as TFRecord shards for training.
 
   python -m data_prep.prepare --dataset=folder --input=VIDEOS --output=SHARDS \
       --resolution=64
 
---dataset=folder takes any folder with one sub-folder of videos for each class (or
-without classes); other names take a data set as it unpacks. Apache Beam does the work:
-on this machine's processes by default, or on any of its runners by its own flags
-(--runner=..., with what that runner wants), which may stand beside these.
+--dataset=folder takes any folder with one sub-folder of videos per class (or without
+classes); the other names read a public data set in its published layout. The work runs
+on Apache Beam: in processes on this machine by default, or on any other Beam runner
+with Beam's own flags (--runner=... and what that runner requires).
 
-In --output: the shards, manifest.json (what they hold), contact_sheet.png (some of it,
-to look at) and rejected.jsonl (each file that could not be used, and why). A file that
-cannot be used, or on which a decoder hangs or crashes, stops nothing, unless more than
---max_bad_fraction of them are so. Stopped and started again, the job resumes.
+--output receives the shards, manifest.json (their contents), contact_sheet.png (random
+clips) and rejected.jsonl (each unusable file, with the reason). Files that cannot be
+used, or on which a decoder hangs or crashes, are skipped; the job fails only if they
+exceed --max_bad_fraction. An interrupted job resumes with the same command.
 """
 
 import argparse
@@ -37,83 +37,112 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    flags.DEFINE_enum("dataset", "folder", sources.NAMES, "What --input is.")
+    flags.DEFINE_enum("dataset", "folder", sources.NAMES, "Data set in --input.")
     flags.DEFINE_string("input", None, "Folder of videos.", required=True)
     flags.DEFINE_string("output", None, "Folder for the shards.", required=True)
     flags.DEFINE_integer(
         "resolution",
         64,
-        "Height and width of what models see, in pixels: training crops frames to it.",
+        "Height and width of training's crops, and so of the model's videos, in "
+        "pixels.",
         lower_bound=4,
     )
     flags.DEFINE_string(
         "resize",
         None,
-        "What frames are resized to before: a number for the smaller side (aspect is "
-        "kept), HEIGHT,WIDTH, or none. By default the smaller side is --resolution.",
+        "Size of the stored frames: a number for the smaller side (keeps the aspect "
+        "ratio), HEIGHT,WIDTH, or none. By default the smaller side is --resolution.",
     )
     flags.DEFINE_integer(
         "num_shards",
         16,
-        "Files for each split; a few for each worker.",
+        "Maximum number of shards per split; use a few per worker.",
         lower_bound=1,
     )
-    flags.DEFINE_enum("split_list", "1", ["1", "2", "3"], "Which of UCF-101's splits.")
+    flags.DEFINE_enum("split_list", "1", ["1", "2", "3"], "UCF-101 split to use.")
     flags.DEFINE_string(
-        "lists", None, "The data set's lists, where they are not in --input."
+        "lists", None, "The data set's list files, if they are not in --input."
     )
     flags.DEFINE_float(
         "test_share",
         None,
-        "Hold out this share of each class's clips as the split 'test', where the data "
-        "set has no splits of its own.",
+        "Fraction of each class's clips to hold out as the split 'test', for data sets "
+        "without splits of their own.",
         lower_bound=0,
         upper_bound=0.9,
     )
     flags.DEFINE_enum(
-        "encoding", None, ["jpeg", "png"], "Of the frames; the data set's by default."
+        "encoding",
+        None,
+        ["jpeg", "png"],
+        "Format of the stored frames; the default depends on the data set.",
     )
     flags.DEFINE_integer(
-        "jpeg_quality", 95, "Of JPEG frames.", lower_bound=1, upper_bound=100
+        "jpeg_quality", 95, "JPEG quality.", lower_bound=1, upper_bound=100
     )
     flags.DEFINE_integer(
         "segment_frames",
         None,
-        "Cut clips into segments of so many frames; a shorter rest is left out.",
+        "Cut clips into segments of this many frames and drop a shorter remainder.",
         lower_bound=2,
     )
     flags.DEFINE_bool(
         "stabilize",
         False,
-        "Take out the camera's motion, in each segment (paper 004, which has 32 frames "
-        "in one); leave out where it is too complex.",
+        "Remove the camera's motion from each segment (paper 004, with segments of 32 "
+        "frames); drop segments whose motion is too complex.",
     )
     flags.DEFINE_float(
-        "decode_seconds", 60.0, "Give up clips that take longer.", lower_bound=0.1
+        "decode_seconds", 60.0, "Reject clips that take longer.", lower_bound=0.1
     )
-    flags.DEFINE_integer("seed", 0, "Of the order of the clips.")
+    flags.DEFINE_integer("seed", 0, "Seed of the order of the clips.")
     flags.DEFINE_float(
         "max_bad_fraction",
         0.05,
-        "Fail if more than this share of the files cannot be used.",
+        "Fail if more than this fraction of the files is rejected.",
         lower_bound=0,
         upper_bound=1,
     )
 
 
 def main(beam_flags: list[str]) -> None:
-    from . import decoding, pipeline, report
+    from . import pipeline, report
 
     _check_flags()
     resize = _resize()
     files.check_writable(FLAGS.output, as_folder=True)
     if not files.is_folder(FLAGS.input):
         raise errors.UserError(f"--input={FLAGS.input} is not a folder.")
+    listing = _list_clips()
+    settings = _settings(listing, resize)
+    tasks = pipeline.plan(listing, FLAGS.num_shards, FLAGS.seed)
+    unfinished = pipeline.begin(tasks, settings)
+    local = not any(flag.startswith("--runner") for flag in beam_flags)
+    with _local_log() if local else contextlib.nullcontext():
+        with _ProgressThread(tasks, settings):
+            _run_beam(beam_flags, unfinished, settings, local)
+    pipeline.remove_leftovers(settings)  # workers outlive a killed job for a while
+    outcome = pipeline.finish(
+        listing, tasks, settings, FLAGS.max_bad_fraction, _made_with(settings)
+    )
+    report.show(outcome, settings.output_dir)
+
+
+def _list_clips() -> sources.Listing:
     options = sources.Options(
         int(FLAGS.split_list), FLAGS.lists, FLAGS.test_share or 0.0
     )
     listing = sources.list_clips(FLAGS.dataset, FLAGS.input, options)
-    _summarize_listing(listing)
+    splits = collections.Counter(clip.split for clip in listing.clips)
+    counts = ", ".join(f"{n} {split}" for split, n in sorted(splits.items()))
+    print(f"{len(listing.class_names)} classes; clips: {counts}", flush=True)
+    return listing
+
+
+def _settings(listing: sources.Listing, resize: list[int] | None):
+    """The `pipeline.Settings` that the flags describe."""
+    from . import decoding, pipeline
+
     recipe = decoding.Recipe(
         resolution=FLAGS.resolution,
         encoding=FLAGS.encoding or listing.encoding,
@@ -122,67 +151,54 @@ def main(beam_flags: list[str]) -> None:
         stabilize=FLAGS.stabilize,
         resize=resize,
     )
-    settings = pipeline.Settings(
+    return pipeline.Settings(
         input_dir=files.absolute(FLAGS.input),
         output_dir=files.absolute(FLAGS.output),
         recipe=recipe,
         decode_seconds=FLAGS.decode_seconds,
     )
-    tasks = pipeline.plan(listing, FLAGS.num_shards, FLAGS.seed)
-    unfinished = pipeline.begin(tasks, settings)
-    local = not any(flag.startswith("--runner") for flag in beam_flags)
-    with _local_log() if local else contextlib.nullcontext():
-        with _watch(tasks, settings):
-            _run_beam(beam_flags, unfinished, settings, local)
-    pipeline.remove_leftovers(settings)  # workers outlive a killed job for a while
-    made_with = {name: FLAGS[name].value for name in _FLAG_NAMES}
-    made_with |= dataclasses.asdict(recipe)
-    made_with = {name: value for name, value in made_with.items() if value is not None}
-    outcome = pipeline.finish(
-        listing, tasks, settings, FLAGS.max_bad_fraction, made_with
-    )
-    report.show(outcome, settings.output_dir)
+
+
+def _made_with(settings) -> dict[str, object]:
+    """The flags to record in the manifest."""
+    values = {name: FLAGS[name].value for name in _FLAG_NAMES}
+    values |= dataclasses.asdict(settings.recipe)
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _check_flags() -> None:
-    """Refuses what would be passed over, and shards among the videos."""
+    """Rejects flags that would have no effect, and an --output inside --input."""
     if FLAGS.lists and FLAGS.dataset not in sources.WITH_LISTS:
         raise errors.UserError(f"--dataset={FLAGS.dataset} has no lists; omit --lists.")
     if FLAGS["split_list"].present and FLAGS.dataset not in sources.WITH_SPLIT_LISTS:
         raise errors.UserError(
-            f"--split_list is of UCF-101's lists, not of --dataset={FLAGS.dataset}."
+            f"--split_list applies only to UCF-101, not to --dataset={FLAGS.dataset}."
         )
     videos, shards = files.absolute(FLAGS.input), files.absolute(FLAGS.output)
     if FLAGS.dataset == "folder" and shards.startswith(videos.rstrip("/") + "/"):
         raise errors.UserError(
-            "--output is inside --input, where it would be taken for a class; name a "
+            "--output is inside --input, where it would count as a class; choose a "
             "folder outside."
         )
 
 
 def _resize() -> list[int] | None:
-    """What --resize says, as of `video_io.resize`; None where it says nothing."""
+    """Parses --resize into a size as in `video_io.resize`; None if it is not set."""
     if FLAGS.resize is None:
         return None
     words = [] if FLAGS.resize == "none" else FLAGS.resize.split(",")
     if len(words) > 2 or not all(word.strip().isdecimal() for word in words):
         raise errors.UserError(
-            "--resize is a number, HEIGHT,WIDTH or none, as in --resize=96,136; not "
-            f"{FLAGS.resize!r}."
+            "--resize must be a number, HEIGHT,WIDTH or none, as in --resize=96,136; "
+            f"not {FLAGS.resize!r}."
         )
     size = [int(word) for word in words]
     if size and min(size) < FLAGS.resolution:
         raise errors.UserError(
             f"--resize={FLAGS.resize} makes frames smaller than "
-            f"--resolution={FLAGS.resolution}, which is cut out of them."
+            f"--resolution={FLAGS.resolution}, the size of the crops; enlarge --resize."
         )
     return size
-
-
-def _summarize_listing(listing: sources.Listing) -> None:
-    splits = collections.Counter(clip.split for clip in listing.clips)
-    counts = ", ".join(f"{n} {split}" for split, n in sorted(splits.items()))
-    print(f"{len(listing.class_names)} classes; clips: {counts}", flush=True)
 
 
 def _run_beam(beam_flags, tasks, settings, local: bool) -> None:
@@ -206,10 +222,10 @@ def _run_beam(beam_flags, tasks, settings, local: bool) -> None:
 
 @contextlib.contextmanager
 def _local_log() -> Iterator[None]:
-    """Beam's own processes log a lot to standard error; a file takes it meanwhile.
+    """Redirects the verbose standard error of Beam's processes to a file.
 
-    Ctrl-C ends this process at once: its workers get it too, and Beam would wait for
-    them for ever.
+    Ctrl-C ends this process at once: the workers receive it too, and Beam would wait
+    for them forever.
     """
     terminal, stream = os.dup(2), sys.stderr
     fd, log = tempfile.mkstemp(prefix="prepare-", suffix=".log")
@@ -237,8 +253,8 @@ def _local_log() -> Iterator[None]:
         os.close(fd)
 
 
-class _watch:
-    """Shows how many clips are done, from the receipts of finished shards."""
+class _ProgressThread:
+    """Shows how many clips are done, by reading the receipts of finished shards."""
 
     def __init__(self, tasks, settings):
         self._tasks = tasks
@@ -262,8 +278,8 @@ class _watch:
         )
         done = rejected = 0
         while waiting and not self._stop.wait(1.0):
-            there = files.names_in(pipeline.receipts_dir(self._settings))
-            for name in waiting.keys() & set(there):
+            found = files.names_in(pipeline.receipts_dir(self._settings))
+            for name in waiting.keys() & set(found):
                 receipt = pipeline.read_receipt(waiting[name], self._settings)
                 if receipt is not None:
                     done += len(waiting.pop(name).clips)
@@ -283,8 +299,8 @@ _FLAG_NAMES = (
 
 
 def _parse(argv: list[str]) -> list[str]:
-    """Parses our flags; gives what is left, if Beam knows it."""
-    logging.getLogger().setLevel(logging.ERROR)  # Beam warns of clouds not installed
+    """Parses this command's flags and returns the others, which must be Beam's."""
+    logging.getLogger().setLevel(logging.ERROR)  # Beam warns of missing cloud clients
     from apache_beam.options import pipeline_options
 
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -294,8 +310,8 @@ def _parse(argv: list[str]) -> list[str]:
     own_runner = any(flag.startswith("--runner") for flag in argv)
     for flag in argv[1:]:
         name = flag.lstrip("-").split("=")[0]
-        ours = name in FLAGS or name.removeprefix("no") in FLAGS
-        if flag[:1] != "-" or own_runner or name in known or ours:
+        is_own = name in FLAGS or name.removeprefix("no") in FLAGS
+        if flag[:1] != "-" or own_runner or name in known or is_own:
             continue
         near = errors.did_you_mean(name, FLAGS)
         cli.exit_with_flag_error(f"Neither this command nor Beam has --{name}.{near}")

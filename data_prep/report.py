@@ -1,11 +1,11 @@
-"""What a person sees at the end: a table, the classes, and a picture to look at."""
+"""Prints the summary of a preparation job and draws its contact sheet."""
 
 import collections
 import os
 from collections.abc import Iterator
 
 from tf_dvdgan import terminal, visualize
-from tf_dvdgan.data import inspection, manifest, readers
+from tf_dvdgan.data import inspection, manifest, readers, windows
 
 from . import pipeline
 
@@ -16,35 +16,18 @@ _HISTOGRAM_LINES = 20
 
 
 def show(outcome: pipeline.Outcome, output_dir: str) -> None:
-    """Prints the summary of a finished job, and writes its contact sheet."""
-    found = outcome.manifest
+    """Prints the summary of a finished job and writes its contact sheet.
+
+    Args:
+      outcome: of the job.
+      output_dir: folder of the shards.
+    """
     for line in _table(outcome):
         print(line)
     print()
-    counts = collections.Counter()
-    for split in found.splits:
-        numbers = found.class_counts(split)
-        counts.update(dict(zip(found.class_names, numbers, strict=True)))
-    for line in inspection.histogram(dict(counts), _HISTOGRAM_LINES):
-        print(f"  {line}")
-    print()
-    empty = [terminal.printable(name) for name, count in counts.items() if not count]
-    if empty:
-        more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
-        print(
-            f"warning: no clips of {', '.join(empty[:5])}{more}: no model can learn "
-            "that. Take the folder away and prepare again, or name the other classes "
-            "in data.Window.classes.\n"
-        )
-    for kind, count in sorted(found.num_rejected.items()):
-        print(f"rejected: {count:>6}  {terminal.printable(kind)}")
-    segments = sum("segment" in entry for entry in outcome.rejected)
-    of_others = f", and {segments} segments of others" if segments else ""
-    print(
-        f"{len(outcome.rejected) - segments} clips rejected{of_others} "
-        f"({terminal.printable(outcome.list_path)})"
-    )
-    clips = _random_clips(found, output_dir)
+    _show_classes(outcome.manifest)
+    _show_rejected(outcome)
+    clips = _random_clips(outcome.manifest, output_dir)
     if clips:
         path = os.path.join(output_dir, SHEET)
         visualize.write_sheet(path, clips)
@@ -53,10 +36,10 @@ def show(outcome: pipeline.Outcome, output_dir: str) -> None:
 
 
 def _table(outcome: pipeline.Outcome) -> Iterator[str]:
-    """A line for each split."""
+    """One line per split."""
     yield (
         f"{'split':<12}{'clips':>9}{'records':>9}{'shards':>8}{'MiB':>9}"
-        f"{'fewest of a class':>19}{'most':>7}"
+        f"{'min per class':>19}{'max':>7}"
     )
     for split, shards in outcome.manifest.splits.items():
         counts = outcome.manifest.class_counts(split)
@@ -68,17 +51,47 @@ def _table(outcome: pipeline.Outcome) -> Iterator[str]:
         )
 
 
+def _show_classes(found: manifest.Manifest) -> None:
+    """Prints the class histogram, and a warning about classes without clips."""
+    counts = collections.Counter()
+    for split in found.splits:
+        numbers = found.class_counts(split)
+        counts.update(dict(zip(found.class_names, numbers, strict=True)))
+    for line in inspection.histogram(dict(counts), _HISTOGRAM_LINES):
+        print(f"  {line}")
+    print()
+    empty = [terminal.printable(name) for name, count in counts.items() if not count]
+    if empty:
+        more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+        print(
+            f"warning: no clips of {', '.join(empty[:5])}{more}: a model cannot learn "
+            "these classes. Remove their folders and prepare again, or list the other "
+            "classes in data.Window.classes.\n"
+        )
+
+
+def _show_rejected(outcome: pipeline.Outcome) -> None:
+    for kind, count in sorted(outcome.manifest.num_rejected.items()):
+        print(f"rejected: {count:>6}  {terminal.printable(kind)}")
+    segments = sum("segment" in entry for entry in outcome.rejected)
+    of_others = f", and {segments} segments of other clips" if segments else ""
+    print(
+        f"{len(outcome.rejected) - segments} clips rejected{of_others} "
+        f"({terminal.printable(outcome.list_path)})"
+    )
+
+
 def _random_clips(found: manifest.Manifest, output_dir: str) -> list[tuple]:
     """Frames and class names of some clips, as training would read them.
 
-    The order within shards is mixed already: the first ones are as random as any.
+    Shards are shuffled already, so the first clips are a random sample.
     """
     for split, shards in found.splits.items():
         lengths = [shard.fewest_frames for shard in shards if shard.num_clips]
         if not lengths:
             continue
         stride = max(1, (min(lengths) - 1) // (_SHEET_FRAMES - 1))
-        window = readers.Window(_SHEET_FRAMES, found.resolution, stride)
+        window = windows.Window(_SHEET_FRAMES, found.resolution, stride)
         rows = readers.evaluation_dataset(output_dir, window, split)
         return [
             (row["video"].numpy(), found.class_names[int(row["label"])])

@@ -1,17 +1,19 @@
-"""Taking out the motion of the camera (paper 004, VGAN's preparation of its videos).
+"""Removes the camera's motion (paper 004, VGAN's preparation of its videos).
 
-SIFT keypoints are matched between neighbouring frames of full size, RANSAC finds the
-homography that explains most of the matches, and every frame is warped to where the
-first one looks. What a warped frame does not cover is filled from the one before.
+SIFT keypoints are matched between consecutive frames at full size, RANSAC estimates the
+homography that explains most of the matches, and each frame is warped to the
+coordinates of the first one. Pixels that a warped frame does not cover are filled from
+the frame before.
 
-Numbers are those of the authors' script: the best match is under 0.7 of the next,
-RANSAC takes in what is within 5 pixels, what a frame covers is eroded by 5x5 pixels,
-and a clip with fewer than 10 matches is dropped. Two rules are ours. The paper leaves
-out a segment whose re-projection error is too large, without a number; here its median
-over all matches is at most RANSAC's 5 pixels, so that most of them, the scene behind
-what moves, must agree. And where there is too little to match, but most pixels stay as
-they are, the camera stood still: of the moving shapes that `tools.make_demo_videos`
-makes, by a camera that stands still, the authors' script would drop 108 of 108, ours 6.
+The constants are those of the authors' script: the best match is under 0.7 times the
+distance of the second best, RANSAC's inlier threshold is 5 pixels, the covered area is
+eroded by 5x5 pixels, and a clip with fewer than 10 matches is dropped. Two rules are
+added. The paper drops segments whose re-projection error is too large, without giving a
+threshold; here the median error over all matches must not exceed RANSAC's 5 pixels, so
+that most matches, the background, agree. And if there are too few matches but most
+pixels do not change, the camera is taken to be still: of the 108 clips of moving shapes
+that `tools.make_demo_videos` writes, filmed by a still camera, the authors' script
+would drop 108, this one 6.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,22 +28,25 @@ _MAX_KEYPOINTS = 1000
 _MAX_DISTANCE_RATIO = 0.7  # of the best match to the next (Lowe, 2004)
 _FEWEST_MATCHES = 10
 _INLIER_PIXELS = 5.0
-_ERODED = np.ones([5, 5], np.uint8)
-_STILL = 2.0  # levels of 255 by which half of the pixels change at most
+_EROSION_KERNEL = np.ones([5, 5], np.uint8)
+_STILL = 2.0  # maximum median change between frames of a still camera, of 255 levels
 
 
 class CameraMotionError(video_io.VideoError):
-    """A motion that cannot be taken out; the message is the reason."""
+    """Camera motion that cannot be removed; the message is the reason."""
 
 
 def stabilized(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Warps frames to the coordinates of the first one.
 
     Args:
-      frames: RGB uint8 `[height, width, 3]`, all of one size.
+      frames: `[height, width, 3]` uint8 RGB, all of one size.
+
+    Yields:
+      The stabilized frames, of the same size.
 
     Raises:
-      CameraMotionError: no homography explains how two neighbours differ.
+      CameraMotionError: no homography fits two consecutive frames.
     """
     sift = cv2.SIFT_create(_MAX_KEYPOINTS)
     to_first = np.eye(3)
@@ -59,20 +64,20 @@ def stabilized(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 class _View(NamedTuple):
-    """A frame without its colours, and its keypoints with what they look like."""
+    """A grey-scale frame with its keypoints and their descriptors."""
 
     grey: np.ndarray
     keypoints: Sequence[cv2.KeyPoint]
-    features: np.ndarray | None
+    descriptors: np.ndarray | None
 
 
 def _warp(frame: np.ndarray, matrix: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Warps a frame onto another, but for the edge of what it covers."""
+    """Warps a frame onto another, without the edge of the area that it covers."""
     size = frame.shape[1], frame.shape[0]
     covered = cv2.warpPerspective(np.ones(size[::-1], np.uint8), matrix, size)
-    covered = cv2.erode(covered, _ERODED).astype(bool)
+    covered = cv2.erode(covered, _EROSION_KERNEL).astype(bool)
     if not covered.any():
-        raise CameraMotionError("camera motion too wide: nothing of the scene is left")
+        raise CameraMotionError("camera motion too large: nothing of the scene is left")
     return np.where(covered[..., None], cv2.warpPerspective(frame, matrix, size), below)
 
 
@@ -83,7 +88,7 @@ def _homography(view: _View, before: _View, t: int) -> np.ndarray:
         if np.median(cv2.absdiff(view.grey, before.grey)) <= _STILL:
             return np.eye(3)
         raise CameraMotionError(
-            f"camera motion unknown: {len(points)} points recur in frame {t}"
+            f"camera motion unknown: only {len(points)} keypoint matches in frame {t}"
         )
     matrix, _ = cv2.findHomography(points, target, cv2.RANSAC, _INLIER_PIXELS)
     if matrix is None:
@@ -99,10 +104,10 @@ def _homography(view: _View, before: _View, t: int) -> np.ndarray:
 
 
 def _matches(view: _View, before: _View) -> tuple[np.ndarray, np.ndarray]:
-    """Points `[count, 2]` of two frames that look alike, and like no other."""
-    if view.features is None or before.features is None:
+    """Coordinates `[count, 2]` of unambiguous keypoint matches in both frames."""
+    if view.descriptors is None or before.descriptors is None:
         return np.empty([0, 2]), np.empty([0, 2])
-    pairs = cv2.BFMatcher().knnMatch(view.features, before.features, k=2)
+    pairs = cv2.BFMatcher().knnMatch(view.descriptors, before.descriptors, k=2)
     good = [
         pair[0]
         for pair in pairs

@@ -1,4 +1,4 @@
-"""How commands end, and what they let through to a terminal."""
+"""Exit codes of commands, and what they print on errors."""
 
 import signal
 import subprocess
@@ -68,7 +68,7 @@ def test_exit_codes_say_how_it_went(ending, code, last_line, loaded):
     assert bool(result.stderr) == bool(last_line)
 
 
-def test_a_wrong_flag_is_told_with_code_2():
+def test_a_wrong_flag_exits_with_code_2():
     result = run("return", "--paht=x")
     assert result.returncode == 2 and "Did you mean" in result.stderr
 
@@ -83,7 +83,7 @@ def test_a_path_of_an_unknown_file_system_is_one_sentence():
 @pytest.mark.parametrize(
     "error", ["errors.UserError({!r})", "ValueError({!r})"], ids=["user", "bug"]
 )
-def test_what_data_is_called_does_not_reach_the_terminal_raw(error):
+def test_names_from_data_are_escaped_in_errors(error):
     name = "a\x1b[31m\x9b2J\u202eb\udcffc"
     result = run(f"raise {error.format(name)}")
     assert result.returncode == 1
@@ -113,7 +113,7 @@ def main(argv):
         print("ready", flush=True)
         time.sleep(60)
 
-cli.run(main, if_interrupted="All is kept.")
+cli.run(main, if_interrupted="Everything is kept.")
 """
 
 
@@ -130,7 +130,7 @@ def test_ctrl_c_leaves_one_sentence():
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert err == "\nInterrupted. All is kept.\n"
+    assert err == "\nInterrupted. Everything is kept.\n"
 
 
 def test_help_lists_flags_that_commands_share():

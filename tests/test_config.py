@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 from conftest import graph_of_shapes
 
-from tf_dvdgan import config, errors, layers
+from tf_dvdgan import config, errors, layers, run_directory
+from tf_dvdgan.evaluation.runs import protocols
 from tf_dvdgan.models import video_gan
-from tf_dvdgan.training import loop
+from tf_dvdgan.training import schedule
 
 
 def gin_files() -> list[str]:
@@ -90,7 +91,7 @@ def test_a_missing_file_gets_a_sentence():
 def test_a_run_config_is_read_back_as_it_was(tmp_path):
     config.load(["demo.gin"], ["CH = 5"])
     before = gin.config_str()
-    loop.save_config(str(tmp_path))
+    run_directory.RunDirectory(str(tmp_path)).write_config(gin.config_str())
     config.load(["papers/dvdgan_v2/figure6_k1.gin"])
     config.load_run(str(tmp_path))
     assert gin.config_str() == before
@@ -111,7 +112,7 @@ def test_a_run_is_read_back_though_a_parameter_leaves_a_macro_unused(
 ):
     config.load(["demo.gin"], [parameter])
     before = gin.config_str()
-    loop.save_config(str(tmp_path))
+    run_directory.RunDirectory(str(tmp_path)).write_config(gin.config_str())
     config.load_run(str(tmp_path), ["CH = 5"])
     assert gin.query_parameter("%CH") == 5
     config.load_run(str(tmp_path))
@@ -132,7 +133,7 @@ def test_what_could_not_be_read_back_is_not_begun(tmp_path):
 )
 def test_what_comes_every_so_many_steps_comes(name):
     with pytest.raises(ValueError, match=f"{name} is at least 1. Received: 0"):
-        loop.Schedule(**{name: 0})
+        schedule.Schedule(**{name: 0})
 
 
 def test_discriminators_are_a_list():
@@ -186,5 +187,5 @@ def test_the_best_checkpoint_of_table_1_is_that_of_the_best_fid(file):
     config.load([file])
     plan = gin.get_configurable("evaluation.Plan")()
     assert plan.best == "fid_dvdgan" and plan.protocols == ["fid_dvdgan", "is_dvdgan"]
-    assert plan.protocol("fid_dvdgan", at_end=False).num_generated == 10_000
-    assert plan.protocol("fid_dvdgan", at_end=True).num_generated == 50_000
+    assert plan.num_videos == 10_000 and plan.num_videos_at_end is None
+    assert protocols.named("fid_dvdgan").num_generated == 50_000

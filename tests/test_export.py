@@ -10,10 +10,12 @@ import tensorflow as tf
 from conftest import run_module, run_process
 from PIL import Image
 
-from tf_dvdgan import errors, export, generators, sampling, trained, visualize
+from tf_dvdgan import errors, export, generators, trained, visualize
 from tf_dvdgan.data import transforms
 from tf_dvdgan.layers import conditional_batch_norm
-from tf_dvdgan.training import optimizers, standing_statistics
+from tf_dvdgan.sampling import latents, standing_statistics
+from tf_dvdgan.sampling import sampler as sampler_lib
+from tf_dvdgan.training import optimizers
 
 NAME = "RoundCircle"
 
@@ -56,29 +58,30 @@ def test_a_class_is_known_by_name_and_number(run_dir):
 
 def test_samples_do_not_depend_on_the_batch_size_or_the_count(run_dir):
     gan = trained.load(run_dir).gan
-    standing_statistics.StandingStatistics(gan, 8).accumulate(2)
-    z = sampling.latents(gan.latent, 5, seed=3)
-    np.testing.assert_array_equal(z[:2], sampling.latents(gan.latent, 2, seed=3))
-    given = gan.conditioning_from_bank(tf.range(5))
-    whole = sampling.generate(gan, z, given)["videos"].astype(int)
-    parts = sampling.generate(gan, z, given, batch_size=2)["videos"]
+    sampler = sampler_lib.Sampler(gan, num_batches=2, statistics_batch_size=8)
+    z = latents.draw(gan.latent, 5, seed=3)
+    np.testing.assert_array_equal(z[:2], latents.draw(gan.latent, 2, seed=3))
+    whole = sampler.sample(z, range(5))["videos"].astype(int)
+    parts = sampler.sample(z, range(5), batch_size=2)["videos"]
     assert np.abs(whole - parts).max() <= 1
     np.testing.assert_allclose(
-        sampling.latents(gan.latent, 5, 3, truncation=0.5), 0.5 * z, rtol=1e-6
+        latents.draw(gan.latent, 5, 3, truncation=0.5), 0.5 * z, rtol=1e-6
     )
 
 
 def test_standing_statistics_are_those_of_the_truncation(run_dir):
     gan = trained.load(run_dir).gan
-    accumulator = standing_statistics.StandingStatistics(gan, 8)
-    accumulator.accumulate(3, truncation=0.5)
+    standing = standing_statistics.StandingStatistics(gan, 8)
     norm = gan.generator.last_norm
-    assert float(norm.standing_count) == 3.0
-    half = norm.standing_statistics()[0].numpy()
-    accumulator.accumulate(3, truncation=0.5)
-    np.testing.assert_array_equal(norm.standing_statistics()[0], half)
-    accumulator.accumulate(3, truncation=1.0)
-    assert np.abs(norm.standing_statistics()[0] - half).max() > 1e-6
+    number = conditional_batch_norm.layers_of(gan.generator).index(norm)
+
+    def mean(truncation: float) -> np.ndarray:
+        return standing.compute(3, truncation)[number][0].numpy()
+
+    half = mean(0.5)
+    assert float(norm.standing_count) == 0.0  # nothing stays behind
+    np.testing.assert_array_equal(mean(0.5), half)
+    assert np.abs(mean(1.0) - half).max() > 1e-6
 
 
 def test_the_saved_model_runs_where_the_package_cannot_be_imported(saved_model):
@@ -112,26 +115,17 @@ print("served")
 
 def test_the_saved_model_gives_the_videos_of_sampling(run_dir, saved_model):
     gan = trained.load(run_dir).gan
-    accumulator = standing_statistics.StandingStatistics(gan, 8)
-    grids = {}
-    for truncation in (0.5, 0.75):
-        accumulator.accumulate(3, truncation)
-        grids[truncation] = {
-            name: [part.numpy() for part in parts]
-            for name, parts in standing_statistics.read(gan.generator).items()
-        }
+    standing = standing_statistics.StandingStatistics(gan, 8)
+    low, high = (standing.compute(3, truncation) for truncation in (0.5, 0.75))
     served = tf.saved_model.load(saved_model).signatures["generate"]
     for truncation, weight in ((0.5, 0.0), (0.6, 0.4)):  # on the grid, and between
-        statistics = {
-            name: tuple(
-                (1 - weight) * low + weight * high
-                for low, high in zip(grids[0.5][name], grids[0.75][name], strict=True)
-            )
-            for name in grids[0.5]
-        }
-        z = sampling.latents(gan.latent, 3, 11, truncation)
-        with conditional_batch_norm.use_statistics(statistics):
-            videos = gan.generator(z, tf.constant([4, 4, 4]), training=False)
+        statistics = [
+            tuple((1 - weight) * a + weight * b for a, b in zip(*pair, strict=True))
+            for pair in zip(low, high, strict=True)
+        ]
+        z = latents.draw(gan.latent, 3, 11, truncation)
+        conditioning = gan.conditioning(tf.constant([4, 4, 4]), None)
+        videos = gan.generate(z, conditioning, statistics=statistics)["videos"]
         expected = transforms.to_uint8(videos).numpy().astype(int)
         found = served(
             count=tf.constant(3),
@@ -243,7 +237,7 @@ def test_samples_of_a_saved_model_over_truncations(saved_model, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     generator = generators.open_generator(None, saved_model=saved_model)
-    z = sampling.latents(generator.latent, 2, seed=4)
+    z = latents.draw(generator.latent, 2, seed=4)
     for truncation in (0.5, 1.0):
         videos = generator.videos(z, [0, 1], truncation)
         for i, name in enumerate(generator.class_names[:2]):
@@ -263,7 +257,7 @@ def test_an_interpolation_ends_in_what_it_goes_between(saved_model, tmp_path):
     assert result.returncode == 0, result.stderr
     sheet = np.asarray(Image.open(tmp_path / "interpolation.png")).astype(int)
     generator = generators.open_generator(None, saved_model=saved_model)
-    z = sampling.latents(generator.latent, 2, seed=0).numpy()
+    z = latents.draw(generator.latent, 2, seed=0).numpy()
     z = np.stack([z[0], z.mean(axis=0), z[1]])
     weights = np.zeros([3, 9])
     weights[[0, 1, 1, 2], [2, 2, 0, 0]] = 1.0, 0.5, 0.5, 1.0

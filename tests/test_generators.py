@@ -9,11 +9,10 @@ import tensorflow as tf
 from conftest import run_module
 from PIL import Image
 
-from tf_dvdgan import config, errors, export, generators, sampling, trained
-from tf_dvdgan.data import readers, transforms
-from tf_dvdgan.layers import conditional_batch_norm
+from tf_dvdgan import config, errors, export, generators, trained
+from tf_dvdgan.data import transforms, windows
 from tf_dvdgan.models import video_gan
-from tf_dvdgan.training import standing_statistics
+from tf_dvdgan.sampling import latents, sampler, standing_statistics
 
 TINY = ["RESOLUTION = 16", "STRIDE = 2", "BATCH_SIZE = 4", "CH = 2", "NUM_FRAMES = 4"]
 JUDGED = "dvd_gan.SpatialDiscriminator.num_frames = 2"
@@ -27,7 +26,7 @@ MODELS = {
     "vgan": ["models/vgan.gin"],
 }
 NAMES = ["Run", "Jump", "Wave"]
-FEW = {"num_batches": 2, "batch_size": 4}  # for standing statistics
+FEW = {"num_batches": 2, "statistics_batch_size": 4}  # for standing statistics
 
 
 def make_model(file: str, *parameters: str) -> trained.TrainedModel:
@@ -44,7 +43,7 @@ def make_model(file: str, *parameters: str) -> trained.TrainedModel:
         frames = spread.integers(0, 256, [4, count, size, size, 3], np.uint8)
         gan.frame_bank = frames
     names = NAMES if gan.class_conditional else ["video"]
-    window = readers.Window(gan.generator.num_frames, size, 2)
+    window = windows.Window(gan.generator.num_frames, size, 2)
     return trained.TrainedModel(gan, names, 7, window)
 
 
@@ -61,7 +60,7 @@ def from_run(model) -> generators.Generator:
 @pytest.fixture(scope="module")
 def saved(model, tmp_path_factory) -> generators.Generator:
     folder = str(tmp_path_factory.mktemp("saved") / "7")
-    export.export(model, folder, (0.5, 1.0), **FEW)
+    export.export(model, folder, (0.5, 1.0), num_batches=2, batch_size=4)
     return generators.open_generator(None, saved_model=folder)
 
 
@@ -78,11 +77,18 @@ def difference(a: np.ndarray, b: np.ndarray) -> int:
 
 
 def test_run_and_saved_model_give_the_same_videos(from_run, saved):
-    for name in ("class_names", "resolution", "num_frames", "stride", "facts", "name"):
+    for name in (
+        "class_names",
+        "resolution",
+        "num_frames",
+        "stride",
+        "metadata",
+        "name",
+    ):
         assert getattr(saved, name) == getattr(from_run, name)
-    assert saved.facts["step"] == 7 and len(saved.facts["weights"]) == 64
-    z = sampling.latents(saved.latent, 3, seed=5)
-    np.testing.assert_array_equal(z, sampling.latents(from_run.latent, 3, seed=5))
+    assert saved.metadata["step"] == 7 and len(saved.metadata["weights"]) == 64
+    z = latents.draw(saved.latent, 3, seed=5)
+    np.testing.assert_array_equal(z, latents.draw(from_run.latent, 3, seed=5))
     labels = np.arange(3) % len(saved.class_names)
     frames = frames_for(saved, 3)
     for truncation in (0.5, 1.0):
@@ -96,7 +102,7 @@ def test_signatures_by_seed_as_float_and_as_integers_agree(from_run, saved):
     signatures = saved._model.signatures
     frames, seed = frames_for(from_run, 2), tf.constant(5)
     z = signatures["draw_latents"](count=tf.constant(2), seed=seed)["z"]
-    np.testing.assert_array_equal(z, sampling.latents(from_run.latent, 2, seed=5))
+    np.testing.assert_array_equal(z, latents.draw(from_run.latent, 2, seed=5))
     truncation = tf.constant(0.5)
     classes = len(from_run.class_names)
     by_seed = {"seed": seed, "truncation": truncation}
@@ -118,23 +124,20 @@ def test_signatures_by_seed_as_float_and_as_integers_agree(from_run, saved):
 
 
 def test_a_truncation_scales_z_and_has_statistics_of_its_own(model, from_run):
-    z = sampling.latents(from_run.latent, 2, seed=0)
+    z = latents.draw(from_run.latent, 2, seed=0)
     frames = frames_for(from_run, 2)
     found = from_run.videos(z, [0, 0], 0.5, frames)
     gan = model.gan
-    accumulator = standing_statistics.StandingStatistics(gan, FEW["batch_size"])
-    accumulator.accumulate(FEW["num_batches"], 0.5)
+    statistics = standing_statistics.StandingStatistics(gan, 4).compute(2, 0.5)
     start = None if frames is None else transforms.to_unit_range(frames)
-    statistics = standing_statistics.read(gan.generator)
-    with conditional_batch_norm.use_statistics(statistics):
-        given = gan.conditioning(tf.zeros([2], tf.int32), start)
-        videos = gan.generate(0.5 * z, given)["videos"]
+    given = gan.conditioning(tf.zeros([2], tf.int32), start)
+    videos = gan.generate(0.5 * z, given, statistics=statistics)["videos"]
     assert difference(found, transforms.to_uint8(videos).numpy()) <= 1
 
 
 def test_classes_mix_by_their_weights(from_run):
     classes = len(from_run.class_names)
-    z = tf.repeat(sampling.latents(from_run.latent, 1, seed=0), 3, axis=0)
+    z = tf.repeat(latents.draw(from_run.latent, 1, seed=0), 3, axis=0)
     one_hot = np.eye(classes, dtype=np.float32)
     first, last = one_hot[0], one_hot[-1]
     weights = np.stack([first, (first + last) / 2, last])
@@ -151,7 +154,7 @@ def test_classes_mix_by_their_weights(from_run):
 def test_what_starts_from_frames_takes_its_run_s_or_none(model, from_run, saved):
     if not from_run.num_conditioning_frames:
         pytest.skip("it starts from none")
-    z = sampling.latents(from_run.latent, 5, seed=0)
+    z = latents.draw(from_run.latent, 5, seed=0)
     bank = model.gan.frame_bank
     videos = from_run.videos(z, [0] * 5)
     np.testing.assert_array_equal(videos[:, :2], bank[[0, 1, 2, 3, 0]])
@@ -160,7 +163,7 @@ def test_what_starts_from_frames_takes_its_run_s_or_none(model, from_run, saved)
 
 
 def test_the_command_shows_what_each_subspace_means(model, saved, tmp_path):
-    if not sampling.subspaces(model.gan.latent):
+    if not latents.subspaces(model.gan.latent):
         pytest.skip("its latent has none")
     flags = [f"--saved_model={saved.directory}", f"--output={tmp_path}"]
     result = run_module(
@@ -182,11 +185,11 @@ def test_the_command_shows_what_each_subspace_means(model, saved, tmp_path):
 
 def test_the_digest_is_the_one_that_stands_beside_scores():
     generator = make_model(*MODELS["vgan"]).gan.generator
-    digest = sampling.digest_of_weights(generator)
+    digest = sampler.fingerprint_of_weights(generator)
     generator.trainable_variables[0].assign_add(
         tf.ones_like(generator.trainable_variables[0])
     )
-    assert digest != sampling.digest_of_weights(generator)
+    assert digest != sampler.fingerprint_of_weights(generator)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +218,7 @@ def test_another_program_s_saved_model_is_refused(tmp_path):
 
 def test_interpolation_is_linear_between_both_ends():
     a, b = np.arange(6.0).reshape(2, 3), np.ones([2, 3])
-    found = sampling.interpolate(a, b, 5)
+    found = latents.interpolate(a, b, 5)
     for row in range(2):
         for step in range(5):
             expected = a[row] + step / 4 * (b[row] - a[row])
@@ -224,14 +227,14 @@ def test_interpolation_is_linear_between_both_ends():
 
 def test_one_subspace_is_drawn_anew_and_two_are_frozen():
     latent = video_gan.GaussianLatent((20, 20, 80), (0.5, 1.0, 2.0))
-    parts = sampling.subspaces(latent)
+    parts = latents.subspaces(latent)
     assert parts == {"A": slice(0, 20), "B": slice(20, 40), "C": slice(40, 120)}
-    z = sampling.latents(latent, 8, seed=0).numpy().reshape(2, 4, 120)
+    z = latents.draw(latent, 8, seed=0).numpy().reshape(2, 4, 120)
     for name, part in parts.items():
-        found = sampling.resample(z[:, 0], z[:, 1:], parts[name])
+        found = latents.resample(z[:, 0], z[:, 1:], parts[name])
         np.testing.assert_array_equal(found[:, 0], z[:, 0])
         np.testing.assert_array_equal(found[:, 1:, part], z[:, 1:, part])
         rest = np.delete(np.arange(120), part)
         for step in range(4):
             np.testing.assert_array_equal(found[:, step][:, rest], z[:, 0][:, rest])
-    assert not sampling.subspaces(video_gan.GaussianLatent())
+    assert not latents.subspaces(video_gan.GaussianLatent())

@@ -1,4 +1,4 @@
-"""What is said of the machine, from what the system says."""
+"""The machine's description, from the system's lists."""
 
 import pytest
 
@@ -41,14 +41,14 @@ def test_the_widest_instructions_are_named(with_flags, flags, said, has_bfloat16
     assert machine.describe().startswith("A Processor: of 2020, ")
 
 
-def test_a_limit_of_the_environment_counts(with_flags, monkeypatch):
+def test_the_limit_in_the_environment_is_respected(with_flags, monkeypatch):
     with_flags("avx2 avx512f avx512_bf16")
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     assert machine.instruction_sets() == "AVX2 (ONEDNN_MAX_CPU_ISA)"
     assert not machine.has_bfloat16()
 
 
-def test_a_system_without_the_list_is_said_to_be_unknown(monkeypatch):
+def test_a_system_without_the_list_is_unknown(monkeypatch):
     monkeypatch.setattr(machine, "_CPUINFO", "/nowhere")
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     assert machine.instruction_sets() == "unknown" and machine.processor()

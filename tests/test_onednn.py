@@ -1,4 +1,4 @@
-"""oneDNN is on wherever the package is, unless the user says otherwise."""
+"""Importing the package turns oneDNN on, unless the user has set the variable."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import tensorflow as tf
 from tf_dvdgan import onednn
 from tf_dvdgan.training import environment
 
-# Kernels that TensorFlow puts instead of Eigen's where oneDNN is on.
+# Kernels that replace Eigen's when oneDNN is on.
 OF_ONEDNN = {
     "Conv3D": "_MklNativeConv3D",
     "Conv3DBackpropInputV2": "_MklNativeConv3DBackpropInputV2",
@@ -29,11 +29,11 @@ with tf1.Graph().as_default(), tf1.Session() as session:
 
 
 def run(script: str, **variables: str) -> subprocess.CompletedProcess:
-    """Runs Python in a process whose environment does not say anything of oneDNN."""
-    silent = {k: v for k, v in os.environ.items() if k != onednn.VARIABLE}
+    """Runs Python in a process whose environment does not set the oneDNN variable."""
+    without = {k: v for k, v in os.environ.items() if k != onednn.VARIABLE}
     return subprocess.run(
         [sys.executable, "-W", "always", "-c", script],
-        env={**silent, "TF_CPP_MIN_LOG_LEVEL": "3", **variables},
+        env={**without, "TF_CPP_MIN_LOG_LEVEL": "3", **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -51,18 +51,18 @@ def test_a_users_own_setting_wins():
     ops = set(ran.stdout.split())
     assert set(OF_ONEDNN) <= ops and not set(OF_ONEDNN.values()) & ops, ran.stderr
     assert "RuntimeWarning" not in ran.stderr
-    told = "import tf_dvdgan.onednn as o; print(o.describe())"
-    ran = run(told, TF_ENABLE_ONEDNN_OPTS="0")
+    script = "import tf_dvdgan.onednn as o; print(o.describe())"
+    ran = run(script, TF_ENABLE_ONEDNN_OPTS="0")
     assert ran.stdout == "off (TF_ENABLE_ONEDNN_OPTS=0)\n"
 
 
-def test_it_is_on_in_these_tests_and_written_down():
+def test_it_is_on_in_these_tests_and_in_the_environment_text():
     assert onednn.is_enabled()
     assert environment.describe(tf.distribute.get_strategy())["oneDNN"] == "on"
 
 
-# What TensorFlow does where nothing is set differs from CPU to CPU; so it is set, and
-# forgotten once TensorFlow has decided.
+# TensorFlow's default depends on the CPU. So set the variable, and unset it once
+# TensorFlow has read it.
 FIRST = """
 import os
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "{}"

@@ -18,7 +18,7 @@ import tensorflow as tf
 from conftest import TINY
 
 from tf_dvdgan import config, export, trained
-from tf_dvdgan.data import readers
+from tf_dvdgan.data import windows
 from tf_dvdgan.models import video_gan
 
 DOCUMENT = pathlib.Path(__file__).parent.parent / "docs" / "serving.md"
@@ -33,7 +33,7 @@ def saved_model(tmp_path_factory) -> str:
     config.load([TINY])
     gan = video_gan.build(NAMES)
     gan.build()
-    model = trained.TrainedModel(gan, NAMES, 2000, readers.Window(4, 16))
+    model = trained.TrainedModel(gan, NAMES, 2000, windows.Window(4, 16))
     folder = str(tmp_path_factory.mktemp("export") / "2000")
     export.export(model, folder, (0.5, 1.0), num_batches=1, batch_size=4)
     return folder

@@ -1,4 +1,4 @@
-"""Progress as a terminal shows it, and as a log does."""
+"""Progress on a terminal and in a log."""
 
 import fcntl
 import io
@@ -42,7 +42,7 @@ cli.run(main)
 def on_terminal(
     script: str, *arguments: str, columns: int = 70, encoding: str = "utf-8"
 ) -> str:
-    """What a terminal of so many columns is sent."""
+    """What a terminal with this number of columns receives."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
     process = subprocess.Popen(
@@ -67,30 +67,72 @@ def on_terminal(
 
 
 def shown(sent: str) -> list[str]:
-    """The lines that stand on a terminal in the end."""
-    return [line.split("\x1b[K")[-1] for line in sent.split("\n")]
+    """The lines on a terminal at the end: a carriage return writes over a line."""
+    lines = []
+    for line in sent.split("\n"):
+        cells: list[str] = []
+        for text in line.split("\r"):
+            cells[: len(text)] = text
+        lines.append("".join(cells).rstrip())
+    return lines
 
 
 @pytest.mark.parametrize(("encoding", "full"), [("utf-8", "█"), ("ascii", "#")])
 def test_on_a_terminal_a_bar_moves_in_one_line(encoding, full):
     sent = on_terminal(WORKING, encoding=encoding)
-    drawn = re.findall(r"\r\x1b\[K(counting sheep[^\r\n]*)", sent)
-    assert len(drawn) > 3 and all(len(line) < 70 for line in drawn)
+    drawn = re.findall(r"\r(counting sheep[^\r\n]*)", sent)
+    assert len(drawn) > 3 and all(len(line.rstrip()) <= 70 for line in drawn)
     assert drawn[0].count(full) < drawn[2].count(full) < drawn[-1].count(full)
+    rate, left = r"[\d.]+it/s", r"00:0\d"
+    assert re.match(rf".* \[{left}<00:0\d, {rate}, 1 black\]", drawn[2])
     half, last, awake, nothing = shown(sent)
     assert half == "half of them"  # the bar was erased for it, and drawn again
     assert re.fullmatch(
-        rf"counting sheep  \[{full}+\]  100 %  40/40  [\d.]+/s  in 0:0\d  1 black", last
+        rf"counting sheep: 100%\|{full}+\| 40/40 \[{left}<00:00, {rate}, 1 black\]",
+        last,
     )
     assert (awake, nothing) == ("awake", "")
-    assert "sleeping  0:01" in sent
+    assert "sleeping  00:01" in sent
 
 
-@pytest.mark.parametrize(("columns", "bar", "note"), [(30, 0, 0), (64, 1, 0)])
-def test_a_narrow_terminal_gets_no_line_that_wraps(columns, bar, note):
+@pytest.mark.parametrize(("columns", "rate", "note"), [(30, 0, 0), (55, 1, 0)])
+def test_a_narrow_terminal_gets_no_line_that_wraps(columns, rate, note):
     drawn = re.findall(r"(counting[^\r\n]*)", on_terminal(WORKING, columns=columns))
-    assert drawn and all(len(line) < columns for line in drawn)
-    assert all(("[" in line, "black" in line) == (bar, note) for line in drawn)
+    assert drawn and all(len(line) <= columns for line in drawn)
+    assert all(("it/s" in line, "black" in line) == (rate, note) for line in drawn)
+
+
+TWO_BARS = """
+import sys, time
+from tf_dvdgan import cli, terminal
+
+def main(argv):
+    outer = terminal.Progress("step", 4, 0.0, 2, sys.stdout)
+    time.sleep(0.3)
+    outer.update(3, "  a note that is longer than the other line", "0.5 s/step")
+    inner = terminal.Progress("x", 9)
+    time.sleep(0.3)
+    inner.update(4)
+    stopped = terminal.Progress("never shown", 9)
+    print("early end")
+    outer.update(1)  # rolled back
+    time.sleep(0.3)
+    outer.update(1)
+    outer.update(4)
+
+cli.run(main)
+"""
+
+
+def test_bars_replace_one_another_and_unfinished_ones_disappear():
+    sent = on_terminal(TWO_BARS, columns=100)
+    assert re.search(r"step: +75%\|.*\| 3/4 \[00:00<00:00, 0.5 s/step, a note", sent)
+    assert re.search(r"\rx: +44%\|.*\| 4/9 ", sent)
+    assert re.search(r"step: +25%\|.*\| 1/4 \[00:00<\?, \?it/s\]", sent)
+    early, last, nothing = shown(sent)
+    assert (early, nothing) == ("early end", "")
+    assert re.fullmatch(r"step: 100%\|█+\| 4/4 \[00:0\d<00:00, +[\d.]+it/s\]", last)
+    assert "never" not in sent
 
 
 def test_in_a_log_progress_is_plain_lines():
@@ -125,20 +167,3 @@ def test_what_is_left_and_how_fast(monkeypatch):
         "step 180/300  60 %  0.5 s/step  1:00 left  note",
         "step 300/300  100 %  3.3/s  in 1:00",
     ]
-
-
-@pytest.mark.parametrize(
-    ("share", "blocks", "ascii_"),
-    [
-        (0.0, "[░░░░░░░░░░]", "[..........]"),
-        (0.5, "[█████░░░░░]", "[#####.....]"),
-        (0.5375, "[█████▍░░░░]", "[#####.....]"),
-        (1.0, "[██████████]", "[##########]"),
-    ],
-)
-def test_bars(share, blocks, ascii_):
-    def stream(encoding: str) -> io.TextIOWrapper:
-        return io.TextIOWrapper(io.BytesIO(), encoding)
-
-    assert terminal.bar(share, 10, stream("utf-8")) == blocks
-    assert terminal.bar(share, 10, stream("latin-1")) == ascii_

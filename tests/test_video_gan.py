@@ -12,7 +12,7 @@ import tensorflow as tf
 from conftest import run_process, run_python
 
 import tf_dvdgan as dvd
-from tf_dvdgan.data import manifest, readers
+from tf_dvdgan.data import manifest, windows
 from tf_dvdgan.training import checkpoints
 
 SMALL = {"resolution": 16, "num_frames": 4, "stride": 2, "ch": 2}
@@ -108,7 +108,7 @@ def test_a_run_resumes_and_says_how_it_went(tmp_path):
         part["loss/generator"] for part in (history.history, history.steps)
     )
     assert steps[-1] == 4 and len(values) == len(steps)
-    assert again.generator.facts["step"] == 4
+    assert again.generator.metadata["step"] == 4
     assert checkpoints.steps(folder)[-1] == 4
     assert history._repr_html_().startswith("<svg")
 
@@ -132,7 +132,7 @@ def test_datasets_are_read_in_their_order_by_any_number_of_workers(batched, dtyp
 
     given = dataset(dtype=dtype)
     data = training_data.Clips(
-        given.batch(5) if batched else given, NAMES, readers.Window(4, 16)
+        given.batch(5) if batched else given, NAMES, windows.Window(4, 16)
     )
     expected = np.stack([video for video, _ in dataset().as_numpy_iterator()])
 
@@ -211,7 +211,7 @@ def test_configs_and_precisions_live_side_by_side(fitted, tmp_path):
     opened[2].fit(dataset(shape=(2, 8, 8, 3)), steps=1, model_dir=third)
     opened[1].fit(data, steps=4, model_dir=folder)
     np.testing.assert_array_equal(opened[0].sample(2, seed=3), alone[0])
-    assert opened[1].generator.facts["step"] == 4
+    assert opened[1].generator.metadata["step"] == 4
 
 
 def test_two_threads_open_runs_at_a_time(fitted):
@@ -264,7 +264,7 @@ def test_scores_are_those_of_the_command(fitted, demo_shards, tmp_path):
         num_resamples=0,
         cache_dir=str(tmp_path),
     )
-    assert result.facts["num_generated"] == 12
+    assert result.metadata["num_generated"] == 12
     done = run_python(
         *("-m", "tools.score", "--protocol=fid_pixels", f"--real={demo_shards}"),
         *(f"--model_dir={fitted.model_dir}", "--num_generated=12", "--num_real=12"),

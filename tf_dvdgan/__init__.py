@@ -5,10 +5,10 @@
     gan = dvd.load("run")
     dvd.show(gan.sample(16))
 
-The Python interface is `VideoGAN`, `load`, `score` and `show`, see
-`tf_dvdgan.video_gan`; each is imported when it is first asked for. Importing the
-package alone loads nothing heavy: workers that only decode videos stay light. It turns
-on oneDNN, so import it before TensorFlow; see `tf_dvdgan.onednn`.
+The Python interface is `VideoGAN`, `load`, `score` and `show`, see docs/python.md; each
+is imported when it is first used. Importing the package itself loads nothing heavy:
+workers that only decode videos stay light. It turns on oneDNN, so import it before
+TensorFlow; see `tf_dvdgan.onednn`.
 """
 
 import importlib
@@ -19,15 +19,10 @@ from tf_dvdgan.version import __version__  # noqa: F401
 
 if TYPE_CHECKING:
     from tf_dvdgan.errors import UserError
-    from tf_dvdgan.video_gan import (
-        Action,
-        History,
-        State,
-        VideoGAN,
-        load,
-        score,
-        show,
-    )
+    from tf_dvdgan.notebook import History, show
+    from tf_dvdgan.scores import score
+    from tf_dvdgan.training.loop import Action, State
+    from tf_dvdgan.video_gan import VideoGAN, load
 
 __all__ = [
     "Action",
@@ -40,15 +35,23 @@ __all__ = [
     "show",
 ]
 
+_MODULES = {  # of each name
+    **dict.fromkeys(["Action", "State"], "training.loop"),
+    **dict.fromkeys(["History", "show"], "notebook"),
+    **dict.fromkeys(["VideoGAN", "load"], "video_gan"),
+    "UserError": "errors",
+    "score": "scores",
+}
+
 onednn.enable()  # before anything here imports TensorFlow
 
 
 def __getattr__(name: str) -> object:
-    """Imports what `__all__` names when it is first asked for."""
+    """Imports a name of `__all__` when it is first used."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "errors" if name == "UserError" else "video_gan"
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

@@ -1,21 +1,22 @@
-"""Representation learning: actions told by what a discriminator has learnt (paper 004).
+"""Representation learning: action classification by a discriminator (paper 004).
 
 Defaults are those of the authors' main_ucf.lua: Adam at 2e-4 with beta_1 0.5, 1,000
-updates of 256 clips. Theirs are random crops of clips whose camera motion was taken out
-(`data_prep.prepare --stabilize`); here each clip gives its middle.
+updates of 256 clips. They train on random crops of stabilized clips (`data_prep.prepare
+--stabilize`); here each clip contributes its middle window.
 """
 
 import dataclasses
+import fractions
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors
-from tf_dvdgan.data import readers, transforms
+from tf_dvdgan import errors, run_directory, trained
+from tf_dvdgan.data import clips as clips_lib
+from tf_dvdgan.data import transforms, windows
 from tf_dvdgan.layers import conditional_batch_norm
 from tf_dvdgan.models import vgan
-
-FILE = "classify.jsonl"  # in a run's folder: what tools.classify measured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,15 +32,102 @@ class Clips:
     test: tuple[np.ndarray, np.ndarray]
 
     @classmethod
-    def read(cls, data_dir: str, window: readers.Window) -> "Clips":
-        """Reads both splits; the middle of each clip."""
+    def read(cls, data_dir: str, window: windows.Window) -> "Clips":
+        """Reads both splits, the middle window of each clip.
+
+        Args:
+          data_dir: folder of prepared shards.
+          window: of each clip.
+
+        Returns:
+          The clips.
+
+        Raises:
+          UserError: a split does not exist.
+        """
         splits = []
         for split in ("train", "test"):
-            rows = readers.evaluation_dataset(data_dir, window, split)
-            pairs = [(r["video"], r["label"]) for r in rows.as_numpy_iterator()]
-            videos, labels = zip(*pairs, strict=True)
-            splits.append((np.stack(videos), np.array(labels)))
+            source = clips_lib.ShardSource(data_dir, split, window.classes)
+            examples = [*source.examples(window)]
+            videos = np.stack([example.video for example in examples])
+            splits.append((videos, np.array([e.label for e in examples])))
         return cls(*splits)
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuning:
+    """How a classifier is fine-tuned.
+
+    Attributes:
+      num_steps: updates.
+      batch_size: clips of one update.
+      learning_rate: of Adam.
+    """
+
+    num_steps: int = 1000
+    batch_size: int = 256
+    learning_rate: float = 2e-4
+
+
+def classify(
+    model_dir: str,
+    data_dir: str,
+    step: int | str | None = None,
+    shares: Sequence[fractions.Fraction] = (fractions.Fraction(1),),
+    frozen: bool = False,
+    fine_tuning: FineTuning = FineTuning(),
+    seed: int = 0,
+) -> None:
+    """Measures what a run's discriminator has learnt, on shares of the labelled clips.
+
+    Prints a table, and adds a row for each share to the run's `classify.jsonl`.
+
+    Args:
+      model_dir: directory of the run.
+      data_dir: folder of prepared shards with classes.
+      step: of the checkpoint, or 'best'; the newest by default.
+      shares: of the labelled clips, above 0 and at most 1.
+      frozen: whether a logistic regression is fitted to frozen features; otherwise
+        classifiers are trained, from the run's weights and from new ones.
+      fine_tuning: how.
+      seed: of the choice of clips and of new weights.
+
+    Raises:
+      UserError: the discriminator is not VGAN's.
+    """
+    model = trained.load(model_dir, step, with_discriminators=True)
+    if not model.gan.discriminators:
+        raise errors.UserError(
+            f"The model in {model_dir!r} has no discriminator to fine-tune."
+        )
+    discriminator = model.gan.discriminators[0]
+    check(discriminator)
+    window = dataclasses.replace(model.window, classes=())  # the data may be others
+    clips = Clips.read(data_dir, window)
+    num_classes = len(clips_lib.ShardSource(data_dir).class_names)
+
+    def tuned(pretrained: bool) -> Callable:
+        return lambda share: fine_tune(
+            discriminator, clips, num_classes, pretrained, share, fine_tuning, seed
+        )
+
+    ways = {"fine_tuned": tuned(True), "new": tuned(False)}
+    if frozen:
+        ways = {
+            "logistic_regression": lambda share: logistic_regression(
+                discriminator, clips, share, seed=seed
+            )
+        }
+    headings = "".join(f"{name.replace('_', ' '):>21}" for name in ways)
+    print(f"{'share':>6} {'clips':>6}{headings}   chance {1 / num_classes:.3f}")
+    directory = run_directory.RunDirectory(model_dir)
+    for share in shares:
+        row = {"share": str(share), "step": model.step, "seed": seed}
+        for name, way in ways.items():
+            row[name], row["clips"] = way(float(share))
+        cells = "".join(f"{row[name]:>21.3f}" for name in ways)
+        print(f"{share!s:>6} {row['clips']:>6}{cells}", flush=True)
+        directory.add_classification(row)
 
 
 def fine_tune(
@@ -48,22 +136,18 @@ def fine_tune(
     num_classes: int,
     pretrained: bool = True,
     share: float = 1.0,
-    num_steps: int = 1000,
-    batch_size: int = 256,
-    learning_rate: float = 2e-4,
+    fine_tuning: FineTuning = FineTuning(),
     seed: int = 0,
 ) -> tuple[float, int]:
     """Trains a classifier on a share of the clips and measures it on the test split.
 
     Args:
-      discriminator: whose convolutions to start from; it is left as it is.
+      discriminator: whose convolutions to start from; it is not changed.
       clips: labelled.
       num_classes: K.
-      pretrained: whether its weights are taken over, or new ones made.
+      pretrained: whether to start from its weights, or from new ones.
       share: of each class's training clips that is used, at least one clip.
-      num_steps: updates.
-      batch_size: clips of one update.
-      learning_rate: of Adam.
+      fine_tuning: how.
       seed: of the choice of clips, their order and new weights.
 
     Returns:
@@ -82,12 +166,13 @@ def fine_tune(
     if pretrained:
         encoder.set_weights(discriminator.encoder.get_weights())
     classifier.compile(
-        tf.keras.optimizers.Adam(learning_rate, beta_1=0.5),
+        tf.keras.optimizers.Adam(fine_tuning.learning_rate, beta_1=0.5),
         tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     data = tf.data.Dataset.from_tensor_slices((videos, labels))
+    batch_size = fine_tuning.batch_size
     data = data.shuffle(len(videos), seed=seed).repeat().batch(batch_size)
-    data = data.take(num_steps).map(lambda v, y: (_floats(v), y))
+    data = data.take(fine_tuning.num_steps).map(lambda v, y: (_floats(v), y))
     classifier.fit(data, verbose=0)
     _accumulate_statistics(classifier, videos, batch_size)
     logits = [
@@ -104,10 +189,10 @@ def logistic_regression(
     batch_size: int = 64,
     seed: int = 0,
 ) -> tuple[float, int]:
-    """Fits a linear classifier to a discriminator's features, which stay as they are.
+    """Fits a linear classifier to a discriminator's features, which are frozen.
 
     Args:
-      discriminator: its batch norm takes the statistics of the training clips.
+      discriminator: its batch norm uses statistics of the training clips.
       clips: labelled.
       share: of each class's training clips that is used, at least one clip.
       batch_size: clips at a time.
@@ -117,14 +202,14 @@ def logistic_regression(
       Accuracy on the test split, and the number of clips trained on.
 
     Raises:
-      UserError: the discriminator is not VGAN's, or there is one class alone.
+      UserError: the discriminator is not VGAN's, or there is only one class.
     """
     from sklearn import linear_model, pipeline, preprocessing
 
     check(discriminator)
     videos, labels = _choose(clips.train, share, seed)
     if len(np.unique(labels)) < 2:
-        raise errors.UserError("Telling actions wants clips of two classes at least.")
+        raise errors.UserError("Classification needs clips of at least two classes.")
     _accumulate_statistics(discriminator, videos, batch_size)
 
     def features(videos: np.ndarray) -> np.ndarray:
@@ -145,7 +230,7 @@ def check(discriminator: tf.keras.Model) -> None:
     """Raises a `UserError` unless a discriminator is VGAN's."""
     if not isinstance(discriminator, vgan.Discriminator):
         raise errors.UserError(
-            "Telling actions is for VGAN's discriminator; this is another."
+            "Action classification is for VGAN's discriminator; this is another."
         )
 
 

@@ -11,17 +11,18 @@ import importlib
 import inspect
 import os
 import pkgutil
-import re
 import threading
+import tokenize
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import gin
 import tensorflow as tf
+from gin import config_parser
 
-from tf_dvdgan import errors, layers, losses, models
-from tf_dvdgan.data import readers
-from tf_dvdgan.evaluation import watch  # noqa: F401, registers what configs name
-from tf_dvdgan.training import loop, optimizers
+from tf_dvdgan import errors, layers, losses, models, run_directory
+from tf_dvdgan.data import windows
+from tf_dvdgan.training import loop, optimizers  # noqa: F401, registers what they name
 
 # What Gin keeps of a config.
 _STATE = (
@@ -33,6 +34,8 @@ _STATE = (
 )
 _lock = threading.RLock()
 _SIZES = ("RESOLUTION", "NUM_FRAMES", "STRIDE", "BATCH_SIZE", "NUM_STEPS", "CH", "G_CH")
+# Names in the configs of older runs that nothing uses any more.
+_RETIRED = ("evaluation.Evaluator", "evaluation.watch")
 
 for _name in layers.__all__:
     gin.register(getattr(layers, _name), module="layers")
@@ -46,7 +49,7 @@ for _loss in (
     gin.register(_loss, module="losses")
 gin.register(optimizers.adam, module="optimizers")
 gin.register(optimizers.with_moving_average, module="optimizers")
-gin.register(readers.Window, module="data")
+gin.register(windows.Window, module="data")
 for _module in pkgutil.iter_modules(models.__path__):
     importlib.import_module(f"{models.__name__}.{_module.name}")
 
@@ -79,8 +82,8 @@ def isolated() -> Iterator[None]:
 def _our_files() -> Iterator[None]:
     """Inside, Gin looks for files in the package, too, and reads remote ones.
 
-    Files alone: Gin's own reader takes the first folder of 'models/x.gin' for a Python
-    package, and stumbles over any folder of that name.
+    Only files: Gin's own reader takes the first folder of 'models/x.gin' for a Python
+    package, and fails on any folder of that name.
     """
     readers, places = gin.config._FILE_READERS, gin.config._LOCATION_PREFIXES
     gin.config._FILE_READERS = [(tf.io.gfile.GFile, tf.io.gfile.exists)]
@@ -94,70 +97,186 @@ def _our_files() -> Iterator[None]:
 def load(
     files: Sequence[str], parameters: Sequence[str] = (), of_run: str = ""
 ) -> None:
-    """Parses Gin files and then single bindings, in place of what was parsed before.
+    """Parses Gin files and then single bindings, instead of what was parsed before.
 
     The config is the process's, unless this is called inside `isolated`.
 
     Args:
       files: looked for as given, then among the files of the package.
-      parameters: bindings such as 'Trainer.seed = 3'.
-      of_run: a config that a run wrote, instead of files; it may bind what
-        nothing uses.
+      parameters: bindings such as 'trainer.build.seed = 3'.
+      of_run: a config that a run wrote, instead of files; it may bind what nothing
+        uses.
 
     Raises:
       UserError: a file is missing, or a name in it or in a binding does not exist.
     """
     gin.clear_config()
+    checked = _Names()
     for file in files:
-        _check_exists(file)
+        checked.check_file(file)
+    checked.check(of_run, "the run's config")
+    for parameter in parameters:
+        checked.check(parameter, f"{parameter.strip()!r}", must_be_used=True)
+    checked.check_macros()
     try:
         with _our_files():
             gin.parse_config_files_and_bindings(
-                list(files), [of_run, *parameters], finalize_config=False
+                list(files),
+                [of_run, *parameters],
+                finalize_config=False,
+                skip_unknown=list(_RETIRED),
             )
-        _check_macros(parameters)
-        _check_imports()
-        _check_parameters()
         _check_sizes()
         gin.finalize()
+    except errors.UserError:
+        raise
     except Exception as error:  # Gin raises all kinds, some made on the fly
-        if isinstance(error, errors.UserError):
-            raise
-        raise errors.UserError(_sentence(error)) from None
+        first_line = str(error).strip().splitlines()[0]
+        raise errors.UserError(f"The Gin config cannot be used: {first_line}") from None
 
 
 def is_run(model_dir: str) -> bool:
     """Whether a run was started in a directory."""
-    return tf.io.gfile.exists(os.path.join(model_dir, loop.CONFIG_FILE))
+    return run_directory.RunDirectory(model_dir).is_run
 
 
 def load_run(model_dir: str, parameters: Sequence[str] = ()) -> None:
     """Parses the config that a run was started with.
 
+    Args:
+      model_dir: directory of the run.
+      parameters: bindings that are added.
+
     Raises:
       UserError: there is no run in the directory, or its config does more than bind.
     """
-    if not is_run(model_dir):
+    directory = run_directory.RunDirectory(model_dir)
+    if not directory.is_run:
+        name = os.path.basename(directory.config_path)
         raise errors.UserError(
-            f"{model_dir!r} is not a run's directory: it has no {loop.CONFIG_FILE}."
+            f"{model_dir!r} is not a run's directory: it has no {name}."
         )
-    path = os.path.join(model_dir, loop.CONFIG_FILE)
-    with tf.io.gfile.GFile(path) as file:
-        text = file.read()
-    # A run writes bindings alone. Gin's imports load modules, and some forms of them
+    text = directory.read_config()
+    # A run writes only bindings. Gin's imports load modules, and some forms of them
     # make any function of any module configurable: a stranger's run could do anything.
-    foreign = re.search(r"^\s*(import|include|from)\b.*$", text, re.MULTILINE)
-    if foreign:
-        raise errors.UserError(
-            f"{path} has a line that no run writes, {foreign.group().strip()!r}: it "
-            "could run code of others. Take the line out if you trust it."
-        )
+    for line in text.splitlines():
+        words = line.split()
+        if words and words[0] in ("import", "include", "from"):
+            raise errors.UserError(
+                f"{directory.config_path} has a line that no run writes, "
+                f"{line.strip()!r}: it could run code of others. Remove the line if "
+                "you trust it."
+            )
     load([], parameters, text)
 
 
-def _check_exists(file: str) -> None:
-    if tf.io.gfile.exists(file) or os.path.exists(os.path.join(gin_directory(), file)):
-        return
+class _Names(config_parser.ParserDelegate):
+    """Checks every name of a config before Gin reads it.
+
+    Gin's own errors are made for whoever writes the code, and it accepts a misspelt
+    macro as a new one and any parameter of what has **kwargs.
+    """
+
+    def __init__(self):
+        self._references: list[str] = []  # of the statement that is being parsed
+        self._used: list[str] = []  # macros
+        self._defined: set[str] = set()
+        self._must_be_used: list[str] = []
+
+    def configurable_reference(self, name: str, evaluate: bool) -> None:
+        self._references.append(name.rpartition("/")[2])
+
+    def macro(self, name: str) -> None:
+        self._used.append(name)
+
+    def check_file(self, file: str) -> None:
+        """Checks a file and those that it includes.
+
+        Raises:
+          UserError: it does not exist, or has a wrong name.
+        """
+        self.check(_read(file), file)
+
+    def check(self, text: str, where: str, must_be_used: bool = False) -> None:
+        """Checks bindings.
+
+        Args:
+          text: the bindings.
+          where: they stand, for messages.
+          must_be_used: whether a macro that nothing uses is a mistake.
+
+        Raises:
+          UserError: a name does not exist, or the text is not a config.
+        """
+        try:
+            for statement in config_parser.ConfigParser(text, self):
+                place = f"{where}, line {statement.location.line_num}"
+                self._check_statement(statement, place, must_be_used)
+        except SyntaxError as error:
+            raise errors.UserError(
+                f"The Gin config cannot be used: {error.msg} ({where}, line "
+                f"{error.lineno})."
+            ) from None
+        except tokenize.TokenError as error:
+            raise errors.UserError(
+                f"The Gin config cannot be used: {error.args[0]} ({where})."
+            ) from None
+
+    def _check_statement(self, statement: Any, place: str, must_be_used: bool) -> None:
+        references, self._references = self._references, []
+        if isinstance(statement, config_parser.ImportStatement):
+            raise errors.UserError(
+                f"A config only binds and includes; it cannot have "
+                f"{statement.format()!r}, because a run's config is read by whoever "
+                "samples it, and imports run code. Models are files of "
+                "tf_dvdgan/models."
+            )
+        if isinstance(statement, config_parser.IncludeStatement):
+            self.check_file(statement.filename)
+        elif isinstance(statement, config_parser.BlockDeclaration):
+            _check_known(statement.selector, place)
+        elif not statement.arg_name:
+            self._defined.add(statement.selector)
+            if must_be_used:
+                self._must_be_used.append(statement.selector)
+        elif statement.selector not in _RETIRED:
+            owner = _check_known(statement.selector, place)
+            known = _parameters(owner)
+            if statement.arg_name not in known:
+                raise errors.UserError(
+                    f"{owner} has no parameter {statement.arg_name!r} ({place})."
+                    + errors.did_you_mean(statement.arg_name, known)
+                )
+        if getattr(statement, "selector", None) not in _RETIRED:
+            for name in references:
+                _check_known(name, place)
+
+    def check_macros(self) -> None:
+        """Checks macros, once everything was checked.
+
+        Raises:
+          UserError: one is used and never defined, or set and never used.
+        """
+        for name in self._used:
+            if name not in self._defined:
+                raise errors.UserError(
+                    f"The config uses %{name}, which nothing defines."
+                    + errors.did_you_mean(name, self._defined)
+                )
+        for name in self._must_be_used:
+            if name not in self._used:
+                raise errors.UserError(
+                    f"Nothing in the config uses {name!r}."
+                    + errors.did_you_mean(name, self._used)
+                )
+
+
+def _read(file: str) -> str:
+    """The text of a file, as given or among the files of the package."""
+    for path in (file, os.path.join(gin_directory(), file)):
+        if tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path):
+            with tf.io.gfile.GFile(path) as opened:
+                return opened.read()
     known = [
         os.path.relpath(os.path.join(parent, name), gin_directory())
         for parent, _, names in os.walk(gin_directory())
@@ -169,51 +288,21 @@ def _check_exists(file: str) -> None:
     )
 
 
-def _check_macros(parameters: Sequence[str]) -> None:
-    """Refuses a binding such as 'RESOLUTON = 64', which Gin takes for a new macro."""
-    bindings = gin.config._CONFIG
-    macros = {scope for scope, selector in bindings if selector == "gin.macro"}
-    used = {
-        reference.scoped_selector.split("/")[0]
-        for reference in gin.config.iterate_references(bindings)
-        if reference.selector == "gin.macro"
-    }
-    for parameter in parameters:
-        for name in re.findall(r"^\s*(\w+)\s*=", parameter, re.MULTILINE):
-            if name in macros - used:
-                raise errors.UserError(
-                    f"Nothing in the config uses {name!r}."
-                    + errors.did_you_mean(name, used)
-                )
-
-
-def _check_imports() -> None:
-    """Refuses at the start what sampling such a run would refuse; see `load_run`."""
-    if gin.config._IMPORTS:
-        line = sorted(statement.format() for statement in gin.config._IMPORTS)[0]
-        raise errors.UserError(
-            f"A config only binds and includes; it cannot have {line!r}, because a "
-            "run's config is read by whoever samples it, and imports run code. Models "
-            "are files of tf_dvdgan/models."
+def _check_known(name: str, place: str) -> str:
+    """The full name of what a config names, of which it may give the end."""
+    registry = gin.config._REGISTRY
+    if len(registry.matching_selectors(name)) != 1:
+        known = [selector for selector, _ in registry.items()]
+        short = name.split(".")[-1]
+        near = errors.did_you_mean(name, known) or errors.did_you_mean(
+            short, {selector.split(".")[-1] for selector in known}
         )
-
-
-def _check_parameters() -> None:
-    """Refuses names that only a layer's **kwargs would take; Gin lets them pass."""
-    for (_, selector), values in gin.config._CONFIG.items():
-        if selector == "gin.macro":
-            continue
-        known = _parameters(selector)
-        for name in values:
-            if name not in known:
-                raise errors.UserError(
-                    f"{selector} has no parameter {name!r}."
-                    + errors.did_you_mean(name, known)
-                )
+        raise errors.UserError(f"Gin knows nothing called {name!r} ({place}).{near}")
+    return registry.matching_selectors(name)[0]
 
 
 def _check_sizes() -> None:
-    """Refuses sizes such as BATCH_SIZE = 0, on which TensorFlow stumbles much later."""
+    """Refuses sizes such as BATCH_SIZE = 0, on which TensorFlow fails much later."""
     for (name, selector), values in gin.config._CONFIG.items():
         if selector != "gin.macro" or name not in _SIZES:
             continue
@@ -223,29 +312,6 @@ def _check_sizes() -> None:
             raise errors.UserError(
                 f"{name} is a whole number from 1 on, unlike {size!r}."
             )
-
-
-def _sentence(error: Exception) -> str:
-    """Gin's error as one sentence, with the right name where a name is wrong."""
-    text = str(error).strip()
-    place = re.search(r'In (?:bindings string|file "[^"]*"), line \d+', text)
-    where = f" ({place.group()[0].lower()}{place.group()[1:]})" if place else ""
-    unknown = re.search(r"No configurable matching (?:reference )?'@?([^'(]*)", text)
-    if unknown:
-        names = list(gin.config._REGISTRY._selector_map)
-        short = unknown.group(1).split(".")[-1]
-        near = errors.did_you_mean(unknown.group(1), names) or errors.did_you_mean(
-            short, {name.split(".")[-1] for name in names}
-        )
-        return f"Gin knows nothing called {unknown.group(1)!r}{where}.{near}"
-    parameter = re.search(
-        r"Configurable '([^']*)' doesn't have a parameter named '([^']*)'", text
-    )
-    if parameter:
-        owner, name = parameter.groups()
-        near = errors.did_you_mean(name, _parameters(owner))
-        return f"{owner} has no parameter {name!r}{where}.{near}"
-    return f"The Gin config cannot be used: {text.splitlines()[0]}{where}."
 
 
 def _parameters(owner: str) -> list[str]:

@@ -28,10 +28,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
-from tf_dvdgan import errors, generators, sampling, terminal, trained
+from tf_dvdgan import errors, generators, terminal, trained
 from tf_dvdgan.data import files, transforms
 from tf_dvdgan.models import video_gan
-from tf_dvdgan.training import standing_statistics
+from tf_dvdgan.sampling import latents, sampler, standing_statistics
 
 TRUNCATIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _WHOLE = "saved_model.pb"
@@ -140,7 +140,7 @@ class _ExportedGenerator(tf.Module):
         gan: video_gan.Networks,
         assets: dict[str, str],
         truncations: Sequence[float],
-        statistics: dict,
+        statistics: list[tuple[tf.Variable, tf.Variable]],
     ):
         super().__init__(name="exported_generator")
         self.weights = list(gan.generator.variables)
@@ -155,21 +155,21 @@ class _ExportedGenerator(tf.Module):
 
         def from_latents(z, truncation, class_weights=None, frames=None):
             statistics = self._statistics(truncation)
-            return sampling.render(
+            return sampler.generate(
                 gan, z, class_weights, truncation, frames, statistics
-            )
+            )["videos"]
 
         def from_seed(seed, truncation, count=None, label=None, frames=None):
             count = tf.shape(frames)[0] if count is None else count
-            z = sampling.latents(gan.latent, count, seed)
+            z = latents.draw(gan.latent, count, seed)
             weights = None
             if label is not None:
-                drawn = sampling.labels(count, seed, num_classes)
+                drawn = latents.draw_labels(count, seed, num_classes)
                 weights = tf.one_hot(tf.where(label < 0, drawn, label), num_classes)
             return from_latents(z, truncation, weights, frames)
 
         def draw_latents(count, seed):
-            return {"z": sampling.latents(gan.latent, count, seed)}
+            return {"z": latents.draw(gan.latent, count, seed)}
 
         specs = _input_specs(gan)
         generate = _function(_as_uint8(from_seed), specs["seed"])
@@ -184,7 +184,7 @@ class _ExportedGenerator(tf.Module):
             "draw_latents": _function(draw_latents, specs["count"]),
         }
 
-    def _statistics(self, truncation: tf.Tensor) -> dict:
+    def _statistics(self, truncation: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
         """Statistics between the two nearest truncations of the grid."""
         grid = self.truncations
         position = tf.reduce_sum(tf.cast(grid[1:-1] <= truncation, tf.int32))
@@ -194,10 +194,9 @@ class _ExportedGenerator(tf.Module):
         def between(values: tf.Tensor) -> tf.Tensor:
             return (1.0 - weight) * values[position] + weight * values[position + 1]
 
-        return {
-            name: (between(mean), between(variance))
-            for name, (mean, variance) in self.statistics.items()
-        }
+        return [
+            (between(mean), between(variance)) for mean, variance in self.statistics
+        ]
 
 
 def _function(run: Callable, specs: dict[str, tf.TensorSpec]) -> Callable:
@@ -239,17 +238,19 @@ def _input_specs(gan: video_gan.Networks) -> dict[str, dict[str, tf.TensorSpec]]
     }
 
 
-def _grid(gan, truncations, num_batches, batch_size) -> dict:
+def _grid(
+    gan: video_gan.Networks,
+    truncations: Sequence[float],
+    num_batches: int,
+    batch_size: int,
+) -> list[tuple[tf.Variable, tf.Variable]]:
     """Each normalization layer's mean and variance, `[truncations, time, channels]`."""
-    accumulator = standing_statistics.StandingStatistics(gan, batch_size)
-    rows = []
-    for truncation in truncations:
-        accumulator.accumulate(num_batches, truncation)
-        rows.append(standing_statistics.read(gan.generator))
-    return {
-        name: tuple(
-            tf.Variable(tf.stack([row[name][i] for row in rows]), trainable=False)
-            for i in range(2)
+    standing = standing_statistics.StandingStatistics(gan, batch_size)
+    grid = [standing.compute(num_batches, truncation) for truncation in truncations]
+    return [
+        tuple(
+            tf.Variable(tf.stack(values), trainable=False)
+            for values in zip(*of_layer, strict=True)
         )
-        for name in rows[0]
-    }
+        for of_layer in zip(*grid, strict=True)
+    ]

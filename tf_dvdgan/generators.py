@@ -2,7 +2,7 @@
 
     generator = generators.open_generator(model_dir="RUN", step="best")
     generator = generators.open_generator(None, saved_model="RUN/export/1300")
-    z = sampling.latents(generator.latent, count=4, seed=0)
+    z = latents.draw(generator.latent, count=4, seed=0)
     videos = generator.videos(z, labels=[0, 0, 1, 1], truncation=0.5)
 
 `videos` takes latents as they are drawn and multiplies them by the truncation itself,
@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors, sampling, trained, version
-from tf_dvdgan.data import files, readers, transforms
+from tf_dvdgan import errors, trained, version
+from tf_dvdgan.data import files, transforms, windows
 from tf_dvdgan.models import video_gan
-from tf_dvdgan.training import standing_statistics
+from tf_dvdgan.sampling import sampler as sampler_lib
 
 DESCRIPTION = "generator.json"  # an asset of our SavedModels
 
@@ -39,22 +39,24 @@ class Generator(abc.ABC):
       num_conditioning_frames: how many frames of a video are given; 0 for none.
       stride: every n-th frame of a clip is seen in training.
       window: what was taken of its data, for reading clips that are alike.
-      latent: distribution of z, for `sampling.latents`.
+      latent: distribution of z, for `latents.draw`.
       name: model and step, for titles.
-      facts: model, step, digest of the weights and this package's version: what a
-        file's metadata says of where it comes from.
+      metadata: model, step, fingerprint of the weights and this package's version, for
+        the files of its videos.
+      place: run's directory or SavedModel's folder; empty if it was made in memory.
     """
 
     def __init__(self, description: dict[str, Any]):
         self.class_names: list[str] = description["class_names"]
         self.num_conditioning_frames: int = description["num_conditioning_frames"]
-        self.window = readers.Window(**description["window"])
+        self.window = windows.Window(**description["window"])
         self.resolution = self.window.resolution
         self.num_frames = self.window.num_frames
         self.stride = self.window.stride
         self.latent = video_gan.GaussianLatent(**description["latent"])
-        self.facts: dict[str, Any] = description["facts"]
-        self.name = f"{self.facts['model']}, step {self.facts['step']}"
+        self.metadata: dict[str, Any] = description["facts"]
+        self.place = ""
+        self.name = f"{self.metadata['model']}, step {self.metadata['step']}"
 
     @property
     def is_autoencoder(self) -> bool:
@@ -90,23 +92,24 @@ class Generator(abc.ABC):
             + errors.did_you_mean(name, names)
         )
 
+    @abc.abstractmethod
     def videos(
         self,
         z: np.ndarray | tf.Tensor,
         labels: Sequence[int] | np.ndarray,
         truncation: float = 1.0,
         frames: np.ndarray | None = None,
-        batch_size: int = 16,
+        batch_size: int = sampler_lib.BATCH_SIZE,
     ) -> np.ndarray:
-        """Makes videos; each depends on its own row alone.
+        """Makes videos; each depends only on its own row.
 
         Args:
           z: `[n, latent.size]`, not truncated yet.
           labels: `[n]` class numbers, or `[n, num_classes]` float weights of classes.
           truncation: factor of z; statistics are those made for it.
-          frames: `[n, num_conditioning_frames, height, width, 3]` uint8 that a model
-            which wants them starts from; by default in turn those that its run kept.
-          batch_size: how many are made at a time; it does not change them.
+          frames: `[n, num_conditioning_frames, height, width, 3]` uint8, for a model
+            that starts from frames; by default those that its run kept, in turn.
+          batch_size: videos at a time; it does not change them.
 
         Returns:
           `[n, num_frames, height, width, 3]` uint8.
@@ -115,38 +118,6 @@ class Generator(abc.ABC):
           UserError: the model starts from frames, and there are none; or it is an
             autoencoder.
         """
-        self.check_makes_videos()
-        z = tf.convert_to_tensor(z, tf.float32)
-        weights = self._class_weights(labels)
-        if self.num_conditioning_frames and frames is None:
-            frames = self._kept_frames(len(z))
-        batches = []
-        for i in range(0, len(z), batch_size):
-            part = slice(i, i + batch_size)
-            given = None if frames is None else tf.constant(frames[part])
-            made = self._make(z[part], weights[part], truncation, given)
-            batches.append(made.numpy())
-        return np.concatenate(batches)
-
-    def _class_weights(self, labels: Sequence[int] | np.ndarray) -> tf.Tensor:
-        labels = np.asarray(labels)
-        if labels.ndim == 1:
-            labels = tf.one_hot(labels, len(self.class_names))
-        return tf.cast(labels, tf.float32)
-
-    @abc.abstractmethod
-    def _kept_frames(self, count: int) -> np.ndarray:
-        """So many clips' first frames, uint8."""
-
-    @abc.abstractmethod
-    def _make(
-        self,
-        z: tf.Tensor,
-        class_weights: tf.Tensor,
-        truncation: float,
-        frames: tf.Tensor | None,
-    ) -> tf.Tensor:
-        """One batch of `videos`."""
 
 
 def open_generator(
@@ -170,9 +141,13 @@ def open_generator(
         )
     if saved_model and step is not None:
         raise errors.UserError("A SavedModel holds one step: --step is of --model_dir.")
+    generator: Generator
     if saved_model:
-        return SavedModelGenerator(saved_model)
-    return RunGenerator(trained.load(model_dir, step))
+        generator = SavedModelGenerator(saved_model)
+    else:
+        generator = RunGenerator(trained.load(model_dir, step))
+    generator.place = saved_model or model_dir
+    return generator
 
 
 def describe(model: trained.TrainedModel) -> dict[str, Any]:
@@ -187,7 +162,7 @@ def describe(model: trained.TrainedModel) -> dict[str, Any]:
         "facts": {
             "model": f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}",
             "step": model.step,
-            "weights": sampling.digest_of_weights(generator),
+            "weights": sampler_lib.fingerprint_of_weights(generator),
             "version": version.__version__,
         },
     }
@@ -197,60 +172,32 @@ class RunGenerator(Generator):
     """A run's generator; statistics are made for each truncation that is asked for.
 
     Args:
-      model: with its weights in place; its statistics are made again.
-      num_batches: that statistics are made of.
-      batch_size: of those batches.
+      model: with its weights in place.
+      **statistics: how standing statistics are made, see `Sampler`.
 
     Attributes:
       model: as given.
-      gan: what it samples.
+      gan: its networks.
+      sampler: of its videos.
     """
 
-    def __init__(
-        self,
-        model: trained.TrainedModel,
-        num_batches: int = standing_statistics.NUM_BATCHES,
-        batch_size: int = standing_statistics.BATCH_SIZE,
-    ):
+    def __init__(self, model: trained.TrainedModel, **statistics: int):
         super().__init__(describe(model))
         self.model = model
         self.gan = model.gan
-        self._num_batches = num_batches
-        self._accumulator = standing_statistics.StandingStatistics(
-            model.gan, batch_size
-        )
-        self._statistics: dict[float, dict] = {}
+        self.sampler = sampler_lib.Sampler(model.gan, **statistics)
 
-    def from_mixture(self, count: int, seed: int) -> tuple[np.ndarray, int]:
-        """An autoencoder's samples; see `sampling.from_mixture`."""
-        self._accumulator.accumulate(self._num_batches)
-        return sampling.from_mixture(self.gan, count, seed)
-
-    def parts(
+    def videos(
         self,
-        z: np.ndarray | tf.Tensor,
-        labels: Sequence[int] | np.ndarray,
-        frames: np.ndarray | None = None,
-        truncation: float = 1.0,
-    ) -> dict[str, np.ndarray]:
-        """What a generator's videos are put together from.
-
-        Args:
-          z: see `videos`, as for the others.
-          labels: see there.
-          frames: see there.
-          truncation: see there.
-
-        Returns:
-          "videos" and, of VGAN with two streams, "foreground", "background" and "mask",
-          each `[n, num_frames, height, width, 3]` uint8.
-        """
-        self._accumulator.accumulate(self._num_batches, truncation)
-        if self.num_conditioning_frames and frames is None:
-            frames = self._kept_frames(len(z))
-        start = None if frames is None else transforms.to_unit_range(frames)
-        given = self.gan.conditioning(self._class_weights(labels), start)
-        return sampling.generate(self.gan, truncation * z, given)
+        z,
+        labels,
+        truncation=1.0,
+        frames=None,
+        batch_size=sampler_lib.BATCH_SIZE,
+    ):
+        self.check_makes_videos()
+        made = self.sampler.sample(z, labels, truncation, frames, batch_size)
+        return made["videos"]
 
     def activations(
         self, frames: np.ndarray, layer: int, batch_size: int = 64
@@ -265,37 +212,13 @@ class RunGenerator(Generator):
         Returns:
           `[n, height', width', units]` float32.
         """
-        self._accumulator.accumulate(self._num_batches)
         parts = []
-        for i in range(0, len(frames), batch_size):
-            part = transforms.to_unit_range(frames[i : i + batch_size, np.newaxis])
-            found = self.gan.generator.activations(part, training=False)[layer - 1]
-            parts.append(found[:, 0].numpy().astype(np.float32))
+        with self.sampler.standing():
+            for i in range(0, len(frames), batch_size):
+                part = transforms.to_unit_range(frames[i : i + batch_size, np.newaxis])
+                found = self.gan.generator.activations(part, training=False)[layer - 1]
+                parts.append(found[:, 0].numpy().astype(np.float32))
         return np.concatenate(parts)
-
-    def _kept_frames(self, count: int) -> np.ndarray:
-        bank = self.gan.frame_bank
-        return bank[np.arange(count) % len(bank)]
-
-    def _make(self, z, class_weights, truncation, frames):
-        if truncation not in self._statistics:
-            self._accumulator.accumulate(self._num_batches, truncation)
-            made = standing_statistics.read(self.gan.generator)
-            self._statistics[truncation] = made
-        return self._compiled(
-            z,
-            class_weights,
-            tf.constant(truncation, tf.float32),
-            frames,
-            self._statistics[truncation],
-        )
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def _compiled(self, z, class_weights, truncation, frames, statistics):
-        videos = sampling.render(
-            self.gan, z, class_weights, truncation, frames, statistics
-        )
-        return transforms.to_uint8(videos)
 
 
 class SavedModelGenerator(Generator):
@@ -315,21 +238,32 @@ class SavedModelGenerator(Generator):
         self._model = tf.saved_model.load(directory)
         self._signature = self._model.signatures["generate_from_latents"]
 
-    def _kept_frames(self, count: int) -> np.ndarray:
-        raise errors.UserError(
-            f"The model in {self.directory} starts from frames, and a SavedModel "
-            "keeps none; python -m tools.predict continues a video with it."
-        )
-
-    def _make(self, z, class_weights, truncation, frames):
-        given = {
-            "z": z,
-            "class_weights": class_weights,
-            "truncation": tf.constant(truncation, tf.float32),
-            "frames": frames,
-        }
-        wanted = self._signature.structured_input_signature[1]
-        return self._signature(**{name: given[name] for name in wanted})["videos"]
+    def videos(
+        self,
+        z,
+        labels,
+        truncation=1.0,
+        frames=None,
+        batch_size=sampler_lib.BATCH_SIZE,
+    ):
+        self.check_makes_videos()
+        if self.num_conditioning_frames and frames is None:
+            raise errors.UserError(
+                f"The model in {self.directory} starts from frames, and a SavedModel "
+                "keeps none; python -m tools.predict continues a video with it."
+            )
+        labels = np.asarray(labels)
+        if labels.ndim == 1:
+            labels = np.eye(len(self.class_names))[labels]
+        rows = {"z": z, "class_weights": labels.astype(np.float32), "frames": frames}
+        named = self._signature.structured_input_signature[1]
+        rows = {name: rows[name] for name in rows if name in named}
+        made = []
+        for i in range(0, len(z), batch_size):
+            given = {n: tf.constant(x[i : i + batch_size]) for n, x in rows.items()}
+            factor = tf.constant(truncation, tf.float32)
+            made.append(self._signature(**given, truncation=factor)["videos"].numpy())
+        return np.concatenate(made)
 
 
 def _read_description(directory: str) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Adversarial losses: pure functions of logits, averaged over the batch.
 
-Under a distribution strategy the batch is a replica's: divide by the number of
-replicas before gradients are summed over them.
+Under a distribution strategy the batch is one replica's: divide the loss by the number
+of replicas before summing gradients over them.
 """
+
+from collections.abc import Mapping
 
 import tensorflow as tf
 
@@ -24,13 +26,13 @@ def hinge_discriminator_loss(
 
 
 def hinge_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:
-    """Generator's side of the hinge loss (paper 001, section 2.2).
+    """Hinge loss of a generator (paper 001, section 2.2).
 
     Args:
       fake_logits: `[batch]`, scores of generated videos.
 
     Returns:
-      Scalar: minus their mean.
+      Scalar: -mean(fake).
     """
     return -tf.reduce_mean(fake_logits)
 
@@ -42,7 +44,7 @@ def cross_entropy_discriminator_loss(
 
     Args:
       real_logits: `[batch]`, log-odds that real videos are real.
-      fake_logits: `[batch]`, the same of generated videos.
+      fake_logits: `[batch]`, log-odds that generated videos are real.
 
     Returns:
       Scalar: mean of -log s(real) plus mean of -log(1 - s(fake)), s the sigmoid.
@@ -52,19 +54,22 @@ def cross_entropy_discriminator_loss(
 
 
 def cross_entropy_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:
-    """Non-saturating loss of a generator: mean of -log s(fake).
+    """Non-saturating cross-entropy loss of a generator.
 
     Args:
       fake_logits: `[batch]`, log-odds that generated videos are real.
+
+    Returns:
+      Scalar: mean of -log s(fake), s the sigmoid.
     """
     return tf.reduce_mean(tf.nn.softplus(-fake_logits))
 
 
 class Term:
-    """Something that is added to the generator's loss.
+    """Base class of terms that are added to the generator's loss.
 
     Args:
-      weight: of the term.
+      weight: factor of the term in the loss.
     """
 
     name = "term"
@@ -72,30 +77,46 @@ class Term:
     def __init__(self, weight: float = 1.0):
         self.weight = weight
 
-    def __call__(self, generator, outputs, real, labels) -> tf.Tensor:
-        """The term's value, a scalar.
-
-        Args:
-          generator: the model, for its weights.
-          outputs: what it generated, "videos" and parts by name.
-          real: `[batch, time, height, width, 3]`, real videos in [-1, 1].
-          labels: `[batch]`, of both.
-        """
+    def __call__(
+        self,
+        generator: tf.keras.Model,
+        outputs: Mapping[str, tf.Tensor],
+        real: tf.Tensor,
+        labels: tf.Tensor,
+    ) -> tf.Tensor:
+        """The weighted term; arguments are those of `value`."""
         return self.weight * self.value(generator, outputs, real, labels)
 
-    def value(self, generator, outputs, real, labels) -> tf.Tensor:
-        """The value before it is weighted; arguments as for a call."""
+    def value(
+        self,
+        generator: tf.keras.Model,
+        outputs: Mapping[str, tf.Tensor],
+        real: tf.Tensor,
+        labels: tf.Tensor,
+    ) -> tf.Tensor:
+        """The term before weighting.
+
+        Args:
+          generator: the model, for terms that depend on its weights.
+          outputs: the model's outputs by name; "videos" is
+            `[batch, time, height, width, 3]` in [-1, 1].
+          real: `[batch, time, height, width, 3]`, real videos in [-1, 1].
+          labels: `[batch]`, classes of the real and of the generated videos.
+
+        Returns:
+          Scalar.
+        """
         raise NotImplementedError
 
 
 class OrthogonalRegularization(Term):
     """Penalty on kernels whose columns are not orthogonal (Brock et al., 2019, eq. 3).
 
-    `weight * sum over kernels of |W^T W * (1 - I)|^2`, W reshaped to `[-1, out]`;
-    vectors are left alone, and so are embeddings.
+    `weight * sum over kernels of |W^T W * (1 - I)|^2`, W reshaped to `[-1, out]`.
+    Vectors and embeddings are excluded.
 
     Args:
-      weight: BigGAN's is 1e-4.
+      weight: factor of the penalty; 1e-4 in BigGAN.
     """
 
     name = "orthogonal_regularization"

@@ -1,4 +1,4 @@
-"""What this machine computes with: its processor, cores and instruction sets."""
+"""This machine's processor, cores and instruction sets."""
 
 import os
 import platform
@@ -10,20 +10,20 @@ _MATRIX = 2048
 
 
 def processor() -> str:
-    """The processor's name, as the system has it."""
+    """The processor's name, as the system reports it."""
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
 def num_cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def instruction_sets() -> str:
-    """The vector instructions that decide speed: "AVX2", "AVX-512 with bfloat16", ...
+    """The vector instructions that oneDNN can use: "AVX2", "AVX-512 with bfloat16", ...
 
-    "unknown" where the system does not list them. Where the environment limits oneDNN
-    to fewer (ONEDNN_MAX_CPU_ISA), those.
+    Respects the environment variable ONEDNN_MAX_CPU_ISA. "unknown" if the system does
+    not list the processor's instructions.
     """
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
     flags = set(_cpuinfo("flags").split())
@@ -38,15 +38,23 @@ def instruction_sets() -> str:
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16; elsewhere it takes minutes a step."""
+    """Whether the processor has bfloat16 instructions.
+
+    Without them a training step in bfloat16 takes minutes.
+    """
     return "bfloat16" in instruction_sets()
 
 
 def matrix_rate(dtype: str = "float32") -> float:
-    """GFLOP/s of a large matrix product, the most that the machine does; takes 1 s.
+    """Measures the GFLOP/s of a large matrix product, the peak rate in practice.
+
+    Takes about 1 s.
 
     Args:
       dtype: of the matrices.
+
+    Returns:
+      The median of nine products.
     """
     import tensorflow as tf
 
@@ -62,12 +70,12 @@ def matrix_rate(dtype: str = "float32") -> float:
 
 
 def describe() -> str:
-    """All of it in a line."""
+    """Processor, cores and instruction sets in one line."""
     return f"{processor()}, {num_cores()} cores, {instruction_sets()}"
 
 
 def _cpuinfo(key: str) -> str:
-    """What /proc/cpuinfo has under a key for the first core; else nothing."""
+    """The value of a key in /proc/cpuinfo for the first core, or an empty string."""
     try:
         with open(_CPUINFO) as file:
             lines = (line.partition(":") for line in file)

@@ -1,10 +1,9 @@
 """Turns on oneDNN, TensorFlow's library of fast CPU kernels.
 
-TensorFlow decides once, while it is imported, whether oneDNN's kernels are used, and
-by itself uses them on CPUs with AVX-512 VNNI, AVX-512 BF16 or AMX only. Elsewhere the
-gradients of 3-D convolutions run in Eigen, a hundred times slower. So the package sets
-the environment variable when it is imported, for this process and the processes that
-it starts. A value that the user has set is left alone.
+TensorFlow decides on import whether to use oneDNN's kernels. By default it uses them
+only on CPUs with AVX-512 VNNI, AVX-512 BF16 or AMX. On other CPUs the gradients of 3-D
+convolutions run in Eigen, a hundred times slower. Importing this package therefore sets
+the environment variable, for this process and its children, unless the user has set it.
 """
 
 import os
@@ -16,10 +15,10 @@ VARIABLE = "TF_ENABLE_ONEDNN_OPTS"
 
 
 def enable() -> None:
-    """Sets the variable, unless the user did; warns where that comes too late."""
+    """Sets the variable, unless the user did; warns if TensorFlow is loaded already."""
     if VARIABLE in os.environ:
         return
-    # Asked before the variable is set: the answer is found once, at the first call.
+    # Before the variable is set: TensorFlow reads it once, at the first call.
     too_late = "tensorflow" in sys.modules and not is_enabled()
     os.environ[VARIABLE] = "1"
     if too_late and _is_x86():
@@ -34,13 +33,13 @@ def enable() -> None:
 
 def is_enabled() -> bool:
     """Whether TensorFlow uses oneDNN in this process; imports TensorFlow."""
-    from tensorflow.python.util import _pywrap_util_port  # nothing public tells
+    from tensorflow.python.util import _pywrap_util_port  # there is no public API
 
     return bool(_pywrap_util_port.IsMklEnabled())
 
 
 def describe() -> str:
-    """The same in words: "on", or "off" and why; imports TensorFlow."""
+    """Returns "on", or "off" with the reason; imports TensorFlow."""
     if is_enabled():
         return "on"
     value = os.environ.get(VARIABLE, "1")
@@ -48,5 +47,5 @@ def describe() -> str:
 
 
 def _is_x86() -> bool:
-    """Elsewhere TensorFlow has no oneDNN to turn on in this way."""
+    """Whether this is an x86 CPU; the variable has no effect on others."""
     return platform.machine() in ("x86_64", "AMD64")

@@ -1,7 +1,7 @@
-"""Pure functions of tensors: frames, drawing, pooling and fused convolutions.
+"""Pure functions of videos: fused convolutions, resampling and random selection.
 
-Video tensors are `[batch, time, height, width, channels]`. Functions of frames take
-them as they are, or single frames `[batch, height, width, channels]`.
+Video tensors are `[batch, time, height, width, channels]`. Functions that work on
+single frames also accept `[n, height, width, channels]`.
 """
 
 import contextlib
@@ -9,42 +9,42 @@ from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
-_rewriting = True
+_fused = True
 
 
 @contextlib.contextmanager
 def plain_form() -> Iterator[None]:
-    """The one switch of the exact rewrites: graphs made within it go without them.
+    """Disables the fused ops for all graphs traced in this context.
 
-    Resampling is then done apart from convolving, and a recurrence convolves the same
-    input again at every step: the same function and the same variables, with the work
-    that the rewrites save, to count it and to compare.
+    Resampling is then an op of its own, and a recurrence convolves a constant input
+    again at every step. The function and its variables do not change: use it to test
+    the fused ops and to count the operations that they save.
     """
-    global _rewriting
-    _rewriting = False
+    global _fused
+    _fused = False
     try:
         yield
     finally:
-        _rewriting = True
+        _fused = True
 
 
 def rewriting() -> bool:
-    """Whether the exact rewrites are made; see `plain_form`."""
-    return _rewriting
+    """Whether ops are fused; `plain_form` disables it."""
+    return _fused
 
 
 def on_frames(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Tensor:
     """Applies a function of images to every frame.
 
-    Time folds into the batch with the batch outermost: the frames of sample b are
-    rows b*T to b*T + T - 1.
+    Folds time into the batch, batch-major: the frames of sample b are rows b*T to
+    b*T + T - 1.
 
     Args:
       function: maps `[n, height, width, channels]` to `[n, ...]`.
       x: `[batch, time, height, width, channels]`, or `[n, height, width, channels]`.
 
     Returns:
-      What `function` gives, with time unfolded again where `x` had it.
+      The output of `function`, with time unfolded again if `x` has it.
     """
     if x.shape.rank == 4:
         return function(x)
@@ -60,25 +60,24 @@ def conv2d(
     strides: int = 1,
     bias: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Convolves every frame, 'SAME' padding, with resampling merged into the kernel.
+    """Convolves every frame ('SAME' padding), with resampling fused into the kernel.
 
     `resample='up'` equals nearest x2 upsampling followed by the convolution;
     `resample='down'` equals the convolution followed by 2x2 average pooling. Both are
-    exact: the nine taps of a 3x3 kernel at the resampled grid are the sixteen of one
-    4x4 kernel with stride 2. A 1x1 kernel commutes with both and is applied at the
-    smaller size.
+    exact: a 3x3 kernel with resampling equals one 4x4 kernel with stride 2. A 1x1
+    kernel commutes with resampling and runs at the smaller size.
 
     Args:
       x: `[batch, time, height, width, in]` or `[n, height, width, in]`.
-      kernel: `[k, k, in, out]`, k 1 or 3 where it resamples.
+      kernel: `[k, k, in, out]`; k is 1 or 3 with `resample`.
       resample: None, 'up' or 'down'.
-      strides: plain strides, only without `resample`.
-      bias: `[out]`, added to the result; None adds nothing.
+      strides: of height and width; only without `resample`.
+      bias: `[out]`, or None for no bias.
 
     Returns:
-      The frames convolved, at their own, double or half size.
+      `[batch, time, height', width', out]` or `[n, height', width', out]`.
     """
-    if resample and not _rewriting:
+    if resample and not _fused:
         if resample == "up":
             return conv2d(upsample(x), kernel, bias=bias)
         return average_pool(conv2d(x, kernel, bias=bias))
@@ -95,8 +94,8 @@ def conv2d(
 
     def convolve(frames: tf.Tensor) -> tf.Tensor:
         if resample == "up":
-            return _plus(_conv2d_transpose(frames, kernel), bias)
-        return _plus(tf.nn.conv2d(frames, kernel, strides, "SAME"), bias)
+            return _add_bias(_conv2d_transpose(frames, kernel), bias)
+        return _add_bias(tf.nn.conv2d(frames, kernel, strides, "SAME"), bias)
 
     return on_frames(convolve, x)
 
@@ -109,27 +108,27 @@ def conv3d(
     strides: int = 1,
     bias: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Convolves a video in space and time, 'SAME' padding, then perhaps average pools.
+    """Convolves a video in space and time ('SAME' padding), with optional pooling.
 
-    Pooling is merged into the kernel along each axis of even length, exactly as in
-    `conv2d`. An odd number of frames is pooled after the convolution, its last frame
-    alone.
+    Average pooling is fused into the kernel along each axis of even length, as in
+    `conv2d`. An odd number of frames is pooled after the convolution; the last frame
+    is then kept as it is.
 
     Args:
       x: `[batch, time, height, width, in]`.
-      kernel: `[k, k, k, in, out]`, k 1 or 3 where it pools.
-      pool: whether height and width are halved.
-      pool_time: whether time is halved (rounded up) with them.
-      strides: plain strides of all three axes, only without `pool`.
-      bias: `[out]`, added to the result; None adds nothing.
+      kernel: `[k, k, k, in, out]`; k is 1 or 3 with `pool`.
+      pool: whether to halve height and width.
+      pool_time: whether `pool` also halves time, rounded up.
+      strides: of all three axes; only without `pool`.
+      bias: `[out]`, or None for no bias.
 
     Returns:
       `[batch, time', height', width', out]`.
     """
     if not pool:
         y = tf.nn.conv3d(x, kernel, [1, *[strides] * 3, 1], "SAME")
-        return _plus(y, bias)
-    if not _rewriting:
+        return _add_bias(y, bias)
+    if not _fused:
         return average_pool(conv3d(x, kernel, bias=bias), pool_time)
     if kernel.shape[0] == 1:
         return conv3d(average_pool(x, pool_time), kernel, bias=bias)
@@ -137,21 +136,21 @@ def conv3d(
     axes = (0, 1, 2) if merge_time else (1, 2)
     merged = _sum_neighbours(kernel, axes) / 2.0 ** len(axes)
     x = tf.nn.conv3d(x, merged, [1, 2 if merge_time else 1, 2, 2, 1], "SAME")
-    x = _plus(x, bias)
+    x = _add_bias(x, bias)
     if pool_time and not merge_time:
         x = tf.nn.avg_pool3d(x, [2, 1, 1], [2, 1, 1], "SAME")
     return x
 
 
-def _plus(x: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
-    """Adds a bias next to its convolution, which TensorFlow then fuses."""
+def _add_bias(x: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
+    """Adds a bias right after a convolution, so that TensorFlow fuses the two."""
     return x if bias is None else tf.nn.bias_add(x, bias)
 
 
 def _sum_neighbours(
     kernel: tf.Tensor, axes: Sequence[int], flip: bool = False
 ) -> tf.Tensor:
-    """Sums a kernel with itself shifted by one tap along each axis: 3 taps give 4."""
+    """Adds a kernel to itself, shifted by one tap along each axis: 3 taps become 4."""
     for axis in axes:
         first, middle, last = tf.split(kernel, 3, axis)
         taps = [first, first + middle, middle + last, last]
@@ -168,18 +167,26 @@ def _conv2d_transpose(x: tf.Tensor, kernel: tf.Tensor, strides: int = 2) -> tf.T
 
 
 def conv2d_input_gradient(gradient: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Gradient of `conv2d`'s input, from that of its output; not resampled."""
+    """Gradient of `conv2d` with respect to its input, without resampling.
+
+    Args:
+      gradient: `[batch, time, height, width, out]`, with respect to the output.
+      kernel: `[k, k, in, out]`.
+
+    Returns:
+      `[batch, time, height, width, in]`.
+    """
     return on_frames(lambda g: _conv2d_transpose(g, kernel, 1), gradient)
 
 
 def conv2d_kernel_gradient(
     x: tf.Tensor, gradient: tf.Tensor, kernel_size: int
 ) -> tf.Tensor:
-    """Gradient of `conv2d`'s kernel; not resampled.
+    """Gradient of `conv2d` with respect to its kernel, without resampling.
 
     Args:
-      x: its input, `[batch, time, height, width, in]`.
-      gradient: of its output, `[batch, time, height, width, out]`.
+      x: `[batch, time, height, width, in]`, the input.
+      gradient: `[batch, time, height, width, out]`, with respect to the output.
       kernel_size: height and width of the kernel.
 
     Returns:
@@ -196,7 +203,7 @@ def conv2d_kernel_gradient(
 
 @tf.custom_gradient
 def upsample(x: tf.Tensor) -> tf.Tensor:
-    """Nearest x2 upsampling of every frame; its gradient sums by average pooling."""
+    """Nearest x2 upsampling of every frame; its gradient is scaled average pooling."""
 
     def repeat(frames: tf.Tensor) -> tf.Tensor:
         _, height, width, channels = frames.shape
@@ -209,9 +216,16 @@ def upsample(x: tf.Tensor) -> tf.Tensor:
 
 
 def average_pool(x: tf.Tensor, time: bool = False, factor: int = 2) -> tf.Tensor:
-    """Average pools every frame by `factor`, and time by 2 if asked.
+    """Average pools every frame by `factor` and, optionally, time by 2.
 
-    The last of an odd number of frames is averaged over the frames that exist.
+    Args:
+      x: `[batch, time, height, width, channels]`, or without time.
+      time: whether to pool time; the last of an odd number of frames is pooled only
+        in space.
+      factor: pooling window and stride of height and width.
+
+    Returns:
+      `x` with height and width divided by `factor`, and time halved and rounded up.
     """
     if not time:
         return on_frames(lambda f: tf.nn.avg_pool2d(f, factor, factor, "VALID"), x)
@@ -219,12 +233,13 @@ def average_pool(x: tf.Tensor, time: bool = False, factor: int = 2) -> tf.Tensor
 
 
 def draw_frames(videos: tf.Tensor, draws: tf.Tensor, num_frames: int) -> tf.Tensor:
-    """Picks frames of each video on its own, uniformly, without replacement.
+    """Samples frames uniformly without replacement, independently for each video.
 
     Args:
       videos: `[batch, time, height, width, channels]`.
-      draws: `[batch, time]` uniform random numbers; they decide which.
-      num_frames: how many to pick, at most `time`.
+      draws: `[batch, time]` uniform noise; the frames with the largest values are
+        picked.
+      num_frames: number of frames to pick, at most `time`.
 
     Returns:
       `[batch, num_frames, height, width, channels]`.
@@ -234,19 +249,19 @@ def draw_frames(videos: tf.Tensor, draws: tf.Tensor, num_frames: int) -> tf.Tens
 
 
 def random_half_crop(videos: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-    """Crops half the height and width of each video at a place of its own.
+    """Crops each video to half its height and width, at its own random position.
 
     Args:
       videos: `[batch, time, height, width, channels]`.
-      draws: `[batch, 2]` uniform random numbers in [0, 1); they decide where.
+      draws: `[batch, 2]` uniform noise in [0, 1), the vertical and horizontal position.
 
     Returns:
       `[batch, time, height // 2, width // 2, channels]`.
     """
     for axis, draw in ((2, draws[:, 0]), (3, draws[:, 1])):
         size = videos.shape[axis]
-        places = tf.cast(size - size // 2 + 1, draw.dtype)
-        first = tf.cast(tf.floor(draw * places), tf.int32)
+        num_positions = tf.cast(size - size // 2 + 1, draw.dtype)
+        first = tf.cast(tf.floor(draw * num_positions), tf.int32)
         index = first[:, tf.newaxis] + tf.range(size // 2)
         videos = tf.gather(videos, index, axis=axis, batch_dims=1)
     return videos

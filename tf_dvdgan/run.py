@@ -26,7 +26,7 @@ from absl import flags
 from tf_dvdgan import cli, errors, terminal
 
 FLAGS = flags.FLAGS
-_SECONDS_BEFORE_ANEW = 5.0
+_SECONDS_BEFORE_START = 5.0
 
 
 def define_flags() -> None:
@@ -52,11 +52,11 @@ def main(argv: list[str]) -> int:
 
     from tf_dvdgan import config
     from tf_dvdgan.data import files, manifest
-    from tf_dvdgan.evaluation import evaluator, watch
+    from tf_dvdgan.evaluation.runs import watch
     from tf_dvdgan.training import loop, strategy
 
     files.ready(FLAGS.model_dir, writing=True)
-    manifest.load(FLAGS.data_dir)  # a wrong path is told before devices are readied
+    manifest.load(FLAGS.data_dir)  # a wrong path is refused before devices are set up
     if FLAGS.mode == "eval":
         _evaluate()
         return 0
@@ -67,29 +67,39 @@ def main(argv: list[str]) -> int:
     else:
         raise errors.UserError("Name a config with --gin_file, such as demo.gin.")
     files.check_writable(FLAGS.model_dir, as_folder=True)
-    evaluates = FLAGS.mode == "train_and_eval"
-    evaluation = watch.InTraining(FLAGS.model_dir, FLAGS.data_dir)
+    plan = gin.get_configurable("evaluation.Plan")()
+    evaluation = None
+    if FLAGS.mode == "train_and_eval":
+        evaluation = watch.EvaluationCallback(
+            FLAGS.model_dir,
+            FLAGS.data_dir,
+            gin.get_configurable("data.Window")(),
+            plan,
+            gin.get_configurable("training.Schedule")().num_steps,
+        )
     where = strategy.create(FLAGS.strategy, FLAGS.tpu)
     try:
         stopped_by = loop.train(
             FLAGS.model_dir,
             FLAGS.data_dir,
             where,
-            evaluation if evaluates else None,
-            gin.get_configurable(evaluator.Plan)().protocols,
+            evaluation,
+            plan.protocols,
             FLAGS.profile_steps,
         )
     except strategy.LOST_WORKER_ERRORS as error:
         if not strategy.spans_workers(where):
             raise
-        _start_anew(error)
+        _start_again(error)
     return 128 + stopped_by if stopped_by else 0
 
 
 def _evaluate() -> None:
     """Evaluates the checkpoints of a run, once it has a config."""
-    from tf_dvdgan import config
-    from tf_dvdgan.evaluation import watch
+    import gin
+
+    from tf_dvdgan import config, trained
+    from tf_dvdgan.evaluation.runs import evaluator, watch
     from tf_dvdgan.training import strategy
 
     if not config.is_run(FLAGS.model_dir):
@@ -97,11 +107,24 @@ def _evaluate() -> None:
     while not config.is_run(FLAGS.model_dir):
         time.sleep(1.0)
     config.load_run(FLAGS.model_dir, FLAGS.gin_param)
+    plan = gin.get_configurable("evaluation.Plan")()
+    last_step = gin.get_configurable("training.Schedule")().num_steps
     where = strategy.create(FLAGS.strategy, FLAGS.tpu)
-    watch.watch(FLAGS.model_dir, FLAGS.data_dir, where)
+    with where.scope():
+        networks, window = trained.build(FLAGS.model_dir)
+    of_run = evaluator.Evaluator(
+        FLAGS.model_dir,
+        FLAGS.data_dir,
+        window,
+        plan,
+        last_step,
+        where,
+        writes=strategy.is_chief(where),
+    )
+    watch.watch(networks, of_run, FLAGS.model_dir, last_step, where)
 
 
-def _start_anew(error: Exception) -> NoReturn:
+def _start_again(error: Exception) -> NoReturn:
     """Becomes the same command again: it waits for the others, and resumes.
 
     TensorFlow cannot let a worker back into a cluster, so all start again, each from
@@ -110,10 +133,10 @@ def _start_anew(error: Exception) -> NoReturn:
     reason = type(error).__name__
     print(
         f"A worker is lost ({reason}). Starting again in "
-        f"{_SECONDS_BEFORE_ANEW:.0f} s from the newest checkpoint",
+        f"{_SECONDS_BEFORE_START:.0f} s from the newest checkpoint",
         flush=True,
     )
-    time.sleep(_SECONDS_BEFORE_ANEW)
+    time.sleep(_SECONDS_BEFORE_START)
     os.execv(sys.executable, sys.orig_argv)
 
 

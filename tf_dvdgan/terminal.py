@@ -1,37 +1,37 @@
-"""What a person sees on a terminal or in a log: lines, progress, no odd characters."""
+"""Output for a terminal or a log: progress, status lines, printable text."""
 
 import contextlib
-import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from typing import TextIO
 
-_quiet = False  # as --quiet says
-_standing = False  # whether progress stands on the terminal's last line
-_LEAST_BAR = 10
-_ERASE = "\r\x1b[K"
+import tqdm
+
+_SECONDS_BETWEEN_REDRAWS = 0.2
+_quiet = False  # set by --quiet
 
 
 def be_quiet(quiet: bool) -> None:
-    """Leaves out all progress from now on, or shows it again."""
+    """Turns progress and `say` off, or on again."""
     global _quiet
     _quiet = quiet
 
 
 def share_with_progress() -> None:
-    """Lets what is printed to a terminal stand above the progress, not behind it."""
+    """Makes everything printed to a terminal appear above the progress bar."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name).isatty():
             setattr(sys, name, _AboveProgress(getattr(sys, name)))
 
 
 def printable(text: str) -> str:
-    """A text for a terminal or a log, in one line.
+    """Escapes a text for a terminal or a log, in one line.
 
-    What is no visible character is shown by its code. Names that come from data may
-    hold what moves a terminal's cursor, or turns the direction of reading.
+    Replaces each character that is not visible by its code. Names that come from data
+    may contain characters that move a terminal's cursor or reverse the reading
+    direction.
     """
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
@@ -39,18 +39,18 @@ def printable(text: str) -> str:
 
 
 class Progress:
-    """How many are done, how fast, how long it will take; nothing with --quiet.
+    """Shows the count, the rate and the remaining time; nothing with --quiet.
 
-    On a terminal a bar that moves, in a log a line now and then:
+    A terminal gets a tqdm bar, a log gets a line at intervals::
 
-      preparing clips  [██████▍░░░░░░░░]  43 %  740/1728  292.6/s  0:03 left
-      preparing clips 740/1728  43 %  292.6/s  0:03 left
+      preparing clips:  43%|████▎     | 740/1728 [00:02<00:03, 292.6it/s, 2 rejected]
+      preparing clips 740/1728  43 %  292.6/s  0:03 left  2 rejected
 
     Args:
-      task: what is being done.
-      total: how many there are.
-      seconds_between: lines in a log come at most so often.
-      done: of the total, before this began.
+      task: what is done, a few words.
+      total: count of items.
+      seconds_between: minimum time between two lines in a log.
+      done: items that were done before this started.
       stream: to write to; standard error by default.
     """
 
@@ -62,38 +62,78 @@ class Progress:
         done: int = 0,
         stream: TextIO | None = None,
     ):
+        stream = _unwrapped(stream or sys.stderr)
+        self._view: _BarView | _LogView
+        if stream.isatty():
+            self._view = _BarView(task, total, done, stream)
+        else:
+            self._view = _LogView(task, total, seconds_between, done, stream)
+
+    def update(self, done: int, note: str = "", rate: str = "") -> None:
+        """Shows that `done` items of the total are done.
+
+        Args:
+          done: count of items, including those done before this started.
+          note: text shown last.
+          rate: replaces the number of items per second.
+        """
+        if not _quiet:
+            self._view.update(done, note, rate)
+
+
+class _BarView:
+    """Progress as a bar on a terminal."""
+
+    def __init__(self, task: str, total: int, done: int, terminal: TextIO):
+        self._bar = _Bar(
+            terminal, _SECONDS_BETWEEN_REDRAWS, desc=task, total=total, initial=done
+        )
+
+    def update(self, done: int, note: str, rate: str) -> None:
+        bar = self._bar
+        rate = rate or "{rate_fmt}"
+        bar.bar_format = (
+            f"{{l_bar}}{{bar}}| {{n_fmt}}/{{total_fmt}} [{{elapsed}}<{{remaining}}, "
+            f"{rate}{{postfix}}]"
+        )
+        bar.set_postfix_str(note.strip(), refresh=False)
+        bar.initial = min(bar.initial, done)  # a run may be rolled back
+        finished = done >= bar.total
+        if finished:
+            bar.mininterval = 0
+        bar.update(done - bar.n)
+        if finished:
+            bar.leave = True
+            bar.close()
+
+
+class _LogView:
+    """Progress as lines in a log."""
+
+    def __init__(
+        self, task: str, total: int, seconds_between: float, done: int, log: TextIO
+    ):
         self._task = task
         self._total = total
         self._first = done
-        self._stream = stream or sys.stderr
-        self._between = 0.2 if self._stream.isatty() else seconds_between
+        self._log = log
+        self._seconds_between = seconds_between
         self._start = self._last = time.monotonic()
 
-    def update(self, done: int, note: str = "", rate: str = "") -> None:
-        """Says that `done` of the total are done.
-
-        Args:
-          done: with those before this began.
-          note: behind all else.
-          rate: instead of how many came in a second.
-        """
+    def update(self, done: int, note: str, rate: str) -> None:
         now = time.monotonic()
-        if done < self._total and now - self._last < self._between:
+        if done < self._total and now - self._last < self._seconds_between:
             return
         self._last = now
-        share = done / self._total if self._total else 1.0
-        count, percent = f"{done}/{self._total}", f"{int(100 * share)} %"
-        how = self._how_fast(done, now - self._start, rate)
-        if self._stream.isatty():
-            text = f"{percent:>5}  {count}  {how}"
-            line = _with_bar(self._task, share, text, note, self._stream)
-        else:
-            line = f"{self._task} {count}  {percent}  {how}{note}"
-        _show(line, self._stream, stays=done >= self._total)
+        percent = int(100 * done / self._total) if self._total else 100
+        speed = self._speed(done, now - self._start, rate)
+        line = f"{self._task} {done}/{self._total}  {percent} %  {speed}{note}"
+        print(line, file=self._log, flush=True)
 
-    def _how_fast(self, done: int, elapsed: float, rate: str) -> str:
+    def _speed(self, done: int, elapsed: float, rate: str) -> str:
+        """The rate, then the remaining time, or the elapsed time at the end."""
         came = done - self._first
-        if came <= 0 and done < self._total:  # less than none where a run went back
+        if came <= 0 and done < self._total:  # negative after a run was rolled back
             return "begins"
         rate = rate or _rate(came / max(elapsed, 1e-6))
         if done >= self._total:
@@ -102,105 +142,97 @@ class Progress:
 
 
 def _rate(per_second: float) -> str:
-    """4.1/s, or 5.0 s each where fewer than one comes in a second."""
+    """4.1/s, or 5.0 s each below one per second."""
     if 0 < per_second < 1:
         return f"{1 / per_second:.1f} s each"
     return f"{per_second:.1f}/s"
 
 
-def _with_bar(task: str, share: float, text: str, note: str, terminal: TextIO) -> str:
-    """A line that fits; where it is too long, the note goes first and then the bar."""
-    for end in (text + note, text):
-        free = _columns(terminal) - len(f"{task}  []  {end}")
-        if free >= _LEAST_BAR:
-            return f"{task}  {bar(share, min(free, 30), terminal)}  {end}"
-    return f"{task}  {text.lstrip()}"
+class _Bar(tqdm.tqdm):
+    """A tqdm bar that `_AboveProgress` can erase."""
+
+    monitor_interval = 0  # starts no thread
+    on_screen: "_Bar | None" = None
+
+    def __init__(self, terminal: TextIO, seconds_between: float, **settings):
+        super().__init__(
+            file=terminal,
+            mininterval=seconds_between,
+            miniters=0,  # the note may change while the count does not
+            smoothing=0,  # counts may come in jumps, which mislead a moving average
+            delay=1e-6,  # draws nothing before the first update
+            leave=False,
+            position=0,
+            dynamic_ncols=True,
+            **settings,
+        )
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        before = _Bar.on_screen
+        if before is not None and before is not self:
+            before.clear(nolock=True)
+        _Bar.on_screen = None if self.disable else self  # disabled while it closes
+        return super().display(msg, pos)
 
 
-def bar(share: float, width: int, terminal: TextIO) -> str:
-    """A bar in brackets, eighths of a character wide where a terminal has such.
-
-    Args:
-      share: that is done, from 0 to 1.
-      width: between the brackets.
-      terminal: to be shown on.
-    """
-    eighths = int(8 * width * min(max(share, 0.0), 1.0))
-    whole, part = divmod(eighths, 8)
-    filled = "█" * whole + " ▏▎▍▌▋▊▉"[part].strip()
-    try:
-        filled.encode(terminal.encoding)
-        "░".encode(terminal.encoding)
-    except UnicodeEncodeError:
-        return f"[{'#' * whole:.<{width}}]"
-    return f"[{filled:░<{width}}]"
+_Bar.set_lock(threading.RLock())  # tqdm's own also locks between processes
 
 
-def _columns(terminal: TextIO) -> int:
-    """How long a line may be: one that wraps could not be erased."""
-    columns = 80
-    with contextlib.suppress(OSError):  # it has gone
-        columns = os.get_terminal_size(terminal.fileno()).columns or columns
-    return columns - 1
+class _AboveProgress:
+    """A terminal's stream that erases the progress bar before other text."""
+
+    def __init__(self, terminal: TextIO):
+        self.terminal = terminal
+
+    def write(self, text: str) -> int:
+        with _Bar.get_lock():
+            bar = _Bar.on_screen
+            if text and bar is not None:
+                _Bar.on_screen = None
+                bar.clear(nolock=True)
+            return self.terminal.write(text)
+
+    def __getattr__(self, name: str):
+        return getattr(self.terminal, name)
+
+
+def _unwrapped(stream: TextIO) -> TextIO:
+    return stream.terminal if isinstance(stream, _AboveProgress) else stream
 
 
 @contextlib.contextmanager
 def clock(task: str) -> Iterator[None]:
-    """Says now and then how long a task has taken whose length nobody knows."""
-    stream = sys.stderr
-    terminal = stream.isatty()
-    began, done = time.monotonic(), threading.Event()
+    """Shows the elapsed time of a task of unknown length, at intervals."""
+    stream = _unwrapped(sys.stderr)
+    began, done, bar = time.monotonic(), threading.Event(), None
+    if stream.isatty():
+        bar = _Bar(stream, 0.0, desc=task, bar_format="{desc}  {elapsed}")
 
-    def tell() -> None:
-        while not done.wait(1.0 if terminal else 10.0):
-            _show(f"{task}  {duration(time.monotonic() - began)}", stream)
+    def show() -> None:
+        while not done.wait(10.0 if bar is None else 1.0):
+            if _quiet:
+                continue
+            if bar is not None:
+                bar.update(0)
+            else:
+                elapsed = duration(time.monotonic() - began)
+                print(f"{task}  {elapsed}", file=stream, flush=True)
 
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
     try:
         yield
     finally:
         done.set()
-        teller.join()
-        if terminal:
-            _show("", stream)
+        thread.join()
+        if bar is not None:
+            bar.close()
 
 
 def say(line: str) -> None:
-    """Prints what is said on the way; nothing with --quiet."""
+    """Prints a status line; nothing with --quiet."""
     if not _quiet:
         print(line, flush=True)
-
-
-def _show(line: str, stream: TextIO, stays: bool = False) -> None:
-    """Writes a line of progress; on a terminal instead of the last."""
-    global _standing
-    if _quiet:
-        return
-    if not stream.isatty():
-        print(line, file=stream, flush=True)
-        return
-    line = line[: _columns(stream)]
-    _standing = False
-    print(_ERASE + line, end="\n" if stays else "", file=stream, flush=True)
-    _standing = bool(line) and not stays
-
-
-class _AboveProgress:
-    """A terminal's stream that erases the progress before anything else is written."""
-
-    def __init__(self, stream: TextIO):
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        global _standing
-        if _standing and text:
-            _standing = False
-            text = _ERASE + text
-        return self._stream.write(text)
-
-    def __getattr__(self, name: str):
-        return getattr(self._stream, name)
 
 
 def duration(seconds: float) -> str:

@@ -1,13 +1,13 @@
-"""A trained model, put together again from its run's directory."""
+"""A trained model, rebuilt from its run's directory."""
 
 import dataclasses
 
 import gin
 
-from tf_dvdgan import config
-from tf_dvdgan.data import readers
-from tf_dvdgan.models import video_gan
-from tf_dvdgan.training import checkpoints, loop
+from tf_dvdgan import config, run_directory
+from tf_dvdgan.data import windows
+from tf_dvdgan.models import resolved, video_gan
+from tf_dvdgan.training import checkpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,8 +15,8 @@ class TrainedModel:
     """What sampling, export and evaluation need.
 
     Attributes:
-      gan: its generator holds averaged weights; standing statistics are to be made.
-      class_names: of the data it was trained on; one name if it knows no classes.
+      gan: networks; the generator has averaged weights.
+      class_names: of the data it was trained on; one name if it has no classes.
       step: of the checkpoint.
       window: frames, pixels and stride of its videos.
     """
@@ -24,7 +24,7 @@ class TrainedModel:
     gan: video_gan.Networks
     class_names: list[str]
     step: int
-    window: readers.Window
+    window: windows.Window
 
 
 def load(
@@ -33,22 +33,48 @@ def load(
     """Builds a run's model outside any strategy and restores a checkpoint.
 
     Args:
-      model_dir: of the run.
-      step: which checkpoint, by its number or 'best'; the newest by default.
+      model_dir: directory of the run.
+      step: of the checkpoint, or 'best'; the newest by default.
       with_discriminators: whether their weights are restored too.
 
+    Returns:
+      The model.
+
     Raises:
-      UserError: it is no run's directory, or has no such checkpoint.
+      UserError: it is not a run's directory, or has no such checkpoint.
     """
-    with config.isolated():
-        config.load_run(model_dir)
-        class_names = loop.load_class_names(model_dir)
-        gan = video_gan.build(class_names)
-        gan.build()
-        window = gin.get_configurable("data.Window")()
+    gan, window = build(model_dir)
     others = {d.name: d for d in gan.discriminators} if with_discriminators else {}
     found = checkpoints.restore_generator(model_dir, gan.generator, step, others)
-    gan.frame_bank = loop.load_frame_bank(model_dir)
-    if not gan.class_conditional:
-        class_names = ["video"]
+    directory = run_directory.RunDirectory(model_dir)
+    gan.frame_bank = directory.read_frame_bank()
+    class_names = directory.class_names if gan.class_conditional else ["video"]
     return TrainedModel(gan, class_names, found, window)
+
+
+def build(model_dir: str) -> tuple[video_gan.Networks, windows.Window]:
+    """Builds a run's networks, with first weights.
+
+    They are those of its `model.json`; of its `config.gin` if it has none, as the runs
+    of earlier versions.
+
+    Args:
+      model_dir: directory of the run.
+
+    Returns:
+      The networks, and the window of their videos.
+
+    Raises:
+      UserError: it is not a run's directory.
+    """
+    directory = run_directory.RunDirectory(model_dir)
+    model = directory.read_model()
+    if model is not None:
+        gan = resolved.build(model, directory.class_names)
+        gan.build()
+        return gan, resolved.window_of(model)
+    with config.isolated():
+        config.load_run(model_dir)
+        gan = video_gan.build(directory.class_names)
+        gan.build()
+        return gan, gin.get_configurable("data.Window")()

@@ -13,9 +13,7 @@ Presets are the Gin files of `gin/`. Each GAN has a config of its own: nothing o
 stays behind in Gin or in Keras, so that several live side by side.
 """
 
-import base64
 import contextlib
-import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -29,14 +27,15 @@ from tf_dvdgan import (
     errors,
     export,
     generators,
-    sampling,
+    notebook,
+    run_directory,
     trained,
-    visualize,
 )
-from tf_dvdgan.data import files, readers, training_data, video_io
-from tf_dvdgan.evaluation import clips as clips_lib
-from tf_dvdgan.evaluation import comparison, protocols, scoring
+from tf_dvdgan.data import files, training_data, windows
+from tf_dvdgan.evaluation.runs import watch
 from tf_dvdgan.models import video_gan
+from tf_dvdgan.sampling import latents
+from tf_dvdgan.sampling import sampler as sampler_lib
 from tf_dvdgan.training import loop
 from tf_dvdgan.training import strategy as strategy_lib
 
@@ -44,32 +43,6 @@ Action = loop.Action
 State = loop.State
 
 _PLACES = ("{}", "{}.gin", "models/{}.gin")  # where a preset's file may lie in gin/
-
-
-@dataclasses.dataclass(frozen=True)
-class History:
-    """What TensorBoard shows of a run; a notebook draws the losses.
-
-    Attributes:
-      history: values by tag, such as 'loss/generator'.
-      steps: at which, by the same tags.
-    """
-
-    history: dict[str, list[float]]
-    steps: dict[str, list[int]]
-
-    def _repr_html_(self) -> str:
-        from tf_dvdgan.report import charts
-
-        curves = {
-            tag.removeprefix("loss/").replace("_", " "): charts.Curve(
-                np.array(self.steps[tag], np.float64), np.array(values)
-            )
-            for tag, values in self.history.items()
-            if tag.startswith("loss/")
-        }
-        drawn = charts.chart("Losses", curves)
-        return charts.svg(drawn) if drawn else "no steps yet"
 
 
 class VideoGAN:
@@ -116,15 +89,18 @@ class VideoGAN:
             or "vgan"; any other of `gin/`, such as "demo"; or a path.
           class_names: of the classes; by default those of the data it is trained on,
             and [] for a model without classes.
-          resolution: height and width of its videos, in pixels; the file's by default,
-            as for what follows.
+          resolution: height and width of its videos, in pixels. This and the following
+            are the file's by default.
           num_frames: length of its videos.
-          stride: every how many frames of a clip one is taken in training.
+          stride: every n-th frame of a clip is taken in training.
           ch: width multiplier of all networks.
-          conditioning_frames: how many frames a model of prediction starts from.
+          conditioning_frames: number of frames that a prediction model starts from.
           precision: 'float32', or 'bfloat16' for compute with float32 parameters.
           seed: of everything random, the first weights too.
           parameters: other Gin bindings, as in "trainer.build.num_d_steps = 1".
+
+        Returns:
+          The GAN.
 
         Raises:
           UserError: there is no such preset, or it has no such size.
@@ -159,7 +135,7 @@ class VideoGAN:
         discriminator_loss: Callable | None = None,
         jit_compile: bool | None = None,
     ) -> None:
-        """Changes how it trains; what is not named stays the preset's, the paper's.
+        """Changes how it trains; the rest stays as in the preset, which is the paper's.
 
         Args:
           batch_size: videos of one update, over all replicas.
@@ -168,13 +144,13 @@ class VideoGAN:
           discriminator_learning_rate: of the discriminators.
           generator_optimizer: makes a `tf.keras.optimizers.legacy.Optimizer` of a
             learning rate.
-          discriminator_optimizer: the same of the discriminators.
+          discriminator_optimizer: makes that of the discriminators.
           generator_loss: of one discriminator's scores `[batch]` of generated videos.
-          discriminator_loss: of its scores of real and of generated videos.
+          discriminator_loss: of its scores `[batch]` of real and of generated videos.
           jit_compile: whether XLA compiles the step.
 
         Raises:
-          UserError: a value is none of those.
+          UserError: a value is invalid.
         """
         literal = {
             "trainer.build.global_batch_size": batch_size,
@@ -204,15 +180,17 @@ class VideoGAN:
         model_dir: str,
         *,
         actions: Sequence[Action] = (),
+        protocols: Sequence[str] = (),
+        weights: str | Sequence[str] = (),
         strategy: tf.distribute.Strategy | None = None,
         checkpoint_every: int | None = None,
         samples_every: int | None = None,
-    ) -> History:
+    ) -> notebook.History:
         """Trains until a step, from the newest checkpoint in `model_dir` if it has one.
 
-        Checkpoints, sample sheets, TensorBoard's curves and alarms are those of the
-        command `python -m tf_dvdgan.run`, and so is the run: either may go on with it.
-        Ctrl-C stops after the steps in hand, saved.
+        By default it writes checkpoints, sample sheets and TensorBoard's curves, and
+        raises alarms, like the command `python -m tf_dvdgan.run`; either resumes a run
+        of the other. Ctrl-C stops after the steps in hand, saved.
 
         Args:
           data: folder of prepared shards; or a dataset of `(video, label)`, videos
@@ -220,10 +198,14 @@ class VideoGAN:
             which is read in its own order, over and over.
           steps: the run's last step, counted from its start.
           model_dir: of the run; it is made if it is not there.
-          actions: what else happens every so many steps.
+          actions: functions that are called every n steps.
+          protocols: scores of each checkpoint, such as ["fid_small"]; the first selects
+            the checkpoint that `load(model_dir, step="best")` opens. The data are
+            prepared shards then.
+          weights: file of the network's weights for them, or several.
           strategy: where to train; all devices of this machine by default.
           checkpoint_every: steps between checkpoints; the preset's by default.
-          samples_every: steps between sample sheets; likewise.
+          samples_every: steps between sample sheets; the preset's by default.
 
         Returns:
           The run's curves.
@@ -241,6 +223,13 @@ class VideoGAN:
             for n, v in schedule.items()
             if v is not None
         ]
+        if protocols:
+            paths = [weights] if isinstance(weights, str) else list(weights)
+            parameters += [
+                f"evaluation.Plan.protocols = {list(protocols)!r}",
+                f"evaluation.Plan.best = {protocols[0]!r}",
+                f"evaluation.Plan.weights = {paths!r}",
+            ]
         files.ready(model_dir, writing=True)
         with self._config(parameters):
             window = gin.get_configurable("data.Window")()
@@ -249,13 +238,15 @@ class VideoGAN:
                 model_dir,
                 source,
                 strategy or strategy_lib.create("auto"),
+                _evaluation(model_dir, data, window, steps) if protocols else None,
+                protocols,
                 actions=actions,
             )
         self.class_names, self.model_dir = source.class_names, model_dir
         self._generator = None  # with its weights from before
         if run:
-            run.go_on()
-        return _history(model_dir)
+            run.run()
+        return notebook.history_of(model_dir)
 
     def sample(
         self,
@@ -296,8 +287,8 @@ class VideoGAN:
         if not 0 <= truncation <= 1:
             raise errors.UserError(f"truncation is from 0 to 1, unlike {truncation}.")
         if frames is not None:
-            frames = frames[np.arange(count) % len(frames)]
-        z = sampling.latents(generator.latent, count, seed)
+            frames = sampler_lib.in_turn(frames, count)
+        z = latents.draw(generator.latent, count, seed)
         return generator.videos(z, labels, truncation, frames)
 
     def predict_frames(
@@ -319,7 +310,7 @@ class VideoGAN:
           `[count, time, height, width, 3]` uint8; each begins with `frames`.
 
         Raises:
-          UserError: the model starts from no frames, or from others.
+          UserError: the model does not start from frames, or from other sizes.
         """
         generator = self.generator
         given, side = generator.num_conditioning_frames, generator.resolution
@@ -335,11 +326,11 @@ class VideoGAN:
     def save(
         self, directory: str, truncations: Sequence[float] = export.TRUNCATIONS
     ) -> None:
-        """Writes a SavedModel that needs TensorFlow alone; `load` opens it, too.
+        """Writes a SavedModel that needs only TensorFlow; `load` opens it, too.
 
         Args:
           directory: to write to.
-          truncations: increasing; for each, statistics are made.
+          truncations: increasing; for each, standing statistics are computed.
 
         Raises:
           UserError: it is one already, or the directory holds something else.
@@ -352,7 +343,7 @@ class VideoGAN:
 
     @property
     def generator(self) -> generators.Generator:
-        """What it samples with: the run's newest weights, or first ones without a run.
+        """Samples videos: with the run's weights, or initial ones without a run.
 
         Raises:
           UserError: its classes are not known yet.
@@ -376,7 +367,7 @@ class VideoGAN:
         return model.gan
 
     def _untrained(self) -> trained.TrainedModel:
-        """The model with first weights."""
+        """The model with initial weights."""
         with self._config():
             seed = gin.query_parameter("trainer.build.seed")
             tf.keras.utils.set_random_seed(seed)
@@ -392,7 +383,7 @@ class VideoGAN:
         return trained.TrainedModel(networks, names, 0, window)
 
     def _source(
-        self, data: str | tf.data.Dataset, window: readers.Window
+        self, data: str | tf.data.Dataset, window: windows.Window
     ) -> training_data.TrainingData:
         if isinstance(data, str):
             source = training_data.Shards(data, window)
@@ -411,7 +402,7 @@ class VideoGAN:
     def _config(self, parameters: Sequence[str] = ()) -> Iterator[None]:
         """Inside, Gin holds this GAN's config."""
         if not self._text:
-            raise errors.UserError("A SavedModel can be sampled, and no more.")
+            raise errors.UserError("A SavedModel can only be sampled.")
         with config.isolated():
             config.load([], [*self._parameters, *parameters], self._text)
             with gin.unlock_config():
@@ -421,11 +412,14 @@ class VideoGAN:
 
 
 def load(path: str, step: int | str | None = None) -> VideoGAN:
-    """Opens a run's folder or a SavedModel.
+    """Opens a run's directory or a SavedModel.
 
     Args:
       path: of either.
       step: of a run: a checkpoint's number or 'best'; the newest by default.
+
+    Returns:
+      The GAN; that of a run can be trained on, that of a SavedModel only sampled.
 
     Raises:
       UserError: there is neither, or no such checkpoint.
@@ -438,13 +432,27 @@ def load(path: str, step: int | str | None = None) -> VideoGAN:
         config.load_run(path)
         text = gin.config_str()
     generator = generators.open_generator(path, step)
-    return VideoGAN(text, loop.load_class_names(path), path, generator)
+    class_names = run_directory.RunDirectory(path).class_names
+    return VideoGAN(text, class_names, path, generator)
+
+
+def _evaluation(
+    model_dir: str, data: str | tf.data.Dataset, window: windows.Window, steps: int
+) -> watch.EvaluationCallback:
+    """Scores each checkpoint, by the plan that Gin holds."""
+    if not isinstance(data, str):
+        raise errors.UserError(
+            "Checkpoints are scored against prepared shards: give their folder as "
+            "data, or omit protocols."
+        )
+    plan = gin.get_configurable("evaluation.Plan")()
+    return watch.EvaluationCallback(model_dir, data, window, plan, steps)
 
 
 def _file_of(preset: str) -> str:
-    """The Gin file that a preset's name stands for; the name itself if there is none.
+    """The Gin file of a preset; its name itself if there is none.
 
-    What is not there is refused where files are read, with names that are near.
+    A file that does not exist is refused where files are read, with similar names.
     """
     for place in _PLACES:
         file = place.format(preset)
@@ -454,7 +462,7 @@ def _file_of(preset: str) -> str:
 
 
 def _at_any_rate(optimizer: Callable | None) -> Callable | None:
-    """One's own optimizer, told of no number of updates a step, which ours wants."""
+    """A user's optimizer, without the number of updates per step that ours takes."""
     if optimizer is None:
         return None
 
@@ -463,144 +471,3 @@ def _at_any_rate(optimizer: Callable | None) -> Callable | None:
         return optimizer(learning_rate)
 
     return make
-
-
-def _history(model_dir: str) -> History:
-    from tf_dvdgan.report import history
-
-    curves = history.read_events(model_dir, "train").curves
-    return History(
-        {tag: curve.y.tolist() for tag, curve in curves.items()},
-        {tag: curve.x.astype(int).tolist() for tag, curve in curves.items()},
-    )
-
-
-def score(
-    real: str,
-    generated: VideoGAN | str,
-    protocol: str,
-    weights: str | Sequence[str] = (),
-    *,
-    mean: str | None = None,
-    truncation: float = 1.0,
-    num_generated: int | None = None,
-    num_real: int | None = None,
-    split: str | None = None,
-    held_out: str | None = None,
-    num_frames: int | None = None,
-    stride: int | None = None,
-    resolution: int | None = None,
-    num_resamples: int = 100,
-    cache_dir: str | None = None,
-) -> comparison.Result:
-    """Scores generated videos against real ones by a named protocol.
-
-    The same as the command `python -m tools.score`; docs/evaluation.md has the
-    protocols.
-
-    Args:
-      real: folder of prepared shards or of videos.
-      generated: a GAN with the weights of a run, or a folder of videos.
-      protocol: its name, such as "fid_small" or "fvd_unterthiner".
-      weights: file of the network's weights, or several of which one fits.
-      mean: of C3D's training clips, for protocols that want it.
-      truncation: of a GAN's latents.
-      num_generated: instead of the protocol's, as for what follows.
-      num_real: real clips at the most.
-      split: of prepared shards.
-      held_out: folder of real clips that were not trained on.
-      num_frames: of a folder's videos, where the protocol does not say.
-      stride: between their frames, likewise.
-      resolution: that they are resized to.
-      num_resamples: of the bootstrap; 0 leaves the standard error out.
-      cache_dir: keeps what networks say of clips; by default ~/.cache/tf_dvdgan.
-
-    Returns:
-      `score` with `value`, `sd`, `error` and `others`; `facts`, the protocol as it was
-      used; `warnings`.
-
-    Raises:
-      UserError: the clips, the weights or the protocol do not fit.
-    """
-    changes = {"num_generated": num_generated, "num_real": num_real}
-    used = dataclasses.replace(
-        protocols.named(protocol),
-        **{n: v for n, v in changes.items() if v is not None},
-    )
-    if cache_dir is None:
-        cache_dir = os.path.expanduser(os.path.join("~", ".cache", "tf_dvdgan"))
-    files.ready(cache_dir, writing=True)
-    model = None
-    if not isinstance(generated, str):
-        model = getattr(generated.generator, "model", None)
-        if model is None:
-            raise errors.UserError(
-                "A SavedModel is scored by videos that it has made: name their folder."
-            )
-    classes = model.window.classes if model else ()
-    clips, others = comparison.real_clips(used, real, split, held_out, None, classes)
-    paths = [weights] if isinstance(weights, str) else list(weights)
-    strategy = tf.distribute.get_strategy()
-    if used.needs_model:
-        if model is None:
-            raise errors.UserError(f"{protocol} wants a model, and not videos.")
-    else:
-        num_classes = len(clips.class_names) or None
-        judge = scoring.Judge(used, paths, num_classes, strategy, mean, cache_dir)
-    if model is None:
-        window = comparison.window_of(used, num_frames, stride, resolution)
-        made = clips_lib.open_folder(generated)
-        return comparison.of_folders(judge, clips, made, others, window, num_resamples)
-    scores = comparison.ModelScores(
-        model.gan, model.window, strategy, model.class_names
-    )
-    if used.is_s3:
-        return scores.s3(used, clips, others, cache_dir, paths)
-    if used.metric == protocols.PREDICTION:
-        return scores.prediction(used, clips)
-    return scores.at(judge, clips, others, truncation, num_resamples)
-
-
-class Shown:
-    """Videos as a notebook shows them: a grid that plays.
-
-    Attributes:
-      gif: the grid, encoded.
-    """
-
-    def __init__(self, gif: bytes, size: tuple[int, int]):
-        self.gif = gif
-        self._size = size
-
-    def _repr_html_(self) -> str:
-        data = base64.b64encode(self.gif).decode()
-        width, height = self._size
-        return (
-            f'<img src="data:image/gif;base64,{data}" width="{width}" '
-            f'height="{height}" alt="Generated videos">'
-        )
-
-    def save(self, path: str) -> None:
-        """Writes the grid as a GIF."""
-        files.write_whole(path, self.gif)
-
-
-def show(
-    videos: np.ndarray,
-    names: Sequence[str] = (),
-    columns: int | None = None,
-    fps: float = 8.0,
-) -> Shown:
-    """A grid of videos that plays in a notebook, when it is the last line of a cell.
-
-    Args:
-      videos: `[count, time, height, width, 3]` uint8, or a single one.
-      names: of each, written above it.
-      columns: of the grid; by default it is about square.
-      fps: frames per second.
-    """
-    videos = videos[np.newaxis] if videos.ndim == 4 else videos
-    cells = visualize.captioned(videos, names) if names else videos
-    columns = columns or max(1, round(len(videos) ** 0.5))
-    frames = visualize.grid(cells, columns)
-    return Shown(video_io.gif_bytes(frames, fps), frames.shape[2:0:-1])

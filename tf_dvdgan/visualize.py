@@ -1,4 +1,4 @@
-"""Pictures of videos for people: grids that move, strips of frames, names beside."""
+"""Draws videos as grids, frame strips and contact sheets with captions."""
 
 import json
 import math
@@ -15,15 +15,15 @@ from PIL import Image, ImageDraw, ImageFont
 from tf_dvdgan import terminal
 from tf_dvdgan.data import files, video_io
 
-_GAP = 2
+_GAP = 2  # pixels between videos
 _FONT_SIZE = 12
 _LINE_HEIGHT = 14
-_MOST_LINES = 3  # of a caption
-_SMALLEST = 64  # pixels that a video is shown with
-_LONGEST_NAME = 40  # characters that are shown
+_MAX_LINES = 3  # of a caption
+_MIN_SIZE = 64  # pixels; smaller videos are enlarged
+_MAX_NAME = 40  # characters
 _BACKGROUND = 24
-_ACTIVE_SHARE = 0.005  # of a unit's activations (Zhou et al., 2015)
-_DARKER = 4  # times, where a unit is not active
+_ACTIVE_SHARE = 0.005  # top share of a unit's activations (Zhou et al., 2015)
+_DARKENING = 4  # divides pixels where a unit is not active
 _TEXT = (235, 235, 235)
 
 
@@ -32,11 +32,11 @@ def grid(videos: np.ndarray, columns: int, names: Sequence[str] = ()) -> np.ndar
 
     Args:
       videos: `[count, time, height, width, 3]` uint8.
-      columns: videos in a row.
-      names: of the rows, written to their left.
+      columns: videos per row.
+      names: row names, written on the left.
 
     Returns:
-      `[time, height', width', 3]` uint8, its sides even.
+      `[time, height', width', 3]` uint8, with even height and width.
     """
     names = [_shown(name) for name in names]
     videos = _enlarged(videos)
@@ -64,11 +64,11 @@ def grid(videos: np.ndarray, columns: int, names: Sequence[str] = ()) -> np.ndar
 
 
 def strips(videos: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
-    """Lays each video's frames side by side, one video a row.
+    """Lays each video's frames side by side, one video per row.
 
     Args:
       videos: `[count, time, height, width, 3]` uint8.
-      names: of the rows.
+      names: row names, written on the left.
 
     Returns:
       `[height', width', 3]` uint8.
@@ -83,17 +83,17 @@ def columns(
     num_columns: int,
     most_frames: int = 8,
 ) -> np.ndarray:
-    """Lays each video's frames one below the other, one video a column.
+    """Lays each video's frames one below the other, one video per column.
 
     This is how papers show interpolations (paper 001, figures 15 and 16; paper 003,
     figures 8 to 11).
 
     Args:
       videos: `[count, time, height, width, 3]` uint8.
-      captions: of each, written above it.
-      num_columns: videos beside each other; others follow below.
-      most_frames: of longer videos so many are shown, evenly spaced, first and last
-        among them.
+      captions: a caption per video, written above it.
+      num_columns: videos per row of columns; further videos follow below.
+      most_frames: maximum number of frames to show, evenly spaced from the first to
+        the last.
 
     Returns:
       `[height', width', 3]` uint8.
@@ -117,7 +117,7 @@ def columns(
 
 
 def first_frames(videos: np.ndarray) -> np.ndarray:
-    """First frames of many videos in a square (paper 001, figures 4 and 10 to 14).
+    """Tiles the videos' first frames in a square (paper 001, figures 4, 10 to 14).
 
     Args:
       videos: `[count, time, height, width, 3]` uint8.
@@ -129,13 +129,13 @@ def first_frames(videos: np.ndarray) -> np.ndarray:
 
 
 def raster(videos: np.ndarray) -> np.ndarray:
-    """All frames of each video, row by row as one reads (paper 001, figure 5).
+    """Tiles all frames of each video in raster order (paper 001, figure 5).
 
     Args:
-      videos: `[count, time, height, width, 3]` uint8, one below the other.
+      videos: `[count, time, height, width, 3]` uint8; drawn one below the other.
 
     Returns:
-      `[height', width', 3]` uint8, some four frames wide for three high.
+      `[height', width', 3]` uint8, with about four columns for three rows.
     """
     num_columns = math.ceil((videos.shape[1] * 4 / 3) ** 0.5)
     pictures = [grid(video[:, np.newaxis], num_columns)[0] for video in videos]
@@ -143,11 +143,14 @@ def raster(videos: np.ndarray) -> np.ndarray:
 
 
 def selective_units(active: np.ndarray, count: int) -> list[int]:
-    """Units whose largest activation is the most times their mean one.
+    """Selects the units with the largest ratio of maximum to mean activation.
 
     Args:
-      active: `[frames, height, width, units]`, not below 0.
-      count: how many units.
+      active: `[frames, height, width, units]` activations, at least 0.
+      count: number of units to select.
+
+    Returns:
+      Indices of the units, most selective first.
     """
     mean = active.mean(axis=(0, 1, 2))
     ratio = active.max(axis=(0, 1, 2)) / np.where(mean > 0, mean, np.inf)
@@ -157,16 +160,16 @@ def selective_units(active: np.ndarray, count: int) -> list[int]:
 def units(
     frames: np.ndarray, active: np.ndarray, numbers: Sequence[int], num_columns: int
 ) -> np.ndarray:
-    """Frames on which units are most active, dark where they are not (004, figure 6).
+    """Shows where units are active in their top frames (paper 004, figure 6).
 
-    A unit is active at a pixel where its activation, enlarged bilinearly, is among the
-    top 0.5 % of all that it has.
+    A unit is active at a pixel where its activation, enlarged bilinearly, is in the top
+    0.5 % of all its activations. The other pixels are darkened.
 
     Args:
       frames: `[count, height, width, 3]` uint8.
-      active: `[count, height', width', units]`.
-      numbers: of the units, a row each.
-      num_columns: frames of each.
+      active: `[count, height', width', units]` activations.
+      numbers: indices of the units to show, one per row.
+      num_columns: frames per unit.
 
     Returns:
       `[height'', width'', 3]` uint8.
@@ -179,38 +182,38 @@ def units(
         best = np.argsort(-own.max(axis=(1, 2)), kind="stable")[:num_columns]
         for i in best:
             enlarged = cv2.resize(own[i], (width, height))
-            there = (enlarged >= threshold)[..., np.newaxis]
-            shown.append(np.where(there, frames[i], frames[i] // _DARKER))
+            is_active = (enlarged >= threshold)[..., np.newaxis]
+            shown.append(np.where(is_active, frames[i], frames[i] // _DARKENING))
     names = [f"unit {number}" for number in numbers]
     return grid(np.stack(shown)[:, np.newaxis], len(best), names)[0]
 
 
 def alike(columns: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Videos of several models as those of one: of the shortest and the largest.
+    """Gives the videos of several models a common shape.
 
     Args:
-      columns: `[count, time, height, width, 3]` uint8 each.
+      columns: `[count, time, height, width, 3]` uint8 per model.
 
     Returns:
-      The same, with as many frames as all have, resized without smoothing to the
-      largest height and width.
+      The videos, cut to the shortest and resized to the largest height and width
+      (nearest neighbour).
     """
     num_frames = min(videos.shape[1] for videos in columns)
     height, width = (max(v.shape[axis] for v in columns) for axis in (2, 3))
     fitted = []
     for videos in columns:
-        rows = np.arange(height) * videos.shape[2] // height
-        places = np.arange(width) * videos.shape[3] // width
-        fitted.append(videos[:, :num_frames][:, :, rows][:, :, :, places])
+        ys = np.arange(height) * videos.shape[2] // height
+        xs = np.arange(width) * videos.shape[3] // width
+        fitted.append(videos[:, :num_frames][:, :, ys][:, :, :, xs])
     return fitted
 
 
 def captioned(videos: np.ndarray, captions: Sequence[str]) -> np.ndarray:
-    """Writes a caption above each video; small videos are made larger.
+    """Writes a caption above each video; small videos are enlarged.
 
     Args:
       videos: `[count, time, height, width, 3]` uint8.
-      captions: of each, put into lines that are no longer than it is wide.
+      captions: a caption per video, wrapped to the width of the video.
 
     Returns:
       `[count, time, height', width', 3]` uint8.
@@ -231,23 +234,23 @@ def write(
     names: Sequence[str] = (),
     across: Sequence[str] = (),
 ) -> str:
-    """Writes a file for each video, and all of them as one grid.
+    """Writes one file per video, and a grid of all videos.
 
     Args:
-      folder: to write to; it is made if it is not there.
+      folder: output folder; created if missing.
       videos: `[count, time, height, width, 3]` uint8.
-      stems: the files' names without their suffix.
-      file_format: 'gif', 'mp4' or 'png'; as PNG, frames lie side by side.
+      stems: file names without suffix, one per video.
+      file_format: 'gif', 'mp4' or 'png'; a PNG shows the frames side by side.
       fps: frames per second.
-      facts: of each video, for its file's metadata; the grid's has them all.
-      names: of the videos, written above or beside them in the grid.
-      across: what the videos of one row differ in, where so many belong together.
+      facts: metadata of each video, stored in its file and merged for the grid.
+      names: names of the videos, written above or beside them in the grid.
+      across: column captions, if consecutive videos form rows of that length.
 
     Returns:
-      The grid's path.
+      Path of the grid.
     """
-    for stem, video, known in zip(stems, videos, facts, strict=True):
-        write_one(folder, f"{stem}.{file_format}", video, fps, known)
+    for stem, video, metadata in zip(stems, videos, facts, strict=True):
+        write_one(folder, f"{stem}.{file_format}", video, fps, metadata)
     if file_format == "png":
         frames = strips(videos, _with_across(names, across))[None]
     elif across:
@@ -263,7 +266,18 @@ def write(
 def write_one(
     folder: str, name: str, frames: np.ndarray, fps: float, facts: Mapping[str, Any]
 ) -> str:
-    """Writes a picture or a video with its facts; gives its path."""
+    """Writes an image or a video with metadata.
+
+    Args:
+      folder: output folder; created if missing.
+      name: file name; its suffix is the format, as in `video_io.write_video`.
+      frames: `[time, height, width, 3]` uint8.
+      fps: frames per second.
+      facts: metadata to store in the file, as JSON.
+
+    Returns:
+      Path of the file.
+    """
     tf.io.gfile.makedirs(folder)
     path = os.path.join(folder, name)
     video_io.write_video(path, frames, fps, json.dumps(facts))
@@ -277,20 +291,20 @@ def _with_across(names: Sequence[str], across: Sequence[str]) -> list[str]:
 
 
 def _merged(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Facts of several videos as one's; what differs between them is a list."""
+    """Merges the metadata of several videos; values that differ become lists."""
     merged = {}
     for key, first in facts[0].items():
-        values = [known[key] for known in facts]
+        values = [metadata[key] for metadata in facts]
         merged[key] = first if all(v == first for v in values) else values
     return merged
 
 
 def write_sheet(path: str, clips: Sequence[tuple[np.ndarray, str]]) -> None:
-    """Writes a PNG of clips, one a row with its name.
+    """Writes a contact sheet as PNG, one clip per row with its name.
 
     Args:
-      path: where to.
-      clips: `[time, height, width, 3]` uint8, all alike, and the name of each.
+      path: output path.
+      clips: videos, `[time, height, width, 3]` uint8 of one shape, and their names.
     """
     videos, names = zip(*clips, strict=True)
     image = strips(np.stack(videos), names)
@@ -298,14 +312,14 @@ def write_sheet(path: str, clips: Sequence[tuple[np.ndarray, str]]) -> None:
 
 
 def _shown(name: str) -> str:
-    """A name as it is written in a picture; it may come from data."""
+    """Makes a name from the data printable and shortens it."""
     name = terminal.printable(name)
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+    return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
 
 
 def _enlarged(videos: np.ndarray) -> np.ndarray:
-    """Small videos, so many times larger that one can see something."""
-    scale = max(1, _SMALLEST // videos.shape[2])
+    """Enlarges small videos by an integer factor, for visibility."""
+    scale = max(1, _MIN_SIZE // videos.shape[2])
     return videos.repeat(scale, axis=2).repeat(scale, axis=3)
 
 
@@ -332,14 +346,14 @@ def _write_names(image: np.ndarray, names: Sequence[str], row: int) -> np.ndarra
 
 
 def _captions(captions: Sequence[str], width: int) -> np.ndarray:
-    """Captions as pictures of one height, `[count, height, width, 3]` uint8."""
+    """Draws captions as images of one height, `[count, height, width, 3]` uint8."""
     texts = [_lines(_shown(caption), width) for caption in captions]
     height = _LINE_HEIGHT * max(map(len, texts)) + 4
     pictures = []
     for lines in texts:
         picture = Image.new("RGB", (width, height), (_BACKGROUND,) * 3)
         draw = ImageDraw.Draw(picture)
-        for i, line in enumerate(reversed(lines)):  # the last stands at the bottom
+        for i, line in enumerate(reversed(lines)):  # aligned at the bottom
             middle = height - 2 - _LINE_HEIGHT * i - _LINE_HEIGHT // 2
             draw.text((width // 2, middle), line, _TEXT, _font(), anchor="mm")
         pictures.append(np.asarray(picture))
@@ -347,19 +361,19 @@ def _captions(captions: Sequence[str], width: int) -> np.ndarray:
 
 
 def _lines(text: str, width: int) -> list[str]:
-    """A text in lines that fit, broken behind spaces and dashes and before capitals."""
+    """Wraps a text to `width` pixels after spaces and dashes and before capitals."""
     font, lines = _font(), [""]
     for piece in re.split(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[\s_-])", text):
         if lines[-1] and font.getlength(lines[-1] + piece.rstrip()) > width:
             lines.append("")
         lines[-1] += piece
-    if len(lines) > _MOST_LINES:
-        lines = [*lines[: _MOST_LINES - 1], "".join(lines[_MOST_LINES - 1 :])]
+    if len(lines) > _MAX_LINES:
+        lines = [*lines[: _MAX_LINES - 1], "".join(lines[_MAX_LINES - 1 :])]
     return [_cut(line.rstrip(), width) for line in lines]
 
 
 def _cut(line: str, width: int) -> str:
-    """A line, its end left out where it is too long."""
+    """Truncates a line to `width` pixels."""
     font = _font()
     if font.getlength(line) <= width:
         return line

@@ -1,8 +1,8 @@
-"""Times every phase of a config beside what the machine can do.
+"""Times every phase of a config and compares it with the machine's peak rate.
 
   python -m tools.benchmark --gin_file=demo.gin
 
-Data and weights are made up; videos to prepare and shards to read are written to a
+Data and weights are random. Videos to prepare and shards to read are written to a
 temporary folder, unless --data_dir names shards. GFLOP are counted in the graphs:
 "plain" without the exact rewrites, then as run.
 """
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from absl import flags
 
@@ -34,17 +34,17 @@ PHASES = (
     "preparation",
 )
 _NUM_VIDEOS = 180
-_COPIES = (4, 16)  # of each video, in the two runs of preparing
+_COPIES = (4, 16)  # of each video, in the two preparation runs
 
 
 def define_flags() -> None:
-    flags.DEFINE_multi_string("gin_file", [], "Gin file; may be given several times.")
+    flags.DEFINE_multi_string("gin_file", [], "Gin file; may be repeated.")
     flags.DEFINE_multi_string("gin_param", [], "A Gin binding, such as 'CH = 32'.")
-    flags.DEFINE_integer("num_classes", 101, "Classes of the made-up data.")
-    flags.DEFINE_multi_enum("phase", list(PHASES), PHASES, "What to time.")
-    flags.DEFINE_integer("repeats", 5, "Timed runs of each phase.", lower_bound=1)
+    flags.DEFINE_integer("num_classes", 101, "Number of classes of the random data.")
+    flags.DEFINE_multi_enum("phase", list(PHASES), PHASES, "Phase to time.")
+    flags.DEFINE_integer("repeats", 5, "Number of timed runs per phase.", lower_bound=1)
     flags.DEFINE_string("data_dir", None, "Prepared shards to read.")
-    flags.DEFINE_string("json", None, "File for the figures.")
+    flags.DEFINE_string("json", None, "File to write the figures to.")
 
 
 def main(argv: list[str]) -> None:
@@ -92,7 +92,7 @@ def main(argv: list[str]) -> None:
 
 
 def _step_phases(the_trainer) -> dict[str, Callable]:
-    """What a phase computes, from a step's batches."""
+    """Functions of a step's batches, by phase."""
     import tensorflow as tf
 
     from tf_dvdgan.data import transforms
@@ -121,9 +121,7 @@ def _time_graph(name: str, function: Callable, the_trainer) -> dict:
     """Seconds, operations and memory of a function of a step's batches."""
     import tensorflow as tf
 
-    from tf_dvdgan import ops
-
-    from .benchmarks import flops
+    from tf_dvdgan import flops, ops
 
     batch = next(iter(the_trainer.random_batches()))
     batches = [batch] * the_trainer.num_d_steps
@@ -143,7 +141,7 @@ def _wait(tensor) -> None:
 
 
 def _time(name: str, run: Callable[[], None]) -> dict:
-    """Median and extremes of the seconds of a run, and the peak of memory."""
+    """Median, minimum and maximum seconds of a run, and peak memory."""
     progress = terminal.Progress(name, FLAGS.repeats + 1)
     _reset_peak()
     run()
@@ -163,7 +161,7 @@ def _time(name: str, run: Callable[[], None]) -> dict:
 
 
 def _reset_peak() -> None:
-    """Forgets the peak of memory, where the system can."""
+    """Resets the peak memory counters where the system allows it."""
     import tensorflow as tf
 
     for gpu in tf.config.list_logical_devices("GPU"):
@@ -174,7 +172,7 @@ def _reset_peak() -> None:
 
 
 def _peak() -> int:
-    """Bytes at the peak: of the devices that tell, else of this process."""
+    """Peak memory in bytes: of the GPUs if there are any, else of this process."""
     import resource
 
     import tensorflow as tf
@@ -193,7 +191,7 @@ def _peak() -> int:
 
 
 def _time_data(folder: str, the_trainer, phases: dict) -> None:
-    """Reads shards; before that prepares them, if none are named."""
+    """Times preparation and reading; prepares shards unless --data_dir names some."""
     data_dir = FLAGS.data_dir
     resolution = the_trainer.gan.generator.resolution
     if "preparation" in FLAGS.phase or ("reading" in FLAGS.phase and not data_dir):
@@ -214,30 +212,26 @@ def _time_data(folder: str, the_trainer, phases: dict) -> None:
 
 
 def _time_preparation(videos: str, shards: str, resolution: int) -> dict:
-    """The command on videos of UCF-101's size, beside OpenCV alone on as many cores.
+    """Times data_prep.prepare on videos of UCF-101's size, and OpenCV on all cores.
 
-    The videos are linked under several names. The rate is that of the clips by which a
-    second run has more than a first, so that starting up does not count.
+    The videos are hard-linked under several names. Two runs differ in their number of
+    clips; the rate comes from the difference, so it excludes the start-up time.
     """
     from . import make_demo_videos
 
     make_demo_videos.write(videos, "shapes", _NUM_VIDEOS, (240, 320), seed=0)
     paths = glob.glob(os.path.join(videos, "*", "v_*"))
     inside = __package__.removesuffix("tools")  # "tf_dvdgan." once installed
-    seconds, listed = [], []
+    seconds = []
     for copies in _COPIES:
-        listed.append(f"{videos}-{copies}")
-        for path in paths:
-            folder = os.path.join(listed[-1], os.path.basename(os.path.dirname(path)))
-            os.makedirs(folder, exist_ok=True)
-            for i in range(copies):
-                os.link(path, os.path.join(folder, f"{i}-{os.path.basename(path)}"))
+        links = f"{videos}-{copies}"
+        _link_copies(paths, links, copies)
         shutil.rmtree(shards, ignore_errors=True)
         began = time.perf_counter()
         subprocess.run(
             [
                 *(sys.executable, "-m", f"{inside}data_prep.prepare"),
-                *("--dataset=folder", f"--input={listed[-1]}", f"--output={shards}"),
+                *("--dataset=folder", f"--input={links}", f"--output={shards}"),
                 f"--resolution={resolution}",
             ],
             check=True,
@@ -248,22 +242,31 @@ def _time_preparation(videos: str, shards: str, resolution: int) -> dict:
     rate = (many - few) / (seconds[1] - seconds[0])
     context = multiprocessing.get_context("spawn")
     with context.Pool() as pool:
-        list(pool.imap(_decode_alone, [(path, resolution) for path in paths[:8]]))
+        list(pool.imap(_decode_by_opencv, [(path, resolution) for path in paths[:8]]))
         began = time.perf_counter()
         work = ((path, resolution) for path in paths * _COPIES[1])
-        frames = sum(pool.imap_unordered(_decode_alone, work))
-        alone = many / (time.perf_counter() - began)
+        frames = sum(pool.imap_unordered(_decode_by_opencv, work))
+        opencv_rate = many / (time.perf_counter() - began)
     return {
         "clips_per_second": rate,
         "frames_per_second": rate * frames / many,
         "start_seconds": seconds[0] - few / rate,
-        "opencv_alone_clips_per_second": alone,
-        "share_of_opencv": rate / alone,
+        "opencv_alone_clips_per_second": opencv_rate,
+        "share_of_opencv": rate / opencv_rate,
     }
 
 
-def _decode_alone(task: tuple[str, int]) -> int:
-    """Decodes and resizes a video by OpenCV and nothing else; gives its frames."""
+def _link_copies(paths: Sequence[str], folder: str, copies: int) -> None:
+    """Hard-links each video under several names, in a folder per class."""
+    for path in paths:
+        of_class = os.path.join(folder, os.path.basename(os.path.dirname(path)))
+        os.makedirs(of_class, exist_ok=True)
+        for i in range(copies):
+            os.link(path, os.path.join(of_class, f"{i}-{os.path.basename(path)}"))
+
+
+def _decode_by_opencv(task: tuple[str, int]) -> int:
+    """Decodes and resizes a video with OpenCV only; returns its number of frames."""
     import cv2
 
     path, size = task
@@ -278,7 +281,7 @@ def _decode_alone(task: tuple[str, int]) -> int:
 
 
 def _time_reading(data_dir: str, the_trainer) -> dict:
-    """Batches as training reads them, with nothing else to do."""
+    """Times the batches that training reads, without training."""
     import gin
 
     from tf_dvdgan.data import training_data
@@ -288,27 +291,27 @@ def _time_reading(data_dir: str, the_trainer) -> dict:
     size = the_trainer.global_batch_size
     data = training_data.Shards(data_dir, window)
     batches = loop.distribute(the_trainer, data, first_batch=0)
-    num = max(4, 256 // size)
+    num_batches = max(4, 256 // size)
     iterator = iter(batches)
-    for _ in range(num):
+    for _ in range(num_batches):  # fills the buffers
         next(iterator)
     seconds = []
     for _ in range(FLAGS.repeats):
         began = time.perf_counter()
-        for _ in range(num):
+        for _ in range(num_batches):
             next(iterator)
         seconds.append(time.perf_counter() - began)
-    return {"clips_per_second": num * size / statistics.median(seconds)}
+    return {"clips_per_second": num_batches * size / statistics.median(seconds)}
 
 
 def table(results: dict) -> str:
-    """The figures for people."""
-    facts = results["machine"]
+    """Formats the figures as a text table."""
+    the_machine = results["machine"]
     lines = [
         f"{' '.join(results['config'])}",
         f"batch {results['batch_size']}, {results['precision']}, "
-        f"{facts['processor']}, oneDNN {facts['oneDNN']}, "
-        f"{'+'.join(facts['devices'])}, {facts['date']}",
+        f"{the_machine['processor']}, oneDNN {the_machine['oneDNN']}, "
+        f"{'+'.join(the_machine['devices'])}, {the_machine['date']}",
         f"matrix multiplication: {results['matmul_gflops']:.0f} GFLOP/s; "
         f"networks built in {results['build_seconds']:.1f} s",
         "",
@@ -326,8 +329,8 @@ def table(results: dict) -> str:
     reading = results["phases"].get("reading")
     if reading:
         times = reading.get("times_what_a_step_takes")
-        beside = f", {times:.1f} times what the step takes" if times else ""
-        lines.append(f"reading: {reading['clips_per_second']:.0f} clips/s{beside}")
+        ratio = f", {times:.1f} times what the step takes" if times else ""
+        lines.append(f"reading: {reading['clips_per_second']:.0f} clips/s{ratio}")
     preparation = results["phases"].get("preparation")
     if preparation:
         lines.append(

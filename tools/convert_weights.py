@@ -28,7 +28,7 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     del argv
-    from tf_dvdgan.evaluation.networks import weights
+    from tf_dvdgan.evaluation.features.networks import weights
 
     facts = weights.convert(FLAGS.input, FLAGS.network, FLAGS.output, FLAGS.note)
     print(f"network  {facts.network}")

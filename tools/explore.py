@@ -1,11 +1,12 @@
-"""Opens a page on this machine to look around in a trained model.
+"""Opens a page on this machine to explore a trained model.
 
   python -m tools.explore --model_dir=RUN
   python -m tools.explore --saved_model=RUN/export/2000 --port=8090 --open_browser
 
-Class, seed, truncation, and the way to another class or seed are chosen on the page; a
-model that starts from frames continues a clip of one's own. The page asks nothing of
-any other machine, and only this machine reaches it, unless --host says otherwise.
+The page has controls for class, seed, truncation, and for interpolation to another
+class or seed; a model that starts from frames continues an uploaded clip. The page
+loads nothing from other machines, and only this machine reaches it unless --host says
+otherwise.
 """
 
 from absl import flags
@@ -34,26 +35,13 @@ def main(argv: list[str]) -> None:
         raise errors.UserError(
             "The page needs NiceGUI: pip install 'tf_dvdgan[explore]'."
         ) from None
-    import webbrowser
-
     from tf_dvdgan import generators
 
     with server.listen(FLAGS.host, FLAGS.port) as listener:
         generator = generators.open_generator(
             FLAGS.model_dir, FLAGS.step, FLAGS.saved_model
         )
-        generator.check_makes_videos()
-        app = server.application(generator, FLAGS.host)
-        if not server.is_loopback(FLAGS.host):
-            print(
-                f"warning: listening at {FLAGS.host}, so whoever reaches this machine "
-                "can use the model, and nobody is asked for a password."
-            )
-        url = server.url_of(listener)
-        print(f"{generator.name}: {url} (Ctrl-C ends it)", flush=True)
-        if FLAGS.open_browser:
-            webbrowser.open(url)
-        server.serve(app, listener)
+        server.explore(generator, listener, FLAGS.host, FLAGS.open_browser)
     print("\nThe explorer has ended.")
 
 

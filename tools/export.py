@@ -2,12 +2,10 @@
 
   python -m tools.export --model_dir=RUN
 
-It holds averaged weights, standing statistics for several truncations and the names of
-the classes, and loads wherever TensorFlow does, without this package. Its signatures
-are described in tf_dvdgan/export.py, requests to a server in docs/serving.md.
+It holds averaged weights, standing statistics for several truncations and the class
+names, and needs only TensorFlow, not this package. tf_dvdgan/export.py describes its
+signatures, docs/serving.md requests to a server.
 """
-
-import os
 
 from absl import flags
 
@@ -23,7 +21,7 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "truncations",
         ["0", "0.25", "0.5", "0.75", "1"],
-        "For each, statistics are made; between two, they are interpolated.",
+        "Standing statistics are computed for each, and interpolated in between.",
     )
     flags.register_validator(
         "truncations", cli.are_truncations, message="it is numbers from 0 to 1"
@@ -32,15 +30,16 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     del argv
-    from tf_dvdgan import export, trained
+    from tf_dvdgan import export, run_directory, trained
     from tf_dvdgan.data import files
 
     truncations = sorted({float(text) for text in FLAGS.truncations})
     if len(truncations) < 2:
-        raise errors.UserError("--truncations are two at least, as in 0.5,1.")
+        raise errors.UserError("--truncations needs at least two, as in 0.5,1.")
     files.check_writable(FLAGS.output or FLAGS.model_dir, as_folder=True)
     model = trained.load(FLAGS.model_dir, FLAGS.step)
-    output = FLAGS.output or os.path.join(FLAGS.model_dir, "export", str(model.step))
+    directory = run_directory.RunDirectory(FLAGS.model_dir)
+    output = FLAGS.output or directory.export(model.step)
     export.export(model, output, truncations)
     print(f"SavedModel of step {model.step}: {output}")
 

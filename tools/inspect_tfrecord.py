@@ -1,11 +1,11 @@
-"""Looks into TFRecord shards: what they hold, and whether all of it can be read.
+"""Checks TFRecord shards and summarizes their contents.
 
   python -m tools.inspect_tfrecord SHARDS
 
-SHARDS is a folder of prepared shards, or a single TFRecord file. Every record is read;
-its checksums, label, sizes, first and last frame are looked at, or with --frames=all
-every frame. Prints what there is, and writes a picture of random clips. The exit code
-is 1 if anything is wrong; what is wrong is listed.
+SHARDS is a folder of prepared shards, or a single TFRecord file. Reads every record and
+checks its checksums, label, frame size, and first and last frame, or with --frames=all
+every frame. Prints a summary and the problems found, and writes a contact sheet of
+random clips. The exit code is 1 if there are problems.
 """
 
 import collections
@@ -16,16 +16,18 @@ from tf_dvdgan import cli, errors, terminal
 
 FLAGS = flags.FLAGS
 
-_SHOWN_PROBLEMS = 20
+_MAX_PROBLEMS = 20  # printed
 
 
 def define_flags() -> None:
-    flags.DEFINE_enum("frames", "ends", ["ends", "all"], "Which frames are decoded.")
-    flags.DEFINE_string(
-        "sheet", "contact_sheet.png", "Picture of random clips; '' writes none."
+    flags.DEFINE_enum(
+        "frames", "ends", ["ends", "all"], "Frames to decode: first and last, or all."
     )
-    flags.DEFINE_integer("num_clips", 12, "Clips on it.", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "Of their choice.")
+    flags.DEFINE_string(
+        "sheet", "contact_sheet.png", "Path of the contact sheet; '' writes none."
+    )
+    flags.DEFINE_integer("num_clips", 12, "Clips on the contact sheet.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Seed of the choice of clips.")
 
 
 def main(argv: list[str]) -> int:
@@ -43,23 +45,33 @@ def main(argv: list[str]) -> int:
     for done, (path, expected) in enumerate(shards):
         report.look_at(path, expected, FLAGS.frames == "all")
         progress.update(done + 1, f"  {report.num_clips} records")
-    print(f"shards   {len(shards)}, {report.num_bytes / 2**20:.1f} MiB")
+    _print_summary(report, len(shards))
+    if FLAGS.sheet and report.sheet:
+        visualize.write_sheet(FLAGS.sheet, report.sheet)
+        print(f"sheet    {files.absolute(FLAGS.sheet)}")
+    _print_problems(report.problems)
+    return 1 if report.problems else 0
+
+
+def _print_summary(report, num_shards: int) -> None:
+    from tf_dvdgan.data import inspection
+
+    print(f"shards   {num_shards}, {report.num_bytes / 2**20:.1f} MiB")
     print(f"records  {report.num_clips}: video id, label, class, fps, size, frames")
     print(f"frames   {_common(report.lengths)}")
     print(f"size     {_common(report.sizes)}")
     print(f"fps      {_common(report.rates)}")
     for line in inspection.histogram(report.class_counts):
         print(f"  {line}")
-    if FLAGS.sheet and report.sheet:
-        visualize.write_sheet(FLAGS.sheet, report.sheet)
-        print(f"sheet    {files.absolute(FLAGS.sheet)}")
-    for problem in report.problems[:_SHOWN_PROBLEMS]:
-        print(f"WRONG    {terminal.printable(problem)}")
-    if len(report.problems) > _SHOWN_PROBLEMS:
-        print(f"WRONG    {len(report.problems) - _SHOWN_PROBLEMS} more")
-    if not report.problems:
-        print("Every record is whole")
-    return 1 if report.problems else 0
+
+
+def _print_problems(problems: list[str]) -> None:
+    for problem in problems[:_MAX_PROBLEMS]:
+        print(f"PROBLEM  {terminal.printable(problem)}")
+    if len(problems) > _MAX_PROBLEMS:
+        print(f"PROBLEM  {len(problems) - _MAX_PROBLEMS} more")
+    if not problems:
+        print("All records are valid")
 
 
 def _common(values: list) -> str:
@@ -72,7 +84,7 @@ def _common(values: list) -> str:
 
 def run() -> None:
     define_flags()
-    cli.run(main, flags_parser=cli.parse_flags)  # a path is left
+    cli.run(main, flags_parser=cli.parse_flags)  # leaves the path
 
 
 if __name__ == "__main__":

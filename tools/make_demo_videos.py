@@ -1,9 +1,9 @@
-"""Writes a procedural, class-labelled set of videos in UCF-101's layout.
+"""Writes a procedural, class-labelled video data set in UCF-101's layout.
 
 Coloured shapes move over plain backgrounds; the class is shape x motion. With
 `--kind=digits` scikit-learn's handwritten digits move instead, and the class is the
-digit. Files are really encoded, half .avi (MPEG-4) and half .mp4 (H.264), in
-`<output>/<Class>/v_<Class>_gNN_cNN.<suffix>`, with the lists that UCF-101 ships in
+digit. Half of the files are .avi (MPEG-4), half .mp4 (H.264). They are
+`<output>/<Class>/v_<Class>_gNN_cNN.<suffix>`; UCF-101's lists are in
 `<output>/ucfTrainTestlist/`.
 """
 
@@ -29,15 +29,15 @@ DIGIT_CLASSES = tuple(f"Digit{d}" for d in range(10))
 _NUM_FRAMES = 40
 _FPS = 25.0
 _PERIOD = 32.0  # frames for one cycle of a motion
-_CLIPS_PER_GROUP = 4  # clips of one group share their colours, as UCF-101's a scene
-_TEST_EVERY = 4  # every fourth group is a test group
+_CLIPS_PER_GROUP = 4  # clips of a group share colours, as UCF-101's share a scene
+_TEST_EVERY = 4  # every fourth group is in the test split
 _SUPERSAMPLING = 4
 
 Draw = Callable[[np.ndarray, float, float], None]
 
 
 def class_names(kind: str) -> tuple[str, ...]:
-    """Names of the classes of a kind of demo set, 'shapes' or 'digits'."""
+    """Class names of the demo set of a kind, 'shapes' or 'digits'."""
     return SHAPE_CLASSES if kind == "shapes" else DIGIT_CLASSES
 
 
@@ -46,9 +46,10 @@ def render(kind: str, label: int, size: tuple[int, int], seed: list[int]) -> np.
 
     Args:
       kind: 'shapes' or 'digits'.
-      label: number of its class.
+      label: class number, from 0.
       size: height and width in pixels.
-      seed: (of the set, group, clip); colours depend on the first two alone.
+      seed: seed of the data set, number of the group, number of the clip in it; colours
+        depend only on the first two.
 
     Returns:
       `[40, height, width, 3]` uint8 RGB.
@@ -87,16 +88,16 @@ def _rgb(hue: float, saturation: float, value: float) -> tuple[float, float, flo
 
 
 def _path(motion: str, rng: np.random.Generator) -> Iterator[tuple[float, float]]:
-    """Centres in units of width and height, one for each frame."""
+    """Yields the centre in each frame, in units of width and height."""
     start, direction = rng.uniform(0, 2 * math.pi), rng.choice([-1, 1])
-    rest = rng.uniform(0.4, 0.6)
+    fixed = rng.uniform(0.4, 0.6)
     for t in range(_NUM_FRAMES):
         angle = start + direction * 2 * math.pi * t / _PERIOD
         swing = 0.28 * math.sin(angle)
         if motion == "Horizontal":
-            yield 0.5 + swing, rest
+            yield 0.5 + swing, fixed
         elif motion == "Vertical":
-            yield rest, 0.5 + swing
+            yield fixed, 0.5 + swing
         else:
             yield 0.5 + 0.25 * math.cos(angle), 0.5 + 0.25 * math.sin(angle)
 
@@ -104,7 +105,7 @@ def _path(motion: str, rng: np.random.Generator) -> Iterator[tuple[float, float]
 def _frame(
     background: np.ndarray, draw: Draw, x: float, y: float, radius: float
 ) -> np.ndarray:
-    """Composes one frame; `draw` paints on it enlarged."""
+    """Renders one frame with antialiasing: `draw` paints on an enlarged canvas."""
     s = _SUPERSAMPLING
     height, width = background.shape[:2]
     large = cv2.resize(background, (width * s, height * s))
@@ -127,7 +128,7 @@ def _draw_shape(
 
 
 def _digit(label: int, colour: tuple, rng: np.random.Generator) -> Draw:
-    """Paints one of scikit-learn's 8x8 handwritten digits of a class."""
+    """Returns a function that paints a random 8x8 digit of scikit-learn's."""
     from sklearn import datasets
 
     digits = datasets.load_digits()
@@ -146,8 +147,18 @@ def _digit(label: int, colour: tuple, rng: np.random.Generator) -> Draw:
     return draw
 
 
-def write(output: str, kind: str, num_videos: int, size: tuple[int, int], seed: int):
-    """Writes the whole set, the lists last."""
+def write(
+    output: str, kind: str, num_videos: int, size: tuple[int, int], seed: int
+) -> None:
+    """Writes the data set, the lists last.
+
+    Args:
+      output: folder to write to.
+      kind: 'shapes' or 'digits'.
+      num_videos: number of videos, distributed evenly over the classes.
+      size: height and width in pixels, both even.
+      seed: seed of everything random.
+    """
     import tensorflow as tf
 
     names = class_names(kind)
@@ -170,7 +181,7 @@ def write(output: str, kind: str, num_videos: int, size: tuple[int, int], seed: 
 
 
 def _write_lists(folder: str, names, train, test) -> None:
-    """Writes UCF-101's three kinds of list; its labels count from 1."""
+    """Writes UCF-101's three lists, whose labels count from 1."""
     import tensorflow as tf
 
     tf.io.gfile.makedirs(folder)
@@ -190,7 +201,7 @@ def main(argv: list[str]) -> None:
     size = tuple(int(side) for side in FLAGS.size) if numbers else ()
     if len(size) != 2 or min(size) < 16 or any(side % 2 for side in size):
         raise errors.UserError(
-            "--size is an even height and width of at least 16: 48,64"
+            "--size must be an even height and width of at least 16, as in 48,64."
         )
     files.check_writable(FLAGS.output, as_folder=True)
     write(FLAGS.output, FLAGS.kind, FLAGS.num_videos, size, FLAGS.seed)
@@ -202,10 +213,10 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     flags.DEFINE_string("output", None, "Folder to write to.", required=True)
-    flags.DEFINE_integer("num_videos", 360, "How many.", lower_bound=1)
-    flags.DEFINE_list("size", ["48", "64"], "Height,width in pixels.")
-    flags.DEFINE_integer("seed", 0, "Of everything random.")
-    flags.DEFINE_enum("kind", "shapes", ["shapes", "digits"], "What moves.")
+    flags.DEFINE_integer("num_videos", 360, "Number of videos.", lower_bound=1)
+    flags.DEFINE_list("size", ["48", "64"], "Height,width of the videos in pixels.")
+    flags.DEFINE_integer("seed", 0, "Seed of everything random.")
+    flags.DEFINE_enum("kind", "shapes", ["shapes", "digits"], "Objects that move.")
 
 
 def run() -> None:

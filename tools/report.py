@@ -3,15 +3,13 @@
   python -m tools.report --model_dir=RUN --data_dir=SHARDS
   python -m tools.report --compare=RUN1 --compare=RUN2 --output=compared.html
 
-The page has the run's facts and config, samples by class, truncation, interpolations,
-curves, and scores beside those that papers print. With --data_dir real clips stand
-beside generated ones, and training clips nearest to generated ones are looked for: by
-the features of the small classifier, where the run is scored by it or --weights names
-its file, else by pixels. What a run lacks is left out, with a sentence about the
-command that makes it. Nothing on the page is loaded from elsewhere.
+The page has the run's settings and config, samples by class, truncation,
+interpolations, curves, and scores next to published ones. With --data_dir it shows real
+clips next to generated ones, and the training clips nearest to generated ones: by
+features of the small classifier, if the run is scored by it or --weights names its
+file, otherwise by pixels. For what a run lacks, the page names the command that makes
+it. It loads nothing from elsewhere.
 """
-
-import os
 
 from absl import flags
 
@@ -26,7 +24,7 @@ def define_flags() -> None:
         "compare", [], "Folder of a run; repeated, or several with commas between."
     )
     cli.define_step()
-    flags.DEFINE_string("data_dir", None, "Shards of real clips, to show beside.")
+    flags.DEFINE_string("data_dir", None, "Shards of real clips to show.")
     flags.DEFINE_multi_string("weights", [], "The small classifier's file of weights.")
     flags.DEFINE_string(
         "output", None, "Page to write; report.html in the run's folder by default."
@@ -39,15 +37,16 @@ def main(argv: list[str]) -> None:
     if bool(FLAGS.model_dir) == bool(compared):
         raise errors.UserError("Give either --model_dir, or --compare for each run.")
     if len(compared) == 1:
-        raise errors.UserError("--compare wants two runs at the least.")
+        raise errors.UserError("--compare needs at least two runs.")
     if compared and not FLAGS.output:
-        raise errors.UserError("--compare wants --output, the page to write.")
+        raise errors.UserError("--compare needs --output, the page to write.")
     if compared and FLAGS.weights:
         raise errors.UserError("--weights are for the page of one run, not --compare.")
+    from tf_dvdgan import run_directory
     from tf_dvdgan.data import files
     from tf_dvdgan.report import page
 
-    output = FLAGS.output or os.path.join(FLAGS.model_dir, "report.html")
+    output = FLAGS.output or run_directory.RunDirectory(FLAGS.model_dir).report
     files.ready(*compared)
     if FLAGS.output:
         files.check_writable(output)

@@ -1,16 +1,18 @@
-"""Compiles a training step, or generation, for a TPU, on a machine that has none.
+"""Compiles a training step, or generation, for a TPU, on a machine without one.
 
   python -m tools.tpu_preflight --gin_file=papers/dvdgan_v2/table1_kinetics600_48x64.gin
       --topology=v3 --batch_per_core=8 --bfloat16
 
-Says whether it compiles and if not why, which memory of a core it wants, and how long a
-step takes on a slice of --num_cores; the figures are kept as JSON too. With
---find_largest_batch it continues from --batch_per_core to the largest that fits. The
-compiler has an environment of its own, which is made on first use (1.3 GB).
+Reports whether the program compiles and if not why, how much memory of a core it
+requires, and how long a step takes on a slice of --num_cores. Writes the figures as
+JSON, too. With --find_largest_batch it searches from --batch_per_core for the largest
+batch that fits. The compiler has its own virtual environment, created on first use
+(1.3 GB). Runs from a checkout only; it is not installed.
 
-Time is given from and to. The compiler's estimate (where it has one, else a roofline)
-takes every operation at the peak rate of the matrix units or of the memory; its cycle
-counts know of half-filled tiles and of vector work as well.
+Times are ranges. The lower bound is the compiler's estimate, or a roofline if it has
+none: every operation at the peak rate of the matrix units or of the memory. The upper
+bound comes from the compiler's cycle counts, which include half-filled tiles and vector
+work.
 
 The exit code is 1 if the program does not compile or does not fit.
 """
@@ -31,36 +33,42 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    flags.DEFINE_multi_string("gin_file", [], "Gin file; may be given several times.")
+    flags.DEFINE_multi_string("gin_file", [], "Gin file; may be repeated.")
     flags.DEFINE_multi_string("gin_param", [], "A Gin binding, such as 'a.b = 1'.")
-    flags.DEFINE_enum("topology", "v3", list(hardware.CORES), "Kind of TPU.")
+    flags.DEFINE_enum("topology", "v3", list(hardware.CORES), "TPU generation.")
     flags.DEFINE_integer(
-        "batch_per_core", None, "Videos on a core.", required=True, lower_bound=1
+        "batch_per_core", None, "Videos per core.", required=True, lower_bound=1
     )
     flags.DEFINE_bool(
-        "bfloat16", False, "Compute in bfloat16, whatever the config has."
+        "bfloat16", False, "Compute in bfloat16, regardless of the config."
     )
-    flags.DEFINE_enum("part", "step", ["step", "generate"], "What to compile.")
-    flags.DEFINE_bool("find_largest_batch", False, "Look for the largest that fits.")
+    flags.DEFINE_enum("part", "step", ["step", "generate"], "Program to compile.")
+    flags.DEFINE_bool(
+        "find_largest_batch", False, "Search for the largest batch that fits."
+    )
     flags.DEFINE_integer(
         "num_cores",
         None,
-        "Of the slice whose speed is estimated; by default the smallest: 8 of v3, 4 of "
-        "v4 (a chip's two cores as one) and of v5e.",
+        "Cores of the slice whose speed is estimated; by default the smallest slice: 8 "
+        "of v3, 4 of v4 (two cores of a chip count as one), 4 of v5e.",
         lower_bound=1,
     )
-    flags.DEFINE_integer("num_classes", 101, "Of the data.", lower_bound=1)
+    flags.DEFINE_integer("num_classes", 101, "Classes of the data.", lower_bound=1)
     flags.DEFINE_string(
-        "json", None, "File of the figures; preflight-CONFIG-TOPOLOGY-PART.json here."
+        "json",
+        None,
+        "File for the figures; ./preflight-CONFIG-TOPOLOGY-PART.json by default.",
     )
     flags.DEFINE_string(
-        "environment", None, "The compiler's folder; by default in the user's cache."
+        "environment",
+        None,
+        "Folder of the compiler's virtual environment; by default in the user's cache.",
     )
 
 
 def main(argv: list[str]) -> None:
     del argv
-    # oneDNN's allocator keeps what is freed; the compiler wants that memory.
+    # oneDNN's allocator keeps freed memory, which the compiler needs.
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
     from tf_dvdgan import config
@@ -75,7 +83,7 @@ def main(argv: list[str]) -> None:
     with terminal.clock("making the variables"):
         class_names = [f"class_{i}" for i in range(FLAGS.num_classes)]
         the_program = program.build(FLAGS.part, class_names)
-    facts = {
+    metadata = {
         "gin_file": FLAGS.gin_file,
         "gin_param": FLAGS.gin_param,
         "part": FLAGS.part,
@@ -85,7 +93,7 @@ def main(argv: list[str]) -> None:
         "compiler": environment.versions(),
         **the_program.facts(),
     }
-    preflight = Preflight(the_program, python, hardware.CORES[FLAGS.topology], facts)
+    preflight = Preflight(the_program, python, hardware.CORES[FLAGS.topology], metadata)
     if FLAGS.find_largest_batch:
         preflight.find_largest(FLAGS.batch_per_core)
     else:
@@ -93,26 +101,26 @@ def main(argv: list[str]) -> None:
 
 
 class Preflight:
-    """Compiles a program for one batch or for several, and tells what came of it.
+    """Compiles a program for one or several batch sizes, and reports the results.
 
     Args:
       the_program: a `program.TrainingStep` or `program.Generation`.
-      python: of the compiler's environment.
+      python: path of the Python in the compiler's environment.
       core: to compile for.
-      facts: of the config, kept with the figures.
+      metadata: of the config, written with the figures.
     """
 
-    def __init__(self, the_program, python: str, core: hardware.Core, facts: dict):
+    def __init__(self, the_program, python: str, core: hardware.Core, metadata: dict):
         self._program = the_program
         self._python = python
         self._core = core
         self._path = FLAGS.json or _default_path()
         files.check_writable(self._path)
-        self._figures = {**facts, "core": dataclasses.asdict(core), "batches": {}}
-        self._compiled = {}
+        self._figures = {**metadata, "core": dataclasses.asdict(core), "batches": {}}
+        self._compiled: dict = {}  # batch size to `compilation.Compilation`
 
     def check(self, batch: int) -> None:
-        """Compiles for one batch.
+        """Compiles for one batch size.
 
         Raises:
           UserError: it does not compile, or does not fit.
@@ -121,13 +129,16 @@ class Preflight:
         if compiled.out_of_memory:
             raise errors.UserError(
                 f"{batch} videos do not fit on a core of TPU {FLAGS.topology}: "
-                f"{_wish(compiled, self._core)}. Lower --batch_per_core, or let "
-                f"--find_largest_batch look. The figures: {self._path}"
+                f"{_requirement(compiled, self._core)}. Lower --batch_per_core, or use "
+                f"--find_largest_batch. The figures: {self._path}"
             )
         self._show(batch)
 
     def find_largest(self, first: int) -> None:
-        """Compiles for growing batches.
+        """Compiles for growing batch sizes, until one does not fit.
+
+        Args:
+          first: batch size to start from.
 
         Raises:
           UserError: it does not compile, or not even one video fits.
@@ -135,8 +146,9 @@ class Preflight:
         largest, _ = search.largest_batch(self._measure, first, self._core.available)
         if not largest:
             raise errors.UserError(
-                f"Not one video fits on a core of TPU {FLAGS.topology}: "
-                f"{_wish(self._compiled[1], self._core)}. The figures: {self._path}"
+                f"Not even one video fits on a core of TPU {FLAGS.topology}: "
+                f"{_requirement(self._compiled[1], self._core)}. The figures: "
+                f"{self._path}"
             )
         self._figures["largest_batch_per_core"] = largest
         self._show(largest)
@@ -146,8 +158,10 @@ class Preflight:
         compiled = self._compile(batch)
         took = terminal.duration(compiled.seconds)
         if compiled.out_of_memory:
-            wish = _wish(compiled, self._core)
-            print(f"{batch} videos on a core do not fit: {wish} ({took})", flush=True)
+            required = _requirement(compiled, self._core)
+            print(
+                f"{batch} videos on a core do not fit: {required} ({took})", flush=True
+            )
             return search.Fit(False, compiled.wanted)
         total = compiled.memory.total
         gib = total / hardware.GIB
@@ -155,10 +169,10 @@ class Preflight:
         return search.Fit(True, total)
 
     def _compile(self, batch: int):
-        """Compiles for a batch, and keeps what came of it.
+        """Compiles for a batch size, and writes the figures.
 
         Raises:
-          UserError: it does not compile, for another reason than memory.
+          UserError: it does not compile, for a reason other than memory.
         """
         from .tpu_compiler import compilation, program, report
 
@@ -176,7 +190,7 @@ class Preflight:
             figures["estimate"] = dataclasses.asdict(self._estimate(batch))
         self._figures["batches"][batch] = figures
         self._figures["assumptions"] = report.ASSUMPTIONS
-        self._keep()
+        self._write()
         if compiled.error and not compiled.out_of_memory:
             raise errors.UserError(
                 f"It does not compile for TPU {FLAGS.topology}: {compiled.error}. The "
@@ -199,7 +213,7 @@ class Preflight:
     def _show(self, batch: int) -> None:
         from .tpu_compiler import report
 
-        self._keep()
+        self._write()
         title = " · ".join(
             [
                 *(os.path.splitext(file)[0] for file in FLAGS.gin_file),
@@ -213,12 +227,12 @@ class Preflight:
         print(report.table(title, self._compiled[batch], self._core, estimated))
         print(f"  figures   {self._path}")
 
-    def _keep(self) -> None:
+    def _write(self) -> None:
         files.write_whole(self._path, json.dumps(self._figures, indent=1) + "\n")
 
 
-def _wish(compiled, core: hardware.Core) -> str:
-    """How much memory is wanted, where it is too much."""
+def _requirement(compiled, core: hardware.Core) -> str:
+    """The memory that a program requires, if that is too much."""
     available = f"{core.available / hardware.GIB:.2f} GiB"
     if not compiled.wanted:
         return f"more than {available}"
@@ -231,12 +245,12 @@ def _default_path() -> str:
 
 
 def _environment() -> str:
-    """The Python of the compiler's environment, which is made where there is none."""
+    """The Python of the compiler's environment; creates that if there is none."""
     given = FLAGS.environment
     folder = pathlib.Path(given) if given else environment.default_folder()
     folder = folder.expanduser().absolute()
     if not environment.is_ready(folder):
-        print(f"The TPU compiler comes to {folder}, this once", flush=True)
+        print(f"Installing the TPU compiler in {folder}, only once", flush=True)
     with terminal.clock("installing the TPU compiler"):
         return environment.ensure(folder)
 

@@ -1,4 +1,4 @@
-"""Data sets as they lie on users' disks: each module lists one's clips."""
+"""Public data sets in their published layouts; each module lists the clips of one."""
 
 import collections
 import os
@@ -39,16 +39,20 @@ WITH_LISTS = (*WITH_SPLIT_LISTS, "csv", "kinetics600", "jester", "tinyvideo")
 def list_clips(dataset: str, input_dir: str, options: Options = Options()) -> Listing:
     """Lists a data set's clips.
 
-    Files that a list names and that are not there are listed like the others; the
-    decoder rejects them one by one. Only if all are missing is it a mistake.
+    Listed files that do not exist are included, and the decoder rejects them one by
+    one. It is an error only if all of them are missing.
 
     Args:
       dataset: one of `NAMES`.
-      input_dir: where it lies; clips' paths are relative to it.
-      options: what the user says of it.
+      input_dir: folder of the data set; clips' paths are relative to it.
+      options: the user's options.
+
+    Returns:
+      Classes and clips.
 
     Raises:
-      UserError: it does not lie there as this data set does, or its lists are wrong.
+      UserError: the folder does not have the data set's layout, or its lists are
+        malformed.
     """
     with terminal.clock(f"listing {terminal.printable(input_dir)}"):
         listing = _SOURCES[dataset](input_dir, options)
@@ -61,15 +65,15 @@ def _check(listing: Listing, dataset: str, input_dir: str) -> None:
     if not clips:
         raise errors.UserError(f"--dataset={dataset} has no clips in {input_dir}.")
     names_in = lists.folder_reader(input_dir)
-    places = (os.path.split(clip.path) for clip in clips)
-    if not any(name in names_in(parent) for parent, name in places):
+    paths = (os.path.split(clip.path) for clip in clips)
+    if not any(name in names_in(parent) for parent, name in paths):
         raise errors.UserError(
             f"None of the {len(clips)} listed clips is in {input_dir}, not even "
-            f"{clips[0].path!r}; docs/data.md says how --dataset={dataset} lies there."
+            f"{clips[0].path!r}; docs/data.md has the layout of --dataset={dataset}."
         )
     ids = collections.Counter(clip.video_id for clip in clips)
     video_id, times = ids.most_common(1)[0]
     if times > 1:
         raise errors.UserError(
-            f"{video_id!r} is listed {times} times; a clip has one class and one split."
+            f"{video_id!r} is listed {times} times; list each clip once."
         )

@@ -1,8 +1,8 @@
 """BAIR robot pushing (Ebert et al., 2017): `softmotion30_44k`, clips in TFRecord files.
 
 `train` and `test` hold `traj_*_to_*.tfrecords`; each record is one clip of 30 frames.
-There are no classes. The frames are raw pixels at the resolution that papers use, and
-are kept without loss unless the user wants otherwise.
+There are no classes. The frames are raw pixels at the resolution that papers use, so
+they are stored as lossless PNG by default.
 """
 
 import os
@@ -19,21 +19,24 @@ from .clips import Clip, Listing, Options
 _TOP = "softmotion30_44k"
 _SPLITS = ("train", "test")
 _SUFFIX = ".tfrecords"
-RECORD_HEADER = struct.Struct("<QI")  # its length, and the checksum of that
-_FOOTER_BYTES = 4  # the checksum of the record
-_LEAST_BYTES = 30 * 64 * 64 * 3  # of a clip's pixels
-_FILES_AT_ONCE = 16  # object stores take their time with each answer
+RECORD_HEADER = struct.Struct("<QI")  # length, checksum of the length
+_FOOTER_BYTES = 4  # checksum of the record
+_MIN_BYTES = 30 * 64 * 64 * 3  # of a clip's pixels
+_NUM_THREADS = 16  # hides the latency of object stores
 
 
 def list_clips(folder: str, options: Options = Options()) -> Listing:
-    """Lists the records of all files; of each, only a header of 12 bytes is read.
+    """Lists the records of all files, reading only the 12-byte header of each.
 
     Args:
       folder: holds `softmotion30_44k`, or `train` and `test`.
-      options: none concerns it.
+      options: unused.
+
+    Returns:
+      One class, and a clip per record.
 
     Raises:
-      UserError: there are no files of records.
+      UserError: there are no TFRecord files.
     """
     del options
     names_in = lists.folder_reader(folder)
@@ -47,9 +50,9 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
     if not places:
         raise errors.UserError(
             f"{folder} has no train/*{_SUFFIX} and no test/*{_SUFFIX}. --dataset=bair "
-            f"wants {_TOP} in --input, or that folder itself."
+            f"needs {_TOP} in --input, or that folder itself as --input."
         )
-    with futures.ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+    with futures.ThreadPoolExecutor(_NUM_THREADS) as pool:
         paths = (os.path.join(folder, path) for _, path in places)
         offsets = list(pool.map(lambda path: list(_offsets(path)), paths))
     clips = [
@@ -66,18 +69,18 @@ def _video_id(path: str, split: str, index: int) -> str:
 
 
 def _offsets(path: str) -> Iterator[int]:
-    """Where a file's records begin, in bytes.
+    """Yields the offsets of a file's records, in bytes.
 
-    What is cut, missing or no record is given too, as the file's last, for the decoder
-    to reject.
+    A truncated, missing or malformed record is included as the file's last, for the
+    decoder to reject.
     """
     import tensorflow as tf
 
-    if not tf.io.gfile.exists(path):  # a link to nowhere
+    if not tf.io.gfile.exists(path):  # a broken link
         yield 0
         return
     size = tf.io.gfile.stat(path).length
-    # GFile reads half a megabyte after each seek: only where it must be.
+    # GFile reads half a megabyte after each seek, so local files are opened directly.
     remote = files.is_remote(path)
     with tf.io.gfile.GFile(path, "rb") if remote else open(path, "rb", 0) as file:
         offset = 0
@@ -88,5 +91,5 @@ def _offsets(path: str) -> Iterator[int]:
             file.seek(offset)
             length, _ = RECORD_HEADER.unpack(file.read(RECORD_HEADER.size))
             offset += RECORD_HEADER.size + length + _FOOTER_BYTES
-            if length < _LEAST_BYTES or offset >= size:
+            if length < _MIN_BYTES or offset >= size:
                 return

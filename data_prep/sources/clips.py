@@ -1,4 +1,4 @@
-"""What a data set is to the pipeline: its classes and a list of clips."""
+"""How the pipeline sees a data set: class names and a list of clips."""
 
 import collections
 import dataclasses
@@ -12,14 +12,14 @@ class Clip:
     """One clip to prepare.
 
     Attributes:
-      path: of its file, relative to the input folder.
+      path: path of its file or folder, relative to the input folder.
       label: class number, from 0.
       video_id: unique in the data set.
-      split: 'train', 'test' or the like.
-      form: what lies there: a 'video' file; a folder of numbered image files, 'frames';
-        one image of frames above one another, 'stack'; a record of a TFRecord file,
-        'softmotion'.
-      offset: of the record in its file, in bytes.
+      split: split name, such as 'train' or 'test'.
+      form: storage format: 'video', a video file; 'frames', a folder of numbered
+        images; 'stack', an image of vertically stacked frames; 'softmotion', a record
+        of a TFRecord file.
+      offset: position of the record in its file, in bytes.
     """
 
     path: str
@@ -32,12 +32,13 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a user may say of a data set; each source takes what concerns it.
+    """User options for listing a data set; each source uses those that apply to it.
 
     Attributes:
-      split_list: which of UCF-101's three splits.
-      lists: folder of the data set's lists, or a list file, where not in the input.
-      test_share: of the clips of each class, held out where all are for training.
+      split_list: which of UCF-101's three splits, 1 to 3.
+      lists: the data set's list file or its folder, if not in the input folder.
+      test_share: fraction of each class's clips to hold out, for data sets without
+        splits.
     """
 
     split_list: int = 1
@@ -47,12 +48,12 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """A data set's classes, in the order of their labels, and its clips.
+    """A data set's classes and clips.
 
     Attributes:
-      class_names: in the order of their labels.
-      clips: all of them.
-      encoding: of the frames, unless the user wants another: 'jpeg' or 'png'.
+      class_names: class names in the order of the labels.
+      clips: all clips of all splits.
+      encoding: default format of the stored frames, 'jpeg' or 'png'.
     """
 
     class_names: list[str]
@@ -61,10 +62,17 @@ class Listing:
 
 
 def hold_out(listing: Listing, share: float) -> Listing:
-    """Moves a share of each class's clips from the split 'train' to 'test'.
+    """Moves a fraction of each class's clips from the split 'train' to 'test'.
 
-    Which ones is a matter of their ids alone: other clips that come or go later change
-    a few at most. A class of two clips or more keeps one on either side.
+    The choice depends only on the clips' ids, so that adding or removing clips moves
+    few others. A class with at least two clips has one in each split.
+
+    Args:
+      listing: a data set whose clips are all in 'train'.
+      share: fraction to hold out, 0 to 1.
+
+    Returns:
+      The listing with the new splits.
 
     Raises:
       UserError: the data set has splits of its own.
@@ -72,8 +80,8 @@ def hold_out(listing: Listing, share: float) -> Listing:
     splits = sorted({clip.split for clip in listing.clips})
     if splits != ["train"]:
         raise errors.UserError(
-            "--test_share is for data sets all of whose clips are for training; this "
-            f"one has {' and '.join(splits)}."
+            "--test_share is for data sets without splits of their own; this one has "
+            f"{' and '.join(splits)}: omit it."
         )
     by_class = collections.defaultdict(list)
     for clip in listing.clips:
@@ -82,11 +90,11 @@ def hold_out(listing: Listing, share: float) -> Listing:
     for clips in by_class.values():
         count = min(max(round(share * len(clips)), 1), len(clips) - 1)
         held_out |= {clip.video_id for clip in sorted(clips, key=_rank)[:count]}
-    dealt = [
+    clips = [
         dataclasses.replace(clip, split="test") if clip.video_id in held_out else clip
         for clip in listing.clips
     ]
-    return dataclasses.replace(listing, clips=dealt)
+    return dataclasses.replace(listing, clips=clips)
 
 
 def _rank(clip: Clip) -> str:

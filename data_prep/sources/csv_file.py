@@ -1,10 +1,10 @@
-"""Any videos that a table lists: columns `path` and `label`, and `split` if wanted."""
+"""Videos listed in a table with the columns `path`, `label` and optionally `split`."""
 
 from . import lists
 from .clips import Clip, Listing, Options
 
-_WANTS = (
-    "--dataset=csv wants a table in --input or as --lists, whose first line is "
+_HINT = (
+    "--dataset=csv needs a table in --input or as --lists, whose first line is "
     "path,label or path,label,split."
 )
 
@@ -12,18 +12,21 @@ _WANTS = (
 def list_clips(folder: str, options: Options = Options()) -> Listing:
     """Lists a table's clips.
 
-    The classes are the labels in alphabetical order; labels that are all whole numbers
-    are in the order of the numbers. Without a column `split` all are 'train'.
+    Classes are the labels in alphabetical order, or in numerical order if all labels
+    are whole numbers. Without a column `split` all clips are in 'train'.
 
     Args:
-      folder: paths in the table are relative to it and stay in it.
-      options: of them `lists`, where the table is if not alone in the folder.
+      folder: paths in the table are relative to it and must stay inside.
+      options: `lists` is the table, if it is not the only one in the folder.
+
+    Returns:
+      Classes and clips.
 
     Raises:
-      UserError: there is no table, it lacks a column, or lists what it must not.
+      UserError: there is no table, it lacks a column, or an entry is invalid.
     """
-    table = lists.one_file(folder, options.lists, (".csv", ".tsv"), _WANTS)
-    rows = list(lists.read_table(table, ("path", "label"), _WANTS))
+    table = lists.one_file(folder, options.lists, (".csv", ".tsv"), _HINT)
+    rows = list(lists.read_table(table, ("path", "label"), _HINT))
     class_names = sorted({row["label"] for row in rows if row["label"]})
     if all(name.isdecimal() for name in class_names):
         class_names.sort(key=int)

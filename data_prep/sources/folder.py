@@ -1,4 +1,4 @@
-"""Any folder of videos: a sub-folder for each class, or no classes at all."""
+"""Any folder of videos: one sub-folder per class, or no classes."""
 
 import os
 from collections.abc import Iterator
@@ -10,18 +10,20 @@ from .clips import Clip, Listing, Options
 
 
 def list_clips(folder: str, options: Options = Options()) -> Listing:
-    """Lists every file below a folder; what is no video is found out when decoding.
+    """Lists every file below a folder; the decoder rejects files that are not videos.
 
-    The classes are the sub-folders' names in alphabetical order. Files that lie in the
-    folder itself have a class only if there is no sub-folder; it is named 'video'.
-    Names that begin with a dot are passed over.
+    Classes are the names of the sub-folders in alphabetical order. Without sub-folders
+    all files are of one class, 'video'. Names that begin with a dot are skipped.
 
     Args:
       folder: holds the class folders, or the videos.
-      options: none concerns it.
+      options: unused.
+
+    Returns:
+      Classes and clips.
 
     Raises:
-      UserError: there are no files, or files beside the sub-folders.
+      UserError: the folder is empty, or has files beside the sub-folders.
     """
     del options
     top = files.walk(folder, video_io.VIDEO_SUFFIXES)
@@ -29,8 +31,8 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
     classes, loose = _visible(classes), _visible(loose)
     if classes and loose:
         raise errors.UserError(
-            f"{folder} has both class folders and loose files, {loose[0]!r} among "
-            "them; move the files into a class's folder."
+            f"{folder} has both class folders and loose files, such as {loose[0]!r}; "
+            "move the files into class folders."
         )
     if not classes and not loose:
         raise errors.UserError(f"{folder} is empty.")

@@ -1,9 +1,9 @@
-"""20BN-Jester v1: a folder of numbered JPEGs for each clip, and its lists.
+"""20BN-Jester v1: a folder of numbered JPEGs per clip, and lists.
 
-The frames lie in `20bn-jester-v1/<id>/00001.jpg`, the lists beside that folder:
-`jester-v1-labels.csv` has the classes in their order, `jester-v1-train.csv` and
+Frames are `20bn-jester-v1/<id>/00001.jpg` and so on; the lists are beside that folder:
+`jester-v1-labels.csv` has the class names in order, `jester-v1-train.csv` and
 `jester-v1-validation.csv` have `id;label` without a header. The labels of the test
-clips were never published; they are not listed.
+clips were never published, so these are not listed.
 """
 
 import os
@@ -15,9 +15,10 @@ from .clips import Clip, Listing, Options
 
 _FRAMES = "20bn-jester-v1"
 _SPLITS = ("train", "validation")
-_WANTS = (
-    f"--dataset=jester wants the folder {_FRAMES} in --input, and in it or in --lists "
-    "jester-v1-labels.csv, jester-v1-train.csv and jester-v1-validation.csv."
+_HINT = (
+    f"--dataset=jester needs the folder {_FRAMES} in --input, and the lists "
+    "jester-v1-labels.csv, jester-v1-train.csv and jester-v1-validation.csv in --input "
+    "or --lists."
 )
 
 
@@ -25,23 +26,26 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
     """Lists the clips that have labels.
 
     Args:
-      folder: holds `20bn-jester-v1`, or what is in it.
-      options: of them `lists`, the folder of the lists.
+      folder: holds `20bn-jester-v1`, or is that folder.
+      options: `lists` is the folder of the lists.
+
+    Returns:
+      Classes and clips.
 
     Raises:
-      UserError: a list is missing, or has a class that the list of labels has not.
+      UserError: a list is missing, or has a class that `jester-v1-labels.csv` lacks.
     """
     place = options.lists or folder
     class_names = [
         line.strip()
-        for line in lists.read_lines(os.path.join(place, _list_name("labels")), _WANTS)
+        for line in lists.read_lines(os.path.join(place, _list_name("labels")), _HINT)
     ]
     labels = {name: label for label, name in enumerate(class_names)}
     top = _FRAMES if _FRAMES in lists.folder_reader(folder)("") else ""
     clips = []
     for split in _SPLITS:
         name = _list_name(split)
-        for line in lists.read_lines(os.path.join(place, name), _WANTS):
+        for line in lists.read_lines(os.path.join(place, name), _HINT):
             video_id, _, label = (part.strip() for part in line.partition(";"))
             if label not in labels:
                 raise errors.UserError(

@@ -1,11 +1,11 @@
-"""Kinetics-600 (Carreira et al., 2018): videos cut from YouTube's, and its lists.
+"""Kinetics-600 (Carreira et al., 2018): clips cut from YouTube videos, and lists.
 
-A list names its columns in the first line: label, youtube_id, time_start, time_end,
-and often split and is_cc. Copies differ: commas, tabs or spaces between columns, lists
-of the test clips without labels, files in a folder for each class or flat, below a
-folder for the split or not. Files are `<id>_<start>_<end>.mp4` with six digits for each
-time. Videos vanish from YouTube: what is listed and missing is for the decoder to
-reject.
+A list's first line names its columns: label, youtube_id, time_start, time_end, and
+often split and is_cc. Copies differ: columns are separated by commas, tabs or spaces;
+test lists may lack labels; files are in a folder per class or flat, below a folder for
+the split or not. Files are named `<id>_<start>_<end>.mp4` with six digits for each
+time. Videos disappear from YouTube, so listed files that are missing are left for the
+decoder to reject.
 """
 
 import functools
@@ -19,44 +19,38 @@ from tf_dvdgan.data import files, video_io
 from . import lists
 from .clips import Clip, Listing, Options
 
-# Names of a split, in lists and of folders; the first is ours.
+# Names of each split in lists and folders; the first is the one used in the shards.
 _SPLITS = (("train",), ("validation", "validate", "val"), ("test",))
-_OUR_SPLIT = {name: names[0] for names in _SPLITS for name in names}
+_CANONICAL_SPLIT = {name: names[0] for names in _SPLITS for name in names}
 _LIST_SUFFIXES = (".csv", ".tsv", ".txt")
 _ID_LENGTH = 11
 _COLUMNS = ("youtube_id", "time_start", "time_end")
-_WANTS = (
-    "--dataset=kinetics600 wants train.csv, validate.csv or test.csv with the columns "
+_HINT = (
+    "--dataset=kinetics600 needs train.csv, validate.csv or test.csv with the columns "
     "label,youtube_id,time_start,time_end in --input or --lists."
 )
 
 _Times = tuple[int, ...]
-_Key = tuple[str, _Times]  # a clip's id and its start and end, in seconds
+_Key = tuple[str, _Times]  # YouTube id; start and end in seconds, or empty
 
 
 def list_clips(folder: str, options: Options = Options()) -> Listing:
     """Lists the clips that have labels.
 
-    The classes are the labels of all lists, in alphabetical order. Clips without a
-    label are left out, with a warning.
+    Classes are the labels of all lists in alphabetical order. Clips without a label are
+    skipped with a warning.
 
     Args:
       folder: holds the videos, in any of the layouts, and the lists.
-      options: of them `lists`, a folder of lists or one list.
+      options: `lists` is a folder of lists, or one list.
+
+    Returns:
+      Classes and clips.
 
     Raises:
       UserError: there is no list, it lacks a column, or no clip has a label.
     """
-    rows = {}  # by id and times: what is listed twice counts the first time
-    for path, split in _list_files(options.lists or folder):
-        unlabelled = 0
-        for row in lists.read_table(path, _COLUMNS, _WANTS, spaced="label"):
-            if row.get("label"):
-                key = _key_of(row, path)
-                rows.setdefault(key, (row["label"], _split_of(row, split, path)))
-            else:
-                unlabelled += 1
-        lists.say_left_out(unlabelled, path)
+    rows = _read_rows(options.lists or folder)
     if not rows:
         raise errors.UserError(f"No list in {options.lists or folder} has labels.")
     class_names = sorted({label for label, _ in rows.values()})
@@ -72,8 +66,23 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
     return Listing(class_names, clips)
 
 
+def _read_rows(place: str) -> dict[_Key, tuple[str, str]]:
+    """Label and split of each clip; of repeated entries the first counts."""
+    rows = {}
+    for path, split in _list_files(place):
+        unlabelled = 0
+        for row in lists.read_table(path, _COLUMNS, _HINT, spaced="label"):
+            if row.get("label"):
+                key = _key_of(row, path)
+                rows.setdefault(key, (row["label"], _split_of(row, split, path)))
+            else:
+                unlabelled += 1
+        lists.say_left_out(unlabelled, path)
+    return rows
+
+
 def _list_files(place: str) -> Iterator[tuple[str, str | None]]:
-    """Lists and their splits, one for each split; None where a row must tell."""
+    """Yields one list per split, with the split; None if only its rows name it."""
     if place.lower().endswith(_LIST_SUFFIXES):
         yield place, _split_in(place)
         return
@@ -83,26 +92,26 @@ def _list_files(place: str) -> Iterator[tuple[str, str | None]]:
             if name.lower().endswith(suffix) and _split_in(name):
                 found.setdefault(_split_in(name), os.path.join(place, name))
     if not found:
-        raise errors.UserError(f"{place} has no lists. {_WANTS}")
+        raise errors.UserError(f"{place} has no lists. {_HINT}")
     for names in _SPLITS:
         if names[0] in found:
             yield found[names[0]], names[0]
 
 
 def _split_in(file_name: str) -> str | None:
-    """The split that a list's name says: `kinetics600_val.csv`, `train.txt`."""
+    """The split in a list's file name, such as `kinetics600_val.csv`, `train.txt`."""
     stem = os.path.splitext(os.path.basename(file_name))[0].lower()
     found = re.fullmatch(r"(?:(?:kinetics|k)[-_]?600[-_])?([a-z]+)", stem)
-    return _OUR_SPLIT.get(found.group(1)) if found else None
+    return _CANONICAL_SPLIT.get(found.group(1)) if found else None
 
 
 def _split_of(row: Mapping[str, str], of_list: str | None, path: str) -> str:
     named = row.get("split", "").lower()
-    split = _OUR_SPLIT.get(named) if named else of_list
+    split = _CANONICAL_SPLIT.get(named) if named else of_list
     if split is None:
         raise errors.UserError(
-            f"{path} says of {row['youtube_id']!r} the split {named!r}; there are "
-            "train, validate and test, in a column split or in the list's name."
+            f"{path} gives {row['youtube_id']!r} the split {named!r}; name train, "
+            "validate or test, in a column split or in the list's file name."
         )
     return split
 
@@ -115,7 +124,7 @@ def _key_of(row: Mapping[str, str], path: str) -> _Key:
         times = ()
     if not times or not re.fullmatch(rf"[\w-]{{{_ID_LENGTH}}}", video_id, re.ASCII):
         raise errors.UserError(
-            f"{path} has a row that is no clip of YouTube's: {', '.join(row.values())}."
+            f"{path} has a row that is not a YouTube clip: {', '.join(row.values())}."
         )
     return video_id, times
 
@@ -125,20 +134,20 @@ def _file_stem(key: _Key) -> str:
 
 
 def _finder(folder: str) -> Callable[[_Key, str, str], str | None]:
-    """Gives a function that finds a clip's file, in whatever layout they lie."""
+    """Returns a function that finds a clip's file in any of the layouts."""
     names_in = lists.folder_reader(folder)
 
     @functools.cache
-    def videos_in(place: str) -> dict[_Key, str]:
+    def videos_in(parent: str) -> dict[_Key, str]:
         return {
             _key_in(name): name
-            for name in sorted(names_in(place), reverse=True)
+            for name in sorted(names_in(parent), reverse=True)
             if name.lower().endswith(video_io.VIDEO_SUFFIXES)
         }
 
     @functools.cache
-    def places(label: str, split: str) -> list[str]:
-        """Folders there are for a class's clips, those of the split first."""
+    def folders(label: str, split: str) -> list[str]:
+        """Existing folders that may hold the clips, those of the split first."""
         found = []
         for top in (*next(s for s in _SPLITS if s[0] == split), ""):
             if top and top not in names_in(""):
@@ -150,18 +159,18 @@ def _finder(folder: str) -> Callable[[_Key, str, str], str | None]:
         return found
 
     def find(key: _Key, label: str, split: str) -> str | None:
-        for place in places(label, split):
-            videos = videos_in(place)
+        for parent in folders(label, split):
+            videos = videos_in(parent)
             name = videos.get(key) or videos.get((key[0], ()))
             if name:
-                return os.path.join(place, name)
+                return os.path.join(parent, name)
         return None
 
     return find
 
 
 def _key_in(file_name: str) -> _Key:
-    """A file's id and times; an id may hold `_` and `-`, so it is cut by its length."""
+    """A file's id and times; ids may contain `_` and `-`, so they are cut by length."""
     stem = os.path.splitext(file_name)[0]
     times = re.findall(r"\d+", stem[_ID_LENGTH:])
     return stem[:_ID_LENGTH], tuple(map(int, times))

@@ -1,7 +1,7 @@
-"""The list files that come with data sets: lines, tables, and what paths they may have.
+"""Reads the list files of data sets: lines and tables, with validated paths.
 
-Lists come from strangers. What they name is looked for below the input folder alone,
-and a split becomes part of a file's name, so both are checked here.
+Lists are untrusted input. The files that they name must be below the input folder, and
+a split becomes part of a file name, so both are validated here.
 """
 
 import csv
@@ -19,11 +19,14 @@ _DELIMITERS = ("\t", ";", ",", " ")
 
 
 def read_lines(path: str, wants: str) -> list[str]:
-    """Lines of a text file without line ends; empty ones are left out.
+    """Reads the lines of a text file.
 
     Args:
-      path: of the file, anywhere.
-      wants: what to do if it is missing; the end of the error.
+      path: local or remote path.
+      wants: sentence that ends the error message if the file is missing.
+
+    Returns:
+      The lines that are not empty, without line ends.
 
     Raises:
       UserError: there is no such file.
@@ -38,18 +41,22 @@ def read_lines(path: str, wants: str) -> list[str]:
 def read_table(
     path: str, columns: Sequence[str], wants: str, spaced: str = ""
 ) -> Iterator[dict[str, str]]:
-    """Rows of a file whose first line names the columns, by name.
+    """Reads a table whose first line names the columns.
 
-    Columns are separated by tabs, semicolons, commas or spaces; the first line tells.
+    Columns are separated by tabs, semicolons, commas or spaces, as in the first line.
 
     Args:
-      path: of the file, anywhere.
-      columns: that must be there; others may be.
-      wants: what to do if it is missing; the end of the error.
-      spaced: column that may have spaces even where spaces separate the columns.
+      path: local or remote path.
+      columns: required columns; there may be others.
+      wants: sentence that ends the error message if the file is missing.
+      spaced: column whose values may contain spaces even if spaces separate columns.
+
+    Yields:
+      Each row as column name to value.
 
     Raises:
-      UserError: the file or a column is missing, or a row has not as many fields.
+      UserError: the file or a column is missing, or a row has the wrong number of
+        fields.
     """
     lines = read_lines(path, wants)
     first = lines[0] if lines else ""
@@ -61,51 +68,65 @@ def read_table(
         if missing:
             raise errors.UserError(
                 f"{path} has no column {missing[0]!r}. Its first line must name the "
-                f"columns, {', '.join(columns)} among them."
+                f"columns, including {', '.join(columns)}."
             )
         for row in rows:
             if delimiter == " " and spaced in header:
                 row = _joined(row, header.index(spaced), len(header))
             if len(row) != len(header):
                 raise errors.UserError(
-                    f"Row {rows.line_num} of {path} has {len(row)} fields where "
-                    f"{len(header)} columns are named; put quotes around what holds "
+                    f"Row {rows.line_num} of {path} has {len(row)} fields for "
+                    f"{len(header)} columns; put quotes around fields that contain "
                     f"{delimiter!r}."
                 )
             yield dict(zip(header, map(str.strip, row), strict=True))
     except csv.Error as error:
-        raise errors.UserError(f"{path} is no table: {error}.") from None
+        raise errors.UserError(f"{path} is not a table: {error}.") from None
 
 
 def _joined(row: list[str], place: int, width: int) -> list[str]:
-    """A row whose surplus fields are parts of the one at a place."""
+    """Joins a row's surplus fields into the one at index `place`."""
     end = place + 1 + max(len(row) - width, 0)
     return [*row[:place], " ".join(row[place:end]), *row[end:]]
 
 
 def inside(path: str, list_name: str) -> str:
-    """A listed path in its plain form, if it stays below the input folder.
+    """Normalizes a listed path and checks that it stays below the input folder.
+
+    Args:
+      path: path from a list.
+      list_name: the list, for the error message.
+
+    Returns:
+      The normalized path.
 
     Raises:
-      UserError: it is absolute, names another file system, or has `..`.
+      UserError: the path is absolute, names another file system, or contains `..`.
     """
     if os.path.isabs(path) or "://" in path or ".." in path.split("/"):
         raise errors.UserError(
-            f"{list_name} lists {path!r}. Paths there are relative to --input and stay "
-            "in it: none begins with '/' or has '..' or '://'."
+            f"{list_name} lists {path!r}. Paths must be relative to --input and stay "
+            "inside it: they must not begin with '/' or contain '..' or '://'."
         )
     return os.path.normpath(path)
 
 
 def split_name(text: str, list_name: str) -> str:
-    """A listed split, if it can be part of a file's name.
+    """Checks that a listed split can be part of a file name.
+
+    Args:
+      text: split name from a list.
+      list_name: the list, for the error message.
+
+    Returns:
+      `text`.
 
     Raises:
-      UserError: it cannot.
+      UserError: the name is invalid.
     """
     if not re.fullmatch(r"[A-Za-z]\w*", text, re.ASCII):
         raise errors.UserError(
-            f"{list_name} has the split {text!r}; a split is a word, such as train."
+            f"{list_name} has the split {text!r}; name splits by a word, such as train."
         )
     return text
 
@@ -113,13 +134,16 @@ def split_name(text: str, list_name: str) -> str:
 def one_file(
     input_dir: str, place: str | None, suffixes: tuple[str, ...], wants: str
 ) -> str:
-    """The list file: the one that the user named, or the only one there is.
+    """Finds the list file: the one that the user named, or the only one.
 
     Args:
-      input_dir: where it is looked for.
-      place: a file, or a folder to look in instead.
-      suffixes: of list files.
-      wants: what to do if there is none; the end of the error.
+      input_dir: folder to search.
+      place: the list file, or a folder to search instead; None if not given.
+      suffixes: suffixes of list files.
+      wants: sentence that ends the error message if there is none.
+
+    Returns:
+      The path of the list file.
 
     Raises:
       UserError: there is none, or there are several.
@@ -136,14 +160,14 @@ def one_file(
         return os.path.join(folder, found[0])
     if found:
         raise errors.UserError(
-            f"{folder} has {len(found)} files that may be the list, {found[0]} and "
-            f"{found[1]} among them; name it: --lists={os.path.join(folder, found[0])}"
+            f"{folder} has {len(found)} files that may be the list, such as {found[0]} "
+            f"and {found[1]}; choose: --lists={os.path.join(folder, found[0])}"
         )
-    raise errors.UserError(f"{folder} has no *{suffixes[0]} file and is none. {wants}")
+    raise errors.UserError(f"{folder} has no *{suffixes[0]} file. {wants}")
 
 
 def folder_reader(input_dir: str) -> Callable[[str], frozenset[str]]:
-    """Gives a function that lists sub-folders of the input, each once."""
+    """Returns a cached function that lists the names in a sub-folder of the input."""
 
     @functools.cache
     def names_in(folder: str) -> frozenset[str]:
@@ -153,10 +177,15 @@ def folder_reader(input_dir: str) -> Callable[[str], frozenset[str]]:
 
 
 def say_left_out(count: int, list_name: str) -> None:
-    """Warns of clips that are left out because nobody says what they show."""
+    """Warns about clips that are skipped because they have no label.
+
+    Args:
+      count: number of such clips; 0 warns about nothing.
+      list_name: the list they are in.
+    """
     if count:
         logging.warning(
-            "%s: %d clips have no label and are left out.",
+            "%s: %d clips have no label and are skipped.",
             terminal.printable(list_name),
             count,
         )

@@ -1,10 +1,10 @@
-"""UCF-101 (Soomro et al., 2012) as it unpacks, with its official splits.
+"""UCF-101 (Soomro et al., 2012) as unpacked, with its official splits.
 
-Files are `<Class>/v_<Class>_gNN_cNN.avi`, or all in one folder; either may lie in a
-folder `UCF-101`. The lists lie in `ucfTrainTestlist/`. Labels there count from 1, the
+Files are `<Class>/v_<Class>_gNN_cNN.avi`, or all in one folder; either may be inside a
+folder `UCF-101`. The lists are in `ucfTrainTestlist/`. Their labels count from 1, the
 test lists have none, and some copies have DOS line ends. The files of class
 HandstandPushups are spelt `v_HandStandPushups_*`, so classes and files are matched
-without regard to case. `tools.make_demo_videos` writes the same layout.
+case-insensitively. `tools.make_demo_videos` writes the same layout.
 """
 
 import functools
@@ -19,9 +19,9 @@ from .clips import Clip, Listing, Options
 
 _LISTS = "ucfTrainTestlist"
 _UNPACKED = "UCF-101"  # the folder in the data set's archive
-_WANTS = (
-    "--dataset=ucf101 wants the videos in --input, and UCF-101's "
-    f"{_LISTS} folder there or as --lists; other folders are --dataset=folder."
+_HINT = (
+    "--dataset=ucf101 needs the videos in --input, and UCF-101's "
+    f"{_LISTS} folder there or as --lists; for other folders use --dataset=folder."
 )
 
 
@@ -29,16 +29,20 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
     """Lists the clips of an official split.
 
     Args:
-      folder: holds the videos, and `ucfTrainTestlist/` unless the options say where.
-      options: of them `split_list` and `lists`.
+      folder: holds the videos and, unless `options.lists` is set, `ucfTrainTestlist/`.
+      options: `split_list` is the number of the split; `lists` is `ucfTrainTestlist/`
+        or its parent.
+
+    Returns:
+      Classes and clips.
 
     Raises:
-      UserError: a list is missing, or names a class that `classInd.txt` does not.
+      UserError: a list is missing, or names a class that is not in `classInd.txt`.
     """
-    place = options.lists or os.path.join(folder, _LISTS)
+    lists_dir = options.lists or os.path.join(folder, _LISTS)
     if options.lists and _LISTS in files.names_in(options.lists):
-        place = os.path.join(options.lists, _LISTS)
-    class_names = _read_classes(os.path.join(place, "classInd.txt"))
+        lists_dir = os.path.join(options.lists, _LISTS)
+    class_names = _read_classes(os.path.join(lists_dir, "classInd.txt"))
     labels = {name.lower(): label for label, name in enumerate(class_names)}
 
     @functools.cache
@@ -49,7 +53,7 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
     clips = []
     for split in ("train", "test"):
         list_name = f"{split}list0{options.split_list}.txt"
-        for line in lists.read_lines(os.path.join(place, list_name), _WANTS):
+        for line in lists.read_lines(os.path.join(lists_dir, list_name), _HINT):
             listed = lists.inside(line.split()[0], list_name)
             stem = os.path.splitext(os.path.basename(listed))[0]
             name = stem.split("_")[1] if stem.count("_") >= 3 else ""
@@ -63,20 +67,20 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
 
 
 def _read_classes(path: str) -> list[str]:
-    numbered = [line.split() for line in lists.read_lines(path, _WANTS)]
+    numbered = [line.split() for line in lists.read_lines(path, _HINT)]
     if not all(len(pair) == 2 and pair[0].isdigit() for pair in numbered):
         raise errors.UserError(
-            f"{path} is no list of numbers and classes: 1 ApplyLips."
+            f"{path} must have a number and a class per line, such as 1 ApplyLips."
         )
     return [name for _, name in sorted(numbered, key=lambda pair: int(pair[0]))]
 
 
 def _find(names_in: Callable[[str], Mapping[str, str]], listed: str) -> str:
-    """Where a listed file lies; as listed, if nowhere.
+    """Finds a listed file; returns the listed path if there is no such file.
 
     Args:
-      names_in: gives the names in a folder by their small letters.
-      listed: the path in a list.
+      names_in: returns the names in a folder, keyed by their lower case.
+      listed: path from a list.
     """
     parent, name = os.path.split(listed)
     for top in ("", names_in("").get(_UNPACKED.lower())):

@@ -1,7 +1,8 @@
 """The Weizmann actions (Blank et al., 2005): 93 files `<person>_<action>.avi`.
 
-One person, lena, does some actions twice: `lena_run1`, `lena_run2` are of class run,
-while wave1 and wave2 are classes. The data set has no official split: all are 'train'.
+One person, lena, performs some actions twice: `lena_run1` and `lena_run2` are of class
+run, while wave1 and wave2 are classes. There are no official splits; all clips are in
+'train'.
 """
 
 import os
@@ -11,9 +12,8 @@ from tf_dvdgan.data import files
 
 from .clips import Clip, Listing, Options
 
-# In alphabetical order.
 _CLASSES = ["bend", "jack", "jump", "pjump", "run", "side", "skip", "walk"]
-_CLASSES += ["wave1", "wave2"]
+_CLASSES += ["wave1", "wave2"]  # in alphabetical order
 _SUFFIXES = (".avi",)
 
 
@@ -21,11 +21,14 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
     """Lists the clips.
 
     Args:
-      folder: holds the files, by themselves or in sub-folders.
-      options: none concerns it.
+      folder: holds the files, directly or in sub-folders.
+      options: unused.
+
+    Returns:
+      Classes and clips.
 
     Raises:
-      UserError: a file's name has no action of the data set, or there is no file.
+      UserError: a file's name has no known action, or there are no files.
     """
     del options
     clips = []
@@ -37,7 +40,7 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
                 clips.append(Clip(path, _label(stem, path), stem, "train"))
     if not clips:
         raise errors.UserError(
-            f"{folder} has no .avi file. --dataset=weizmann wants the data set's "
+            f"{folder} has no .avi file. --dataset=weizmann needs the data set's "
             "files, such as daria_walk.avi, in --input."
         )
     return Listing(list(_CLASSES), sorted(clips, key=lambda clip: clip.path))
@@ -49,6 +52,6 @@ def _label(stem: str, path: str) -> int:
         if name in _CLASSES:
             return _CLASSES.index(name)
     raise errors.UserError(
-        f"{path!r} is not of the Weizmann data set, whose files are "
-        f"<person>_<action>.avi with an action of {', '.join(_CLASSES)}."
+        f"{path!r} is not a file of the Weizmann data set. Files must be named "
+        f"<person>_<action>.avi; the actions are {', '.join(_CLASSES)}."
     )

@@ -44,7 +44,7 @@ def test_keys_in_paths_are_refused_and_not_repeated(path):
 
 
 def test_nothing_is_written_by_http():
-    with pytest.raises(errors.UserError, match="is for reading"):
+    with pytest.raises(errors.UserError, match="http is read-only"):
         files.ready("https://host/x", writing=True)
 
 

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from tf_dvdgan.data import manifest as manifest_lib
-from tf_dvdgan.data import order, readers, record_index, records
+from tf_dvdgan.data import order, readers, record_index, records, windows
 
-WINDOW = readers.Window(num_frames=1, resolution=4, stride=1)
+WINDOW = windows.Window(num_frames=1, resolution=4, stride=1)
 SEVERAL = np.random.default_rng(0).integers(1, 6, 200).tolist()  # clips of 200 shards
 # Clips of each shard, and the batch size.
 LAYOUTS = {

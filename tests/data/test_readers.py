@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tf_dvdgan import errors
 from tf_dvdgan.data import manifest as manifest_lib
-from tf_dvdgan.data import readers, record_index, records
+from tf_dvdgan.data import readers, record_index, records, windows
 
 HEIGHT, WIDTH, NUM_FRAMES = 16, 22, 20
 CLIPS_OF_SHARD = (5, 7, 6, 6)
@@ -56,7 +56,7 @@ def _record(
     )
 
 
-WINDOW = readers.Window(num_frames=4, resolution=16, stride=3)
+WINDOW = windows.Window(num_frames=4, resolution=16, stride=3)
 
 
 def read(shards, num_batches, batch=8, **kwargs):
@@ -168,7 +168,7 @@ def test_a_clip_that_is_too_short_repeats_its_last_frame():
     ],
 )
 def test_a_short_clip_gives_consecutive_frames_where_asked_for(num_frames, times):
-    window = readers.Window(4, 16, stride=3, consecutive_if_short=True)
+    window = windows.Window(4, 16, stride=3, consecutive_if_short=True)
     draws = tf.fill([3], 0.0 if times[0] == 0 else 0.99)
     row = readers._decode(_record(3, num_frames=num_frames), window, draws)
     np.testing.assert_array_equal(row["video"][:, 0, 0, 1], times)
@@ -213,7 +213,7 @@ def test_datasets_do_not_tune_themselves(shards):
     ("change", "sentence"),
     [
         ({"split": "test"}, "no split 'test'"),
-        ({"window": readers.Window(4, 32)}, "--resolution=32"),
+        ({"window": windows.Window(4, 32)}, "--resolution=32"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_a_sentence(shards, change, sentence):
@@ -308,7 +308,7 @@ def labels_of(folder, window, num_rows, batch=8, **kwargs) -> list[int]:
 
 
 def test_balanced_classes_come_equally_often_every_epoch(uneven):
-    window = readers.Window(4, 16, 3, balanced=True)
+    window = windows.Window(4, 16, 3, balanced=True)
     for epochs in (1, 3):
         counts = np.bincount(labels_of(uneven, window, 48 * epochs), minlength=3)
         assert counts.sum() == 48 * epochs
@@ -317,7 +317,7 @@ def test_balanced_classes_come_equally_often_every_epoch(uneven):
 
 
 def test_balancing_takes_other_clips_of_a_large_class_each_time(uneven):
-    window = readers.Window(1, 16, 1, balanced=True)
+    window = windows.Window(1, 16, 1, balanced=True)
     rows = readers.training_dataset(uneven, window, 4, 1).take(48 * 8)
     seen = {int(row["video"][0, 0, 0, 0]) for row in rows.as_numpy_iterator()}
     assert len(seen) == 25  # all pixel values there are
@@ -325,7 +325,7 @@ def test_balancing_takes_other_clips_of_a_large_class_each_time(uneven):
 
 @pytest.mark.parametrize("settings", [{"balanced": True}, {"classes": ("few", "many")}])
 def test_other_clips_too_can_be_gone_on_with_from_any_batch(uneven, settings):
-    window = readers.Window(4, 16, 3, **settings)
+    window = windows.Window(4, 16, 3, **settings)
     whole = read(uneven, 12, window=window)
     for first in (1, 5, 7):
         assert (
@@ -335,28 +335,28 @@ def test_other_clips_too_can_be_gone_on_with_from_any_batch(uneven, settings):
 
 
 def test_a_subset_of_classes_has_its_own_labels(uneven):
-    window = readers.Window(4, 16, 3, classes=("few", "many"))
+    window = windows.Window(4, 16, 3, classes=("few", "many"))
     manifest = readers.load_manifest(uneven, window)
     assert manifest.class_names == ["few", "many"]
     assert manifest.class_counts("train") == [6, 30]
     assert np.bincount(labels_of(uneven, window, 36)).tolist() == [6, 30]
     rows = readers.evaluation_dataset(uneven, window, "train").as_numpy_iterator()
     assert np.bincount([int(row["label"]) for row in rows]).tolist() == [6, 30]
-    both = readers.Window(4, 16, 3, classes=("few", "many"), balanced=True)
+    both = windows.Window(4, 16, 3, classes=("few", "many"), balanced=True)
     np.testing.assert_allclose(np.bincount(labels_of(uneven, both, 36)), 18, atol=2)
 
 
 def test_an_unknown_class_is_told_with_the_nearest(uneven):
-    window = readers.Window(4, 16, 3, classes=("few", "manny"))
+    window = windows.Window(4, 16, 3, classes=("few", "manny"))
     with pytest.raises(errors.UserError, match=r"no class 'manny'.*'many'"):
         readers.load_manifest(uneven, window)
 
 
 def test_half_the_clips_are_mirrored_where_asked_for(shards):
-    plain = readers.Window(4, 16, 3)
+    plain = windows.Window(4, 16, 3)
     rows = {}
     for flips in (False, True):
-        window = readers.Window(4, 16, 3, flips=flips)
+        window = windows.Window(4, 16, 3, flips=flips)
         dataset = readers.training_dataset(shards, window, 8, 1).take(200)
         rows[flips] = [row["video"] for row in dataset.as_numpy_iterator()]
     mirrored = 0
@@ -367,6 +367,6 @@ def test_half_the_clips_are_mirrored_where_asked_for(shards):
     assert 70 < mirrored < 130
     (one,) = readers.evaluation_dataset(shards, plain, "train").take(1)
     (other,) = readers.evaluation_dataset(
-        shards, readers.Window(4, 16, 3, flips=True), "train"
+        shards, windows.Window(4, 16, 3, flips=True), "train"
     ).take(1)
     np.testing.assert_array_equal(one["video"], other["video"])

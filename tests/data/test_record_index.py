@@ -13,7 +13,7 @@ from conftest import prepare_in_process
 from data_prep.sources import ucf101
 from tf_dvdgan import errors
 from tf_dvdgan.data import manifest as manifest_lib
-from tf_dvdgan.data import readers, record_index
+from tf_dvdgan.data import readers, record_index, windows
 
 
 @pytest.fixture
@@ -146,4 +146,4 @@ def test_a_damaged_shard_without_an_index_is_told_in_a_sentence(copied):
     path = sorted(glob.glob(f"{copied}/train-*"))[1]
     os.truncate(path, os.path.getsize(path) - 9)
     with pytest.raises(errors.UserError, match=r"shards in .* are damaged"):
-        readers.training_dataset(copied, readers.Window(4, 16), 4, seed=0)
+        readers.training_dataset(copied, windows.Window(4, 16), 4, seed=0)

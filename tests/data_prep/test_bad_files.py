@@ -175,7 +175,7 @@ def test_bad_files_stop_nothing_and_are_told_with_their_reasons(tmp_path):
         "one_frame.mp4": (encoded(frames(60, 80, 1)), "only one frame"),
         "strip_cut.jpg": (strip[: len(strip) // 2], "an image cannot be decoded"),
         "strip_of_one.jpg": (jpeg(noise[0, :60, :60]), "only one frame"),
-        "strip_of_none.jpg": (jpeg(noise[0]), "no stack of square frames: 80 x 60"),
+        "strip_of_none.jpg": (jpeg(noise[0]), "not a stack of square frames: 80 x 60"),
     }
     videos = tmp_path / "videos"
     videos.mkdir()
@@ -197,7 +197,7 @@ def test_bad_files_stop_nothing_and_are_told_with_their_reasons(tmp_path):
         "folder.mp4": "not a file",
         "frames": "an image cannot be decoded: 1.jpg",
         "sizes": "frames of different sizes",
-        "no_frames": "no folder of numbered images",
+        "no_frames": "not a folder of numbered images",
     }
 
     def form(name):

@@ -52,7 +52,7 @@ REASONS = {
     "hang.avi": "too slow to decode: over 1 s, see --decode_seconds",
     "segfault.avi": "the decoder crashed: SIGSEGV",
     "abort.avi": "the decoder crashed: SIGABRT",
-    "memory.avi": "the decoder crashed: SIGKILL, as when memory runs out",
+    "memory.avi": "the decoder crashed: SIGKILL, probably out of memory",
     "exit.avi": "the decoder crashed: exit code 3",
     "error.avi": "the decoder failed: TypeError of a library",
 }

@@ -21,7 +21,7 @@ from data_prep import decoding, pipeline, sources
 from data_prep.sources import folder, ucf101
 from tf_dvdgan import errors
 from tf_dvdgan.data import manifest as manifest_lib
-from tf_dvdgan.data import readers, records, video_io
+from tf_dvdgan.data import readers, records, video_io, windows
 
 
 def run(*flags: str) -> subprocess.CompletedProcess:
@@ -54,7 +54,7 @@ def test_the_command_writes_good_clips_and_lists_bad_ones(demo_videos, tmp_path)
     assert list(manifest.splits) == ["train"]
     assert manifest.num_clips("train") == 144
     assert manifest.class_counts("train") == [16] * 3 + [0] + [16] * 6
-    assert "warning: no clips of Notes: no model can learn that." in result.stdout
+    assert "warning: no clips of Notes: a model cannot learn these" in result.stdout
     assert manifest.resolution == 16 and len(manifest.splits["train"]) == 3
     rejected = [json.loads(line) for line in open(shards / "rejected.jsonl")]
     reasons = {entry["path"].split("/")[1]: entry["reason"] for entry in rejected}
@@ -156,7 +156,7 @@ def test_frames_are_resized_before_they_are_cropped(
     found = tf.io.decode_png(frames[3]).numpy().astype(int)
     assert np.abs(found - expected).max() <= 1  # colours are converted after it
     # A model of 16 pixels sees crops of them.
-    window = readers.Window(4, 16)
+    window = windows.Window(4, 16)
     row = next(iter(readers.evaluation_dataset(shards, window, "train")))
     top, left = ((side - 16 + 1) // 2 for side in size)
     middle = row["video"].numpy()
@@ -390,7 +390,7 @@ def test_names_that_are_no_text_are_prepared_like_others(demo_videos, tmp_path):
     assert manifest.class_names == listing.class_names
     rejected = [json.loads(line) for line in open(f"{shards}/rejected.jsonl")]
     assert rejected == [
-        {"path": "no \udcff utf-8/clip.avi", "reason": "a name that is not UTF-8"}
+        {"path": "no \udcff utf-8/clip.avi", "reason": "file name is not UTF-8"}
     ]
     assert manifest.num_clips("train") == 2
 

@@ -13,7 +13,7 @@ from conftest import prepare_in_process
 from data_prep import sources
 from tests.data_prep import fixtures
 from tf_dvdgan import errors
-from tf_dvdgan.data import readers
+from tf_dvdgan.data import readers, windows
 
 
 def listed(dataset: str, root: pathlib.Path, **options) -> sources.Listing:
@@ -37,7 +37,7 @@ def prepared(dataset: str, root: pathlib.Path, **recipe):
     outcome = prepare_in_process(listing, str(root), str(shards), **recipe)
 
     def read(split: str, num_frames: int, side: int) -> list[tuple[np.ndarray, str]]:
-        window = readers.Window(num_frames, side, stride=1)
+        window = windows.Window(num_frames, side, stride=1)
         rows = readers.evaluation_dataset(str(shards), window, split)
         names = outcome.manifest.class_names
         return [(r["video"].numpy(), names[int(r["label"])]) for r in rows]
@@ -166,7 +166,7 @@ def test_kinetics600_unlabelled_test_clips_are_left_out_aloud(tmp_path, caplog):
         listing = listed("kinetics600", tmp_path)
     assert listing.class_names == ["abseiling", "riding a bike"]
     assert facts(listing) == {f for f in KINETICS_FACTS if f[2] != "test"}
-    assert "test.csv: 1 clips have no label and are left out" in caplog.text
+    assert "test.csv: 1 clips have no label and are skipped" in caplog.text
 
 
 def test_kinetics600_folders_and_files_of_other_names(tmp_path):
@@ -209,11 +209,11 @@ def test_kinetics600_one_list_of_all_splits(tmp_path):
         (["label,id,start,end"], "no column 'youtube_id'"),
         (
             ["label,youtube_id,time_start,time_end", "a,short,1,2"],
-            "no clip of YouTube's: a, short, 1, 2",
+            "not a YouTube clip: a, short, 1, 2",
         ),
         (
             ["label,youtube_id,time_start,time_end", "a,-0wR5jVB_WP,1,soon"],
-            "no clip of YouTube's",
+            "not a YouTube clip",
         ),
         (["label,youtube_id,time_start,time_end", "a,b"], "Row 2 .* 2 fields"),
         (
@@ -222,7 +222,7 @@ def test_kinetics600_one_list_of_all_splits(tmp_path):
         ),
         (
             ["label,youtube_id,time_start,time_end", "../a,-0wR5jVB_WP,1,2"],
-            "stay in it",
+            "stay inside it",
         ),
         (["youtube_id,time_start,time_end", "-0wR5jVB_WP,1,2"], "has labels"),
     ],
@@ -306,7 +306,7 @@ def test_jester(tmp_path):
     [
         ("7;Swiping left", "Did you mean 'Swiping Left'"),
         ("7", "the class ''"),
-        ("../7;Swiping Left", "stay in it"),
+        ("../7;Swiping Left", "stay inside it"),
     ],
 )
 def test_jester_mistakes(line, sentence, tmp_path):
@@ -404,8 +404,8 @@ def test_csv(tmp_path):
     [
         (["a.mp4,Jump"], "no column 'path'"),
         (["path", "a.mp4"], "no column 'label'"),
-        (["path,label", "/etc/passwd,a"], "begins with '/'"),
-        (["path,label", "x/../../a.mp4,a"], "or has '..'"),
+        (["path,label", "/etc/passwd,a"], "begin with '/'"),
+        (["path,label", "x/../../a.mp4,a"], "or contain '..'"),
         (["path,label", "s3://bucket/a.mp4,a"], "'://'"),
         (["path,label,split", "a.mp4,a,../../b"], r"the split '\.\./\.\./b'"),
         (["path,label", "a,b.mp4,a"], "put quotes around"),
@@ -413,7 +413,7 @@ def test_csv(tmp_path):
         (["path,label", "a.mp4,a", "./a.mp4,b"], "'a.mp4' is listed 2 times"),
         (["path,label", "b.mp4,a"], "None of the 1 listed clips"),
         (["path,label"], "has no clips"),
-        (["path,label", "x" * 200_000], "is no table"),
+        (["path,label", "x" * 200_000], "is not a table"),
     ],
 )
 def test_csv_mistakes(lines, sentence, tmp_path):

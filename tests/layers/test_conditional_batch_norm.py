@@ -1,6 +1,7 @@
 """Batch norm's statistics per time step, and standing statistics."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tf_dvdgan import layers
@@ -85,12 +86,16 @@ def test_training_neither_uses_nor_changes_standing_statistics():
 
 
 def test_given_statistics_take_their_place():
-    layer = layers.BatchNorm(name="norm")
+    layer, other = layers.BatchNorm(name="norm"), layers.BatchNorm(name="norm")
     x = random(3, 4, 5, 6, 2)
-    given = {"norm": (tf.fill([4, 2], 2.0), tf.fill([4, 2], 9.0))}
-    with cbn.use_statistics(given):
-        y = layer(x, training=False)
+    given = [(tf.fill([4, 2], 2.0), tf.fill([4, 2], 9.0))]
+    with cbn.use_statistics([layer], given):
+        y, of_other = layer(x, training=False), other(x, training=False)
     np.testing.assert_allclose(y, (x - 2.0) / np.sqrt(9.0 + 1e-4), atol=1e-5)
+    np.testing.assert_allclose(of_other, x / np.sqrt(1.0 + 1e-4), atol=1e-5)
+    with pytest.raises(ValueError, match="2 layers need statistics"):
+        with cbn.use_statistics([layer, other], given):
+            pass
 
 
 def test_statistics_are_float32_under_bfloat16():

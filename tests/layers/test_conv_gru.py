@@ -53,7 +53,7 @@ def oracle(layer, x, h):
 @pytest.fixture(params=["unrolled", "scanned"])
 def way(request, monkeypatch):
     if request.param == "scanned":
-        monkeypatch.setattr(conv_gru, "_UNROLL_AT_MOST", 0)
+        monkeypatch.setattr(conv_gru, "_MAX_UNROLLED_FRAMES", 0)
 
 
 @pytest.fixture(params=[layers.ConvGRU, layers.MultiplicativeConvGRU])
@@ -157,7 +157,7 @@ def test_scan_and_unrolled_loop_have_the_same_gradients(kind, monkeypatch):
         return tape.gradient(loss, layer.trainable_variables)
 
     unrolled = gradients()
-    monkeypatch.setattr(conv_gru, "_UNROLL_AT_MOST", 0)
+    monkeypatch.setattr(conv_gru, "_MAX_UNROLLED_FRAMES", 0)
     for a, b in zip(unrolled, gradients(), strict=True):
         largest = np.abs(a).max()
         np.testing.assert_allclose(a / largest, b / largest, atol=1e-6)

@@ -156,7 +156,7 @@ def test_the_motion_term_equals_the_equation():
 
 def test_without_weights_the_motion_constraint_says_so():
     for weights in (None, "/nowhere.pth"):
-        with pytest.raises(errors.UserError, match="wants PWC-Net's weights"):
+        with pytest.raises(errors.UserError, match="needs PWC-Net's weights"):
             mvt_gan.MotionConstraint(weights)
 
 

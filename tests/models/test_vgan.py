@@ -178,5 +178,5 @@ def test_sizes_that_cannot_be_made_are_refused():
         vgan.Generator(48, 32, 0)
     with pytest.raises(ValueError, match="num_frames=12"):
         vgan.Generator(64, 12, 0)
-    with pytest.raises(ValueError, match="knows no classes"):
+    with pytest.raises(ValueError, match="is unconditional"):
         vgan.Generator(64, 32, 5)

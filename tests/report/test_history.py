@@ -1,4 +1,4 @@
-"""What is read of a run's directory."""
+"""Reading a run's directory."""
 
 import json
 import time
@@ -6,13 +6,13 @@ import time
 import numpy as np
 import pytest
 
+from tf_dvdgan import run_directory
 from tf_dvdgan.data import files
-from tf_dvdgan.evaluation import evaluator
 from tf_dvdgan.report import charts, history
 from tf_dvdgan.training import summaries
 
 
-def test_curves_are_what_was_written(tmp_path):
+def test_written_scalars_are_read_back(tmp_path):
     y = np.random.default_rng(0).normal(size=5).astype(np.float32)
     writer = summaries.Summaries(str(tmp_path))
     for step, value in enumerate(y):
@@ -24,7 +24,7 @@ def test_curves_are_what_was_written(tmp_path):
     np.testing.assert_array_equal(found["loss/b"].y, 2 * y)
 
 
-def test_what_a_run_went_back_over_is_left_out(tmp_path):
+def test_steps_discarded_by_a_rollback_are_dropped(tmp_path):
     for steps, value in (((1, 2, 3, 4), 0.0), ((3, 5), 1.0)):
         writer = summaries.Summaries(str(tmp_path))
         for step in steps:
@@ -39,7 +39,7 @@ def curve(*y: float) -> charts.Curve:
     return charts.Curve(np.arange(len(y), dtype=np.float64), np.array(y))
 
 
-def test_curves_are_shown_as_they_belong_together():
+def test_curves_are_grouped_into_panels():
     train = {
         "loss/generator": curve(1),
         "loss/spatial_discriminator": curve(1),
@@ -61,7 +61,7 @@ def test_curves_are_shown_as_they_belong_together():
         "Losses": ["generator", "spatial discriminator"],
         "Scores of the spatial discriminator": ["real", "held out"],
         "fid_small by step": ["generated", "real from real"],
-        "fid_small: what else it tells": ["recall"],
+        "fid_small: other metrics": ["recall"],
         "Largest singular value of the generator's 3 kernels": [
             "largest kernel",
             "median kernel",
@@ -73,10 +73,10 @@ def test_curves_are_shown_as_they_belong_together():
     np.testing.assert_array_equal(values["median kernel"].y, [2, 5])
 
 
-def test_scores_are_told_apart_by_their_protocol(tmp_path):
+def test_scores_are_distinguished_by_protocol(tmp_path):
     def add(step, scores, protocol):
         row = {"step": step, "scores": scores, "protocol": protocol}
-        evaluator.add_scores(str(tmp_path / "scores.jsonl"), row)
+        run_directory.add_row(str(tmp_path / "scores.jsonl"), row)
 
     facts = {"name": "fid_small", "num_generated": 8}
     for step, truncation in ((1, 1.0), (1, 0.5), (2, 1.0)):
@@ -95,25 +95,27 @@ def test_scores_are_told_apart_by_their_protocol(tmp_path):
 
 
 @pytest.mark.parametrize(("step", "expected"), [(None, 20), (19, 10), (5, None)])
-def test_sheets_and_configs_are_those_of_a_step(tmp_path, step, expected):
+def test_sheets_and_configs_are_the_newest_up_to_a_step(tmp_path, step, expected):
     (tmp_path / "samples").mkdir()
     for number in (10, 20):
         files.write_whole(str(tmp_path / f"samples/samples_ema-{number:07}.gif"), b"x")
         name = f"operative_config-{number}.gin"
         files.write_whole(str(tmp_path / name), f"x = {number}")
-    found = history.sheet(str(tmp_path), "samples_ema", step)
+    directory = run_directory.RunDirectory(str(tmp_path))
+    found = directory.newest_sheet("samples_ema", step)
     assert (found and found[0]) == expected
-    config = history.operative_config(str(tmp_path), step)
+    config = directory.read_operative_config(step)
     assert config == (f"x = {expected}" if expected else "")
 
 
-def test_a_run_whose_data_nobody_knows_has_no_name_of_them(tmp_path):
-    assert history.dataset_name(str(tmp_path)) == ""
+def test_the_name_of_the_data_is_empty_if_unknown(tmp_path):
+    directory = run_directory.RunDirectory(str(tmp_path))
+    assert directory.dataset == ""
     (tmp_path / "dataset.json").write_text('{"dataset": "UCF-101"}')
-    assert history.dataset_name(str(tmp_path)) == "UCF-101"
+    assert directory.dataset == "UCF-101"
 
 
-def test_bindings_may_go_over_lines():
+def test_bindings_may_span_lines():
     text = "# A\n# ==\nCH = 8\na.b = \\\n    [@x, @y]\nc.d = ('one',\n       'two')\n"
     assert history.bindings(text) == {
         "CH": "8",
@@ -122,7 +124,7 @@ def test_bindings_may_go_over_lines():
     }
 
 
-def test_accuracies_are_drawn_over_labelled_clips(tmp_path):
+def test_accuracies_are_read_by_number_of_labelled_clips(tmp_path):
     rows = [
         {"step": 1, "clips": 9, "fine_tuned": 0.1, "new": 0.1},
         {"step": 2, "clips": 27, "fine_tuned": 0.5, "new": 0.2},

@@ -1,4 +1,4 @@
-"""What tables of scores say."""
+"""Contents of the tables of scores."""
 
 import types
 
@@ -36,7 +36,7 @@ def test_the_newest_and_the_best_of_a_run(metric, best):
 
 
 @pytest.mark.parametrize(
-    ("facts", "there", "not_there"),
+    ("facts", "expected", "excluded"),
     [
         (
             {
@@ -48,19 +48,19 @@ def test_the_newest_and_the_best_of_a_run(metric, best):
             ["distance by i3d (hub, 0123456789ab);", "7 real clips (test)"],
             "train",
         ),
-        # A folder of videos has no splits, whatever the protocol would take.
+        # A folder of videos has no splits, whatever the protocol says.
         ({"real": {"num_clips": 7}, "split": "test"}, ["7 real clips;"], "test"),
         ({"network": "pixels", "split": "test"}, ["by pixels;", "clips (test)"], "()"),
         ({"metric": "prediction", "network": ""}, ["prediction;"], " by "),
         ({"window": {"num_frames": 4, "stride": 2}}, ["4 frames, stride 2"], "None f"),
     ],
 )
-def test_a_protocol_is_told(facts, there, not_there):
+def test_rows_describe_the_protocol(facts, expected, excluded):
     (row,) = score_sections.of_run(run("a", score(1, 1.0, **facts))).tables[0].rows
-    assert all(words in row[-1] for words in there) and not_there not in row[-1], row
+    assert all(words in row[-1] for words in expected) and excluded not in row[-1], row
 
 
-def test_scores_by_different_protocols_stand_in_rows_of_their_own():
+def test_scores_by_different_protocols_have_separate_rows():
     first = run("a", score(1, 9.0), score(2, 8.0), score(2, 7.0, num_real=5))
     section = score_sections.side_by_side([first, run("b", score(3, 6.0)), run("c")])
     (table,) = section.tables
@@ -71,7 +71,7 @@ def test_scores_by_different_protocols_stand_in_rows_of_their_own():
         ["fid_small", "7 (step 2)", none, none],
     ]
     assert section.missing == [
-        ("c has no scores yet; they come with", "--protocol=fid_small")
+        ("c has no scores yet; to compute one, run", "--protocol=fid_small")
     ]
 
 
@@ -82,14 +82,14 @@ def seeds(name: str, values, k: int) -> list[types.SimpleNamespace]:
     ]
 
 
-def test_seeds_of_one_config_stand_together_by_mean_and_deviation():
+def test_seeds_of_one_config_are_averaged():
     runs = [*seeds("k1_seed", [1.0, 2.0, 6.0], 1), *seeds("k8-s", [5.0], 8)]
     (table,) = score_sections.side_by_side(runs).tables
     assert table.header == ["score", "k1 (3 seeds)", "k8-s0", "protocol"]
     assert table.rows[0][1:3] == ["3 ± 2.6 (3 seeds, step 4)", "5 (step 4)"]
 
 
-def test_seeds_are_compared_at_the_last_step_that_all_have():
+def test_seeds_are_compared_at_their_last_common_step():
     first, second = seeds("k_seed", [1.0, 3.0], 1)
     second.scores = (*second.scores, score(8, 100.0))
     (table,) = score_sections.side_by_side([first, second]).tables
@@ -99,10 +99,10 @@ def test_seeds_are_compared_at_the_last_step_that_all_have():
     assert table.rows[0][1] == "50.5 ± 70 (2 seeds, step 4, 8)"
 
 
-def test_runs_are_grouped_by_all_but_the_seed():
+def test_runs_are_grouped_by_everything_except_the_seed():
     three = seeds("run_", [1, 2, 3], 1)
     other = run("x", config="trainer.build.seed = 0\nK = 2")
-    unknown = [run("y"), run("z")]  # nobody knows whether they are alike
+    unknown = [run("y"), run("z")]  # without a config they cannot be compared
     found = run_data.groups([three[0], other, *three[1:], *unknown])
     assert [[r.name for r in group.runs] for group in found] == [
         ["run_0", "run_1", "run_2"],
@@ -110,9 +110,9 @@ def test_runs_are_grouped_by_all_but_the_seed():
         ["y"],
         ["z"],
     ]
-    # Groups whose names would be alike are told apart.
-    alike = [*seeds("k1_seed", [1, 2], 1), *seeds("k1-run", [1, 2], 2)]
-    assert [group.name for group in run_data.groups(alike)] == [
+    # Groups whose names would be equal list their runs.
+    pairs = [*seeds("k1_seed", [1, 2], 1), *seeds("k1-run", [1, 2], 2)]
+    assert [group.name for group in run_data.groups(pairs)] == [
         "k1_seed0, k1_seed1",
         "k1-run0, k1-run1",
     ]

@@ -1,4 +1,4 @@
-"""The benchmark: what it counts, and that its command fills the table."""
+"""The benchmark: operation counts, and the table of the command."""
 
 import json
 import subprocess
@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 from conftest import TINY
 
-from tf_dvdgan import layers, ops
+from tf_dvdgan import flops, layers, ops
 from tools import benchmark
-from tools.benchmarks import flops, versus_pytorch
+from tools.benchmarks import versus_pytorch
 
 X = tf.TensorSpec([2, 8, 8, 3])
 
@@ -145,7 +145,7 @@ def test_opencv_alone_reads_every_frame(demo_videos):
     import glob
 
     path = sorted(glob.glob(f"{demo_videos}/*/*.avi"))[0]
-    assert benchmark._decode_alone((path, 16)) > 16
+    assert benchmark._decode_by_opencv((path, 16)) > 16
 
 
 def test_ratios_are_of_rounds():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import run_module
 
-from tf_dvdgan.evaluation.networks import i3d, weights
+from tf_dvdgan.evaluation.features.networks import i3d, weights
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
-"""How the demo ends when one of its commands does, or when it gets a signal.
+"""How the demo ends when one of its commands fails, or on a signal.
 
-A small script stands in for the commands; the signals are real.
+A small script replaces the commands; the signals are real.
 """
 
 import os
@@ -12,7 +12,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
-HOW_TO_GO_ON = "The same command, or `make demo`, resumes from here."
+HOW_TO_RESUME = "The same command, or `make demo`, resumes from here."
 
 DEMO = """
 from tf_dvdgan import cli
@@ -25,7 +25,7 @@ def main(argv):
 cli.run(main)
 """
 
-# Like training: goes on for a while after a signal, and ends at once at the second.
+# Like training: continues for a while after a signal, and ends at once on a second.
 STEP = """
 import os, signal, sys, time
 
@@ -50,13 +50,13 @@ time.sleep({seconds})
 
 
 def as_in_a_terminal() -> None:
-    """Ignores no signal, wherever the tests themselves run."""
+    """Restores default signal handlers, which the tests' parent may ignore."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
 
 def start(step: str, folder) -> subprocess.Popen:
-    """Starts a demo whose one command is a script; gives it once that is ready."""
+    """Starts a demo whose only command is a script; returns once that is ready."""
     (folder / "step.py").write_text(step)
     process = subprocess.Popen(
         [sys.executable, "-c", DEMO],
@@ -90,7 +90,7 @@ def test_it_ends_as_its_command_does(ending, code, tmp_path):
     assert process.returncode == code
     assert ("the next step" in out) == (code == 0)
     assert err == (
-        f"Stopped with exit code {code}. {HOW_TO_GO_ON}\n" if code > 128 else ""
+        f"Stopped with exit code {code}. {HOW_TO_RESUME}\n" if code > 128 else ""
     )
 
 
@@ -116,7 +116,7 @@ def by_both(process: subprocess.Popen, number: int) -> None:
         (by_both, signal.SIGTERM, "sys.exit(128 + signals[0])"),
         (by_group, signal.SIGINT, "sys.exit(128 + signals[0])"),
         (by_process, signal.SIGHUP, "sys.exit(128 + signals[0])"),
-        (by_process, signal.SIGTERM, "sys.exit(0)"),  # it was the last step anyway
+        (by_process, signal.SIGTERM, "sys.exit(0)"),  # the last step was finished
     ],
 )
 def test_its_command_gets_the_signal_once_and_may_finish(
@@ -127,10 +127,10 @@ def test_its_command_gets_the_signal_once_and_may_finish(
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number, err
     assert out == f"got {number.name}\n"
-    assert err == f"Stopped with exit code {128 + number}. {HOW_TO_GO_ON}\n"
+    assert err == f"Stopped with exit code {128 + number}. {HOW_TO_RESUME}\n"
 
 
-def test_a_second_signal_is_passed_on_too(tmp_path):
+def test_a_second_signal_is_forwarded_too(tmp_path):
     process = start(STEP.format(seconds=60, ending="sys.exit(1)"), tmp_path)
     for _ in range(2):
         process.send_signal(signal.SIGTERM)

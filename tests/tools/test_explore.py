@@ -1,4 +1,4 @@
-"""The page that explores a model: in a real browser, and what it refuses."""
+"""The explorer: its page in a real browser, and the requests that it rejects."""
 
 import asyncio
 import base64
@@ -19,9 +19,10 @@ import browser
 import numpy as np
 import pytest
 
-from tf_dvdgan import config, errors, export, generators, sampling, trained
-from tf_dvdgan.data import clip_files, readers, video_io
+from tf_dvdgan import config, errors, export, generators, trained
+from tf_dvdgan.data import clip_files, video_io, windows
 from tf_dvdgan.models import video_gan
+from tf_dvdgan.sampling import latents
 from tools import explore
 
 pytest.importorskip("nicegui")
@@ -35,10 +36,10 @@ BROKEN_SEED = 666
 
 
 class Fake(generators.Generator):
-    """Shows its input as colours: first frames, then latent and class."""
+    """Shows its inputs as colours: conditioning frames, then latent and class."""
 
     def __init__(self, keeps_frames: bool = True):
-        window = readers.Window(FRAMES, SIDE, STRIDE)
+        window = windows.Window(FRAMES, SIDE, STRIDE)
         super().__init__(
             {
                 "class_names": ["Punch", "Biking", "<b>Diving</b>"],
@@ -52,38 +53,27 @@ class Fake(generators.Generator):
         self.asked = []
         self.at_work = self.most_at_work = 0
 
-    def _kept_frames(self, count):
-        if not self.keeps_frames:
+    def videos(self, z, labels, truncation=1.0, frames=None, batch_size=16):
+        if frames is None and not self.keeps_frames:
             raise errors.UserError("keeps none")
-        return np.zeros([count, GIVEN, SIDE, SIDE, 3], np.uint8)
-
-    def _make(self, z, class_weights, truncation, frames):
         self.at_work += 1
         self.most_at_work = max(self.most_at_work, self.at_work)
-        self.asked.append((z.numpy(), class_weights.numpy(), truncation, frames))
+        self.asked.append((z, labels, truncation, frames))
         time.sleep(0.02)
         self.at_work -= 1
-        if self.broken is not None and np.allclose(z, self.broken):
+        if np.allclose(z, self.broken):
             raise RuntimeError("out of order")
-        colour = 128 + 60 * np.tanh(truncation * z.numpy()[:, :3])
+        colour = 128 + 60 * np.tanh(truncation * z[:, :3])
         videos = np.zeros([len(z), FRAMES, SIDE, SIDE, 3])
         videos[:, :, :, 4:] = colour[:, None, None, None]
-        videos[:, :, :, :4] = 200 * class_weights.numpy()[:, None, None, None]
-        videos[:, :GIVEN] = frames
-        return _Tensor(videos.astype(np.uint8))
+        videos[:, :, :, :4] = 200 * labels[:, None, None, None]
+        videos[:, :GIVEN] = 0 if frames is None else frames
+        return videos.astype(np.uint8)
 
     @property
     def broken(self):
-        """The latent that it fails at."""
-        return sampling.latents(self.latent, 1, BROKEN_SEED)
-
-
-class _Tensor:
-    def __init__(self, value):
-        self._value = value
-
-    def numpy(self):
-        return self._value
+        """The latent that raises an error."""
+        return latents.draw(self.latent, 1, BROKEN_SEED)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +83,7 @@ def fake():
 
 @pytest.fixture(scope="module")
 def address(fake):
-    """Where the page of the fake is served."""
+    """URL of the fake generator's page."""
     import uvicorn
 
     app = server.application(fake, "127.0.0.1")
@@ -116,7 +106,7 @@ def driver(tmp_path_factory):
 
 @pytest.fixture
 def page(driver, address):
-    """The page with its first video."""
+    """The page, showing its first video."""
     browser.show(driver, address)
     shown(driver, {"Class": "Punch", "Seed": "0", "Truncation": "1"})
     return driver
@@ -127,7 +117,7 @@ FACTS = """Object.fromEntries([...document.querySelectorAll('.facts div')].map(
 
 
 def shown(driver, facts: dict[str, str]) -> str:
-    """Waits for a video with these facts beside it; gives its source."""
+    """Waits for a video with these parameters; returns its source."""
     browser.wait_for(driver, f"JSON.stringify({FACTS}) === {json.dumps(_js(facts))}")
     return browser.wait_for(
         driver,
@@ -169,7 +159,7 @@ def test_the_page_shows_a_video_and_loads_nothing_from_elsewhere(page, address):
     assert foreign == []
 
 
-def test_who_wants_no_motion_sees_none(driver, address):
+def test_with_reduced_motion_videos_do_not_start(driver, address):
     browser.show(driver, address, motion="reduce", scheme="dark", width=400)
     shown(driver, {"Class": "Punch", "Seed": "0", "Truncation": "1"})
     time.sleep(0.3)
@@ -190,17 +180,17 @@ def test_class_and_seed_make_the_video(page):
     choose(page, "Class", "Punch")
     fill(page, "Seed", "0")
     assert first == shown(page, {"Class": "Punch", "Seed": "0", "Truncation": "1"})
-    labelled(page, "Seed: draw another").click()
+    labelled(page, "Seed: randomize").click()
     browser.wait_for(page, f"({FACTS}).Seed !== '0'")
 
 
-def test_names_of_classes_are_text(page):
+def test_class_names_are_escaped(page):
     choose(page, "Class", "Diving")
     shown(page, {"Class": "<b>Diving</b>", "Seed": "0", "Truncation": "1"})
     assert page.find_elements("css selector", "b") == []
 
 
-def test_truncation_has_a_slider_for_keys_and_a_field(page):
+def test_truncation_has_a_slider_and_a_field(page):
     from selenium.webdriver.common.keys import Keys
 
     slider = labelled(page, "Truncation, slider")
@@ -216,27 +206,25 @@ def switch(driver) -> None:
     driver.find_element("css selector", "[role=switch]").click()
 
 
-def test_the_way_leads_from_one_sample_to_the_other(page):
+def test_the_interpolation_leads_from_one_sample_to_the_other(page):
     first = shown(page, {"Class": "Punch", "Seed": "0", "Truncation": "1"})
     switch(page)
     base = {"Class": "Punch", "Seed": "0", "Truncation": "1"}
-    half = shown(page, base | {"On the way": "50% to Biking, seed 1"})
+    half = shown(page, base | {"Interpolation": "50% to Biking, seed 1"})
     fill(page, "Position", "1")
-    end = shown(page, base | {"On the way": "100% to Biking, seed 1"})
+    end = shown(page, base | {"Interpolation": "100% to Biking, seed 1"})
     fill(page, "Position", "0")
     assert shown(page, base) == first
     switch(page)
     choose(page, "Class", "Biking")
     fill(page, "Seed", "1")
-    alone = shown(page, {"Class": "Biking", "Seed": "1", "Truncation": "1"})
-    assert end == alone and half not in (first, end)
+    direct = shown(page, {"Class": "Biking", "Seed": "1", "Truncation": "1"})
+    assert end == direct and half not in (first, end)
 
 
-def test_a_seed_that_is_none_gets_a_sentence(page):
+def test_an_invalid_seed_shows_an_error(page):
     fill(page, "Seed", "-3")
-    browser.wait_for(
-        page, "document.body.innerText.includes('A whole number from 0 on')"
-    )
+    browser.wait_for(page, "document.body.innerText.includes('Enter a whole number')")
     fill(page, "Seed", "4")
     shown(page, {"Class": "Punch", "Seed": "4", "Truncation": "1"})
 
@@ -246,14 +234,14 @@ def error(driver, words: str) -> None:
     browser.wait_for(driver, f"{alert}.includes({json.dumps(words)})")
 
 
-def test_a_video_that_cannot_be_made_gets_a_sentence(page):
+def test_a_failure_of_the_model_shows_an_error(page):
     fill(page, "Seed", str(BROKEN_SEED))
-    error(page, "could not be made; the terminal shows the error")
+    error(page, "could not be generated; the terminal shows the error")
     fill(page, "Seed", "0")
     browser.wait_for(page, "!document.querySelector('[role=alert]').offsetParent")
 
 
-def test_what_is_shown_can_be_downloaded(page, tmp_path):
+def test_the_shown_video_can_be_downloaded(page, tmp_path):
     where = {"behavior": "allow", "downloadPath": str(tmp_path)}
     page.execute_cdp_cmd("Browser.setDownloadBehavior", where)
     for kind in ("MP4", "GIF"):
@@ -281,18 +269,18 @@ def upload(driver, path) -> None:
     driver.find_element("css selector", "input[type=file]").send_keys(str(path))
 
 
-def test_ones_own_clip_is_continued(page, fake, clip):
+def test_an_uploaded_clip_is_continued(page, fake, clip):
     upload(page, clip)
     facts = {"Class": "Punch", "Seed": "0", "Truncation": "1"}
     name = "mine & yours.avi"
     first = shown(page, facts | {"Clip": f"{name}, frame 0"})
-    given = fake.asked[-1][-1].numpy()[0]
+    given = fake.asked[-1][-1][0]
     np.testing.assert_array_equal(
         given, clip_files.read_frames(clip, GIVEN, STRIDE, 0, SIDE)
     )
     fill(page, "First frame", "4")
     assert shown(page, facts | {"Clip": f"{name}, frame 4"}) != first
-    given = fake.asked[-1][-1].numpy()[0]
+    given = fake.asked[-1][-1][0]
     np.testing.assert_array_equal(
         given, clip_files.read_frames(clip, GIVEN, STRIDE, 4, SIDE)
     )
@@ -300,30 +288,30 @@ def test_ones_own_clip_is_continued(page, fake, clip):
     error(page, f"{name} is too short: the model starts from 3 frames")
 
 
-def test_a_file_that_is_no_video_gets_a_sentence(page, tmp_path):
+def test_a_file_that_is_not_a_video_shows_an_error(page, tmp_path):
     path = tmp_path / "list.mp4"
     path.write_text("#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n")
     upload(page, path)
     error(page, "list.mp4 cannot be used: not a video")
 
 
-def test_a_file_of_another_kind_or_too_large_is_refused(page, tmp_path):
+def test_files_of_other_types_or_too_large_are_rejected(page, tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("notes")
     upload(page, path)
-    error(page, "That file is none of mp4,")
+    error(page, "not one of these types: mp4,")
     path = tmp_path / "large.mp4"
     with open(path, "wb") as file:
         file.truncate(page_lib.LARGEST_UPLOAD + 1)
     upload(page, path)
-    error(page, "or larger than 100 MB")
+    error(page, "The file is larger than 100 MB")
 
 
-def test_a_model_that_keeps_no_frames_asks_for_a_clip(driver, address, fake, clip):
+def test_a_model_without_stored_frames_asks_for_a_clip(driver, address, fake, clip):
     fake.keeps_frames = False
     browser.show(driver, f"{address}?again")
     fill(driver, "Seed", "77")
-    error(driver, "choose a clip of yours")
+    error(driver, "needs conditioning frames: choose a clip")
     upload(driver, clip)
     clip = "mine & yours.avi, frame 0"
     facts = {"Class": "Punch", "Seed": "77", "Truncation": "1", "Clip": clip}
@@ -347,9 +335,7 @@ def test_a_model_that_keeps_no_frames_asks_for_a_clip(driver, address, fake, cli
         ("POST", {"Transfer-Encoding": "chunked"}, 411),
     ],
 )
-def test_requests_that_are_not_the_pages_own_are_refused(
-    address, method, headers, status
-):
+def test_foreign_and_oversized_requests_are_rejected(address, method, headers, status):
     connection = http.client.HTTPConnection(urllib.parse.urlsplit(address).netloc)
     connection.request(method, "/", headers=headers)
     response = connection.getresponse()
@@ -358,7 +344,7 @@ def test_requests_that_are_not_the_pages_own_are_refused(
         assert "default-src 'self'" in response.headers["Content-Security-Policy"]
 
 
-def test_another_sites_page_cannot_open_the_socket(address):
+def test_another_origin_cannot_open_the_websocket(address):
     connection = http.client.HTTPConnection(urllib.parse.urlsplit(address).netloc)
     upgrade = {
         "Connection": "Upgrade",
@@ -371,7 +357,7 @@ def test_another_sites_page_cannot_open_the_socket(address):
     assert connection.getresponse().status == 403
 
 
-def test_one_video_is_made_at_a_time_and_overtaken_wishes_are_not():
+def test_videos_are_generated_one_at_a_time_and_outdated_requests_are_skipped():
     generator = Fake()
     studio = studio_lib.Studio(generator)
 
@@ -388,7 +374,7 @@ def test_one_video_is_made_at_a_time_and_overtaken_wishes_are_not():
 
 
 @pytest.mark.parametrize(
-    ("host", "alone"),
+    ("host", "expected"),
     [
         ("127.0.0.1", True),
         ("127.9.9.9", True),
@@ -400,11 +386,11 @@ def test_one_video_is_made_at_a_time_and_overtaken_wishes_are_not():
         ("example.com", False),
     ],
 )
-def test_what_is_reached_from_this_machine_alone(host, alone):
-    assert server.is_loopback(host) is alone
+def test_loopback_addresses_are_recognized(host, expected):
+    assert server.is_loopback(host) is expected
 
 
-def test_a_taken_port_gets_a_sentence():
+def test_a_port_in_use_is_a_user_error():
     with server.listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         with pytest.raises(
@@ -413,7 +399,7 @@ def test_a_taken_port_gets_a_sentence():
             server.listen("127.0.0.1", port)
 
 
-def test_without_the_library_one_is_told_how_to_get_it(monkeypatch):
+def test_without_nicegui_the_error_says_how_to_install_it(monkeypatch):
     from tf_dvdgan import explorer
 
     monkeypatch.delitem(sys.modules, "tf_dvdgan.explorer.server")
@@ -423,17 +409,17 @@ def test_without_the_library_one_is_told_how_to_get_it(monkeypatch):
         explore.main([])
 
 
-def test_an_autoencoder_has_nothing_to_explore(monkeypatch):
+def test_an_autoencoder_cannot_be_explored(monkeypatch):
     sizes = [f"RESOLUTION = {SIDE}", f"NUM_FRAMES = {FRAMES}", f"STRIDE = {STRIDE}"]
     config.load(["models/vgan_autoencoder.gin"], [*sizes, "CH = 2"])
     gan = video_gan.build(["video"])
     gan.build()
-    window = readers.Window(FRAMES, SIDE, STRIDE)
+    window = windows.Window(FRAMES, SIDE, STRIDE)
     model = trained.TrainedModel(gan, ["video"], 7, window)
     autoencoder = generators.RunGenerator(model)
     monkeypatch.setattr(generators, "open_generator", lambda *_: autoencoder)
     flags = {"model_dir": "run", "step": None, "saved_model": None}
-    flags |= {"host": "127.0.0.1", "port": 0}
+    flags |= {"host": "127.0.0.1", "port": 0, "open_browser": False}
     monkeypatch.setattr(explore, "FLAGS", types.SimpleNamespace(**flags))
     with pytest.raises(errors.UserError, match="step 7 is an autoencoder"):
         explore.main([])
@@ -441,7 +427,7 @@ def test_an_autoencoder_has_nothing_to_explore(monkeypatch):
 
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory) -> str:
-    """A real model that starts from frames, with the weights that chance gave it."""
+    """A real model with conditioning frames and random weights."""
     sizes = [f"RESOLUTION = {SIDE}", f"NUM_FRAMES = {FRAMES}", f"STRIDE = {STRIDE}"]
     given = f"CONDITIONING_FRAMES = {GIVEN}"
     judged = "dvd_gan.SpatialDiscriminator.num_frames = 2"
@@ -449,7 +435,7 @@ def saved_model(tmp_path_factory) -> str:
     gan = video_gan.build(["video"])
     gan.build()
     gan.frame_bank = np.zeros([4, GIVEN, SIDE, SIDE, 3], np.uint8)
-    window = readers.Window(FRAMES, SIDE, STRIDE)
+    window = windows.Window(FRAMES, SIDE, STRIDE)
     folder = str(tmp_path_factory.mktemp("saved") / "7")
     export.export(
         trained.TrainedModel(gan, ["video"], 7, window),
@@ -480,7 +466,7 @@ def test_the_command_explores_a_model_until_interrupted(
     line = command.stdout.readline()
     url = re.search(r"step 7: (http://127\.0\.0\.1:\d+/)", line)
     browser.show(driver, url[1])
-    error(driver, "choose a clip of yours")
+    error(driver, "needs conditioning frames: choose a clip")
     upload(driver, clip)
     facts = {"Seed": "0", "Truncation": "1", "Clip": "mine & yours.avi, frame 0"}
     first = shown(driver, facts)
@@ -489,14 +475,14 @@ def test_the_command_explores_a_model_until_interrupted(
     assert driver.get_log("browser") == []
     frames = decoded(first, tmp_path)[:GIVEN]
     taken = clip_files.read_frames(clip, GIVEN, STRIDE, 0, SIDE)
-    assert np.abs(frames - taken.astype(int)).mean() < 8  # but for H.264
+    assert np.abs(frames - taken.astype(int)).mean() < 8  # H.264 is lossy
     command.send_signal(signal.SIGINT)
     assert "The explorer has ended." in command.communicate(timeout=30)[0]
     assert command.returncode == 0
 
 
 def decoded(source: str, folder) -> np.ndarray:
-    """What a data: address shows, in the size it was made in."""
+    """The frames of a `data:` URL, in their original size."""
     path = folder / "shown.mp4"
     path.write_bytes(base64.b64decode(source.partition(",")[2]))
     frames = np.stack(list(video_io.VideoReader(str(path)))).astype(int)

@@ -22,7 +22,7 @@ def report_of(folder) -> inspection.Report:
     names, shards = inspection.shards_at(str(folder))
     report = inspection.Report(names)
     for path, expected in shards:
-        report.look_at(path, expected, all_frames=True)
+        report.extract_features(path, expected, all_frames=True)
     return report
 
 
@@ -40,7 +40,7 @@ def first_shard(folder) -> str:
 def test_whole_shards_are_counted_and_shown(demo_shards, tmp_path):
     done = inspect(demo_shards, f"--sheet={tmp_path}/sheet.png")
     assert done.returncode == 0, done.stderr
-    assert "records  144" in done.stdout and "Every record is whole" in done.stdout
+    assert "records  144" in done.stdout and "All records are valid" in done.stdout
     assert done.stdout.count(" 16 #") == 9  # of each class 12 train and 4 test
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet.std() > 20 and sheet.shape[0] > 12 * 16
@@ -113,7 +113,7 @@ def test_the_sheet_has_each_clip_with_the_same_chance(demo_shards):
     for seed in range(3):
         report = inspection.Report(names, num_sheet_clips=12, seed=seed)
         for path, expected in shards:
-            report.look_at(path, expected, all_frames=False)
+            report.extract_features(path, expected, all_frames=False)
         assert len(report.sheet) == 12
         seen |= {video.tobytes() for video, _ in report.sheet}
     assert len(seen) > 25

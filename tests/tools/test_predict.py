@@ -9,10 +9,11 @@ from conftest import run_module
 from PIL import Image
 
 from tf_dvdgan import classification, config, errors, export, generators, trained
-from tf_dvdgan.data import clip_files, readers, video_io
+from tf_dvdgan.data import clip_files, video_io, windows
 from tf_dvdgan.models import vgan
 from tf_dvdgan.report import page
-from tf_dvdgan.training import loop, standing_statistics
+from tf_dvdgan.sampling import standing_statistics
+from tf_dvdgan.training import loop
 from tf_dvdgan.training import strategy as strategy_lib
 
 TINY = ["RESOLUTION = 16", "STRIDE = 2", "BATCH_SIZE = 4", "CH = 2", "NUM_FRAMES = 8"]
@@ -170,7 +171,7 @@ def test_logistic_regression_leaves_the_discriminator_as_it_is():
 
 
 def test_clips_are_read_once_each(demo_shards):
-    clips = classification.Clips.read(demo_shards, readers.Window(4, 16))
+    clips = classification.Clips.read(demo_shards, windows.Window(4, 16))
     assert len(clips.train[0]) == 108 and len(clips.test[0]) == 36
 
 

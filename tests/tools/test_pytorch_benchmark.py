@@ -1,4 +1,4 @@
-"""The PyTorch model that our speed is measured against is the same model."""
+"""The PyTorch baseline is the same model as ours."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`tools.report`: what its page says, that it is whole, how a browser shows it."""
+"""`tools.report`: the page's contents, its validity, and how a browser shows it."""
 
 import base64
 import html.parser
@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from conftest import run_module
 
-from tf_dvdgan import sampling, trained, visualize
-from tf_dvdgan.data import readers
-from tf_dvdgan.evaluation import evaluator
+from tf_dvdgan import run_directory, trained, visualize
+from tf_dvdgan.data import readers, windows
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.report import films, nearest, page
+from tf_dvdgan.sampling import latents
 from tf_dvdgan.training import summaries
 
-WINDOW = readers.Window(4, 16)
+WINDOW = windows.Window(4, 16)
 HOSTILE = "<img src=x onerror=alert(1)>\N{RIGHT-TO-LEFT OVERRIDE}&"
 
 
@@ -33,7 +33,7 @@ def score(step: int, name: str, value: float, **protocol) -> dict:
 
 @pytest.fixture(scope="module")
 def run_dir(tiny_run, tmp_path_factory) -> str:
-    """A run of six steps with curves, sheets and scores."""
+    """A run of six steps with curves, sample sheets and scores."""
     model_dir = str(tmp_path_factory.mktemp("runs") / "first")
     its_scores = shutil.ignore_patterns("scores.jsonl", "eval", "best")
     shutil.copytree(tiny_run, model_dir, ignore=its_scores)
@@ -44,14 +44,14 @@ def run_dir(tiny_run, tmp_path_factory) -> str:
         score(6, "fvd_unterthiner", 444.5, truncation=1.0),
     ]
     for row in rows:
-        evaluator.add_scores(f"{model_dir}/scores.jsonl", row)
+        run_directory.add_row(f"{model_dir}/scores.jsonl", row)
     summaries.Summaries(model_dir, "eval").scalars(6, {"fid_small": 7.375})
     return model_dir
 
 
 @pytest.fixture(scope="module")
 def path(run_dir, demo_shards, tmp_path_factory) -> str:
-    """The page of that run, as the command writes it."""
+    """The page of that run, written by the command."""
     output = str(tmp_path_factory.mktemp("page") / "report.html")
     done = run_module(
         "tools.report",
@@ -64,7 +64,7 @@ def path(run_dir, demo_shards, tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def other_dir(run_dir) -> str:
-    """A run beside it, of whose classes only one has the same name."""
+    """A second run with hostile names; one of its classes is also in the first."""
     folder = run_dir.replace("first", "second")
     shutil.copytree(run_dir, folder)
     with open(f"{folder}/dataset.json") as file:
@@ -74,16 +74,17 @@ def other_dir(run_dir) -> str:
         json.dump({**facts, "class_names": names, "dataset": "</style>"}, file)
     with open(f"{folder}/operative_config-0.gin", "a") as file:
         file.write("\nextra.parameter = '</pre><script>alert(2)</script>'\n")
-    (row, *_) = evaluator.read_scores(run_dir)
+    (row, *_) = run_directory.RunDirectory(run_dir).read_scores()
     row["scores"]["fid_small"] = 6.25
     with open(f"{folder}/scores.jsonl", "w") as file:
         file.write(json.dumps(row) + "\n")
+    summaries.Summaries(folder, "eval").scalars(6, {HOSTILE: 1.0})
     return folder
 
 
 @pytest.fixture(scope="module")
 def bare_page(other_dir, tmp_path_factory) -> str:
-    """A page of a run that has been started only."""
+    """The page of a run that has not written a checkpoint yet."""
     folder = str(tmp_path_factory.mktemp("bare"))
     for name in ("config.gin", "dataset.json"):
         shutil.copy(f"{other_dir}/{name}", folder)
@@ -96,7 +97,7 @@ def other_page(other_dir) -> str:
 
 
 class Page(html.parser.HTMLParser):
-    """A page's elements in their order: name, attributes, text inside."""
+    """The elements of a page in order: name, attributes, inner text."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -121,7 +122,7 @@ class Page(html.parser.HTMLParser):
             text.append(data)
 
     def all(self, *tags: str) -> list[tuple[dict, str]]:
-        """Attributes and text of the elements of some names."""
+        """Attributes and text of the elements with these names."""
         return [(a, "".join(text)) for tag, a, text in self.elements if tag in tags]
 
 
@@ -164,7 +165,7 @@ def check_nothing_leaves_it(text: str) -> None:
     assert policy.startswith("default-src 'none'") and "unsafe" not in policy
 
 
-def test_the_page_is_whole_and_says_what_the_run_is(path, run_dir):
+def test_the_page_is_valid_and_describes_the_run(path, run_dir):
     with open(path) as file:
         text = file.read()
     check_is_accessible(text)
@@ -191,13 +192,13 @@ def test_the_page_is_whole_and_says_what_the_run_is(path, run_dir):
         assert caption in captions, captions
     scores = next(t for _, t in parsed.all("table") if "This run" in t).split()
     assert {"7.375", "444.5"} <= set(scores)
-    papers = next(t for _, t in parsed.all("table") if "by the same protocols" in t)
+    papers = next(t for _, t in parsed.all("table") if "Papers, same protocols" in t)
     assert "fvd_unterthiner" in papers and "fid_dvdgan" not in papers
     assert any("NUM_STEPS = 6" in config for _, config in parsed.all("pre"))
     assert not [a for a, t in parsed.all("p") if "--data_dir=SHARDS" in t]
 
 
-def test_what_a_run_lacks_is_a_sentence_with_a_command(bare_page):
+def test_missing_data_come_with_a_command(bare_page):
     check_is_accessible(bare_page)
     check_nothing_leaves_it(bare_page)
     parsed = Page(bare_page)
@@ -207,7 +208,7 @@ def test_what_a_run_lacks_is_a_sentence_with_a_command(bare_page):
         assert f"python -m {module}" in commands
 
 
-def test_names_from_data_are_text_alone(other_page):
+def test_names_from_data_are_escaped(other_page):
     text = other_page
     check_nothing_leaves_it(text)
     check_is_accessible(text)
@@ -217,9 +218,10 @@ def test_names_from_data_are_text_alone(other_page):
         "<img src=x onerror" in caption for _, caption in parsed.all("figcaption")
     )
     assert any("</pre><script>" in config for _, config in parsed.all("pre"))
+    assert any(t.startswith(HOSTILE[:20]) for _, t in parsed.all("title"))
 
 
-def test_runs_stand_side_by_side(run_dir, other_dir):
+def test_runs_are_compared_side_by_side(run_dir, other_dir):
     text = page.of_runs([run_dir, other_dir])
     check_is_accessible(text)
     check_nothing_leaves_it(text)
@@ -249,7 +251,7 @@ def decoded(film: films.Film) -> np.ndarray:
     return np.stack(frames)
 
 
-def test_a_film_shows_the_clips(demo_shards):
+def test_a_film_is_the_grid_of_its_clips(demo_shards):
     rows = readers.evaluation_dataset(demo_shards, WINDOW).take(4)
     clips = np.stack([row["video"] for row in rows.as_numpy_iterator()])
     made = films.film(clips, 2, "x")
@@ -265,7 +267,7 @@ def test_a_gif_becomes_a_film(run_dir):
 
 
 class Recorder:
-    """A generator that keeps what it is given, of a model that starts from frames."""
+    """A generator with conditioning frames that records its inputs."""
 
     class_names = ("A", "B", "C", "D")
     num_conditioning_frames = 1
@@ -280,15 +282,15 @@ class Recorder:
         self.calls = []
 
     def videos(self, z, labels, truncation, frames, batch_size):
-        assert len(z) == len(labels) and len(z) % batch_size == 0
+        assert len(z) == len(labels)
         self.calls.append((z, np.asarray(labels), truncation, frames))
         return np.zeros([len(z), 2, 16, 16, 3], np.uint8)
 
 
-def test_interpolations_change_one_thing_alone():
+def test_interpolations_change_only_latent_or_class():
     generator = Recorder()
     cards = films.interpolations(generator, ["A", "B", "D"])
-    ends = sampling.latents(generator.latent, 3, films.SEED).numpy()
+    ends = latents.draw(generator.latent, 3, films.SEED).numpy()
     (z, labels, _, frames), (other_z, weights, _, other_frames) = generator.calls
     assert (frames == frames[0]).all() and (other_frames == frames[0]).all()
     for row, label in enumerate([0, 1, 3]):
@@ -305,7 +307,7 @@ def test_interpolations_change_one_thing_alone():
     assert [card.title for card in cards] == ["Between two latents", "From A to D"]
 
 
-def test_the_sheet_of_truncations_changes_nothing_else():
+def test_the_truncation_sheet_changes_only_the_truncation():
     generator = Recorder()
     cards = films.truncation_sheet(generator, ["A", "B", "C", "D"])
     assert [call[2] for call in generator.calls] == list(films.TRUNCATIONS)
@@ -315,7 +317,7 @@ def test_the_sheet_of_truncations_changes_nothing_else():
     assert len(cards) == len(films.TRUNCATIONS)
 
 
-def test_real_clips_are_those_of_their_class(demo_shards, monkeypatch):
+def test_real_clips_belong_to_their_class(demo_shards, monkeypatch):
     monkeypatch.setattr(films, "OF_CLASS", 2)  # there are 4 of each
     names = readers.load_manifest(demo_shards, WINDOW).class_names
     found = films.real_clips(demo_shards, WINDOW, [names[5], "Unknown", names[2]])
@@ -329,12 +331,12 @@ def test_real_clips_are_those_of_their_class(demo_shards, monkeypatch):
     assert films.real_clips(demo_shards, WINDOW, ["Unknown"]) == {}
 
 
-def test_what_is_memorized_is_found(demo_shards):
+def test_memorized_clips_are_found(demo_shards):
     rows = readers.evaluation_dataset(demo_shards, WINDOW, "train")
     rows = list(rows.as_numpy_iterator())
     clips = np.stack([rows[i]["video"] for i in (3, 77)])
-    judge = nearest.judge_of(())
-    cards = nearest.cards({"A": clips}, demo_shards, WINDOW, judge)
+    metric = nearest.metric_of(())
+    cards = nearest.cards({"A": clips}, demo_shards, WINDOW, metric)
     assert [card.title for card in cards] == ["A", "A"]
     for card, clip in zip(cards, clips, strict=True):
         assert card.note.startswith("Distances 0, ")
@@ -353,7 +355,7 @@ def test_what_is_memorized_is_found(demo_shards):
         (["--model_dir=/nowhere"], "not a run's directory"),
     ],
 )
-def test_a_mistake_gets_a_sentence(flags, words):
+def test_invalid_flags_are_one_line_errors(flags, words):
     done = run_module("tools.report", *flags)
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
@@ -383,7 +385,7 @@ def test_videos_play_and_nothing_is_fetched(driver, path):
     driver.execute_script(f"{FIRST}.scrollIntoView({{block: 'center'}})")
     browser.wait_for(driver, f"{FIRST}.currentTime > 0 && !{FIRST}.paused")
     last = "[...document.querySelectorAll('video')].at(-1)"
-    assert driver.execute_script(f"return {last}.paused")  # it is not on the screen
+    assert driver.execute_script(f"return {last}.paused")  # not visible yet
     driver.execute_script(f"{last}.scrollIntoView({{block: 'center'}})")
     browser.wait_for(driver, f"{last}.currentTime > 0 && {FIRST}.paused")
     assert driver.get_log("browser") == []
@@ -391,7 +393,7 @@ def test_videos_play_and_nothing_is_fetched(driver, path):
     assert {url for url in urls if not url.startswith("data:")} == {f"file://{path}"}
 
 
-def test_who_wants_no_motion_sees_none_until_asked(driver, path):
+def test_with_reduced_motion_videos_start_on_request(driver, path):
     show(driver, path, motion="reduce")
     browser.wait_for(driver, ALL_READY)
     driver.execute_script(f"{FIRST}.scrollIntoView({{block: 'center'}})")
@@ -405,7 +407,7 @@ def test_who_wants_no_motion_sees_none_until_asked(driver, path):
 
 
 def focused(driver) -> str:
-    """Where the keyboard is: an id, an address, or a label."""
+    """The element with the focus: its link, id or label."""
     return driver.execute_script(
         "const e = document.activeElement;"
         "return e.getAttribute('href') || e.id || e.getAttribute('aria-label') || ''"
@@ -423,7 +425,7 @@ def test_the_keyboard_reaches_everything(driver, path):
     press(keys.Keys.TAB)
     assert focused(driver) == "#main"
     skip = driver.switch_to.active_element
-    assert skip.rect["y"] >= 0  # it comes into sight with the focus
+    assert skip.rect["y"] >= 0  # visible while focused
     outline = "return getComputedStyle(document.activeElement).outlineStyle"
     assert driver.execute_script(outline) == "solid"
     seen = []
@@ -473,13 +475,13 @@ def test_text_has_contrast_in_light_and_dark(driver, path, scheme):
 
 
 @pytest.mark.parametrize("width", [320, 400, 1400])
-def test_the_page_fits_the_window(driver, path, width):
+def test_the_page_fits_narrow_and_wide_windows(driver, path, width):
     show(driver, path, width=width)
     root = "document.documentElement"
     assert driver.execute_script(f"return {root}.scrollWidth <= {width}")
 
 
-def test_hostile_names_run_nothing(driver, other_page, tmp_path):
+def test_hostile_names_run_no_scripts(driver, other_page, tmp_path):
     path = str(tmp_path / "hostile.html")
     with open(path, "w") as file:
         file.write(other_page)

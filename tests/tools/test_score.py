@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from conftest import run_module
 
-from tf_dvdgan.evaluation import clips
+from tf_dvdgan.data import clips, windows
 
 
 @pytest.fixture(scope="module")
 def generated(demo_shards, tmp_path_factory) -> str:
     """The test clips as a generator would give them back, a little brighter."""
-    window = clips.Window(4, 2, 16)
-    real = clips.open_folder(demo_shards, "test")
+    window = windows.Window(4, 16, 2)
+    real = clips.open_clips(demo_shards, "test")
     videos = np.stack([example.video for example in real.examples(window)])
     path = tmp_path_factory.mktemp("generated") / "videos.npy"
     np.save(path, np.minimum(videos, 250) + 5)

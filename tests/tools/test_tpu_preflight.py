@@ -1,4 +1,4 @@
-"""The pre-flight: programs compiled for TPUs here, and the figures made of them."""
+"""The pre-flight: programs compiled for TPUs, and the figures derived from them."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ CLASSES = [f"class_{i}" for i in range(9)]
 
 @pytest.fixture(scope="session")
 def python() -> str:
-    """Of the compiler's environment, in the place where users have it too."""
+    """Python of the compiler's environment, in the default folder."""
     try:
         return environment.ensure(environment.default_folder())
     except errors.UserError as error:
@@ -47,7 +47,7 @@ def test_the_tiny_model_compiles_for_v3(part, python, tmp_path):
     path = tmp_path / "figures.json"
     flags = ("--batch_per_core=2", f"--part={part}", f"--json={path}")
     flags += ("--gin_param=trainer.build.num_d_steps = 1",)  # compiled in less time
-    # In a process that starts from scratch: it sets what TensorFlow reads on importing.
+    # A new process: it sets variables that TensorFlow reads on import.
     result = run_process("-m", "tools.tpu_preflight", f"--gin_file={TINY}", *flags)
     assert result.returncode == 0, result.stderr
     rows = {line.split()[0] for line in result.stdout.splitlines()[1:]}
@@ -147,20 +147,20 @@ def test_a_compiler_that_cannot_be_installed_gets_a_sentence(tmp_path, monkeypat
     assert not environment.is_ready(tmp_path / "environment")
 
 
-def test_a_program_that_does_not_fit_says_what_it_wants(python):
+def test_a_program_that_does_not_fit_reports_the_required_memory(python):
     result = compiled(lambda x: tf.matmul(x, x) + x, [50_000, 50_000], python=python)
     assert result.out_of_memory and result.error
     assert 18 * GIB < result.wanted < 40 * GIB
 
 
-def test_a_program_that_compiles_has_to_fit_as_well(python):
+def test_a_program_that_compiles_must_also_fit(python):
     small = dataclasses.replace(V3, available=2**20)
     hlo_module = program.to_hlo(tf.square, tf.TensorSpec([1024, 1024]))
     result = compilation.compile_for(small, hlo_module, python)
     assert result.out_of_memory and result.wanted == result.memory.total > 2**23
 
 
-def test_a_variable_that_is_written_over_counts_once(python):
+def test_an_updated_variable_counts_once(python):
     variable = tf.Variable(tf.zeros([4096, 4096]))
 
     def update(x):
@@ -190,7 +190,7 @@ def recurrence(scan: bool):
     return run
 
 
-def test_a_loop_counts_as_often_as_it_runs(python):
+def test_a_loop_counts_once_per_iteration(python):
     shapes = ([2, 32, 32, 128], [20, 2, 32, 32, 128], [3, 3, 128, 128])
     scanned = compiled(recurrence(scan=True), *shapes, python=python).costs
     unrolled = compiled(recurrence(scan=False), *shapes, python=python).costs

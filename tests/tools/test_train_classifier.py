@@ -12,9 +12,9 @@ from conftest import run_module
 
 from tf_dvdgan import errors
 from tf_dvdgan.data import manifest as manifest_lib
-from tf_dvdgan.data import readers
-from tf_dvdgan.evaluation import preprocessing
-from tf_dvdgan.evaluation.networks import weights
+from tf_dvdgan.data import readers, windows
+from tf_dvdgan.evaluation.features import preprocessing
+from tf_dvdgan.evaluation.features.networks import weights
 from tools import train_classifier
 
 FLAGS = ("--num_frames=4", "--stride=1", "--batch_size=12")
@@ -30,7 +30,7 @@ def test_it_writes_a_file_that_says_what_it_is(demo_shards, tmp_path):
     assert len(done.stderr.splitlines()) == 4, done.stderr  # a line for each epoch
     network, facts = weights.load(output)
     assert (facts.network, facts.num_classes) == ("small_classifier", 9)
-    rows = readers.evaluation_dataset(demo_shards, readers.Window(4, 16, 1))
+    rows = readers.evaluation_dataset(demo_shards, windows.Window(4, 16, 1))
     rows = list(rows.as_numpy_iterator())
     videos = np.stack([row["video"] for row in rows])
     labels = np.array([row["label"] for row in rows])
@@ -117,7 +117,7 @@ def test_an_output_that_can_be_stays_as_it_was(tmp_path):
 
 def test_data_that_will_not_do_gets_a_sentence(demo_shards):
     manifest = manifest_lib.load(demo_shards)
-    window = readers.Window(4, 16)
+    window = windows.Window(4, 16)
     train_classifier._check_data(demo_shards, manifest, window)
     alone = {"train": manifest.splits["train"]}
     without_test = dataclasses.replace(manifest, splits=alone)

@@ -155,7 +155,7 @@ def test_a_batch_that_replicas_cannot_share_is_refused():
     class Three:
         num_replicas_in_sync = 3
 
-    with pytest.raises(ValueError, match="4 videos cannot be shared evenly by 3"):
+    with pytest.raises(ValueError, match="4 videos cannot be split evenly across 3"):
         trainer.Trainer(None, Three(), 4, None, None)
 
 
@@ -210,7 +210,8 @@ def test_a_discriminator_with_batch_norm_judges_real_and_fake_apart():
     real = tf.random.stateless_normal([4, 8, PIXELS, PIXELS, 3], [0, 1])
     fake = 3.0 * tf.random.stateless_normal([4, 8, PIXELS, PIXELS, 3], [0, 2])
     rest = (tf.zeros([8], tf.int32), tf.zeros([8, 0]))
-    scores = trainer._judge(discriminator, tf.concat([real, fake], 0), *rest)
+    both = tf.concat([real, fake], 0)
+    scores = trainer._score_real_and_fake(discriminator, both, *rest)
     for part, videos in zip(scores, (real, fake), strict=True):
         alone = discriminator(videos, training=True)
         np.testing.assert_allclose(part, alone, atol=1e-6)

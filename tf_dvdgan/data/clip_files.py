@@ -14,34 +14,13 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors
-from tf_dvdgan.data import files, video_io
+from tf_dvdgan.data import files, video_io, windows
 
 _MOVIES = (*video_io.VIDEO_SUFFIXES, ".gif")
 _ARRAYS = (".npy",)
 _GRIDS = ("grid.gif", "grid.mp4")  # tools.sample writes one beside its videos
 _CHANNELS = 3
 _DIGITS_OR_NOT = "([0-9]+)|([^0-9]+)"
-
-
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """What is taken of each clip.
-
-    Attributes:
-      num_frames: how many frames.
-      stride: every n-th frame.
-      resolution: the smaller side is resized to it, and a square of it is cut out of
-        the centre; None keeps frames as they are.
-    """
-
-    num_frames: int
-    stride: int = 1
-    resolution: int | None = None
-
-    @property
-    def length(self) -> int:
-        """Frames of the clip from the window's first to its last."""
-        return (self.num_frames - 1) * self.stride + 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +55,7 @@ class ClipFile:
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts:
+class ClipInfo:
     """What is known of a clip before it is decoded.
 
     Attributes:
@@ -202,7 +181,7 @@ def _array_header(file: tf.io.gfile.GFile) -> tuple[tuple[int, ...], bool, np.dt
     return np.lib.format.read_array_header_2_0(file)
 
 
-def probe(folder: str, clip: ClipFile) -> Facts:
+def probe(folder: str, clip: ClipFile) -> ClipInfo:
     """Looks at a clip, without decoding more than an image of it.
 
     Raises:
@@ -210,21 +189,21 @@ def probe(folder: str, clip: ClipFile) -> Facts:
     """
     if clip.form == "array":
         _check_is_array(clip)
-        return Facts(*clip.shape, codec="raw")
+        return ClipInfo(*clip.shape, codec="raw")
     with files.local(os.path.join(folder, clip.paths[0])) as path:
         if clip.form == "frames":
             height, width, _ = video_io.read_image(path).shape
             codec = os.path.splitext(path)[1][1:].lower().replace("jpg", "jpeg")
-            return Facts(len(clip.names), height, width, codec)
+            return ClipInfo(len(clip.names), height, width, codec)
         reader = video_io.VideoReader(path)
         frames, fps = reader.promised_frames, round(reader.fps, 2)
-        return Facts(frames, reader.height, reader.width, reader.codec, fps)
+        return ClipInfo(frames, reader.height, reader.width, reader.codec, fps)
 
 
 def read(
     folder: str,
     clip: ClipFile,
-    window: Window,
+    window: windows.Window,
     stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[np.ndarray, int]:
     """Reads the middle window of a clip, which is decoded to its end.
@@ -246,7 +225,7 @@ def read(
             return _read_video(path, window, stopped)
     read_one = {"array": _read_from_array, "frames": _read_image}[clip.form]
     count = len(clip.names) if clip.form == "frames" else _check_is_array(clip)
-    chosen = _chosen(count, window)
+    chosen = window.frame_numbers(count).numpy().tolist()
     frames = {i: fit(read_one(folder, clip, i), window.resolution) for i in set(chosen)}
     return _stacked([frames[i] for i in chosen]), count
 
@@ -277,19 +256,15 @@ def read_frames(
     return np.stack([fit(frame, resolution) for frame in taken])
 
 
-def _chosen(num_frames: int, window: Window) -> list[int]:
-    """Numbers of the middle window's frames, as `readers.evaluation_dataset` has it."""
-    first = (max(num_frames - window.length, 0) + 1) // 2
-    numbers = range(first, first + window.length, window.stride)
-    return [min(number, num_frames - 1) for number in numbers]
-
-
 def fit(frame: np.ndarray, resolution: int | None) -> np.ndarray:
     """Resizes a frame's smaller side, and takes the square in the centre."""
     if resolution is None:
         return frame
     frame = video_io.resize_smallest_side(frame, resolution)
-    top, left = ((size - resolution + 1) // 2 for size in frame.shape[:2])
+    top, left = (
+        int(windows.offset(size, resolution, windows.MIDDLE))
+        for size in frame.shape[:2]
+    )
     return frame[top : top + resolution, left : left + resolution]
 
 
@@ -300,14 +275,14 @@ def _stacked(frames: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _read_video(
-    path: str, window: Window, stopped: Callable[[], bool]
+    path: str, window: windows.Window, stopped: Callable[[], bool]
 ) -> tuple[np.ndarray, int]:
     reader = video_io.VideoReader(path, window.resolution)
     expected = max(reader.promised_frames, 1)
     while True:
         # Where the middle is, only the end tells; but most containers are right, and
         # so no more frames are held than are wanted.
-        chosen = _chosen(expected, window)
+        chosen = window.frame_numbers(expected).numpy().tolist()
         frames, count = _frames_of(reader, set(chosen), window.resolution, stopped)
         if count == expected:
             return _stacked([frames[i] for i in chosen]), count

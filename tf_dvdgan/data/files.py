@@ -1,11 +1,11 @@
-"""Where files may lie, and how they come to be there whole.
+"""Local and remote files: registers file systems, writes files atomically.
 
-The one module that knows of remote file systems. TensorFlow reads `gs://` by itself;
-`s3://`, `az://`, `hdfs://`, `http://` and others come with TensorFlow I/O, which is
-imported only when a path wants it. Keys come from the environment, as each system
-documents; none may stand in a path, because paths are shown and stored.
+The only module that knows about remote file systems. TensorFlow reads `gs://` by
+itself; `s3://`, `az://`, `hdfs://`, `http://` and others come with TensorFlow I/O,
+which is imported only when a path needs it. Credentials come from the environment, as
+each system documents. Paths must not contain any, because paths are logged and stored.
 
-TensorFlow is imported late, so that commands can look at their flags without it.
+TensorFlow is imported inside functions, so that commands can parse flags without it.
 """
 
 import contextlib
@@ -22,15 +22,15 @@ _READ_ONLY = ("http", "https")
 
 
 def ready(*paths: str, writing: bool = False) -> None:
-    """Makes the file systems of paths usable in this process; local ones always are.
+    """Registers the file systems of paths in this process; local ones need nothing.
 
     Args:
-      *paths: of files or folders.
-      writing: whether something will be written there.
+      *paths: paths of files or folders.
+      writing: whether the paths will be written to.
 
     Raises:
-      UserError: a path's file system is unknown, holds a key, is set up wrongly, or
-        cannot be written to.
+      UserError: a file system is unknown, misconfigured or read-only, or a path
+        contains credentials.
     """
     for path in paths:
         scheme = _scheme(path)
@@ -38,9 +38,7 @@ def ready(*paths: str, writing: bool = False) -> None:
             continue
         _check_for_keys(path, scheme)
         if writing and scheme in _READ_ONLY:
-            raise errors.UserError(
-                f"{path} is for reading; nothing is written by http."
-            )
+            raise errors.UserError(f"{path} cannot be written: http is read-only.")
         if scheme == "s3":
             _check_endpoint()
         _register(scheme)
@@ -49,18 +47,18 @@ def ready(*paths: str, writing: bool = False) -> None:
 
 
 def _scheme(path: str) -> str:
-    """What stands before '://', or nothing for a local path."""
+    """The part before '://'; empty for a local path."""
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", path)
     return found.group(1) if found else ""
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path names another file system than the machine's own."""
+    """Whether a path is on a remote file system."""
     return bool(_scheme(path))
 
 
 def is_object_store(path: str) -> bool:
-    """Whether a file is seen there when it is closed, and moving would be copying."""
+    """Whether files appear only when closed, and renaming would copy them."""
     return _scheme(path) in _OBJECT_STORES
 
 
@@ -69,25 +67,26 @@ def _check_for_keys(path: str, scheme: str) -> None:
     user, at, _ = authority.rpartition("@")
     if ":" in user or (at and scheme in ("s3", *_READ_ONLY)):
         raise errors.UserError(
-            f"A {scheme}:// path holds a name or a password before '@'. Paths are "
-            "shown and stored: leave it out, keys come from the environment."
+            f"A {scheme}:// path has a user name or password before '@'. Paths are "
+            "logged and stored: remove it, keys come from the environment."
         )
     if scheme in _READ_ONLY and "?" in authority + rest:
         raise errors.UserError(
-            f"A {scheme}:// path holds '?'. What follows may be a key, and paths are "
-            "shown and stored: leave it out."
+            f"A {scheme}:// path has a '?'. What follows may be a key, and paths are "
+            "logged and stored: remove it."
         )
 
 
 def _check_endpoint() -> None:
-    """Where it is wrong, TensorFlow takes a minute and says that nothing is there."""
+    """Checks S3_ENDPOINT: TensorFlow would wait a minute, then report missing files."""
     endpoint = os.environ.get("S3_ENDPOINT")
     if not endpoint:
         return
     found = re.match(r"(https?)://([^/@:]+)(?::(\d+))?/?$", endpoint)
     if not found:
         raise errors.UserError(
-            "S3_ENDPOINT is http:// or https:// and a host, as in http://127.0.0.1:9000."
+            "S3_ENDPOINT must be http:// or https:// and a host, as in "
+            "http://127.0.0.1:9000."
         )
     scheme, host, port = found.groups()
     try:
@@ -100,7 +99,7 @@ def _check_endpoint() -> None:
 
 
 def _register(scheme: str) -> None:
-    """Loads TensorFlow I/O if TensorFlow alone does not know a scheme."""
+    """Imports TensorFlow I/O if TensorFlow itself does not support the scheme."""
     import tensorflow as tf
 
     if scheme in tf.io.gfile.get_registered_schemes():
@@ -115,7 +114,7 @@ def _register(scheme: str) -> None:
     known = {name for name in tf.io.gfile.get_registered_schemes() if name}
     if scheme not in known:
         raise errors.UserError(
-            f"There is no file system {scheme}://; there are "
+            f"There is no file system {scheme}://; the supported ones are "
             f"{', '.join(sorted(known - {'file', 'ram'}))}."
             + errors.did_you_mean(scheme, known)
         )
@@ -126,27 +125,28 @@ def _check_bucket(path: str) -> None:
     if not is_folder(f"s3://{bucket}"):
         raise errors.UserError(
             f"There is no bucket s3://{bucket}, or it cannot be reached with the keys, "
-            "AWS_REGION and S3_ENDPOINT of the environment."
+            "AWS_REGION and S3_ENDPOINT in the environment."
         )
 
 
 def check_writable(path: str, as_folder: bool = False) -> None:
-    """Refuses what could not be written in the end, before the work; makes nothing.
+    """Checks before the work starts that a path can be written; creates nothing.
 
     Args:
-      path: of a file, or of a folder to write into; neither need be there.
-      as_folder: which of them.
+      path: path of a file, or of a folder to write into; it need not exist.
+      as_folder: whether the path is a folder.
 
     Raises:
-      UserError: it cannot be written, or is the other.
+      UserError: the path cannot be written, or is a folder where a file is expected or
+        the other way round.
     """
     import tensorflow as tf
 
     ready(path, writing=True)
     if tf.io.gfile.exists(path) and is_folder(path) != as_folder:
-        other = "no folder" if as_folder else "a folder"
+        other = "not a folder" if as_folder else "a folder"
         raise errors.UserError(f"{path!r} cannot be written: it is {other}.")
-    if is_object_store(path):  # it has no folders, and `ready` has seen the bucket
+    if is_object_store(path):  # no folders to check; `ready` has checked the bucket
         return
     above = path if as_folder else os.path.dirname(path)
     while above and not tf.io.gfile.exists(above):
@@ -159,7 +159,7 @@ def check_writable(path: str, as_folder: bool = False) -> None:
 
 @contextlib.contextmanager
 def cannot_be_written(path: str) -> Iterator[None]:
-    """Turns what systems say of a path that cannot be written into a sentence."""
+    """Turns errors of writing to a path into a `UserError`."""
     import tensorflow as tf
 
     try:
@@ -171,7 +171,7 @@ def cannot_be_written(path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def whole(path: str) -> Iterator[str]:
-    """Gives a path to write a file to, which is in its place when all is written."""
+    """Yields a temporary path to write to; renames it to `path` at the end."""
     if is_object_store(path):
         yield path
         return
@@ -183,22 +183,27 @@ def whole(path: str) -> Iterator[str]:
 
 
 def write_whole(path: str, data: str | bytes) -> None:
-    """Writes a file that is whole or not there at all, and the folders above it."""
+    """Writes a file atomically and creates the folders above it.
+
+    Args:
+      path: local or remote path.
+      data: contents of the file.
+    """
     import tensorflow as tf
 
     if not is_object_store(path):
         tf.io.gfile.makedirs(os.path.dirname(path) or ".")
-    with whole(path) as place:
+    with whole(path) as unfinished:
         mode = "wb" if isinstance(data, bytes) else "w"
-        with tf.io.gfile.GFile(place, mode) as file:
+        with tf.io.gfile.GFile(unfinished, mode) as file:
             file.write(data)
 
 
 @contextlib.contextmanager
 def local(path: str) -> Iterator[str]:
-    """Gives a local path to a file: its own, or that of a copy for as long.
+    """Yields a local path to a file: its own, or that of a temporary copy.
 
-    What is missing remotely is missing at the path given, too.
+    If a remote file does not exist, there is no file at the yielded path either.
     """
     if not is_remote(path):
         yield path
@@ -215,15 +220,15 @@ def local(path: str) -> Iterator[str]:
 
 
 def absolute(path: str) -> str:
-    """A path that means the same in every folder."""
+    """Makes a local path absolute; remote paths stay as they are."""
     return path if is_remote(path) else os.path.abspath(path)
 
 
 def is_folder(path: str) -> bool:
-    """Whether there is a folder.
+    """Whether a path is an existing folder.
 
     Raises:
-      UserError: it is on a system that cannot tell.
+      UserError: the file system has no folders.
     """
     _check_has_folders(path)
     if not is_remote(path):
@@ -234,10 +239,10 @@ def is_folder(path: str) -> bool:
 
 
 def names_in(folder: str) -> list[str]:
-    """Names in a folder, sorted; none if there is no such folder.
+    """Lists the names in a folder, sorted; empty if there is no such folder.
 
     Raises:
-      UserError: it is on a system that cannot tell.
+      UserError: the file system has no folders.
     """
     _check_has_folders(folder)
     if not is_remote(folder):
@@ -254,30 +259,42 @@ def names_in(folder: str) -> list[str]:
 def _check_has_folders(path: str) -> None:
     if _scheme(path) in _READ_ONLY:
         raise errors.UserError(
-            f"{path} cannot be listed: http gives files, not folders. Copy them to a "
-            "disk or an object store first."
+            f"{path} cannot be listed: http serves files, not folders. Copy the folder "
+            "to a disk or an object store first."
         )
 
 
 def missing(folder: str, names: Sequence[str]) -> list[str]:
-    """Which of the names a folder does not have."""
+    """Finds the files that a folder lacks.
+
+    Args:
+      folder: local or remote folder.
+      names: names of files expected in it.
+
+    Returns:
+      Those of the names that do not exist, in order.
+    """
     if _scheme(folder) in _READ_ONLY:
         import tensorflow as tf
 
         paths = {name: os.path.join(folder, name) for name in names}
         return [name for name in names if not tf.io.gfile.exists(paths[name])]
-    there = set(names_in(folder))
-    return [name for name in names if name not in there]
+    existing = set(names_in(folder))
+    return [name for name in names if name not in existing]
 
 
 def walk(
     folder: str, suffixes: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As `os.walk`, remotely too.
+    """Like `os.walk`, but also for remote folders.
 
     Args:
-      folder: where to begin.
-      suffixes: remote names that end so are files; of others each is asked for.
+      folder: folder to start from.
+      suffixes: remote names with these suffixes are assumed to be files, which saves a
+        request for each.
+
+    Yields:
+      Path of a folder, names of its sub-folders, names of its files.
     """
     if not is_remote(folder):
         yield from os.walk(folder)
@@ -294,10 +311,10 @@ def walk(
 
 
 def _as_folder(path: str) -> str:
-    """A bucket is a folder only with a slash behind it."""
+    """Appends the slash without which a bucket does not count as a folder."""
     return path.rstrip("/") + "/"
 
 
 def safe_name(text: str) -> str:
-    """A text as part of a file's name: letters, digits, dots and dashes stay."""
+    """Makes a text usable in a file name: replaces all but letters, digits, `_.-`."""
     return re.sub(r"[^\w.-]+", "_", text)

@@ -1,4 +1,4 @@
-"""Looking into shards: is each record whole, and what do all of them hold."""
+"""Inspects shards: checks that every record is valid and collects statistics."""
 
 import os
 import random
@@ -11,24 +11,26 @@ from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import files, manifest, records
 
 _SHEET_FRAMES = 8
-_BAR = 40  # characters of the largest class's
+_BAR = 40  # length of the longest bar, in characters
 
 
 class Report:
-    """What the records of some shards hold; those looked at so far.
+    """Statistics and problems of the shards read so far.
 
     Args:
-      class_names: in the order of the labels; none where no manifest tells.
-      num_sheet_clips: clips that are kept for a picture.
-      seed: of which ones.
+      class_names: class names in the order of the labels; empty if unknown.
+      num_sheet_clips: number of random clips to keep for a contact sheet.
+      seed: seed of their choice.
 
     Attributes:
-      num_clips: records.
-      num_bytes: of all shards.
-      class_counts: clips by class name.
-      lengths, sizes, rates: of every clip, in frames, '64x85' and frames a second.
-      sheet: of some clips at random, `[frames, size, size, 3]` uint8 and class name.
-      problems: what is wrong, a sentence each.
+      num_clips: number of records.
+      num_bytes: total size of the shards.
+      class_counts: class name to number of clips.
+      lengths: number of frames of every clip.
+      sizes: frame size of every clip, such as '85x64' (width x height).
+      rates: frames per second of every clip.
+      sheet: random clips: `[frames, size, size, 3]` uint8 and class name.
+      problems: one sentence per problem.
     """
 
     def __init__(
@@ -46,12 +48,12 @@ class Report:
         self.problems: list[str] = []
 
     def look_at(self, path: str, expected: int | None, all_frames: bool) -> None:
-        """Reads a shard.
+        """Reads a shard and adds its statistics and problems.
 
         Args:
-          path: of the file.
-          expected: how many records the manifest promises; None where it does not.
-          all_frames: whether every frame is decoded, or the first and the last.
+          path: path of the shard.
+          expected: number of records according to the manifest; None if unknown.
+          all_frames: whether to decode every frame, or only the first and the last.
         """
         name, count = os.path.basename(path), 0
         try:
@@ -59,11 +61,11 @@ class Report:
             for serialized in tf.data.TFRecordDataset(path):
                 count += 1
                 try:
-                    self._look_at_record(serialized, all_frames)
+                    self._add_record(serialized, all_frames)
                 except (tf.errors.OpError, ValueError) as error:
                     reason = str(error).splitlines()[0]
                     self.problems.append(f"{name}, record {count}: {reason}")
-        except tf.errors.OpError as error:  # checksums, an end too early, no such file
+        except tf.errors.OpError as error:  # wrong checksum, truncated or missing file
             reason = str(error).splitlines()[0]
             self.problems.append(f"{name}, after {count} records: {reason}")
         if expected is not None and count != expected:
@@ -71,53 +73,69 @@ class Report:
                 f"{name}: {count} records, the manifest has {expected}"
             )
 
-    def _look_at_record(self, serialized: tf.Tensor, all_frames: bool) -> None:
+    def _add_record(self, serialized: tf.Tensor, all_frames: bool) -> None:
+        """Checks a record and adds its statistics.
+
+        Raises:
+          ValueError: the record is invalid.
+        """
         self.num_clips += 1
         context, frames = records.parse(serialized)
-        label = int(context["label"])
         name = context["class_name"].numpy().decode("utf-8", "backslashreplace")
-        if self._names:
-            if not 0 <= label < len(self._names):
-                raise ValueError(f"label {label} of {len(self._names)} classes")
-            if name != self._names[label]:
-                raise ValueError(
-                    f"label {label} is {self._names[label]!r}, not {name!r}"
-                )
+        self._check_label(int(context["label"]), name)
         self.class_counts[name] = self.class_counts.get(name, 0) + 1
         height, width = int(context["height"]), int(context["width"])
         if len(frames) != int(context["num_frames"]) or not len(frames):
-            raise ValueError(f"{len(frames)} frames, {context['num_frames']} promised")
-        decoded = range(len(frames)) if all_frames else {0, len(frames) - 1}
-        for i in decoded:
+            raise ValueError(
+                f"{len(frames)} frames, the record says {context['num_frames']}"
+            )
+        for i in range(len(frames)) if all_frames else {0, len(frames) - 1}:
             shape = tf.io.decode_image(frames[i], 3).shape
             if tuple(shape) != (height, width, 3):
                 raise ValueError(f"frame {i} is {shape}, not {height}x{width}")
         self.lengths.append(len(frames))
         self.sizes.append(f"{width}x{height}")
         self.rates.append(round(float(context["fps"]), 2))
-        self._perhaps_keep(frames, name)
+        self._sample_for_sheet(frames, name)
 
-    def _perhaps_keep(self, frames: tf.Tensor, name: str) -> None:
-        """Keeps each clip with the same chance, however many come (reservoir)."""
+    def _check_label(self, label: int, name: str) -> None:
+        if not self._names:
+            return
+        if not 0 <= label < len(self._names):
+            raise ValueError(f"label {label} of {len(self._names)} classes")
+        if name != self._names[label]:
+            raise ValueError(f"label {label} is {self._names[label]!r}, not {name!r}")
+
+    def _sample_for_sheet(self, frames: tf.Tensor, name: str) -> None:
+        """Keeps each clip with the same probability (reservoir sampling)."""
         place = self._random.randrange(self.num_clips)
         if len(self.sheet) == self._num_sheet_clips and place >= len(self.sheet):
             return
-        taken = np.linspace(0, len(frames) - 1, _SHEET_FRAMES).round().astype(int)
-        video = np.stack([tf.io.decode_image(frames[i], 3) for i in taken])
-        side = min(video.shape[1:3])
-        top, left = ((size - side) // 2 for size in video.shape[1:3])
-        clip = video[:, top : top + side, left : left + side], name
+        clip = _square_frames(frames), name
         if len(self.sheet) < self._num_sheet_clips:
             self.sheet.append(clip)
         else:
             self.sheet[place] = clip
 
 
+def _square_frames(frames: tf.Tensor) -> np.ndarray:
+    """Decodes evenly spaced frames and crops their centres to squares."""
+    taken = np.linspace(0, len(frames) - 1, _SHEET_FRAMES).round().astype(int)
+    video = np.stack([tf.io.decode_image(frames[i], 3) for i in taken])
+    side = min(video.shape[1:3])
+    top, left = ((size - side) // 2 for size in video.shape[1:3])
+    return video[:, top : top + side, left : left + side]
+
+
 def shards_at(path: str) -> tuple[list[str], list[tuple[str, int | None]]]:
-    """Class names, and each shard's path and promised number of records.
+    """Lists the shards at a path.
 
     Args:
       path: a folder with a manifest, or a single TFRecord file.
+
+    Returns:
+      Class names, and per shard its path and its number of records according to the
+      manifest. For a single file these are empty and None.
 
     Raises:
       UserError: there is neither.
@@ -135,7 +153,15 @@ def shards_at(path: str) -> tuple[list[str], list[tuple[str, int | None]]]:
 
 
 def histogram(counts: dict[str, int], at_most: int = 1000) -> Iterator[str]:
-    """Lines that show how many clips each class has, the first ones and the last."""
+    """Formats class counts as a text histogram, one line per class.
+
+    Args:
+      counts: class name to number of clips.
+      at_most: if there are more classes, only the first and last of them are shown.
+
+    Yields:
+      Lines of text.
+    """
     largest = max([*counts.values(), 1])
     rows = []
     for name, count in counts.items():

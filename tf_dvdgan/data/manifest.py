@@ -1,6 +1,6 @@
-"""The manifest beside a prepared data set's shards: what they hold and how they came.
+"""The manifest of a prepared data set: its shards, and how they were made.
 
-JSON, so that a person can read it and nothing that loads it runs code.
+It is JSON, which people can read and which runs no code when it is loaded.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from tf_dvdgan.data import files
 
 FILE_NAME = "manifest.json"
 SCHEMA_VERSION = 1
-_HELD_OUT = ("test", "validation")  # the second where there is no first: Kinetics
+_HELD_OUT = ("test", "validation")  # in order of preference; Kinetics may lack 'test'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Shard:
     """One TFRecord file.
 
     Attributes:
-      file: its name, relative to the manifest.
-      num_clips: records in it.
-      num_bytes: its size.
-      class_counts: clips of each class.
-      fewest_frames: length of its shortest clip.
+      file: name of the file, in the manifest's folder.
+      num_clips: number of records.
+      num_bytes: size of the file.
+      class_counts: number of clips per class, in the order of the labels.
+      fewest_frames: length of the shortest clip, in frames.
     """
 
     file: str
@@ -44,13 +44,14 @@ class Manifest:
     """A prepared data set.
 
     Attributes:
-      dataset: which source it came from.
-      class_names: in the order of the labels.
-      resolution: the smaller side of every frame, in pixels.
-      splits: shards of each split.
-      num_rejected: files left out, by reason; each is in `rejected.jsonl`.
-      made_with: the flags of the preparation.
-      schema_version: of this file and the records.
+      dataset: the --dataset that was prepared.
+      class_names: class names in the order of the labels.
+      resolution: height and width of training's crops, in pixels.
+      splits: name of each split to its shards.
+      num_rejected: kind of reason to the number of clips rejected for it;
+        `rejected.jsonl` lists them.
+      made_with: flags of the preparation.
+      schema_version: version of this file and of the records.
     """
 
     dataset: str
@@ -68,12 +69,12 @@ class Manifest:
 
     @property
     def held_out_split(self) -> str | None:
-        """That which is not trained on; None where all clips are."""
+        """The split to evaluate on; None if all clips are for training."""
         held = [name for name in _HELD_OUT if name in self.filled_splits]
         return held[0] if held else None
 
     def class_counts(self, split: str) -> list[int]:
-        """Clips of each class in a split."""
+        """Number of clips per class in a split, in the order of the labels."""
         counts = [0] * len(self.class_names)
         for shard in self.splits[split]:
             for label, count in enumerate(shard.class_counts):
@@ -81,40 +82,42 @@ class Manifest:
         return counts
 
     def num_clips(self, split: str) -> int:
-        """Clips in a split."""
+        """Number of clips in a split."""
         return sum(shard.num_clips for shard in self.splits[split])
 
     def save(self, directory: str) -> None:
-        """Writes `manifest.json`; it is whole or not there at all."""
+        """Writes `manifest.json` atomically."""
         text = json.dumps(dataclasses.asdict(self), indent=1)
         files.write_whole(os.path.join(directory, FILE_NAME), text + "\n")
 
 
 def load(directory: str) -> Manifest:
-    """Reads a directory's manifest.
+    """Reads the manifest of a folder of shards.
 
     Raises:
-      UserError: there is none, it is damaged, or it is of another version.
+      UserError: the manifest is missing, damaged, or of another version.
     """
     path = os.path.join(directory, FILE_NAME)
     if not tf.io.gfile.exists(path):
         raise errors.UserError(
-            f"No prepared data in {directory!r}: it has no {FILE_NAME}. Make it with "
-            "python -m data_prep.prepare."
+            f"No prepared data in {directory!r}: it has no {FILE_NAME}. Run "
+            "python -m data_prep.prepare first."
         )
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             values = json.loads(file.read())
         return _from_json(values, path)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise errors.UserError(f"{path} is damaged ({error}); prepare again.") from None
+        raise errors.UserError(
+            f"{path} is damaged ({error}); prepare the data again."
+        ) from None
 
 
 def _from_json(values: Mapping, path: str) -> Manifest:
     version = values.get("schema_version")
     if version != SCHEMA_VERSION:
         raise errors.UserError(
-            f"{path} has schema version {version}, this program reads "
+            f"{path} has schema version {version}, but this program reads version "
             f"{SCHEMA_VERSION}; prepare the data again."
         )
     splits = {
@@ -124,8 +127,8 @@ def _from_json(values: Mapping, path: str) -> Manifest:
     for shard in itertools.chain.from_iterable(splits.values()):
         if not re.fullmatch(r"[\w-][\w.-]*", shard.file):
             raise errors.UserError(
-                f"{path} names a shard {shard.file!r}; shards are files beside it, of "
-                "letters, digits, dots and dashes. Do not use data that was tampered "
-                "with."
+                f"{path} names a shard {shard.file!r}, but shards are files beside it "
+                "with names of letters, digits, dots and dashes. Do not use this data: "
+                "it may have been tampered with."
             )
     return Manifest(**{**values, "splits": splits})

@@ -1,9 +1,8 @@
-"""The order in which training sees the clips of a data set.
+"""The order in which training reads the clips of a data set.
 
-Each epoch is a permutation of all clips, drawn from (seed, epoch), each equally
-likely. Row n of a run is clip n mod N of the permutation of epoch n div N, so it is a
-function of the seed and n alone. Eight bytes a clip are held, and while a permutation
-is drawn some 40.
+Each epoch is a permutation of all clips, drawn uniformly from (seed, epoch). Row n of a
+run is clip n mod N of the permutation of epoch n div N, so it depends only on the seed
+and n. Memory is 8 bytes per clip, and about 40 while a permutation is drawn.
 """
 
 import numpy as np
@@ -11,18 +10,18 @@ import tensorflow as tf
 
 
 class Order:
-    """Which record is which row.
+    """Maps training rows to records.
 
     Args:
-      numbers: `[clips]`, the numbers of the records that take part.
-      labels: `[clips]`, their class numbers; those from 0.
-      seed: of the order.
-      balanced: whether each class that has clips makes up an equal share of each
-        epoch, to one row. Then a clip comes w/n times, rounded up or down, where its
-        class has w rows and n clips; which ones come once more differs by epoch.
+      numbers: `[clips]` integers, numbers of the records to use.
+      labels: `[clips]` integers, their class numbers, from 0.
+      seed: seed of the permutations.
+      balanced: whether each class with clips gets an equal share of each epoch, to
+        within one row. A clip then occurs w/n times per epoch, rounded up or down, if
+        its class has w rows and n clips; which clips are rounded up differs by epoch.
 
     Attributes:
-      epoch_length: rows of an epoch: as many as there are clips, balanced or not.
+      epoch_length: number of rows per epoch, which is the number of clips.
     """
 
     def __init__(
@@ -40,10 +39,13 @@ class Order:
         self._balanced = balanced
 
     def epoch(self, number: tf.Tensor) -> tf.Tensor:
-        """The records of an epoch in order, `[epoch_length]` int64.
+        """The record numbers of an epoch in order.
 
         Args:
-          number: int64 scalar, of the epoch.
+          number: int64 scalar, number of the epoch.
+
+        Returns:
+          `[epoch_length]` int64.
         """
         order = tf.random.experimental.stateless_shuffle(
             tf.range(self.epoch_length, dtype=tf.int64), [self._seed, number]
@@ -55,21 +57,21 @@ class Order:
         return tf.gather(self._numbers, order)
 
     def _equal_shares(self, order: tf.Tensor) -> tf.Tensor:
-        """Repeats and drops clips, so that each class has its share.
+        """Repeats or drops clips so that each class gets its share of the rows.
 
-        The j-th of the n clips of a class comes floor((j + 1) w / n) - floor(j w / n)
-        times, which is w in all.
+        The j-th of a class's n clips occurs floor((j + 1) w / n) - floor(j w / n)
+        times, w times in total.
         """
         counts = self._counts
-        filled = np.cumsum(counts > 0)
-        share, rest = divmod(self.epoch_length, int(filled[-1]))
-        wanted = np.where(counts > 0, share + (filled <= rest), 0)
+        nonempty = np.cumsum(counts > 0)
+        share, remainder = divmod(self.epoch_length, int(nonempty[-1]))
+        num_rows = np.where(counts > 0, share + (nonempty <= remainder), 0)
         of_clip = tf.gather(self._labels, order)
         by_class = tf.argsort(of_clip, stable=True)
         label = tf.gather(of_clip, by_class)
         first = tf.gather(tf.constant(np.cumsum(counts) - counts, tf.int64), label)
         j = tf.range(self.epoch_length, dtype=tf.int64) - first
-        w = tf.gather(tf.constant(wanted, tf.int64), label)
+        w = tf.gather(tf.constant(num_rows, tf.int64), label)
         n = tf.gather(tf.constant(counts, tf.int64), label)
         times = (j + 1) * w // n - j * w // n
         return tf.repeat(tf.gather(order, by_class), times)
@@ -77,13 +79,16 @@ class Order:
     def rows(
         self, batch_size: int, first_batch: int, worker: int, num_workers: int
     ) -> tf.data.Dataset:
-        """Endless (number of the row, number of the record) pairs of one worker.
+        """The rows of one worker, as an infinite dataset.
 
         Args:
-          batch_size: rows of a batch, over all workers; each has an equal part.
-          first_batch: the number of the first batch given.
-          worker: number of this worker.
-          num_workers: how many there are.
+          batch_size: global batch size; each worker gets an equal part.
+          first_batch: number of the first batch to return.
+          worker: index of this worker, from 0.
+          num_workers: number of workers.
+
+        Returns:
+          Pairs of row number and record number, int64 scalars.
         """
         first_row = first_batch * batch_size
         first_epoch, first_in_epoch = divmod(first_row, self.epoch_length)

@@ -9,13 +9,13 @@ and the row's number since the start.
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors
-from tf_dvdgan.data import files, record_index, records
+from tf_dvdgan.data import files, record_index, records, windows
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.data import order as order_lib
 
@@ -23,40 +23,9 @@ _REMOTE_READS = 32  # under way at a time; each waits for its answer
 _DRAW_STREAM = 1 << 32  # keeps the seeds of draws apart from those of orders
 
 
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """What is taken of a data set, and of each clip.
-
-    Attributes:
-      num_frames: how many frames.
-      resolution: height and width of the crop.
-      stride: every n-th frame; 2 in paper 001, section 2.3, 1 for prediction.
-      consecutive_if_short: whether a clip with fewer than num_frames * stride frames
-        gives consecutive frames instead of being filled up with its last one.
-      flips: whether half of the training clips are mirrored, left to right.
-      classes: names of the only ones that are taken, in the order of their labels;
-        none takes all.
-      balanced: whether training sees each class equally often, however many clips it
-        has; an epoch is as long as without.
-    """
-
-    num_frames: int
-    resolution: int
-    stride: int = 2
-    consecutive_if_short: bool = False
-    flips: bool = False
-    classes: Sequence[str] = ()
-    balanced: bool = False
-
-    @property
-    def length(self) -> int:
-        """Frames of the clip from the window's first to its last."""
-        return (self.num_frames - 1) * self.stride + 1
-
-
 def training_dataset(
     data_dir: str,
-    window: Window,
+    window: windows.Window,
     global_batch_size: int,
     seed: int,
     first_batch: int = 0,
@@ -109,7 +78,7 @@ def training_dataset(
 
 def evaluation_dataset(
     data_dir: str,
-    window: Window,
+    window: windows.Window,
     split: str = "test",
     first: int = 0,
     worker: int = 0,
@@ -127,7 +96,7 @@ def evaluation_dataset(
     paths = [f"{data_dir}/{shard.file}" for shard in shards]
 
     def decode(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        clip = _decode(serialized, window, tf.fill([3], 0.5))
+        clip = _decode(serialized, window, tf.fill([3], windows.MIDDLE))
         return clip | {"label": tf.gather(labels, clip["label"])}
 
     rows = tf.data.TFRecordDataset(paths)
@@ -159,7 +128,7 @@ def _in_parallel(
     return rows.with_options(options)
 
 
-def load_manifest(data_dir: str, window: Window) -> manifest_lib.Manifest:
+def load_manifest(data_dir: str, window: windows.Window) -> manifest_lib.Manifest:
     """A directory's manifest, as if it held the window's classes alone.
 
     Raises:
@@ -169,7 +138,7 @@ def load_manifest(data_dir: str, window: Window) -> manifest_lib.Manifest:
 
 
 def _of_classes(
-    manifest: manifest_lib.Manifest, data_dir: str, window: Window
+    manifest: manifest_lib.Manifest, data_dir: str, window: windows.Window
 ) -> tuple[manifest_lib.Manifest, np.ndarray]:
     """The manifest of the window's classes; for each label of the data its own there.
 
@@ -222,7 +191,7 @@ def check_classes(manifest: manifest_lib.Manifest, split: str = "train") -> None
 
 
 def shards_of(
-    manifest: manifest_lib.Manifest, data_dir: str, split: str, window: Window
+    manifest: manifest_lib.Manifest, data_dir: str, split: str, window: windows.Window
 ) -> list[manifest_lib.Shard]:
     """A split's shards that have clips.
 
@@ -261,25 +230,26 @@ def damaged(data_dir: str, error: Exception) -> errors.UserError:
 
 
 def _decode(
-    serialized: tf.Tensor, window: Window, draws: tf.Tensor
+    serialized: tf.Tensor, window: windows.Window, positions: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Decodes the frames and pixels of one window; `draws` `[3]` in [0, 1) place it."""
+    """Decodes the frames and pixels of one window.
+
+    Args:
+      serialized: record.
+      window: what is taken; with a resolution.
+      positions: `[3]` of the window in time, height and width, from 0 to 1 (excluded).
+
+    Returns:
+      "video" `[num_frames, resolution, resolution, 3]` uint8, "label" int32 scalar.
+    """
     context, frames = records.parse(serialized)
-    size = tf.stack([context["num_frames"], context["height"], context["width"]])
-    stride = tf.constant(window.stride)
-    if window.consecutive_if_short:
-        enough = context["num_frames"] >= window.num_frames * window.stride
-        stride = tf.where(enough, window.stride, 1)
-    length = tf.cast((window.num_frames - 1) * stride + 1, size.dtype)
-    taken = tf.stack([length, window.resolution, window.resolution])
-    room = tf.cast(tf.maximum(size - taken, 0) + 1, tf.float32)
-    first, top, left = tf.unstack(tf.cast(tf.floor(draws * room), tf.int32))
-    index = first + tf.range(window.num_frames) * stride
-    last = tf.cast(context["num_frames"], tf.int32) - 1
-    encoded = tf.unstack(
-        tf.gather(frames, tf.minimum(index, last)), num=window.num_frames
-    )
     side = window.resolution
+    index = window.frame_numbers(context["num_frames"], positions[0])
+    encoded = tf.unstack(tf.gather(frames, index), num=window.num_frames)
+    top, left = (
+        windows.offset(context[name], side, position)
+        for name, position in (("height", positions[1]), ("width", positions[2]))
+    )
 
     def decode(frame: tf.Tensor) -> tf.Tensor:
         return tf.cond(

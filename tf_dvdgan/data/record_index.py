@@ -1,10 +1,9 @@
-"""Where every record of a prepared data set lies, so that each can be read by itself.
+"""The position of every record in a prepared data set, for random access.
 
-`index.npz` beside the manifest has two arrays for each split, in the order of the
-manifest's shards and of the records in them: the records' lengths in bytes
-("<split>/lengths", int64) and their labels ("<split>/labels", int32). Preparation
-writes it. Without it, or where it does not fit the manifest, the shards are read
-through once at every start instead.
+`index.npz` beside the manifest has two arrays per split, in the order of the manifest's
+shards and of the records in them: the records' lengths in bytes ("<split>/lengths",
+int64) and their labels ("<split>/labels", int32). Preparation writes it. If it is
+missing or does not match the manifest, the shards are scanned once at every start.
 """
 
 import dataclasses
@@ -20,15 +19,15 @@ from tf_dvdgan.data import files, records
 from tf_dvdgan.data import manifest as manifest_lib
 
 FILE_NAME = "index.npz"
-_FRAMING_BYTES = 16  # of a TFRecord: length and its checksum before, a checksum behind
+_FRAMING_BYTES = 16  # per TFRecord: length, its checksum, the data's checksum
 
 
 @dataclasses.dataclass(frozen=True)
 class Entries:
-    """What the index keeps of some records, in their order.
+    """The index entries of consecutive records.
 
     Attributes:
-      lengths: `[records]` int64, bytes of the serialized records.
+      lengths: `[records]` int64, sizes of the serialized records in bytes.
       labels: `[records]` int32, class numbers.
     """
 
@@ -37,12 +36,12 @@ class Entries:
 
     @property
     def num_bytes(self) -> int:
-        """Size of the TFRecord file that holds just these."""
+        """Size of a TFRecord file that holds exactly these records, in bytes."""
         return int(self.lengths.sum()) + _FRAMING_BYTES * len(self.lengths)
 
 
 def join(entries: Sequence[Entries]) -> Entries:
-    """Entries one after the other."""
+    """Concatenates entries."""
     if not entries:
         return Entries(np.zeros([0], np.int64), np.zeros([0], np.int32))
     return Entries(
@@ -52,14 +51,14 @@ def join(entries: Sequence[Entries]) -> Entries:
 
 
 class RecordIndex:
-    """Reads any record of a split.
+    """Random access to the records of a split.
 
     Args:
-      paths: of the split's shards.
-      entries: of each shard's records.
+      paths: paths of the split's shards.
+      entries: index entries of each shard.
 
     Attributes:
-      labels: `[records]` int32, as `Entries.labels`.
+      labels: `[records]` int32, class numbers of the split's records.
     """
 
     def __init__(self, paths: Sequence[str], entries: Sequence[Entries]):
@@ -67,7 +66,7 @@ class RecordIndex:
         sizes = [e.lengths + _FRAMING_BYTES for e in entries]
         offsets = [np.cumsum(s) - s for s in sizes]
         self.labels = join(entries).labels
-        # Tensors: a dataset's functions then refer to them instead of copying them.
+        # Tensors, because a dataset's functions capture them instead of copying them.
         self._paths = tf.constant(list(paths))
         self._shards = tf.constant(np.repeat(np.arange(len(paths)), counts), tf.int32)
         self._offsets = tf.constant(np.concatenate(offsets), tf.int64)
@@ -77,16 +76,16 @@ class RecordIndex:
         return len(self.labels)
 
     def read(self, number: tf.Tensor) -> tf.Tensor:
-        """A serialized record, in a graph: one read of just its bytes.
+        """Reads one record, and only its bytes; can run in a graph.
 
         Args:
-          number: int64 scalar, of the record in its split.
+          number: int64 scalar, the record's number in the split.
 
         Returns:
-          A string scalar.
+          The serialized record, a string scalar.
         """
         path = tf.gather(self._paths, tf.gather(self._shards, number))
-        # `tf.data.TFRecordDataset` is this operation without an offset.
+        # `tf.data.TFRecordDataset` wraps this operation but takes no offset.
         variant = tf.raw_ops.TFRecordDatasetV2(
             filenames=[path],
             compression_type="",
@@ -100,45 +99,62 @@ class RecordIndex:
 
 
 def load(data_dir: str, manifest: manifest_lib.Manifest, split: str) -> RecordIndex:
-    """The index of a split.
+    """Loads the index of a split, or scans its shards if there is no valid index.
 
     Args:
-      data_dir: of the shards.
-      manifest: as it lies there, with all classes.
-      split: which split.
+      data_dir: folder of the shards.
+      manifest: the manifest in that folder.
+      split: name of the split.
+
+    Returns:
+      The index.
 
     Raises:
-      DataLossError: there is no index, and a shard is damaged.
+      DataLossError: there is no valid index, and a shard is damaged.
     """
     shards = manifest.splits[split]
     paths = [os.path.join(data_dir, shard.file) for shard in shards]
-    saved = _saved(data_dir, split)
-    if saved is not None:
-        ends = np.cumsum([shard.num_clips for shard in shards])[:-1]
-        parts = zip(
-            np.split(saved.lengths, ends), np.split(saved.labels, ends), strict=True
+    entries = _saved_entries(data_dir, split, shards)
+    if entries is None:
+        terminal.say(
+            f"{data_dir} has no index that matches its shards; scanning them (run the "
+            "same preparation again to write one)"
         )
-        entries = [Entries(lengths, labels) for lengths, labels in parts]
-        if all(_fits(*pair) for pair in zip(entries, shards, strict=True)):
-            return RecordIndex(paths, entries)
-    terminal.say(
-        f"{data_dir} has no index of its records; reading them once (the same command "
-        "as prepared the data writes one)"
+        entries = _scan_all(paths)
+    return RecordIndex(paths, entries)
+
+
+def _saved_entries(
+    data_dir: str, split: str, shards: Sequence[manifest_lib.Shard]
+) -> list[Entries] | None:
+    """The saved entries of each shard; None if there are none or they do not match."""
+    saved = _read_saved(data_dir, split)
+    if saved is None:
+        return None
+    ends = np.cumsum([shard.num_clips for shard in shards])[:-1]
+    parts = zip(
+        np.split(saved.lengths, ends), np.split(saved.labels, ends), strict=True
     )
+    entries = [Entries(lengths, labels) for lengths, labels in parts]
+    matches = all(_matches(*pair) for pair in zip(entries, shards, strict=True))
+    return entries if matches else None
+
+
+def _scan_all(paths: Sequence[str]) -> list[Entries]:
     progress = terminal.Progress("shards", len(paths))
     entries = []
     for path in paths:
         entries.append(scan(path))
         progress.update(len(entries))
-    return RecordIndex(paths, entries)
+    return entries
 
 
 def save(data_dir: str, splits: Mapping[str, Entries]) -> None:
-    """Writes `index.npz`; it is whole or not there at all.
+    """Writes `index.npz` atomically.
 
     Args:
-      data_dir: of the shards.
-      splits: of each split the entries of all its shards, joined.
+      data_dir: folder of the shards.
+      splits: name of each split to the joined entries of its shards.
     """
     arrays = {}
     for split, entries in splits.items():
@@ -150,10 +166,10 @@ def save(data_dir: str, splits: Mapping[str, Entries]) -> None:
 
 
 def scan(path: str) -> Entries:
-    """Finds a shard's entries by reading all of it.
+    """Computes a shard's entries by reading the whole file.
 
     Raises:
-      DataLossError: it is damaged.
+      DataLossError: the shard is damaged.
     """
     rows = tf.data.TFRecordDataset(path).map(
         lambda row: (tf.strings.length(row), records.label_of(row)),
@@ -166,22 +182,22 @@ def scan(path: str) -> Entries:
     return Entries(lengths, labels.astype(np.int32))
 
 
-def _saved(data_dir: str, split: str) -> Entries | None:
-    """A split's part of `index.npz`; None where there is no such thing to read."""
+def _read_saved(data_dir: str, split: str) -> Entries | None:
+    """Reads a split's part of `index.npz`; None if it is missing or malformed."""
     try:
         with tf.io.gfile.GFile(os.path.join(data_dir, FILE_NAME), "rb") as file:
             arrays = np.load(io.BytesIO(file.read()), allow_pickle=False)
         found = Entries(arrays[f"{split}/lengths"], arrays[f"{split}/labels"])
     except (tf.errors.NotFoundError, KeyError, ValueError, EOFError, OSError):
         return None
-    kinds = found.lengths.dtype, found.labels.dtype
+    dtypes = found.lengths.dtype, found.labels.dtype
     shapes = found.lengths.shape, found.labels.shape
-    whole = kinds == (np.int64, np.int32) and shapes[0] == shapes[1]
-    return found if whole and found.lengths.ndim == 1 else None
+    valid = dtypes == (np.int64, np.int32) and shapes[0] == shapes[1]
+    return found if valid and found.lengths.ndim == 1 else None
 
 
-def _fits(entries: Entries, shard: manifest_lib.Shard) -> bool:
-    """Whether entries can be those of a shard, by all that the manifest says of it."""
+def _matches(entries: Entries, shard: manifest_lib.Shard) -> bool:
+    """Whether entries agree with what the manifest states about a shard."""
     in_range = (entries.labels >= 0) & (entries.labels < len(shard.class_counts))
     if len(entries.lengths) != shard.num_clips or not in_range.all():
         return False

@@ -1,7 +1,7 @@
-"""The schema of a record: one video clip. The only place that knows it.
+"""The schema of a record, which is one video clip; no other module knows it.
 
-A record is a `tf.train.SequenceExample`: the context says what the clip is, the
-feature list "frames" holds its frames as JPEG or PNG files.
+A record is a `tf.train.SequenceExample`: the context describes the clip, the feature
+list "frames" holds its frames as JPEG or PNG files.
 """
 
 from collections.abc import Sequence
@@ -32,17 +32,20 @@ def serialize(
     width: int,
     source: str,
 ) -> bytes:
-    """Makes a record.
+    """Serializes a clip as a record.
 
     Args:
-      frames: each a JPEG or PNG file.
+      frames: encoded frames, each a JPEG or PNG file.
       video_id: unique in the data set.
       label: class number, from 0.
-      class_name: the class's name.
+      class_name: name of the class.
       fps: frames per second of the clip.
-      height: of the frames, in pixels.
-      width: of the frames, in pixels.
-      source: path of the file it came from, relative to the input.
+      height: height of the frames, in pixels.
+      width: width of the frames, in pixels.
+      source: path of the clip's source file, relative to the input folder.
+
+    Returns:
+      The serialized record.
     """
     context = {
         "video_id": _bytes(_encode(video_id)),
@@ -66,7 +69,7 @@ def serialize(
 
 
 def parse(serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Reads a record, in a graph.
+    """Parses a record; can run in a graph.
 
     Args:
       serialized: scalar string.
@@ -83,12 +86,12 @@ def parse(serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
 
 
 def _encode(name: str) -> bytes:
-    """A name as bytes; file systems may have names that are no UTF-8."""
+    """Encodes a name; names of files need not be valid UTF-8."""
     return name.encode("utf-8", "surrogateescape")
 
 
 def label_of(serialized: tf.Tensor) -> tf.Tensor:
-    """A record's label alone, int64."""
+    """Parses only a record's label, int64."""
     context, _ = tf.io.parse_single_sequence_example(
         serialized, context_features={"label": _CONTEXT["label"]}
     )

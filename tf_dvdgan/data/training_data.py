@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import manifest as manifest_lib
-from tf_dvdgan.data import readers, transforms
+from tf_dvdgan.data import readers, transforms, windows
 
 
 class TrainingData(Protocol):
@@ -64,7 +64,7 @@ class Shards:
       UserError: there is no such data.
     """
 
-    def __init__(self, data_dir: str, window: readers.Window):
+    def __init__(self, data_dir: str, window: windows.Window):
         self.data_dir = data_dir
         self._window = window
         self._manifest = readers.load_manifest(data_dir, window)
@@ -125,7 +125,7 @@ class Clips:
         self,
         dataset: tf.data.Dataset,
         class_names: Sequence[str],
-        window: readers.Window,
+        window: windows.Window,
     ):
         self.class_names = list(class_names)
         spec = dataset.element_spec
@@ -193,7 +193,7 @@ def _videos(rows: tf.data.Dataset, count: int) -> np.ndarray:
 
 
 def _tell_of_short_clips(
-    shards: Sequence[manifest_lib.Shard], window: readers.Window
+    shards: Sequence[manifest_lib.Shard], window: windows.Window
 ) -> None:
     fewest = min(shard.fewest_frames for shard in shards)
     if fewest < window.length:

@@ -1,4 +1,4 @@
-"""Between the integers that videos are stored as and what networks see."""
+"""Converts between stored uint8 videos and the networks' range [-1, 1]."""
 
 import tensorflow as tf
 
@@ -9,6 +9,6 @@ def to_unit_range(video: tf.Tensor) -> tf.Tensor:
 
 
 def to_uint8(video: tf.Tensor) -> tf.Tensor:
-    """Maps [-1, 1] to the nearest uint8 0 to 255, clipping what lies outside."""
+    """Maps [-1, 1] to uint8 0 to 255, rounding and clipping."""
     scaled = tf.round((tf.cast(video, tf.float32) + 1.0) * 127.5)
     return tf.cast(tf.clip_by_value(scaled, 0.0, 255.0), tf.uint8)

@@ -1,8 +1,8 @@
-"""Video files to frames and back. Frames are RGB uint8 `[height, width, 3]`.
+"""Reads and writes video files. Frames are RGB uint8 `[height, width, 3]`.
 
-OpenCV decodes (it is the fastest here), PyAV encodes and knows what the container
-promised, Pillow makes GIF and PNG, and reads frames that are image files. Reading wants
-a local file; see `files.local`.
+OpenCV decodes (the fastest here), PyAV encodes and reads what a container declares,
+Pillow writes GIF and PNG and reads image files. Reading requires a local file; see
+`files.local`.
 """
 
 import contextlib
@@ -22,15 +22,15 @@ from tf_dvdgan.data import files
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
-_IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")  # others may run programs
-# Of an mp4's and an avi's video stream.
+# Pillow's decoders of some other formats run programs.
+_IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+# Encoder by suffix.
 _CODECS = {".mp4": "libx264", ".avi": "mpeg4"}
-# What may be opened as a video. FFmpeg would also take plain text for a terminal's
-# output, a picture for a video of one frame, and lists of other files, or of addresses,
-# which it would then open.
+# Containers that may be opened. FFmpeg would also treat plain text as terminal output,
+# an image as a video of one frame, and a playlist as a request to open files or URLs.
 _CONTAINERS = "avi,mov,matroska,mpeg,mpegvideo,mpegts,asf,flv,ogg,gif"
 _PROBING = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-# A clip may end so many frames, or seconds, before its container says without being
+# A clip may end this much before the end that its container declares without being
 # broken.
 _MISSING_FRAMES_ALLOWED = 2
 _MISSING_SECONDS_ALLOWED = 0.5
@@ -41,23 +41,24 @@ class VideoError(Exception):
 
 
 class VideoReader:
-    """Reads a video file's frames in order, and checks that they are all there.
+    """Reads the frames of a video file in order and checks that none is missing.
 
-    What is in the file decides, not its name's ending. Frames stand upright.
+    The format is detected from the contents, not the suffix. Rotated videos are turned
+    upright.
 
     Args:
-      path: of the file.
-      smallest_side: size that frames are resized to; see `resize_smallest_side`.
+      path: local path of the file.
+      smallest_side: resize the smaller side to this, in pixels; None keeps the size.
 
     Attributes:
-      fps: frames per second, as the container says; their mean where it varies.
-      width: of the frames, in pixels, after rotation, before resizing.
-      height: likewise.
-      codec: its name, as FFmpeg has it.
-      promised_frames: how many the container says there are; 0 if it does not.
+      fps: frames per second as declared by the container; the mean if the rate varies.
+      width: width of the frames in pixels, after rotation and before resizing.
+      height: height of the frames in pixels, after rotation and before resizing.
+      codec: FFmpeg's name of the codec.
+      promised_frames: number of frames that the container declares; 0 if unknown.
 
     Raises:
-      VideoError: there is no such file, it is empty, has a name that is no text, or
+      VideoError: there is no such file, it is empty, its name is not UTF-8, or it has
         no video stream.
     """
 
@@ -68,16 +69,16 @@ class VideoReader:
             raise VideoError("not a file")
         if os.path.getsize(path) == 0:
             raise VideoError("empty file")
-        if not _is_utf8(path):  # decoders bring the process down
-            raise VideoError("a name that is not UTF-8")
+        if not _is_utf8(path):  # would crash the decoders
+            raise VideoError("file name is not UTF-8")
         self.codec, self.promised_frames, self._promised_seconds = _promised(path)
-        # One thread: of many clips, each core has its own.
+        # One thread, because each core decodes a clip of its own.
         self._capture = cv2.VideoCapture(
             path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1]
         )
         if not self._capture.isOpened():
             raise VideoError("not a video that can be decoded")
-        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # as the container says
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # rotate upright
         self.fps = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
@@ -86,7 +87,7 @@ class VideoReader:
         """Yields the frames.
 
         Raises:
-          VideoError: there are none, or fewer than the container promised.
+          VideoError: there are none, or fewer than the container declares.
         """
         count = 0
         times = _times_shown(self.path) if self.codec == "gif" else []
@@ -94,15 +95,15 @@ class VideoReader:
             read, frame = self._capture.read()
             if not read:
                 break
-            if self._smallest_side:  # first: fewer pixels are left to convert
+            if self._smallest_side:  # first, to leave fewer pixels to convert
                 frame = resize_smallest_side(frame, self._smallest_side)
             frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
             yield from [frame] * (times[count] if count < len(times) else 1)
             count += 1
         self._capture.release()
-        self._check_all_were_there(count)
+        self._check_complete(count)
 
-    def _check_all_were_there(self, count: int) -> None:
+    def _check_complete(self, count: int) -> None:
         if count == 0:
             raise VideoError("no frame can be decoded")
         if count < self.promised_frames - _MISSING_FRAMES_ALLOWED:
@@ -116,10 +117,9 @@ class VideoReader:
 
 
 def _times_shown(path: str) -> list[int]:
-    """How many frames each of a GIF's stands for.
+    """How many times each frame of a GIF has to be repeated.
 
-    One that is like the one before is left out by those who write GIFs, Pillow among
-    them, and that one is shown for longer.
+    Instead of repeating a frame, GIF writers such as Pillow show it for longer.
     """
     with _opened(path) as container:
         shown = [p.duration or 0 for p in container.demux(video=0) if p.size]
@@ -136,7 +136,7 @@ def _is_utf8(path: str) -> bool:
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[av.container.InputContainer]:
-    """Opens a video to look at what its container says of its frames."""
+    """Opens a video to read what its container declares."""
     try:
         with av.open(path, options=dict(_PROBING)) as container:
             yield container
@@ -145,9 +145,9 @@ def _opened(path: str) -> Iterator[av.container.InputContainer]:
 
 
 def _promised(path: str) -> tuple[str, int, float]:
-    """What a container says is in it: a codec, a number of frames, or else of seconds.
+    """Codec, number of frames, and seconds if the number of frames is unknown.
 
-    0 is what it does not say. Matroska and WebM count no frames.
+    Unknown values are 0. Matroska and WebM do not declare a number of frames.
     """
     with _opened(path) as container:
         if not container.streams.video:
@@ -160,7 +160,7 @@ def _promised(path: str) -> tuple[str, int, float]:
 
 
 def _seconds(clock: str) -> float:
-    """Seconds of a text such as 00:01:02.5; of another text 0."""
+    """Parses a time such as 00:01:02.5 to seconds; other texts to 0."""
     found = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d*)?)", clock)
     if not found:
         return 0.0
@@ -169,18 +169,18 @@ def _seconds(clock: str) -> float:
 
 
 def _frames_to_show(path: str, promised: int) -> int:
-    """How many frames there should be, of so many that a container counts.
+    """How many frames should be decoded, given the container's number of frames.
 
-    Some are there only to decode others: what was cut out of an mp4 without encoding
-    it again begins before its first frame. And an avi counts moments, also those at
-    which nothing new is shown; if it ends with such a pause, it is no longer than one
-    before.
+    Some frames serve only to decode others: an mp4 that was cut without re-encoding
+    starts before its first shown frame. An avi counts time steps, including those that
+    show no new frame; if it ends with such a pause, the pause is no longer than an
+    earlier one.
     """
     with _opened(path) as container:
         packets = [p for p in container.demux(video=0) if p.pts is not None]
-        counts_moments = container.format.name == "avi"
+        counts_time_steps = container.format.name == "avi"
     to_show = promised - sum(packet.is_discard for packet in packets)
-    if counts_moments:
+    if counts_time_steps:
         times = sorted([packet.pts for packet in packets])
         pauses = np.diff([*times, promised])
         if len(pauses) > 1 and pauses[-1] <= pauses[:-1].max():
@@ -189,7 +189,7 @@ def _frames_to_show(path: str, promised: int) -> int:
 
 
 def _last_second(path: str) -> float:
-    """When the last frame in the file has been shown."""
+    """End time of the last frame in the file, in seconds."""
     end = 0.0
     with _opened(path) as container:
         for packet in container.demux(video=0):
@@ -200,7 +200,7 @@ def _last_second(path: str) -> float:
 
 
 def numbered_images(names: Sequence[str]) -> list[str]:
-    """Names of images that hold a number, by that number: 2.jpg before 10.jpg."""
+    """Selects image names with a number and sorts by it: 2.jpg before 10.jpg."""
     numbers = {
         name: re.findall(r"\d+", os.path.splitext(name)[0])
         for name in names
@@ -211,7 +211,9 @@ def numbered_images(names: Sequence[str]) -> list[str]:
 
 
 def read_image(path: str) -> np.ndarray:
-    """An image file's pixels; Pillow refuses one that was cut, OpenCV fills it up.
+    """Reads an image file as `[height, width, 3]` uint8 RGB.
+
+    Uses Pillow because it rejects truncated files, which OpenCV pads.
 
     Raises:
       VideoError: there is no such file, or it cannot be decoded.
@@ -227,9 +229,16 @@ def read_image(path: str) -> np.ndarray:
 
 
 def resize_smallest_side(frame: np.ndarray, size: int) -> np.ndarray:
-    """Resizes bilinearly so that the smaller side is `size`, aspect kept.
+    """Resizes the smaller side bilinearly, keeping the aspect ratio.
 
-    (Paper 001, appendix B.1.)
+    Paper 001, appendix B.1.
+
+    Args:
+      frame: `[height, width, 3]` uint8.
+      size: new length of the smaller side, in pixels.
+
+    Returns:
+      `[height', width', 3]` uint8.
     """
     height, width = frame.shape[:2]
     scale = size / min(height, width)
@@ -245,8 +254,11 @@ def resize(frame: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
     Args:
       frame: `[height, width, 3]` uint8.
-      size: `(height, width)`; one number for the smaller side, aspect kept; or none to
-        leave the frame as it is.
+      size: `(height, width)` in pixels; one number for the smaller side, which keeps
+        the aspect ratio; or empty to keep the frame as it is.
+
+    Returns:
+      `[height', width', 3]` uint8.
     """
     if len(size) == 1:
         return resize_smallest_side(frame, size[0])
@@ -261,10 +273,13 @@ def video_bytes(
     """Encodes frames as H.264 (.mp4) or MPEG-4 (.avi).
 
     Args:
-      frames: uint8 RGB, all of one even height and width.
+      frames: `[height, width, 3]` uint8 RGB each, all of one even height and width.
       suffix: '.mp4' or '.avi'.
       fps: frames per second.
-      description: kept in the file as its comment and description.
+      description: stored as the file's comment and description.
+
+    Returns:
+      The contents of the file.
     """
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=suffix[1:]) as container:
@@ -273,17 +288,8 @@ def video_bytes(
         stream = None
         for frame in frames:
             if stream is None:
-                rate = Fraction(fps).limit_denominator(1001)
-                stream = container.add_stream(_CODECS[suffix], rate=rate)
-                stream.height, stream.width = frame.shape[:2]
-                stream.pix_fmt = "yuv420p"
-                stream.codec_context.thread_count = 1
-                if suffix == ".avi":
-                    stream.codec_context.qscale = True
-                    stream.codec_context.global_quality = 2 * 118  # FF_QP2LAMBDA
-                else:
-                    # Without it x264 gives other bytes each time.
-                    stream.options = {"crf": "18", "x264-params": "cpu-independent=1"}
+                height, width = frame.shape[:2]
+                stream = _add_stream(container, suffix, fps, height, width)
             image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24")
             container.mux(stream.encode(image))
         if stream is not None:
@@ -291,10 +297,40 @@ def video_bytes(
     return buffer.getvalue()
 
 
+def _add_stream(
+    container: av.container.OutputContainer,
+    suffix: str,
+    fps: float,
+    height: int,
+    width: int,
+) -> av.VideoStream:
+    rate = Fraction(fps).limit_denominator(1001)
+    stream = container.add_stream(_CODECS[suffix], rate=rate)
+    stream.height, stream.width = height, width
+    stream.pix_fmt = "yuv420p"
+    stream.codec_context.thread_count = 1
+    if suffix == ".avi":
+        stream.codec_context.qscale = True
+        stream.codec_context.global_quality = 2 * 118  # FF_QP2LAMBDA
+    else:
+        # Without cpu-independent x264's output is not deterministic.
+        stream.options = {"crf": "18", "x264-params": "cpu-independent=1"}
+    return stream
+
+
 def gif_bytes(
     frames: Sequence[np.ndarray], fps: float = 12.5, description: str = ""
 ) -> bytes:
-    """Encodes frames as an endlessly repeating GIF, a description as its comment."""
+    """Encodes frames as a GIF that loops forever.
+
+    Args:
+      frames: `[height, width, 3]` uint8 RGB each, all of one size.
+      fps: frames per second.
+      description: stored as the file's comment.
+
+    Returns:
+      The contents of the file.
+    """
     images = [Image.fromarray(frame) for frame in frames]
     buffer = io.BytesIO()
     images[0].save(
@@ -310,7 +346,15 @@ def gif_bytes(
 
 
 def png_bytes(image: np.ndarray, description: str = "") -> bytes:
-    """Encodes one frame as PNG, a description as its text chunk `Description`."""
+    """Encodes an image as PNG.
+
+    Args:
+      image: `[height, width, 3]` uint8 RGB.
+      description: stored as the text chunk `Description`.
+
+    Returns:
+      The contents of the file.
+    """
     buffer = io.BytesIO()
     texts = PngImagePlugin.PngInfo()
     if description:
@@ -322,16 +366,17 @@ def png_bytes(image: np.ndarray, description: str = "") -> bytes:
 def write_video(
     path: str, frames: Iterable[np.ndarray], fps: float = 25.0, description: str = ""
 ) -> None:
-    """Writes a file in the format that its suffix says, whole or not at all.
+    """Writes a video atomically, in the format of the path's suffix.
 
     Args:
-      path: ends in .mp4, .avi, .gif, or in .png for the frames side by side.
-      frames: uint8 RGB, all of one height and width; of .mp4 and .avi, even ones.
+      path: path that ends in .mp4, .avi, .gif, or in .png for frames side by side.
+      frames: `[height, width, 3]` uint8 RGB each, all of one size, which must be even
+        for .mp4 and .avi.
       fps: frames per second.
-      description: text that the file carries in its metadata.
+      description: text to store in the file's metadata.
 
     Raises:
-      ValueError: the suffix is another.
+      ValueError: the suffix is not one of these.
     """
     suffix = os.path.splitext(path)[1].lower()
     if suffix in _CODECS:
@@ -341,5 +386,5 @@ def write_video(
     elif suffix == ".png":
         data = png_bytes(np.concatenate(list(frames), axis=1), description)
     else:
-        raise ValueError(f"Write .mp4, .avi, .gif or .png. Received: {path}")
+        raise ValueError(f"Expected .mp4, .avi, .gif or .png. Received: {path}")
     files.write_whole(path, data)

@@ -1,4 +1,4 @@
-"""The page itself; NiceGUI draws it and brings all that the browser loads."""
+"""The explorer's page, built with NiceGUI, which serves all of its assets."""
 
 import asyncio
 import base64
@@ -19,7 +19,7 @@ from tf_dvdgan.explorer import studio as studio_lib
 LARGEST_UPLOAD = 100 * 2**20  # bytes
 _LARGEST_SEED = 2**53  # whole numbers are exact in a browser up to here
 _FILES = ".mp4,.m4v,.mov,.avi,.mkv,.webm,.mpg,.mpeg,.gif"
-# Whoever wants no motion starts it.
+# With reduced motion, videos start only when the user starts them.
 _PLAY = """(event) => {
   if (!matchMedia("(prefers-reduced-motion: reduce)").matches) event.target.play();
 }"""
@@ -27,10 +27,10 @@ _STYLE = pathlib.Path(__file__).with_name("explorer.css")
 
 
 class Page:
-    """What one open page shows; made again for each.
+    """One open page.
 
     Args:
-      studio: shared by all pages.
+      studio: generates the videos; shared by all pages.
     """
 
     def __init__(self, studio: studio_lib.Studio):
@@ -65,7 +65,7 @@ class Page:
             self._video = ui.video("", muted=True, loop=True).props("playsinline")
             self._video.on("loadeddata", js_handler=_PLAY).set_visibility(False)
             self._progress = ui.linear_progress(show_value=False).props(
-                'indeterminate aria-label="Making the video" size=4px'
+                'indeterminate aria-label="Generating the video" size=4px'
             )
         self._status = ui.label().props("role=status").classes("status muted")
         self._error = ui.label().props("role=alert").classes("error")
@@ -87,19 +87,19 @@ class Page:
         self._label = self._draw_class("Class", 0)
         self._seed = self._draw_seed("Seed", 0)
         self._truncation = self._draw_slider(
-            "Truncation", 1.0, 0.05, "alike", "diverse"
+            "Truncation", 1.0, 0.05, "typical", "diverse"
         )
-        both = "class and seed" if self._studio.knows_classes else "seed"
-        self._between = ui.switch(
-            f"Go towards another {both}", on_change=self._refresh
-        ).classes("between")
+        target = "class and seed" if self._studio.knows_classes else "seed"
+        self._interpolates = ui.switch(
+            f"Interpolate to another {target}", on_change=self._refresh
+        ).classes("interpolation")
         with ui.element("div").classes("group") as group:
-            self._other_label = self._draw_class("Class at the end", 1)
-            self._other_seed = self._draw_seed("Seed at the end", 1)
+            self._other_label = self._draw_class("End class", 1)
+            self._other_seed = self._draw_seed("End seed", 1)
             self._position = self._draw_slider(
                 "Position", 0.5, 1 / studio_lib.STEPS, "start", "end"
             )
-        group.bind_visibility_from(self._between, "value")
+        group.bind_visibility_from(self._interpolates, "value")
 
     def _draw_class(self, label: str, number: int) -> ui.select:
         names = dict(enumerate(self._generator.class_names))
@@ -113,25 +113,25 @@ class Page:
     def _draw_seed(self, label: str, value: int) -> ui.number:
         with ui.element("div").classes("line seed"):
             number = (
-                ui.number(label, value=value, precision=0, validation=_wrong_number)
+                ui.number(label, value=value, precision=0, validation=_number_error)
                 .props("outlined debounce=300 hide-bottom-space")
                 .on_value_change(self._refresh)
             )
 
-            def draw() -> None:
+            def randomize() -> None:
                 number.value = random.randrange(10**6)
 
-            ui.button(icon="casino", on_click=draw).props(
-                f'outline aria-label="{label}: draw another"'
-            ).tooltip("Draw another")
+            ui.button(icon="casino", on_click=randomize).props(
+                f'outline aria-label="{label}: randomize"'
+            ).tooltip("Randomize")
         return number
 
     def _draw_slider(
         self, name: str, value: float, step: float, low: str, high: str
     ) -> ui.slider:
-        """A slider, and a field for the same number, which screen readers know better.
+        """A slider with a number field, which is easier to use with a screen reader.
 
-        A video is made once either is let go.
+        Both generate a video when released, not while moved.
         """
         scale = {"min": 0.0, "max": 1.0, "step": step, "value": value}
         with ui.element("div").classes("slider"):
@@ -154,48 +154,48 @@ class Page:
         _heading("Your own clip")
         frames = "its first frame" if count == 1 else f"{count} of its frames"
         ui.label(
-            f"The model continues {frames}. Files may have up to "
-            f"{LARGEST_UPLOAD // 2**20} MB."
+            f"The model continues {frames}. Files of up to "
+            f"{LARGEST_UPLOAD // 2**20} MB are accepted."
         ).classes("muted")
         upload = (
             ui.upload(
                 auto_upload=True,
                 max_file_size=LARGEST_UPLOAD,
-                on_upload=self._take,
-                on_rejected=self._refuse,
+                on_upload=self._receive,
+                on_rejected=self._reject,
             )
             .props(f"accept={_FILES}")
-            .classes("unseen")
+            .classes("upload")
         )
         with ui.element("div").classes("line"):
-            # In the browser: only there it counts as the user's own click.
+            # Browsers open the file dialog only in response to a user's click.
             ui.button("Choose a clip", icon="movie").props("outline no-caps").on(
                 "click", js_handler=f"() => getElement({upload.id}).pickFiles()"
             )
             self._start = ui.number(
-                "First frame", value=0, min=0, precision=0, validation=_wrong_number
+                "First frame", value=0, min=0, precision=0, validation=_number_error
             ).props("outlined debounce=300 hide-bottom-space")
             self._start.on_value_change(self._read_clip)
-        with ui.element("figure").classes("given") as self._given:
+        with ui.element("figure").classes("clip") as self._clip_figure:
             self._strip = ui.element("img")
             self._caption = ui.label().classes("muted small")
-        self._given.set_visibility(False)
+        self._clip_figure.set_visibility(False)
 
-    async def _take(self, event: events.UploadEventArguments) -> None:
-        """Keeps an upload while the page is open, for other first frames of it."""
+    async def _receive(self, event: events.UploadEventArguments) -> None:
+        """Keeps the file while the page is open: the first frame may change."""
         self._upload = event.file.name, await event.file.read()
         event.sender.reset()
         await self._read_clip()
 
-    def _refuse(self) -> None:
+    def _reject(self) -> None:
         kinds = _FILES.replace(".", " ").replace(",", ", ").strip()
-        self._tell_error(
-            f"That file is none of {kinds}, or larger than "
-            f"{LARGEST_UPLOAD // 2**20} MB."
+        self._show_error(
+            f"The file is larger than {LARGEST_UPLOAD // 2**20} MB, or not one of "
+            f"these types: {kinds}."
         )
 
     async def _read_clip(self) -> None:
-        if not self._upload or _wrong_number(self._start.value):
+        if not self._upload or _number_error(self._start.value):
             return
         name, data = self._upload
         start = int(self._start.value)
@@ -203,50 +203,50 @@ class Page:
         try:
             frames = await asyncio.to_thread(read)
         except errors.UserError as error:
-            self._tell_error(str(error))
+            self._show_error(str(error))
             return
         self._clip = studio_lib.Clip(name, start, frames)
         strip = np.concatenate(list(studio_lib.enlarged(frames)), axis=1)
-        self._strip.props["src"] = _data("image/png", video_io.png_bytes(strip))
-        self._strip.props["alt"] = f"What the model starts from: {len(frames)} frames."
-        self._caption.text = f"{name}, from frame {start} on"
-        self._given.set_visibility(True)
+        self._strip.props["src"] = _data_url("image/png", video_io.png_bytes(strip))
+        self._strip.props["alt"] = f"{len(frames)} conditioning frames."
+        self._caption.text = f"{name}, from frame {start}"
+        self._clip_figure.set_visibility(True)
         await self._refresh()
 
     async def _refresh(self) -> None:
-        """Makes and shows what is wished for now."""
-        wish = self._wished()
+        """Generates and shows the video that the controls describe."""
+        wish = self._read_controls()
         if wish is None or wish == self._wish:
             return
         self._wish = wish
         self._progress.set_visibility(True)
-        self._status.text = "Making the video … (longest for a new truncation)"
+        self._status.text = "Generating the video … (a new truncation takes longer)"
         began = time.monotonic()
         try:
             video = await self._studio.video(wish, lambda: wish is self._wish)
         except errors.UserError as error:
-            self._fail(wish, _sentence(error, wish, self._generator))
+            self._fail(wish, _error_message(error, wish, self._generator))
         except Exception:
-            logging.exception("a video could not be made")
+            logging.exception("video generation failed")
             self._fail(
-                wish, "The video could not be made; the terminal shows the error."
+                wish, "The video could not be generated; the terminal shows the error."
             )
         else:
             if wish is self._wish:
                 self._show(video, wish, time.monotonic() - began)
 
-    def _wished(self) -> studio_lib.Wish | None:
-        """What the controls say; None where one of them says nothing."""
+    def _read_controls(self) -> studio_lib.Wish | None:
+        """The request in the controls; None if one of them is empty or invalid."""
         seeds = [self._seed.value]
-        if self._between.value:
+        if self._interpolates.value:
             seeds.append(self._other_seed.value)
         labels = self._label.value, self._other_label.value
-        shares = self._truncation.value, self._position.value
-        if None in labels + shares or any(map(_wrong_number, seeds)):
+        factors = self._truncation.value, self._position.value
+        if None in labels + factors or any(map(_number_error, seeds)):
             return None
-        other = {}
-        if self._between.value:
-            other = {
+        end = {}
+        if self._interpolates.value:
+            end = {
                 "other_label": labels[1],
                 "other_seed": int(self._other_seed.value),
                 "steps": round(self._position.value * studio_lib.STEPS),
@@ -255,7 +255,7 @@ class Page:
             labels[0],
             int(self._seed.value),
             round(self._truncation.value, 2),
-            **other,
+            **end,
             clip=self._clip,
         )
 
@@ -263,9 +263,9 @@ class Page:
         shown = self._studio.shown_facts(wish)
         data = video_io.video_bytes(studio_lib.enlarged(video), ".mp4", studio_lib.FPS)
         self._shown = video, wish
-        self._video.set_source(_data("video/mp4", data))
-        spoken = ", ".join(f"{name} {value}" for name, value in shown)
-        self._video.props["aria-label"] = f"Generated video: {spoken}"
+        self._video.set_source(_data_url("video/mp4", data))
+        description = ", ".join(f"{name} {value}" for name, value in shown)
+        self._video.props["aria-label"] = f"Generated video: {description}"
         self._video.set_visibility(True)
         self._downloads.set_visibility(True)
         self._facts.content = "".join(
@@ -274,22 +274,22 @@ class Page:
         )
         self._progress.set_visibility(False)
         self._error.set_visibility(False)
-        self._status.text = f"Made in {seconds:.2f} s"
+        self._status.text = f"Generated in {seconds:.2f} s"
 
     def _fail(self, wish: studio_lib.Wish, sentence: str) -> None:
         if wish is not self._wish:
             return
-        self._wish = None  # the same may be wished for again
+        self._wish = None  # so that the same request can be retried
         self._progress.set_visibility(False)
         self._status.text = ""
-        self._tell_error(sentence)
+        self._show_error(sentence)
 
-    def _tell_error(self, sentence: str) -> None:
+    def _show_error(self, sentence: str) -> None:
         self._error.text = sentence
         self._error.set_visibility(True)
 
     def _download(self, kind: str) -> None:
-        """Hands over what is shown, in the size it was made in."""
+        """Downloads the video that is shown, in its original size."""
         video, wish = self._shown
         data = self._studio.file_of(video, wish, kind)
         name = files.safe_name(self._generator.class_names[wish.label])
@@ -300,21 +300,20 @@ def _heading(text: str) -> None:
     ui.label(text).props("role=heading aria-level=2").classes("heading")
 
 
-def _wrong_number(value: float | None) -> str | None:
-    """What is wrong with a field's number; None for nothing."""
+def _number_error(value: float | None) -> str | None:
+    """Error message for a number field; None if the number is valid."""
     if value is None or value != int(value) or not 0 <= value <= _LARGEST_SEED:
-        return "A whole number from 0 on."
+        return "Enter a whole number, 0 or greater."
     return None
 
 
-def _sentence(
+def _error_message(
     error: errors.UserError, wish: studio_lib.Wish, generator: generators.Generator
 ) -> str:
     if generator.num_conditioning_frames and not wish.clip:
-        return "This model starts from frames: choose a clip of yours."
+        return "This model needs conditioning frames: choose a clip."
     return str(error)
 
 
-def _data(kind: str, data: bytes) -> str:
-    """Bytes as an address that holds them."""
+def _data_url(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"

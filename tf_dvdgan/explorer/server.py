@@ -1,14 +1,15 @@
-"""Hands the page out, to whom it is meant for.
+"""Serves the page, and only to its own user.
 
-A page on the loopback address is within reach of every page that is open in the same
-browser. So requests are refused that name another host (a foreign name which has been
-turned to this address), or that come from another site's page; and the browser is told
-to load nothing from elsewhere.
+Any website that is open in the same browser can send requests to the loopback address.
+The server therefore rejects requests for another host name (DNS rebinding) and requests
+from another origin, and a content security policy keeps the page from loading anything
+from elsewhere.
 """
 
 import ipaddress
 import socket
 import urllib.parse
+import webbrowser
 
 import fastapi
 import uvicorn
@@ -19,19 +20,22 @@ from starlette import datastructures, responses, types
 from tf_dvdgan import errors, generators
 from tf_dvdgan.explorer import page, studio
 
-_ONLY_FROM_HERE = (
+_CONTENT_SECURITY_POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval'; img-src 'self' data:; "
     "media-src 'self' data:; font-src 'self' data:; frame-ancestors 'none'"
 )
 
 
 def application(generator: generators.Generator, host: str) -> fastapi.FastAPI:
-    """The page as an application to serve.
+    """Builds the web application.
 
     Args:
-      generator: to look around in.
-      host: that it is served at; where that is this machine alone, requests that name
-        another are refused.
+      generator: the generator to explore.
+      host: address that the application is served at. If it is a loopback address,
+        requests for another host name are rejected.
+
+    Returns:
+      The application, for `serve`.
     """
     videos = studio.Studio(generator)
     app = fastapi.FastAPI(openapi_url=None)
@@ -44,7 +48,7 @@ def application(generator: generators.Generator, host: str) -> fastapi.FastAPI:
         root=lambda: page.Page(videos),
         title=f"Explorer: {generator.name}",
         favicon="🎞️",
-        dark=None,  # as the system has it
+        dark=None,  # follows the system
         language="en-US",
         tailwind=False,
         show_welcome_message=False,
@@ -55,8 +59,15 @@ def application(generator: generators.Generator, host: str) -> fastapi.FastAPI:
 def listen(host: str, port: int) -> socket.socket:
     """Opens a port.
 
+    Args:
+      host: address of this machine.
+      port: port number; 0 for any free port.
+
+    Returns:
+      The listening socket.
+
     Raises:
-      UserError: it is taken, or the address is not this machine's.
+      UserError: the port is in use, or the address is not this machine's.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -64,18 +75,18 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise errors.UserError(
             f"Cannot listen at {host}, port {port}: {error.strerror or error}. "
-            "--port=0 takes any that is free."
+            "Use --port=0 for any free port."
         ) from None
 
 
 def url_of(listener: socket.socket) -> str:
-    """Where to find the page."""
+    """The page's URL."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine alone."""
+    """Whether only this machine can reach an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -83,16 +94,52 @@ def is_loopback(host: str) -> bool:
 
 
 def serve(app: fastapi.FastAPI, listener: socket.socket) -> None:
-    """Serves until Ctrl-C."""
+    """Serves an application until Ctrl-C.
+
+    Args:
+      app: the application.
+      listener: a listening socket, from `listen`.
+    """
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
     try:
         uvicorn.Server(config).run(sockets=[listener])
-    except KeyboardInterrupt:  # raised again once the server has ended
+    except KeyboardInterrupt:  # uvicorn raises it again after shutdown
         pass
 
 
+def explore(
+    generator: generators.Generator,
+    listener: socket.socket,
+    host: str,
+    open_browser: bool = False,
+) -> None:
+    """Prints where the page is, and serves it until Ctrl-C.
+
+    Args:
+      generator: to explore.
+      listener: a listening socket, from `listen`.
+      host: that it listens at.
+      open_browser: whether to open the page.
+
+    Raises:
+      UserError: the generator is an autoencoder.
+    """
+    generator.check_makes_videos()
+    app = application(generator, host)
+    if not is_loopback(host):
+        print(
+            f"warning: listening at {host}, so whoever reaches this machine can use "
+            "the model, without a password."
+        )
+    url = url_of(listener)
+    print(f"{generator.name}: {url} (Ctrl-C ends it)", flush=True)
+    if open_browser:
+        webbrowser.open(url)
+    serve(app, listener)
+
+
 class _Guard:
-    """Refuses what other sites' pages send and what is too large; see the module."""
+    """Rejects requests from other origins and large uploads; see the module."""
 
     def __init__(self, app: types.ASGIApp):
         self._app = app
@@ -111,7 +158,7 @@ class _Guard:
         async def send_with_policy(message: types.Message) -> None:
             if message["type"] == "http.response.start":
                 headers = datastructures.MutableHeaders(scope=message)
-                headers["Content-Security-Policy"] = _ONLY_FROM_HERE
+                headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
             await send(message)
 
         await self._app(scope, receive, send_with_policy)
@@ -120,10 +167,10 @@ class _Guard:
 def _refusal(headers: datastructures.Headers) -> responses.Response | None:
     origin = headers.get("origin")
     if origin and urllib.parse.urlsplit(origin).netloc != headers.get("host"):
-        return responses.PlainTextResponse("Another site's page asks.", 403)
+        return responses.PlainTextResponse("Cross-origin requests are rejected.", 403)
     if "transfer-encoding" in headers:
-        return responses.PlainTextResponse("Say the length of what you send.", 411)
-    around = 2**20  # what a form adds
-    if int(headers.get("content-length", 0)) > page.LARGEST_UPLOAD + around:
+        return responses.PlainTextResponse("Content-Length is required.", 411)
+    overhead = 2**20  # of a multipart form
+    if int(headers.get("content-length", 0)) > page.LARGEST_UPLOAD + overhead:
         return responses.PlainTextResponse("The file is too large.", 413)
     return None

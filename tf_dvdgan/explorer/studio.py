@@ -1,6 +1,6 @@
-"""Makes the videos of the page and remembers them.
+"""Generates and caches the videos of the page.
 
-One video is made at a time, and what a newer wish has overtaken is not made at all.
+One video is generated at a time; requests that a newer one has replaced are skipped.
 """
 
 import asyncio
@@ -15,22 +15,23 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tf_dvdgan import errors, generators, sampling, terminal
+from tf_dvdgan import errors, generators, terminal
 from tf_dvdgan.data import clip_files, video_io
+from tf_dvdgan.sampling import latents
 
 FPS = 8.0
-STEPS = 10  # from one sample to another
-_REMEMBERED = 64  # videos
-_SHOWN_SIDE = 256  # pixels at the least: colours of small H.264 videos are coarse
+STEPS = 10  # of an interpolation from one sample to another
+_CACHE_SIZE = 64  # videos
+_MIN_SHOWN_SIDE = 256  # pixels: H.264 subsamples colours, which shows in small videos
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clip:
-    """First frames of somebody's video.
+    """Conditioning frames of an uploaded video.
 
     Attributes:
-      name: of the file.
-      start: which frame was the first.
+      name: name of the file.
+      start: index of the first frame in the file.
       frames: `[num_conditioning_frames, height, width, 3]` uint8.
     """
 
@@ -41,16 +42,16 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class Wish:
-    """What a video is to be made of.
+    """A request for a video.
 
     Attributes:
       label: class number.
-      seed: of the latent.
+      seed: seed of the latent.
       truncation: factor of the latent.
-      other_label: class number at the other end.
-      other_seed: of the latent there.
-      steps: how far towards the other end, of `STEPS`.
-      clip: to start from; None for what the run kept.
+      other_label: class number at the end of the interpolation.
+      other_seed: seed of the latent at the end of the interpolation.
+      steps: position in the interpolation, from 0 to `STEPS`.
+      clip: conditioning frames; None for those stored with the run.
     """
 
     label: int
@@ -63,16 +64,16 @@ class Wish:
 
 
 class Studio:
-    """Makes one video at a time and remembers the latest.
+    """Generates one video at a time and caches the latest.
 
     Args:
-      generator: what makes them.
+      generator: generates the videos.
     """
 
     def __init__(self, generator: generators.Generator):
         self.generator = generator
         self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1)
-        self._made = functools.lru_cache(_REMEMBERED)(self._make)
+        self._cached_video = functools.lru_cache(_CACHE_SIZE)(self._generate)
 
     @property
     def knows_classes(self) -> bool:
@@ -82,26 +83,27 @@ class Studio:
     async def video(
         self, wish: Wish, still_wanted: Callable[[], bool]
     ) -> np.ndarray | None:
-        """Makes a video once those before it are done, if it is still wanted then.
+        """Generates a video after those requested before it.
 
         Args:
-          wish: what of.
-          still_wanted: asked when its turn comes.
+          wish: the request.
+          still_wanted: called when it is this video's turn; if it returns False, the
+            request is skipped.
 
         Returns:
-          `[time, height, width, 3]` uint8, or None.
+          `[time, height, width, 3]` uint8; None if skipped.
 
         Raises:
-          UserError: the model starts from frames, and there are none.
+          UserError: the model needs conditioning frames, and the run stored none.
         """
 
         def work():
-            return self._made(wish) if still_wanted() else None
+            return self._cached_video(wish) if still_wanted() else None
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def shown_facts(self, wish: Wish) -> list[tuple[str, str]]:
-        """Names and values of what a video was made of, for a reader."""
+        """Names and values of a request's parameters, for the page."""
         names = self.generator.class_names
         shown = [("Class", names[wish.label])] if self.knows_classes else []
         shown += [("Seed", str(wish.seed)), ("Truncation", f"{wish.truncation:g}")]
@@ -109,13 +111,13 @@ class Studio:
             end = f"seed {wish.other_seed}"
             if self.knows_classes:
                 end = f"{names[wish.other_label]}, {end}"
-            shown.append(("On the way", f"{wish.steps / STEPS:.0%} to {end}"))
+            shown.append(("Interpolation", f"{wish.steps / STEPS:.0%} to {end}"))
         if wish.clip:
             shown.append(("Clip", f"{wish.clip.name}, frame {wish.clip.start}"))
         return shown
 
     def facts(self, wish: Wish) -> dict:
-        """The same for a file's metadata, with where the model comes from."""
+        """A request's parameters and the model's origin, for a file's metadata."""
         names = self.generator.class_names
         known = {
             "class": names[wish.label],
@@ -130,23 +132,40 @@ class Studio:
             }
         if wish.clip:
             known |= {"video": wish.clip.name, "start_frame": wish.clip.start}
-        return self.generator.facts | known
+        return self.generator.metadata | known
 
     def file_of(self, video: np.ndarray, wish: Wish, kind: str) -> bytes:
-        """A video as 'gif' or 'mp4', in the size it was made in, with its facts."""
-        about = json.dumps(self.facts(wish))
+        """Encodes a video in its original size, with the parameters as metadata.
+
+        Args:
+          video: `[time, height, width, 3]` uint8.
+          wish: the request that it was generated for.
+          kind: 'gif' or 'mp4'.
+
+        Returns:
+          The file's contents.
+        """
+        comment = json.dumps(self.facts(wish))
         if kind == "gif":
-            return video_io.gif_bytes(video, FPS, about)
-        return video_io.video_bytes(video, ".mp4", FPS, about)
+            return video_io.gif_bytes(video, FPS, comment)
+        return video_io.video_bytes(video, ".mp4", FPS, comment)
 
     def frames_of(self, name: str, data: bytes, start: int) -> np.ndarray:
-        """Reads frames of an upload, which decoders want as a file.
+        """Reads the conditioning frames from an uploaded video.
+
+        Args:
+          name: the file's name, for error messages.
+          data: the file's contents.
+          start: index of the first frame to read.
+
+        Returns:
+          `[num_conditioning_frames, height, width, 3]` uint8, model resolution.
 
         Raises:
-          UserError: it is no video, or too short.
+          UserError: the file is not a video, or too short.
         """
         generator = self.generator
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder:  # decoders need a path
             path = os.path.join(folder, "clip")
             pathlib.Path(path).write_bytes(data)
             try:
@@ -161,20 +180,27 @@ class Studio:
                 sentence = str(error).replace(path, terminal.printable(name))
                 raise errors.UserError(sentence) from None
 
-    def _make(self, wish: Wish) -> np.ndarray:
+    def _generate(self, wish: Wish) -> np.ndarray:
         one_hot = np.eye(len(self.generator.class_names), dtype=np.float32)
         z, other_z = (
-            sampling.latents(self.generator.latent, 1, seed).numpy()
+            latents.draw(self.generator.latent, 1, seed).numpy()
             for seed in (wish.seed, wish.other_seed)
         )
-        z = sampling.interpolate(z, other_z, STEPS + 1)[:, wish.steps]
+        z = latents.interpolate(z, other_z, STEPS + 1)[:, wish.steps]
         ends = one_hot[[wish.label]], one_hot[[wish.other_label]]
-        weights = sampling.interpolate(*ends, STEPS + 1)[:, wish.steps]
+        weights = latents.interpolate(*ends, STEPS + 1)[:, wish.steps]
         frames = wish.clip.frames[np.newaxis] if wish.clip else None
         return self.generator.videos(z, weights, wish.truncation, frames)[0]
 
 
 def enlarged(frames: np.ndarray) -> np.ndarray:
-    """Small frames, so many times larger that a video of them keeps their colours."""
-    scale = -(-_SHOWN_SIDE // frames.shape[1])
+    """Enlarges small frames by a whole factor, so that H.264 keeps their colours.
+
+    Args:
+      frames: `[time, height, width, 3]` uint8.
+
+    Returns:
+      `[time, factor * height, factor * width, 3]` uint8, at least 256 pixels high.
+    """
+    scale = -(-_MIN_SHOWN_SIDE // frames.shape[1])
     return frames.repeat(scale, axis=1).repeat(scale, axis=2)

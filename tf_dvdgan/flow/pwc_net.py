@@ -5,8 +5,8 @@ authors' released weights: pyramid of 16, 32, 64, 96, 128, 196 channels, search 
 dense decoders of 128, 128, 96, 64, 32, a context network with dilations 1, 2, 4, 8, 16,
 1. 9,374,274 parameters. Layers are named as in the released file, which `load` reads.
 
-What the released weights want: BGR in [0, 1], sides multiples of 64; the flow comes at
-a quarter of the size and a twentieth of the length.
+The released weights take BGR images in [0, 1] whose sides are multiples of 64. They
+return the flow at a quarter of the resolution, in units of 20 pixels.
 """
 
 import os
@@ -20,9 +20,9 @@ from tf_dvdgan.flow import warp as warping
 _PYRAMID = (16, 32, 64, 96, 128, 196)
 _DECODER = (128, 128, 96, 64, 32)
 _CONTEXT = ((128, 1), (128, 2), (128, 4), (96, 8), (64, 16), (32, 1))
-_REACH = 4
-_SCALE = 20.0
-_WARP_SCALE = {5: 0.625, 4: 1.25, 3: 2.5, 2: 5.0}
+_SEARCH_RANGE = 4
+_FLOW_SCALE = 20.0  # pixels per unit of the raw output
+_WARP_SCALE = {5: 0.625, 4: 1.25, 3: 2.5, 2: 5.0}  # by pyramid level
 
 
 def _leaky(x: tf.Tensor) -> tf.Tensor:
@@ -30,7 +30,7 @@ def _leaky(x: tf.Tensor) -> tf.Tensor:
 
 
 class PWCNet(tf.keras.Model):
-    """The network; `flow` is what others call."""
+    """The network with its weights frozen; `flow` is the method to call."""
 
     def __init__(self, name: str = "pwc_net"):
         super().__init__(name=name, trainable=False, dtype="float32")
@@ -69,13 +69,17 @@ class PWCNet(tf.keras.Model):
         )
 
     def _conv(self, name: str, x: tf.Tensor) -> tf.Tensor:
-        """A convolution padded on all sides alike, as in the original."""
+        """A convolution with PyTorch's symmetric padding."""
         layer = self.parts[name]
         pad = layer.dilation_rate[0]
         return layer(tf.pad(x, [[0, 0], [pad, pad], [pad, pad], [0, 0]]))
 
     def pyramid(self, image: tf.Tensor) -> list[tf.Tensor]:
-        """Features of levels 1 to 6 of `[batch, height, width, 3]`."""
+        """Extracts the feature pyramid of `[batch, height, width, 3]`.
+
+        Returns:
+          For levels 1 to 6, `[batch, height / 2**level, width / 2**level, channels]`.
+        """
         features, x = [], image
         for level in range(1, 7):
             names = ("aa", "a", "b") if level == 6 else ("a", "aa", "b")
@@ -85,14 +89,14 @@ class PWCNet(tf.keras.Model):
         return features
 
     def call(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-        """The raw network.
+        """Runs the raw network.
 
         Args:
           first: `[batch, height, width, 3]` BGR in [0, 1], sides multiples of 64.
-          second: as `first`.
+          second: like `first`.
 
         Returns:
-          `[batch, height / 4, width / 4, 2]`, flow in twentieths of a pixel.
+          `[batch, height / 4, width / 4, 2]`, the flow in units of 20 pixels.
         """
         first_pyramid, second_pyramid = self.pyramid(first), self.pyramid(second)
         up_flow = up_features = None
@@ -100,7 +104,7 @@ class PWCNet(tf.keras.Model):
             a, b = first_pyramid[level - 1], second_pyramid[level - 1]
             if up_flow is not None:
                 b = warping.warp(b, up_flow * _WARP_SCALE[level])
-            x = _leaky(warping.correlation(a, b, _REACH))
+            x = _leaky(warping.correlation(a, b, _SEARCH_RANGE))
             if up_flow is not None:
                 x = tf.concat([x, a, up_flow, up_features], axis=-1)
             for i in range(len(_DECODER)):
@@ -115,47 +119,51 @@ class PWCNet(tf.keras.Model):
         return flow + self._conv("dc_conv7", x)
 
     def flow(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-        """Flow between images of any size.
+        """Estimates the optical flow between images of any size.
 
         Args:
           first: `[batch, height, width, 3]` RGB in [0, 1].
-          second: as `first`.
+          second: like `first`.
 
         Returns:
-          `[batch, height, width, 2]` float32, (u, v) in pixels: to the right, down.
+          `[batch, height, width, 2]` float32, (u, v) in pixels, right and down.
         """
         _, height, width, _ = first.shape
         size = [-(-height // 64) * 64, -(-width // 64) * 64]
 
-        def ready(image: tf.Tensor) -> tf.Tensor:
+        def to_network_input(image: tf.Tensor) -> tf.Tensor:
             return tf.image.resize(image[..., ::-1], size)
 
-        flow = _SCALE * tf.image.resize(self(ready(first), ready(second)), size)
+        flow = self(to_network_input(first), to_network_input(second))
+        flow = _FLOW_SCALE * tf.image.resize(flow, size)
         scale = tf.constant([width / size[1], height / size[0]], tf.float32)
         return tf.image.resize(flow, [height, width]) * scale
 
     def build_all(self) -> None:
-        """Makes all variables."""
+        """Creates all variables."""
         image = tf.zeros([1, 64, 64, 3])
         self(image, image)
 
 
 def load(path: str | None) -> PWCNet:
-    """PWC-Net with weights from a file.
+    """Loads PWC-Net with its weights from a file.
 
     Args:
       path: NVIDIA's PyTorch state dict (.pth, .pth.tar, .pt), read with weights-only
-        loading, or a Keras weights file (.h5) that this project wrote.
+        loading, or a Keras weights file (.h5) written by this project.
+
+    Returns:
+      The frozen network.
 
     Raises:
-      UserError: there is no such file, or it is not PWC-Net's.
+      UserError: the file does not exist, or does not hold PWC-Net's weights.
     """
     files.ready(path or "")
     with files.local(path or "") as file:
         if not os.path.isfile(file):
             raise errors.UserError(
-                f"The motion constraint wants PWC-Net's weights, and {path!r} is no "
-                "file: name NVIDIA's PyTorch file or its conversion with "
+                f"The motion constraint needs PWC-Net's weights, but {path!r} is not "
+                "a file: provide NVIDIA's PyTorch file or its conversion with "
                 "--gin_param=\"mvt_gan.MotionConstraint.weights = 'FILE'\"."
             )
         network = PWCNet()
@@ -174,10 +182,10 @@ def load(path: str | None) -> PWCNet:
 
 
 def _load_state_dict(network: PWCNet, path: str) -> None:
-    """Reads a PyTorch state dict: kernels there are `[out, in, h, w]`."""
+    """Reads a PyTorch state dict, whose kernels are `[out, in, h, w]`."""
     state = state_dict.read(path)
     for name, layer in network.parts.items():
-        # Convolutions with an activation behind them are the first of a sequence.
+        # A convolution that an activation follows is item 0 of a Sequential.
         key = f"{name}.0" if f"{name}.0.weight" in state else name
         kernel = state[f"{key}.weight"].transpose(2, 3, 1, 0)
         layer.set_weights([kernel, state[f"{key}.bias"]])

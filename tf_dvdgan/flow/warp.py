@@ -1,61 +1,60 @@
-"""Warping by a flow, and the correlation of two feature maps.
+"""Warping by optical flow, and the correlation of two feature maps.
 
-TensorFlow Addons has both. Its warp is used as it is; its correlation has no XLA kernel
-and float32 alone, so the product uses a form in plain TensorFlow, and tests compare the
-two. This module is the only one that knows.
+TensorFlow Addons has both. `warp` uses its op. `correlation` is plain TensorFlow,
+because the op has no XLA kernel and supports only float32; tests compare the two.
 """
 
 import warnings
 
 import tensorflow as tf
 
-with warnings.catch_warnings():  # that Addons are no longer developed: known
+with warnings.catch_warnings():  # Addons warns of its end of life on import
     warnings.simplefilter("ignore")
     import tensorflow_addons as tfa
 
-_INSIDE = 0.9999  # of a pixel's weight must come from inside the image
+_MIN_INSIDE_WEIGHT = 0.9999  # of a bilinear sample, from pixels inside the image
 
 
 def warp(image: tf.Tensor, flow: tf.Tensor) -> tf.Tensor:
-    """Samples an image where the flow points: y[p] = image[p + flow[p]], bilinear.
+    """Warps an image backward, y[p] = image[p + flow[p]], with bilinear sampling.
 
     Args:
       image: `[batch, height, width, channels]`.
-      flow: `[batch, height, width, 2]`, (u, v) in pixels: to the right, down.
+      flow: `[batch, height, width, 2]`, (u, v) in pixels, right and down.
 
     Returns:
-      As `image`; 0 where the flow points outside.
+      `[batch, height, width, channels]`; 0 where the flow points outside the image.
     """
     # Addons samples at p - flow, takes (down, right), and clamps at the border.
     return tfa.image.dense_image_warp(image, -flow[..., ::-1]) * _inside(flow)
 
 
 def _inside(flow: tf.Tensor) -> tf.Tensor:
-    """1 where the whole bilinear sample lies inside, 0 elsewhere."""
+    """1 where the whole bilinear sample lies inside the image, 0 elsewhere."""
     height, width = flow.shape[1:3]
     x = tf.range(width, dtype=flow.dtype) + flow[..., 0]
     y = tf.range(height, dtype=flow.dtype)[:, tf.newaxis] + flow[..., 1]
     weight = _overlap(x, width) * _overlap(y, height)
-    return tf.cast(weight >= _INSIDE, flow.dtype)[..., tf.newaxis]
+    return tf.cast(weight >= _MIN_INSIDE_WEIGHT, flow.dtype)[..., tf.newaxis]
 
 
 def _overlap(position: tf.Tensor, size: int) -> tf.Tensor:
-    """Weight of a bilinear sample that falls on pixels 0 to size - 1."""
+    """Share of a bilinear sample's weight that falls on pixels 0 to size - 1."""
     return tf.clip_by_value(position + 1.0, 0.0, 1.0) * tf.clip_by_value(
         size - position, 0.0, 1.0
     )
 
 
 def correlation(a: tf.Tensor, b: tf.Tensor, reach: int = 4) -> tf.Tensor:
-    """Mean over channels of a times b shifted, for each shift, row by row.
+    """Computes the cost volume: the mean over channels of a times b, shifted.
 
     Args:
       a: `[batch, height, width, channels]`.
-      b: as `a`.
-      reach: shifts go from -reach to reach in both directions.
+      b: `[batch, height, width, channels]`, the feature map that is shifted.
+      reach: largest shift in pixels, in both directions.
 
     Returns:
-      `[batch, height, width, (2 * reach + 1) ** 2]`.
+      `[batch, height, width, (2 * reach + 1) ** 2]`, shifts in row-major order.
     """
     _, height, width, _ = a.shape
     padded = tf.pad(b, [[0, 0], [reach, reach], [reach, reach], [0, 0]])

@@ -1,4 +1,4 @@
-"""Layers of the video generators and discriminators, one idea a file."""
+"""Layers of the video generators and discriminators."""
 
 from tf_dvdgan.layers.attention import (
     FrameAttention,

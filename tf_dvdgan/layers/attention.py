@@ -1,7 +1,7 @@
-"""Self-attention over a video's positions, whole or one axis after the other."""
+"""Self-attention over all positions of a video, or over one axis at a time."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -23,24 +23,24 @@ def separable_attention(
 ) -> tf.Tensor:
     """Attention over time, then height, then width (paper 001, appendix A).
 
-    The pseudocode there reshapes alone; as its footnote says, axes must be transposed
-    before. The largest tensor is `[batch * H * W, T, T]` or its like for the other two
-    axes, never (H W T) squared.
+    The paper's pseudocode omits the transposes before each reshape, as its footnote
+    says; they are done here. The largest tensor is `[batch * H * W, T, T]`, or its
+    counterpart for height or width, never (H W T) squared.
 
     Args:
       x: `[batch, height, width, time, channels]`.
-      q1: query matrix of the attention over time, `[channels, channels]`.
-      k1: its key matrix.
-      v1: its value matrix.
-      q2: of the attention over height.
-      k2: likewise.
-      v2: likewise.
-      q3: of the attention over width.
-      k3: likewise.
-      v3: likewise.
+      q1: `[channels, channels]`, query matrix of the attention over time.
+      k1: `[channels, channels]`, key matrix over time.
+      v1: `[channels, channels]`, value matrix over time.
+      q2: `[channels, channels]`, query matrix over height.
+      k2: `[channels, channels]`, key matrix over height.
+      v2: `[channels, channels]`, value matrix over height.
+      q3: `[channels, channels]`, query matrix over width.
+      k3: `[channels, channels]`, key matrix over width.
+      v3: `[channels, channels]`, value matrix over width.
 
     Returns:
-      As `x`.
+      `[batch, height, width, time, channels]`.
     """
     for axis, q, k, v in ((3, q1, k1, v1), (1, q2, k2, v2), (2, q3, k3, v3)):
         x = on_axis(axis, attend, x @ q, x @ k, x @ v)
@@ -48,32 +48,40 @@ def separable_attention(
 
 
 def attend(queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """softmax(queries keys^T) values, softmax over keys, in float32.
+    """Computes softmax(Q K^T) V, without scaling; the softmax is float32.
 
     Args:
       queries: `[..., positions, size]`.
-      keys: as `queries`.
-      values: `[..., positions, any]`.
+      keys: `[..., keys, size]`.
+      values: `[..., keys, channels]`.
+
+    Returns:
+      `[..., positions, channels]`.
     """
     logits = tf.matmul(queries, keys, transpose_b=True)
     weights = tf.nn.softmax(tf.cast(logits, tf.float32))
     return tf.matmul(tf.cast(weights, values.dtype), values)
 
 
-def on_axis(axis: int, function, *tensors: tf.Tensor) -> tf.Tensor:
-    """Applies a function of `[rows, positions, channels]` along one axis of tensors.
+def on_axis(
+    axis: int, function: Callable[..., tf.Tensor], *tensors: tf.Tensor
+) -> tf.Tensor:
+    """Applies a function of `[rows, positions, channels]` along one axis of videos.
 
     Args:
-      axis: 1, 2 or 3: which one holds the positions; the others are rows.
-      function: gets the tensors; keeps rows and positions.
-      *tensors: each `[batch, a, b, c, channels]`, with channels of its own.
+      axis: 1, 2 or 3, the axis of the positions; the others fold into the rows.
+      function: maps the folded tensors to `[rows, positions, channels]`.
+      *tensors: each `[batch, a, b, c, channels]`; numbers of channels may differ.
+
+    Returns:
+      `[batch, a, b, c, channels]`.
     """
     order = [0, *(a for a in (1, 2, 3) if a != axis), axis, 4]
     rows = []
     for x in tensors:
         x = tf.transpose(x, order)  # [batch, other, other, axis, channels]
         sizes = x.shape[1:4]
-        rows.append(tf.reshape(x, [-1, *x.shape[3:]]))
+        rows.append(tf.reshape(x, [-1, *x.shape[3:]]))  # [rows, axis, channels]
     y = function(*rows)
     y = tf.reshape(y, [-1, *sizes, y.shape[-1]])
     return tf.transpose(y, [order.index(a) for a in range(5)])
@@ -82,14 +90,14 @@ def on_axis(axis: int, function, *tensors: tf.Tensor) -> tf.Tensor:
 class SelfAttention(tf.keras.layers.Layer):
     """Self-attention over all positions of a video (Zhang et al., 2019; BigGAN).
 
-    y = x + gamma o(attend(theta(x), phi(x), g(x))), one head; theta and phi have an
-    eighth of the channels, g a half; all are 1x1 convolutions, spectrally normalized,
-    without bias; gamma is 0 at the start.
+    y = x + gamma o(attend(theta(x), phi(x), g(x))), with one head. theta and phi map to
+    an eighth of the channels, g to half of them, o back to all. All four are 1x1
+    convolutions with spectral normalization and without bias; gamma is initially 0.
 
     Args:
-      per_frame: each frame attends to itself alone; otherwise all to all.
-      max_pool: whether keys and values are max pooled 2x2 first, as BigGAN's are; only
-        with `per_frame`, as over all positions it would have to pool time too.
+      per_frame: each frame attends only to itself; otherwise to the whole video.
+      max_pool: whether keys and values are 2x2 max pooled first, as in BigGAN; requires
+        `per_frame`, because over the whole video it would have to pool time too.
 
     Raises:
       InvalidValueError: `max_pool` without `per_frame`.
@@ -99,7 +107,7 @@ class SelfAttention(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         if max_pool and not per_frame:
             raise errors.InvalidValueError(
-                f"max_pool is for per_frame attention. Received: {max_pool=}"
+                f"max_pool requires per_frame=True. Received: {max_pool=}"
             )
         self.per_frame = per_frame
         self.max_pool = max_pool
@@ -123,7 +131,15 @@ class SelfAttention(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Maps `[batch, time, height, width, channels]` to the same shape."""
+        """Adds attention to a video.
+
+        Args:
+          x: `[batch, time, height, width, channels]`.
+          training: whether spectral normalization updates its vectors.
+
+        Returns:
+          `[batch, time, height, width, channels]`.
+        """
         _, num_frames, height, width, _ = x.shape
         positions = height * width * (1 if self.per_frame else num_frames)
 
@@ -143,8 +159,23 @@ class SelfAttention(tf.keras.layers.Layer):
 
         return x + self.attention(x, over_positions, training)
 
-    def attention(self, x: tf.Tensor, attend_videos, training: bool | None):
-        """Gamma o(...) of a video, given how queries, keys and values attend."""
+    def attention(
+        self,
+        x: tf.Tensor,
+        attend_videos: Callable[..., tf.Tensor],
+        training: bool | None,
+    ) -> tf.Tensor:
+        """Computes the residual gamma o(...) of a video.
+
+        Args:
+          x: `[batch, time, height, width, channels]`.
+          attend_videos: maps queries, keys and values, each of x's first four axes, to
+            the attended values.
+          training: whether spectral normalization updates its vectors.
+
+        Returns:
+          `[batch, time, height, width, channels]`, to be added to `x`.
+        """
         attended = attend_videos(
             self.theta(x, training=training),
             self.phi(x, training=training),
@@ -161,7 +192,7 @@ class SelfAttention(tf.keras.layers.Layer):
 
 
 class FrameAttention(SelfAttention):
-    """BigGAN's self-attention, of each frame alone, with its max pooling."""
+    """BigGAN's self-attention: within each frame, with max pooled keys and values."""
 
     def __init__(self, **kwargs):
         super().__init__(**{"per_frame": True, "max_pool": True, **kwargs})
@@ -173,10 +204,10 @@ def _max_pool(x: tf.Tensor) -> tf.Tensor:
 
 
 class SeparableAttention(tf.keras.layers.Layer):
-    """Three attentions in a row: over height, width, time (paper 002, section 3.2).
+    """Attention over height, then width, then time (paper 002, section 3.2).
 
-    Each is a `SelfAttention` along its axis, with weights and gamma of its own. The
-    final paper's pseudocode has another order: see `separable_attention`.
+    Each is a `SelfAttention` along one axis, with its own weights and gamma. Paper 001
+    has a different order: see `separable_attention`.
     """
 
     AXES: Sequence[tuple[str, int]] = (("height", 2), ("width", 3), ("time", 1))
@@ -190,10 +221,18 @@ class SeparableAttention(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Maps `[batch, time, height, width, channels]` to the same shape."""
+        """Adds the three attentions to a video, one after the other.
+
+        Args:
+          x: `[batch, time, height, width, channels]`.
+          training: whether spectral normalization updates its vectors.
+
+        Returns:
+          `[batch, time, height, width, channels]`.
+        """
         for name, axis in self.AXES:
             layer = getattr(self, f"over_{name}")
-            # Queries, keys and values are narrower than x, and cheaper to transpose.
+            # Queries, keys and values are narrower than x, so cheaper to transpose.
             along = functools.partial(on_axis, axis, attend)
             x += layer.attention(x, along, training)
         return x

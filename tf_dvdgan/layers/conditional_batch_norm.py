@@ -1,20 +1,23 @@
 """Batch normalization of videos: per time step, over all replicas, standing statistics.
 
-Statistics are taken over batch, height and width, for each time step on its own
-(paper 001, appendix B.2), so that no information travels through them along time.
-When training they are the batch's, over all replicas. Otherwise they are standing
-statistics (BigGAN): the means of mean and variance over many batches, accumulated on
-request with `accumulate_standing_statistics`.
+Statistics are taken over batch, height and width, separately for each time step (paper
+001, appendix B.2), so that no information passes through them along time. In training
+they are the batch's, over all replicas. Otherwise they are standing statistics
+(BigGAN): the means of mean and variance over many batches. `use_statistics` sets them
+for calls; `accumulate_standing_statistics` sums them up, see
+`sampling.standing_statistics`.
 """
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
 from tf_dvdgan.layers import normalization
 from tf_dvdgan.layers.normalization import Statistics
+
+AllStatistics = Sequence[Statistics]  # one for each layer, in the order of `layers_of`
 
 _mode = threading.local()  # a strategy runs each replica's Python in its own thread
 
@@ -31,15 +34,33 @@ def accumulate_standing_statistics() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def use_statistics(statistics: Mapping[str, Statistics]) -> Iterator[None]:
+def use_statistics(
+    norms: Sequence["BatchNorm"], statistics: AllStatistics
+) -> Iterator[None]:
     """Makes calls with `training=False` use the statistics given.
 
     Args:
-      statistics: for each normalization layer's name its mean and variance,
-        `[time, channels]` each.
+      norms: the layers; those that are not among them use their accumulated ones.
+      statistics: of each layer mean and variance, `[time, channels]` each.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      ValueError: there are not as many as layers.
     """
-    with _set_mode("statistics", statistics):
+    if len(norms) != len(statistics):
+        raise ValueError(
+            f"{len(norms)} layers need statistics each. Received: {len(statistics)}"
+        )
+    by_layer = {id(n): s for n, s in zip(norms, statistics, strict=True)}
+    with _set_mode("statistics", by_layer):
         yield
+
+
+def layers_of(network: tf.keras.Model) -> list["BatchNorm"]:
+    """All layers of a network with standing statistics, in order of creation."""
+    return [layer for layer in network.submodules if isinstance(layer, BatchNorm)]
 
 
 @contextlib.contextmanager
@@ -93,8 +114,8 @@ class BatchNorm(normalization.Normalization):
             self.variance_sum.assign_add(variance)
             self.standing_count.assign_add(1.0)
             return mean, variance
-        given = getattr(_mode, "statistics", None)
-        return self.standing_statistics() if given is None else given[self.name]
+        given = getattr(_mode, "statistics", None) or {}
+        return given[id(self)] if id(self) in given else self.standing_statistics()
 
     def batch_statistics(self, x: tf.Tensor) -> Statistics:
         """Moments of the batch over all replicas, `[time or 1, channels]` float32."""

@@ -8,9 +8,9 @@ import tensorflow as tf
 from tf_dvdgan import ops
 from tf_dvdgan.layers import spectral_norm
 
-# Above so many frames the time loop is a scan: its graph compiles in a fraction of the
-# time of an unrolled one, which runs faster on short videos.
-_UNROLL_AT_MOST = 16
+# Up to this number of frames the time loop is unrolled, which runs faster. Above it, a
+# `tf.while_loop` is used, whose graph compiles in a fraction of the time.
+_MAX_UNROLLED_FRAMES = 16
 
 
 class ConvGRU(tf.keras.layers.Layer):
@@ -23,12 +23,12 @@ class ConvGRU(tf.keras.layers.Layer):
         c  = relu(W_c * [x; r h] + b_c)
         h' = u h + (1 - u) c
 
-    The hidden state is as wide as the input. Kernels are spectrally normalized once a
-    forward pass. The part of each convolution that sees only x is done for all time
-    steps in one call before the loop, and once where x is the same at every step.
+    The hidden state has as many channels as the input. Kernels are spectrally
+    normalized once per forward pass. The part of each convolution that depends only on
+    x runs before the loop, for all time steps at once, or only once for a constant x.
 
     Args:
-      kernel_size: of the three convolutions.
+      kernel_size: height and width of the kernels of the three convolutions.
     """
 
     def __init__(self, kernel_size: int = 3, **kwargs):
@@ -50,14 +50,14 @@ class ConvGRU(tf.keras.layers.Layer):
         num_frames: int | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
-        """Runs over time.
+        """Runs the recurrence over time.
 
         Args:
-          x: `[batch, time, height, width, channels]`; a time of 1 with `num_frames`
-            given means the same input at every step.
+          x: `[batch, time, height, width, channels]`; with a time of 1 and `num_frames`
+            set, every step gets the same input.
           initial_state: `[batch, height, width, channels]`; zeros if None.
-          num_frames: how many steps to run; the input's by default.
-          training: whether spectral norm's vectors move.
+          num_frames: number of steps to run; `time` if None.
+          training: whether spectral normalization updates its vectors.
 
         Returns:
           `[batch, num_frames, height, width, channels]`: the state after each step.
@@ -85,14 +85,14 @@ class ConvGRU(tf.keras.layers.Layer):
         )
 
     def mixing(self, x: tf.Tensor, training: bool | None) -> list[tf.Tensor]:
-        """What the state is mixed with before the gates see it: here, nothing.
+        """Computes what the state is mixed with before the gates; here nothing.
 
         Args:
-          x: as for `call`.
-          training: as for `call`.
+          x: `[batch, time or 1, height, width, channels]`, the input.
+          training: whether spectral normalization updates its vectors.
 
         Returns:
-          Nothing, or kernel, bias and factor as `run_over_time` takes them.
+          An empty list, or kernel, bias and factor: the `mixing` of `run_over_time`.
         """
         del x, training
         return []
@@ -102,13 +102,13 @@ class ConvGRU(tf.keras.layers.Layer):
 
 
 class MultiplicativeConvGRU(ConvGRU):
-    """ConvGRU that multiplies its state with the input first (paper 002, appendix A.2).
+    """ConvGRU whose state is first multiplied with the input (paper 002, appendix A.2).
 
     With 1x1 convolutions,
 
         g = (W_gh * h + b_gh) (W_gx * x + b_gx)
 
-    takes the place of h in all of `ConvGRU`'s equations.
+    replaces h in all equations of `ConvGRU`.
     """
 
     def build(self, input_shape):
@@ -139,28 +139,29 @@ def run_over_time(
     kernels: Sequence[tf.Tensor],
     mixing: Sequence[tf.Tensor] = (),
 ) -> tf.Tensor:
-    """Runs a (multiplicative) ConvGRU's state through time, given its input's part.
+    """Runs the state of a (multiplicative) ConvGRU over time.
 
-    Its gradient is its own. Going back in time it makes the gradients of the
-    pre-activations alone; those of the kernels are one convolution over all frames at
-    the end, where differentiating the loop would make one a frame and add them up.
+    Has a custom gradient: the backward loop computes only the gradients of the
+    pre-activations, and those of the kernels are one convolution over all frames after
+    it. Automatic differentiation would run one convolution per frame and sum them.
 
     Args:
       num_frames: number of steps.
-      inputs: the input's part of gates and candidate,
-        `[batch, time or 1, height, width, 3 * channels]`; a time of 1 repeats.
+      inputs: `[batch, time or 1, height, width, 3 * channels]`, the contribution of the
+        input to the pre-activations of gates (2 * channels) and candidate; with a time
+        of 1 it is the same at every step.
       initial_state: `[batch, height, width, channels]`; zeros if None.
-      kernels: the state's part of those of the gates and of the candidate,
-        `[k, k, channels, 2 * channels]` and `[k, k, channels, channels]`.
-      mixing: nothing, or kernel `[1, 1, channels, channels]`, bias and factor
-        `[batch, time or 1, height, width, channels]` of the multiplicative unit.
+      kernels: applied to the state for the gates, `[k, k, channels, 2 * channels]`, and
+        for the candidate, `[k, k, channels, channels]`.
+      mixing: empty, or for the multiplicative unit kernel `[1, 1, channels, channels]`,
+        bias `[channels]` and factor `[batch, time or 1, height, width, channels]`.
 
     Returns:
       `[batch, num_frames, height, width, channels]`: the state after each step.
     """
     channels = inputs.shape[-1] // 3
-    unrolled = num_frames <= _UNROLL_AT_MOST
-    # The first step of an unrolled loop has no state to convolve.
+    unrolled = num_frames <= _MAX_UNROLLED_FRAMES
+    # The first step of an unrolled loop can skip the convolutions of a zero state.
     from_zero = unrolled and initial_state is None and not mixing and ops.rewriting()
     loop = _unrolled if unrolled else _scanned
     if initial_state is None:
@@ -191,7 +192,7 @@ def run_over_time(
             d_weights = cell.weight_gradients(
                 before, gates, d_gates, d_candidates, *d_mixed
             )
-            return _like(inputs, d_inputs), d_initial, *d_weights
+            return _sum_if_repeated(inputs, d_inputs), d_initial, *d_weights
 
         return states, gradient
 
@@ -200,15 +201,16 @@ def run_over_time(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Cell:
-    """One step of a (multiplicative) ConvGRU, onward and back; see `ConvGRU`.
+    """One forward and one backward step of a (multiplicative) ConvGRU.
 
     Attributes:
-      gate_kernel: as `run_over_time` has them, like what follows.
-      candidate_kernel: see there.
-      mix_kernel: see there.
-      mix_bias: see there.
-      factor: see there.
-      from_zero: whether the state is zero before the first step.
+      gate_kernel: `[k, k, channels, 2 * channels]`.
+      candidate_kernel: `[k, k, channels, channels]`.
+      mix_kernel: `[1, 1, channels, channels]`, None for a plain ConvGRU.
+      mix_bias: `[channels]`, None for a plain ConvGRU.
+      factor: `[batch, time or 1, height, width, channels]`, W_gx * x + b_gx; None for a
+        plain ConvGRU.
+      from_zero: whether the initial state is zero.
     """
 
     gate_kernel: tf.Tensor
@@ -219,7 +221,7 @@ class _Cell:
     from_zero: bool = False
 
     def forward(self, t, h, frame):
-        """The next state; and that, gates and candidate to be kept."""
+        """Returns the next state, and what the gradient needs of this step."""
         x_gates, x_candidate, factor = frame
         if self.from_zero and t == 0:
             gates, c = tf.sigmoid(x_gates), tf.nn.relu(x_candidate)
@@ -234,7 +236,7 @@ class _Cell:
         return h, (h, gates, c)
 
     def backward(self, t, d_after, frame):
-        """The gradient of the state before; those of the pre-activations to be kept."""
+        """Returns the gradients of the previous state and of the pre-activations."""
         d_h, h, gates, c, factor = frame
         d_h += d_after
         r, u = tf.split(gates, 2, axis=-1)
@@ -259,11 +261,11 @@ class _Cell:
         return ops.conv2d(h, self.mix_kernel, bias=self.mix_bias)
 
     def _mixed(self, h, factor):
-        """What takes the state's place in the gates: itself, or g."""
+        """Returns the state that enters the gates: h itself, or g."""
         return h if factor is None else self._linear(h) * factor
 
     def weight_gradients(self, h, gates, d_gates, d_candidates, d_mixed=None):
-        """Gradients of what the cell was made of, from those of all frames."""
+        """Returns the gradients of the cell's tensors from those of all frames."""
         if self.from_zero:
             h, gates = h[:, 1:], gates[:, 1:]
             d_gates, d_candidates = d_gates[:, 1:], d_candidates[:, 1:]
@@ -279,32 +281,31 @@ class _Cell:
             gradients += [
                 ops.conv2d_kernel_gradient(h, d_linear, 1),
                 tf.reduce_sum(d_linear, axis=[0, 1, 2, 3]),
-                _like(self.factor, d_mixed * self._linear(h)),
+                _sum_if_repeated(self.factor, d_mixed * self._linear(h)),
             ]
         return gradients
 
 
-def _like(x, gradient):
-    """Sums the gradient of what was the same in all frames."""
+def _sum_if_repeated(x, gradient):
+    """Sums a gradient over time if `x` was the same in all frames."""
     if x.shape[1] == gradient.shape[1]:
         return gradient
     return tf.reduce_sum(gradient, axis=1, keepdims=True)
 
 
 def _unrolled(step, times, carry, sequences, channels):
-    """Goes through frames in the order of `times`, as one straight piece of graph.
+    """Scans over time in an unrolled graph.
 
     Args:
-      step: maps a time, what is carried and each sequence's frame to what is carried
-        on and a tuple of what is kept.
-      times: the frames' numbers, in order or backwards.
-      carry: what the first step gets.
+      step: maps (time, carry, frame of each sequence) to (carry, tuple of outputs).
+      times: frame numbers, ascending or descending.
+      carry: `[batch, height, width, channels]`, the initial carry.
       sequences: each `[batch, time or 1, height, width, any]`, or None.
-      channels: of each thing that is kept.
+      channels: number of channels of each output.
 
     Returns:
-      What the last step carries on, and a list of what was kept,
-      `[batch, time, height, width, channels]`, in the order of frames.
+      The last carry, and for each output `[batch, time, height, width, channels]`, in
+      ascending order of frames.
     """
     del channels
     frames = [
@@ -321,7 +322,7 @@ def _unrolled(step, times, carry, sequences, channels):
 
 
 def _scanned(step, times, carry, sequences, channels):
-    """As `_unrolled`, as a loop in the graph."""
+    """Scans over time in a `tf.while_loop`; arguments and results as in `_unrolled`."""
     frames = [
         s if s is None or s.shape[1] == 1 else tf.transpose(s, [1, 0, 2, 3, 4])
         for s in sequences

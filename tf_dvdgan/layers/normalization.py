@@ -1,8 +1,8 @@
-"""What normalization layers of videos share, and those that need no batch.
+"""Base classes of the normalization layers, and those without batch statistics.
 
-A layer is made of two parts: which mean and variance it subtracts and divides by, and
-the scale and offset after that, learned for each channel or linear in a condition.
-Statistics are float32 whatever the compute precision.
+A layer combines two choices: the statistics to normalize with, and the scale and
+offset after that, learned per channel or linear in a condition. Statistics are float32
+whatever the compute precision.
 """
 
 import tensorflow as tf
@@ -16,14 +16,14 @@ Statistics = tuple[tf.Tensor, tf.Tensor]
 
 
 class Normalization(tf.keras.layers.Layer):
-    """Normalizes, then scales and shifts each channel by learned numbers.
+    """Normalizes, then applies a learned scale and offset per channel.
 
-    A subclass says with which statistics.
+    Subclasses define the statistics.
 
     Args:
       epsilon: added to the variance.
-      affine: whether there are a scale and an offset.
-      scale_initializer: of the scale.
+      affine: whether to apply a scale and an offset.
+      scale_initializer: initializer of the scale.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class Normalization(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def add_state(self, input_shape) -> None:
-        """Makes what the statistics need to be kept in; nothing by default."""
+        """Creates the variables of the statistics; none by default."""
 
     def add_affine(self, channels: int) -> None:
-        """Makes the scale and the offset."""
+        """Creates the scale and the offset."""
         if self.affine:
             self.scale = self.add_weight(
                 "scale",
@@ -60,14 +60,28 @@ class Normalization(tf.keras.layers.Layer):
             )
 
     def statistics(self, x: tf.Tensor, training: bool | None) -> Statistics:
-        """Mean and variance, `[time, channels]` or `[batch, time, channels]`.
+        """Computes the mean and variance to normalize with.
 
-        An axis of length 1 stands for all.
+        Args:
+          x: `[batch, time, height, width, channels]`.
+          training: whether to use batch statistics, if the layer has any.
+
+        Returns:
+          Mean and variance, each `[time or 1, channels]` or
+          `[batch, time or 1, channels]` float32.
         """
         raise NotImplementedError
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Normalizes `[batch, time, height, width, channels]`."""
+        """Normalizes a video.
+
+        Args:
+          x: `[batch, time, height, width, channels]`.
+          training: whether to use batch statistics, if the layer has any.
+
+        Returns:
+          `[batch, time, height, width, channels]`.
+        """
         mean, variance = self.statistics(x, training)
         if not self.affine:
             return self.normalize(x, mean, variance, 1.0, 0.0)
@@ -81,23 +95,23 @@ class Normalization(tf.keras.layers.Layer):
         scale: tf.Tensor | float,
         offset: tf.Tensor | float,
     ) -> tf.Tensor:
-        """(x - mean) / sqrt(variance + epsilon) * scale + offset, as one product.
+        """(x - mean) / sqrt(variance + epsilon) * scale + offset, in one multiply-add.
 
         Args:
           x: `[batch, time, height, width, channels]`.
-          mean: as `statistics` gives it.
-          variance: as `mean`.
+          mean: `[time or 1, channels]` or `[batch, time or 1, channels]`.
+          variance: of the same shape as `mean`.
           scale: broadcasts against `[batch, time, channels]`.
-          offset: as `scale`.
+          offset: broadcasts against `[batch, time, channels]`.
 
         Returns:
-          As `x`.
+          `[batch, time, height, width, channels]`.
         """
         factor = tf.math.rsqrt(variance + self.epsilon) * scale
         shift = offset - mean * factor
         if factor.shape.rank == 2:  # [time or 1, channels]
-            # A gradient is summed over space first and then over the batch: on a CPU
-            # that takes a tenth of the time of both in one.
+            # Repeating over the batch makes the gradient sum over space first and then
+            # over the batch: on a CPU ten times as fast as one sum over both.
             factor, shift = (
                 tf.repeat(v[tf.newaxis], tf.shape(x)[0], axis=0)
                 for v in (factor, shift)
@@ -118,9 +132,9 @@ class Normalization(tf.keras.layers.Layer):
 class Conditional(Normalization):
     """Normalization whose scale and offset are linear in a condition.
 
-    y = normalized(x) * (1 + A c) + B c, A and B spectrally normalized, without bias
-    (paper 001, appendix B.3; BigGAN). c is `[z; e(y)]` in DVD-GAN. Mix it in before the
-    class that says with which statistics.
+    y = normalized(x) * (1 + A c) + B c, where A and B are spectrally normalized and
+    have no bias (paper 001, appendix B.3; BigGAN). c is `[z; e(y)]` in DVD-GAN. A
+    mixin: list it before the class that defines the statistics.
     """
 
     def add_affine(self, channels: int) -> None:
@@ -131,15 +145,16 @@ class Conditional(Normalization):
     def call(
         self, x: tf.Tensor, condition: tf.Tensor, training: bool | None = None
     ) -> tf.Tensor:
-        """Normalizes a video under a condition.
+        """Normalizes a video with a conditional scale and offset.
 
         Args:
           x: `[batch, time, height, width, channels]`.
-          condition: `[batch, size]`, or `[batch, time, size]` for one of each frame.
-          training: whether batch statistics are used, where there are any.
+          condition: `[batch, size]`, or `[batch, time, size]` with one per frame.
+          training: whether to use batch statistics, if the layer has any, and to update
+            the vectors of spectral normalization.
 
         Returns:
-          As `x`.
+          `[batch, time, height, width, channels]`.
         """
         if condition.shape.rank == 2:
             condition = condition[:, tf.newaxis]
@@ -150,13 +165,14 @@ class Conditional(Normalization):
 
 
 class GroupNorm(Normalization):
-    """Group normalization (Wu & He, 2018) of each frame of each sample on its own.
+    """Group normalization (Wu & He, 2018), separately for each frame of each sample.
 
-    With one group it is layer normalization, with as many as channels instance
-    normalization (paper 001, appendix D).
+    One group is layer normalization, one group per channel is instance normalization
+    (paper 001, appendix D).
 
     Args:
-      num_groups: of the channels; -1 gives each channel its own.
+      num_groups: number of groups of channels, at most one per channel; -1 makes one
+        per channel.
     """
 
     def __init__(self, num_groups: int = 32, **kwargs):
@@ -164,12 +180,24 @@ class GroupNorm(Normalization):
         self.num_groups = num_groups
 
     def statistics(self, x: tf.Tensor, training: bool | None) -> Statistics:
+        """Computes each group's mean and variance, repeated for its channels.
+
+        Args:
+          x: `[batch, time, height, width, channels]`.
+          training: unused.
+
+        Returns:
+          Mean and variance, each `[batch, time, channels]` float32.
+
+        Raises:
+          InvalidValueError: `num_groups` does not divide the number of channels.
+        """
         del training
         channels = x.shape[-1]
         groups = channels if self.num_groups < 0 else min(self.num_groups, channels)
         if channels % groups:
             raise errors.InvalidValueError(
-                f"{channels} channels cannot be parted evenly. Received: "
+                f"num_groups must divide the {channels} channels. Received: "
                 f"num_groups={self.num_groups}"
             )
         _, num_frames, height, width, _ = x.shape
@@ -187,7 +215,7 @@ class ConditionalGroupNorm(Conditional, GroupNorm):
 
 
 class NoNorm(Normalization):
-    """No normalization: scale and offset alone."""
+    """No normalization: only a scale and an offset."""
 
     def statistics(self, x: tf.Tensor, training: bool | None) -> Statistics:
         del training
@@ -196,4 +224,4 @@ class NoNorm(Normalization):
 
 
 class ConditionalNoNorm(Conditional, NoNorm):
-    """No normalization: scale and offset linear in a condition, alone."""
+    """No normalization: only a scale and an offset linear in a condition."""

@@ -1,9 +1,9 @@
-"""Recomputation of activations (gradient checkpointing; Chen et al., 2016).
+"""Gradient checkpointing (Chen et al., 2016): trades time for memory.
 
-A layer that is called through `recompute` keeps its inputs alone for the gradient and
-is run again when that is wanted: memory for time. Gradients and state are those of a
-plain call: its kernels are normalized once, outside of what is run twice, and batch
-norm keeps no state in training.
+A layer called through `recompute` stores only its inputs for the gradient, and its
+forward pass runs again in the backward pass. Gradients and state equal those of a plain
+call: kernels are normalized once, outside the part that runs twice, and batch norm
+updates no state in training.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,11 +14,14 @@ from tf_dvdgan.layers import spectral_norm
 
 
 def caller(chosen: bool | Sequence[int], i: int) -> Callable[..., tf.Tensor]:
-    """How to call the layers of a network's part: `recompute`, or plainly.
+    """Selects whether the layers of one block use gradient checkpointing.
 
     Args:
-      chosen: numbers of the parts that recompute; True means all.
-      i: number of the part.
+      chosen: whether all blocks use it, or the numbers of those that do.
+      i: number of the block.
+
+    Returns:
+      `recompute`, or a plain call with the same signature.
     """
     recomputes = chosen if isinstance(chosen, bool) else i in chosen
     return recompute if recomputes else _call
@@ -33,15 +36,15 @@ def _call(
 def recompute(
     layer: tf.keras.layers.Layer, *inputs: object, training: bool | None
 ) -> tf.Tensor:
-    """Calls a layer; in training its activations are made again for the gradient.
+    """Calls a layer with gradient checkpointing.
 
     Args:
-      layer: must be built; may hold variables, and spectrally normalized layers.
-      *inputs: its arguments by position; tensors among them are floating point.
-      training: whether a gradient will be taken; otherwise nothing is different.
+      layer: must be built; may hold variables and spectrally normalized layers.
+      *inputs: positional arguments of the layer; tensors must be floating point.
+      training: whether a gradient will be taken; if not, this is a plain call.
 
     Returns:
-      What the layer gives, one tensor.
+      The layer's output, a single tensor.
     """
     if not training:
         return layer(*inputs, training=training)

@@ -1,8 +1,8 @@
 """Residual blocks of generators and discriminators (paper 001, figure 7; BigGAN).
 
-The deep ones are BigGAN-deep's (Brock et al., 2019, appendix B, figure 16): bottlenecks
-of 1x1, 3x3, 3x3 and 1x1 convolutions whose shortcut keeps channels as they are. Paper
-001, appendix D, tried them.
+The deep blocks are BigGAN-deep's (Brock et al., 2019, appendix B, figure 16):
+bottlenecks of 1x1, 3x3, 3x3 and 1x1 convolutions whose shortcut keeps the input's
+channels. Paper 001, appendix D, tried them.
 """
 
 from collections.abc import Callable
@@ -12,19 +12,19 @@ import tensorflow as tf
 from tf_dvdgan import errors, ops
 from tf_dvdgan.layers import conditional_batch_norm, spectral_norm
 
-_BOTTLENECK = 4  # a deep block's outer channels for each inner one
+_BOTTLENECK = 4  # ratio of a deep block's outer to its inner channels
 
 
 class GeneratorBlock(tf.keras.layers.Layer):
     """cBN, ReLU, [nearest x2], conv 3x3, cBN, ReLU, conv 3x3, plus a shortcut.
 
-    The shortcut is [nearest x2], conv 1x1; the convolution exists only where the block
+    The shortcut is [nearest x2], conv 1x1; the convolution exists only if the block
     changes channels or size.
 
     Args:
-      channels: of the output.
-      upsample: whether height and width double.
-      normalization: makes a normalization layer, called with (x, condition).
+      channels: number of output channels.
+      upsample: whether to double height and width.
+      normalization: creates a normalization layer that is called with (x, condition).
     """
 
     def __init__(
@@ -56,16 +56,17 @@ class GeneratorBlock(tf.keras.layers.Layer):
     def call(
         self, x: tf.Tensor, condition: tf.Tensor, training: bool | None = None
     ) -> tf.Tensor:
-        """Maps a video to one of `channels` channels.
+        """Applies the block to a video.
 
         Args:
           x: `[batch, time, height, width, in]`.
-          condition: `[batch, size]` or `[batch, time, size]`.
-          training: whether batch statistics are used and spectral norm's vectors
-            move.
+          condition: `[batch, size]`, or `[batch, time, size]` with one per frame.
+          training: whether to use batch statistics and to update the vectors of
+            spectral normalization.
 
         Returns:
-          `[batch, time, height', width', channels]`, doubled in size if it upsamples.
+          `[batch, time, height', width', channels]`; height and width are doubled with
+          `upsample`.
         """
         y = tf.nn.relu(self.norm_1(x, condition, training=training))
         y = self.conv_1(y, training=training)
@@ -87,15 +88,15 @@ class DiscriminatorBlock(tf.keras.layers.Layer):
     """[ReLU], conv 3x3, ReLU, conv 3x3, [average pool], plus a shortcut.
 
     The shortcut is [average pool], conv 1x1 (they commute); the convolution exists only
-    where channels change or the block pools. A 3-D block's convolutions see time too,
-    and it pools 2x2x2.
+    if channels change or the block pools. A 3-D block convolves over time too, and
+    pools 2x2x2.
 
     Args:
-      channels: of the output.
-      downsample: whether height and width are halved.
-      leading_relu: False for a network's first block.
+      channels: number of output channels.
+      downsample: whether to halve height and width.
+      leading_relu: whether to start with a ReLU; False for a network's first block.
       three_d: whether the convolutions are 3-D.
-      pool_time: whether a 3-D block that downsamples halves time as well.
+      pool_time: whether a 3-D block that downsamples also halves time.
     """
 
     def __init__(
@@ -135,7 +136,15 @@ class DiscriminatorBlock(tf.keras.layers.Layer):
         )
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Maps `[batch, time, height, width, in]` to `channels` channels."""
+        """Applies the block to a video.
+
+        Args:
+          x: `[batch, time, height, width, in]`.
+          training: whether spectral normalization updates its vectors.
+
+        Returns:
+          `[batch, time', height', width', channels]`; halved with `downsample`.
+        """
         y = tf.nn.relu(x) if self.leading_relu else x
         y = self.conv_1(y, training=training)
         y = self.conv_2(tf.nn.relu(y), training=training)
@@ -154,16 +163,16 @@ class DiscriminatorBlock(tf.keras.layers.Layer):
 
 
 class DeepGeneratorBlock(GeneratorBlock):
-    """BigGAN-deep's: four times cBN, ReLU and a convolution, plus a shortcut.
+    """BigGAN-deep's block: four times cBN, ReLU, convolution, plus a shortcut.
 
-    The convolutions are 1x1 to a quarter of the input's channels, 3x3, 3x3 and 1x1 to
-    `channels`; the size doubles before the first 3x3 one. The shortcut drops the last
-    channels where there are fewer in the output, and is then [nearest x2].
+    The convolutions are 1x1 to a quarter of the input's channels, 3x3, 3x3, and 1x1 to
+    `channels`; [nearest x2] comes before the first 3x3. The shortcut drops the input's
+    surplus channels, the last ones, then applies [nearest x2].
 
     Args:
-      channels: of the output, at most as many as the input has.
-      upsample: whether height and width double.
-      normalization: makes a normalization layer, called with (x, condition).
+      channels: number of output channels, at most as many as the input has.
+      upsample: whether to double height and width.
+      normalization: creates a normalization layer that is called with (x, condition).
 
     Raises:
       InvalidValueError: when built, if the input has fewer channels than the output.
@@ -194,7 +203,6 @@ class DeepGeneratorBlock(GeneratorBlock):
     def call(
         self, x: tf.Tensor, condition: tf.Tensor, training: bool | None = None
     ) -> tf.Tensor:
-        """Maps a video to one of `channels` channels; see `GeneratorBlock.call`."""
         y = x
         for norm, conv in zip(self.norms, self.convs, strict=True):
             y = conv(tf.nn.relu(norm(y, condition, training=training)), training)
@@ -203,12 +211,12 @@ class DeepGeneratorBlock(GeneratorBlock):
 
 
 class DeepDiscriminatorBlock(DiscriminatorBlock):
-    """BigGAN-deep's: four times ReLU and a convolution, plus a shortcut.
+    """BigGAN-deep's block: four times ReLU, convolution, plus a shortcut.
 
-    The convolutions are 1x1 to a quarter of the output's channels, 3x3, 3x3 and, after
-    [average pool], 1x1 to `channels`. The shortcut is [average pool] and, where there
-    are more channels in the output, the missing ones by a 1x1 convolution beside those
-    that are there. Arguments are those of `DiscriminatorBlock`.
+    The convolutions are 1x1 to a quarter of the output's channels, 3x3, 3x3, and after
+    [average pool] 1x1 to `channels`. The shortcut is [average pool]; if the output has
+    more channels than the input, a 1x1 convolution computes the missing ones, which are
+    appended. Takes the arguments of `DiscriminatorBlock`.
 
     Raises:
       InvalidValueError: when built, if the input has more channels than the output.
@@ -234,15 +242,14 @@ class DeepDiscriminatorBlock(DiscriminatorBlock):
         tf.keras.layers.Layer.build(self, input_shape)
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Maps `[batch, time, height, width, in]` to `channels` channels."""
         x = tf.cast(x, self.compute_dtype)
         y = tf.nn.relu(x) if self.leading_relu else x
         for i, conv in enumerate(self.convs):
             y = conv(tf.nn.relu(y) if i else y, training=training)
-        kept = x
+        shortcut = x
         if self.downsample:
-            kept = ops.average_pool(x, time=self.three_d and self.pool_time)
+            shortcut = ops.average_pool(x, time=self.three_d and self.pool_time)
         if self.shortcut is not None:
-            made = self.shortcut(x, training=training)
-            kept = tf.concat([kept, made], axis=-1)
-        return kept + y
+            missing = self.shortcut(x, training=training)
+            shortcut = tf.concat([shortcut, missing], axis=-1)
+        return shortcut + y

@@ -1,12 +1,13 @@
-"""Spectrally normalized layers (Miyato et al., 2018), as BigGAN trains them.
+"""Layers with spectral normalization (Miyato et al., 2018), as in BigGAN.
 
-Each layer keeps its raw kernel W and works with W / sigma, sigma the largest singular
-value of W reshaped to `[-1, out]`. One power iteration a forward pass estimates it;
-its vectors are constants to the gradient, sigma is not. The estimate of the right
-singular vector, `u`, is kept, and moves only when `training=True`.
+Each layer stores its raw kernel W and applies W / sigma, where sigma is the largest
+singular value of W reshaped to `[-1, out]`. One power iteration per forward pass
+estimates it. The gradient treats the singular vectors as constants, but not sigma. The
+estimate of the right singular vector, `u`, is a variable that is updated only when
+`training=True`.
 
-Statistics are float32 whatever the compute precision; the kernel is cast after it has
-been normalized.
+Normalization is float32 whatever the compute precision; the normalized kernel is then
+cast.
 """
 
 import contextlib
@@ -24,7 +25,11 @@ _given = threading.local()  # a strategy runs each replica's Python in its own t
 
 @contextlib.contextmanager
 def use_kernels(kernels: Mapping["SpectralLayer", tf.Tensor]) -> Iterator[None]:
-    """Makes layers take the normalized kernels given, and leave `u` alone."""
+    """Makes layers use the given normalized kernels, and not update `u`.
+
+    Args:
+      kernels: normalized kernel of each layer; other layers compute their own.
+    """
     previous = getattr(_given, "kernels", {})
     _given.kernels = previous | kernels
     try:
@@ -36,14 +41,15 @@ def use_kernels(kernels: Mapping["SpectralLayer", tf.Tensor]) -> Iterator[None]:
 def power_iteration(
     matrix: tf.Tensor, u: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """One step of power iteration.
+    """Runs one step of power iteration.
 
     Args:
       matrix: `[rows, out]`.
-      u: `[out]`, the estimate of the first right singular vector.
+      u: `[out]`, the current estimate of the first right singular vector.
 
     Returns:
-      sigma, a scalar; the new `u`; and `[rows]`, the first left singular vector `v`.
+      Estimates of the largest singular value (scalar), of the first right singular
+      vector `u` (`[out]`), and of the first left singular vector `v` (`[rows]`).
     """
     v = _unit(tf.linalg.matvec(matrix, u))
     image = tf.linalg.matvec(matrix, v, transpose_a=True)
@@ -57,7 +63,7 @@ def _unit(vector: tf.Tensor) -> tf.Tensor:
 
 @tf.custom_gradient
 def _over_sigma(matrix, sigma, u, v):
-    """W / sigma, where sigma is v^T W u and moves with W; its own gradient is short."""
+    """W / sigma with sigma = v^T W u; the custom gradient needs fewer operations."""
     normalized = matrix / tf.maximum(sigma, _EPSILON)
 
     def gradient(d_normalized):
@@ -71,13 +77,13 @@ def _over_sigma(matrix, sigma, u, v):
 
 
 class SpectralLayer(tf.keras.layers.Layer):
-    """What spectrally normalized layers share: a kernel, its `u`, perhaps a bias.
+    """Base class of the layers: a kernel, its `u`, and optionally a bias.
 
     Args:
       units: size of the kernel's last axis.
-      use_bias: whether a bias is added.
-      spectral_normalization: False gives the plain layer, without `u`.
-      kernel_initializer: of the kernel; orthogonal by default.
+      use_bias: whether to add a bias.
+      spectral_normalization: False makes a plain layer, without `u`.
+      kernel_initializer: initializer of the kernel.
     """
 
     def __init__(
@@ -96,7 +102,7 @@ class SpectralLayer(tf.keras.layers.Layer):
         self.bias = None
 
     def add_kernel(self, shape: tuple[int, ...]) -> None:
-        """Makes the variables; `shape` is the kernel's, its last axis `units`."""
+        """Creates the variables; `shape` is the kernel's, with `units` last."""
         self.kernel = self.add_weight(
             "kernel",
             shape,
@@ -117,9 +123,9 @@ class SpectralLayer(tf.keras.layers.Layer):
             )
 
     def normalized_kernel(self, training: bool | None = None) -> tf.Tensor:
-        """The kernel over sigma, in the compute dtype. Moves `u` when training.
+        """Returns W / sigma in the compute dtype, and updates `u` when training.
 
-        Call it once a forward pass, however often the kernel is then used.
+        Call it once per forward pass, however often the kernel is then used.
         """
         if self in getattr(_given, "kernels", {}):
             return _given.kernels[self]
@@ -133,11 +139,11 @@ class SpectralLayer(tf.keras.layers.Layer):
         return tf.cast(kernel, self.compute_dtype)
 
     def largest_singular_value(self) -> tf.Tensor:
-        """The current estimate of the raw kernel's largest singular value, a scalar."""
+        """Returns the estimated largest singular value of the raw kernel, a scalar."""
         return power_iteration(tf.reshape(self.kernel, [-1, self.units]), self.u)[0]
 
     def compute_bias(self) -> tf.Tensor | None:
-        """The bias in the compute dtype, if there is one."""
+        """Returns the bias in the compute dtype, or None without a bias."""
         return None if self.bias is None else tf.cast(self.bias, self.compute_dtype)
 
     def get_config(self) -> dict:
@@ -158,7 +164,15 @@ class SpectralDense(SpectralLayer):
         super().build(input_shape)
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Maps `[..., in]` to `[..., units]`."""
+        """Applies the linear map.
+
+        Args:
+          x: `[..., in]`.
+          training: whether to update `u`.
+
+        Returns:
+          `[..., units]`.
+        """
         x = tf.cast(x, self.compute_dtype)
         kernel = self.normalized_kernel(training)
         y = tf.tensordot(x, kernel, [[-1], [0]])
@@ -166,14 +180,14 @@ class SpectralDense(SpectralLayer):
 
 
 class SpectralEmbedding(SpectralLayer):
-    """A vector for each class, as a product of one-hot labels and a matrix.
+    """Class embedding, computed as one-hot labels times a matrix.
 
-    The product gives a dense gradient on every device and makes a mixture of classes
-    a label like any other.
+    The product has a dense gradient on every device, and allows a mixture of classes as
+    a label.
 
     Args:
-      num_classes: how many there are.
-      units: size of a class's vector.
+      num_classes: number of classes.
+      units: size of the embedding.
     """
 
     def __init__(self, num_classes: int, units: int, **kwargs):
@@ -185,11 +199,11 @@ class SpectralEmbedding(SpectralLayer):
         super().build(input_shape)
 
     def call(self, labels: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Maps labels to vectors.
+        """Embeds labels.
 
         Args:
-          labels: `[batch]` class numbers, or `[batch, num_classes]` weights of classes.
-          training: whether `u` moves.
+          labels: `[batch]` class ids, or `[batch, num_classes]` class weights.
+          training: whether to update `u`.
 
         Returns:
           `[batch, units]`.
@@ -206,14 +220,14 @@ class SpectralEmbedding(SpectralLayer):
 
 
 class SpectralConv2D(SpectralLayer):
-    """Convolution of every frame, 'SAME' padding, perhaps resampling by two.
+    """Convolution of every frame ('SAME' padding), with optional resampling by two.
 
     Args:
       filters: number of output channels.
       kernel_size: height and width of the kernel.
-      resample: None, 'up' (nearest x2 first) or 'down' (2x2 average pooling after);
-        both cost less than the two operations one after the other.
-      strides: plain strides.
+      resample: None, 'up' (nearest x2 before the convolution) or 'down' (2x2 average
+        pooling after it); both are fused into the kernel.
+      strides: of height and width; only without `resample`.
     """
 
     def __init__(
@@ -239,7 +253,15 @@ class SpectralConv2D(SpectralLayer):
         super().build(input_shape)
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Maps `[batch, (time,) height, width, in]` to `[..., filters]`."""
+        """Convolves every frame.
+
+        Args:
+          x: `[batch, time, height, width, in]` or `[n, height, width, in]`.
+          training: whether to update `u`.
+
+        Returns:
+          `[batch, time, height', width', filters]` or `[n, height', width', filters]`.
+        """
         kernel = self.normalized_kernel(training)
         bias = self.compute_bias()
         return ops.conv2d(x, kernel, self.resample, self.strides, bias)
@@ -256,14 +278,14 @@ class SpectralConv2D(SpectralLayer):
 
 
 class SpectralConv3D(SpectralLayer):
-    """Convolution in space and time, 'SAME' padding, perhaps average pooled.
+    """Convolution in space and time ('SAME' padding), with optional average pooling.
 
     Args:
       filters: number of output channels.
-      kernel_size: of all three axes.
-      pool: whether height and width are halved after it.
-      pool_time: whether time is halved with them, rounded up.
-      strides: plain strides of all three axes, only without `pool`.
+      kernel_size: size of the kernel along all three axes.
+      pool: whether to halve height and width after the convolution.
+      pool_time: whether `pool` also halves time, rounded up.
+      strides: of all three axes; only without `pool`.
     """
 
     def __init__(
@@ -287,7 +309,15 @@ class SpectralConv3D(SpectralLayer):
         super().build(input_shape)
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Maps `[batch, time, height, width, in]` to `[..., filters]`."""
+        """Convolves a video.
+
+        Args:
+          x: `[batch, time, height, width, in]`.
+          training: whether to update `u`.
+
+        Returns:
+          `[batch, time', height', width', filters]`.
+        """
         kernel = self.normalized_kernel(training)
         bias = self.compute_bias()
         return ops.conv3d(x, kernel, self.pool, self.pool_time, self.strides, bias)

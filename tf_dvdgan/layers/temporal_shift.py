@@ -1,4 +1,4 @@
-"""Temporal shift: channels that move one frame forward or back (Lin et al., 2019)."""
+"""Temporal shift: moves channels one frame forward or back (Lin et al., 2019)."""
 
 import tensorflow as tf
 
@@ -6,10 +6,10 @@ import tensorflow as tf
 class TemporalShift(tf.keras.layers.Layer):
     """Shifts a third of the channels forward in time and a third back.
 
-    Zeros come in at the ends (paper 003, section 4.1.3).
+    The ends are padded with zeros (paper 003, section 4.1.3).
 
     Args:
-      share: which part of the channels moves each way.
+      share: fraction of the channels that moves in each direction.
     """
 
     def __init__(self, share: float = 1 / 3, **kwargs):

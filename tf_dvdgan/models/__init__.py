@@ -1,6 +1,6 @@
-"""Models, one paper a file; `video_gan` composes a generator and discriminators.
+"""Models, one paper per file; `video_gan` composes a generator and discriminators.
 
-Papers are cited by number throughout:
+Papers are cited by number:
 
 - 001: Clark, Donahue and Simonyan, Adversarial video generation on complex datasets,
   2019 (arXiv:1907.06571), the final version: DVD-GAN v2.

@@ -1,8 +1,8 @@
 """DVD-GAN: adversarial video generation on complex datasets.
 
-Clark, Donahue and Simonyan, 2019 (https://arxiv.org/abs/1907.06571). What stands here
-is the final version, v2 (section 3, appendix B.2, figure 7). The first version, v1,
-is the same classes with other values: see `gin/models/`.
+Clark, Donahue and Simonyan, 2019 (https://arxiv.org/abs/1907.06571). The defaults are
+the final version, v2 (section 3, appendix B.2, figure 7). The first version, v1, uses
+the same classes with other settings: see `gin/models/`.
 
 Widths in multiples of `ch`:
 
@@ -12,8 +12,8 @@ Widths in multiples of `ch`:
 | 128    | 8, 8, 8, 4, 2, 1    | 1, 2, 4, 8, 16, 16   | 96  |
 | 256    | 8, 8, 8, 8, 4, 2, 1 | 1, 2, 4, 8, 8, 16, 16| 96  |
 
-The paper has no widths for 256 pixels: these follow BigGAN's at 256. Those of 32 and
-16 pixels are this project's, for small machines.
+The paper gives no widths for 256 pixels: these follow BigGAN's at 256. The widths for
+32 and 16 pixels are ours, for small machines.
 
 Trainable parameters in millions, 600 classes (generator, spatial, temporal
 discriminator): 64 pixels, ch 128: 305.28, 154.41, 162.68; 128 pixels, ch 96: 176.96,
@@ -21,18 +21,19 @@ discriminator): 64 pixels, ch 128: 305.28, 154.41, 162.68; 128 pixels, ch 96: 17
 
 Where the paper is silent:
 
-- From BigGAN's code: spectral norm's epsilon 1e-4 and which layers it covers (the
-  generator's class embedding and all biases are left out); the head is ReLU, sum over
-  space, linear plus projection; a 1x1 shortcut only where a block changes channels or
-  size; no leading ReLU in a discriminator's first block; its last block does not pool;
-  batch norm's epsilon 1e-4; Adam's epsilon 1e-6.
+- From BigGAN's code: epsilon 1e-4 of spectral normalization and the layers it covers
+  (not the generator's class embedding, and no biases); the head is ReLU, sum over
+  space, linear plus projection; a 1x1 shortcut only if a block changes channels or
+  size; no leading ReLU in a discriminator's first block; no pooling in its last block;
+  epsilon 1e-4 of batch norm; epsilon 1e-6 of Adam.
 - From the authors' later code for DGMR: 3-D blocks pool 2x2x2.
-- Ours: an odd number of frames is pooled with its last frame alone; frames' scores are
-  summed before the hinge, also over the time steps left in the temporal discriminator.
+- Ours: of an odd number of frames the last one is not pooled in time; scores are summed
+  before the hinge, over frames, or over the temporal discriminator's remaining time
+  steps.
 
-Settings the results need are in `gin/models/dvdgan_v2.gin`: hinge loss, two updates of
-the discriminators for each of the generator, Adam(0, 0.999) at 1e-4 and 5e-4, batch
-512, average of weights 0.9999 from step 20,000.
+The settings required to reproduce the results are in `gin/models/dvdgan_v2.gin`: hinge
+loss, two discriminator updates per generator update, Adam(0, 0.999) at 1e-4 and 5e-4,
+batch 512, moving average of the weights 0.9999 from step 20,000.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -57,7 +58,7 @@ DISCRIMINATOR_WIDTHS = {
     128: (1, 2, 4, 8, 16, 16),
     256: (1, 2, 4, 8, 8, 16, 16),
 }
-FIRST_SIZE = 4  # height and width where the generator starts
+FIRST_SIZE = 4  # height and width of the generator's first tensor
 _NUM_3D_BLOCKS = 2
 
 LayerFactory = Callable[..., tf.keras.layers.Layer]
@@ -69,22 +70,25 @@ def widths_for(
     ch: int,
     multipliers: Sequence[int] | None,
 ) -> list[int]:
-    """A network's widths in channels at a resolution.
+    """Computes a network's widths at a resolution.
 
     Args:
-      table: multiples of `ch` by resolution.
-      resolution: of the network.
+      table: widths in multiples of `ch`, by resolution.
+      resolution: height and width of the videos.
       ch: width multiplier.
-      multipliers: instead of the table's.
+      multipliers: widths in multiples of `ch`, instead of the table's.
+
+    Returns:
+      Widths in channels.
 
     Raises:
-      InvalidValueError: the table has no such resolution.
+      InvalidValueError: the table lacks the resolution.
     """
     if multipliers is not None:
         return [multiplier * ch for multiplier in multipliers]
     if resolution not in table:
         raise errors.InvalidValueError(
-            f"There are widths for {sorted(table)} pixels; name channel_multipliers "
+            f"There are widths for {sorted(table)} pixels; set channel_multipliers "
             f"for others. Received: resolution={resolution}"
         )
     return [multiplier * ch for multiplier in table[resolution]]
@@ -95,30 +99,32 @@ class Generator(tf.keras.Model):
     """Maps a latent and a class to a video (paper 001, appendix B.2).
 
     An affine map of [z; e(y)] gives a 4x4 tensor, the input of every time step. Each
-    stage is a recurrence over time (where it has one), attention (where it has one), a
-    residual block that keeps the size and one that doubles it. Batch norm, ReLU, a 3x3
-    convolution and tanh end it. The first version has attention before the final
-    residual block too, between the two of the last stage (paper 002, appendix A.2).
+    stage is an optional recurrence over time, optional attention, a residual block that
+    keeps the size, and one that doubles it. Batch norm, ReLU, a 3x3 convolution and
+    tanh follow the last stage. v1 also has attention between the two blocks of the last
+    stage, before the final residual block (paper 002, appendix A.2).
 
     Args:
       resolution: height and width of the video, a power of two.
       num_frames: length of the video.
-      num_classes: how many classes; 0 for a generator without them.
+      num_classes: number of classes; 0 for an unconditional generator.
       ch: width multiplier.
-      channel_multipliers: widths in multiples of `ch`, the first tensor's and then one
-        for each stage; by default those of the paper for `resolution`.
+      channel_multipliers: widths in multiples of `ch`, of the first tensor and then of
+        each stage's output; None for the paper's at `resolution`.
       latent_size: size of z.
       embedding_size: size of e(y).
-      recurrence: makes the recurrent layer of a stage.
-      recurrent_stages: which stages have one; None means all.
-      attention: for stages that have it, by number, what makes the attention layer
-        before their blocks.
-      last_attention: makes the one before the final residual block; None has none.
-      block: makes the residual blocks.
-      normalization: makes the residual blocks' normalization layers.
-      last_normalization: makes the one before the last convolution.
-      recompute: stages whose layers keep no activations for the gradient but make them
-        again, by number; True means all. Less memory, more time, the same gradient.
+      recurrence: creates the recurrent layer of a stage.
+      recurrent_stages: numbers of the stages with a recurrence; None for all.
+      attention: by number of the stage, a factory of the attention layer before its
+        blocks.
+      last_attention: creates the attention layer before the final residual block; None
+        for no such layer.
+      block: creates the residual blocks.
+      normalization: creates the residual blocks' normalization layers.
+      last_normalization: creates the normalization layer before the last convolution.
+      recompute: stages with gradient checkpointing, by number; True for all. It saves
+        memory, takes more time, and does not change the gradient.
+      name: name of the Keras model.
     """
 
     num_conditioning_frames = 0
@@ -169,9 +175,8 @@ class Generator(tf.keras.Model):
             zip(self.widths[:-1], self.widths[1:], strict=True)
         ):
             recurrent = recurrent_stages is None or i in recurrent_stages
-            first, last = (attention or {}).get(i), None
-            if i == num_stages - 1:
-                last = last_attention
+            first = (attention or {}).get(i)
+            last = last_attention if i == num_stages - 1 else None
             self.stages.append(
                 _Stage(
                     recurrence(name=f"stage_{i}_recurrence") if recurrent else None,
@@ -198,12 +203,13 @@ class Generator(tf.keras.Model):
 
         Args:
           z: `[batch, latent_size]`.
-          labels: `[batch]` class numbers or `[batch, num_classes]` weights of classes;
-            not looked at without classes.
-          initial_states: for each stage the state its recurrence starts from, or None.
-          before_stage: what becomes of a stage's input, from the stage's number and it.
-          training: batch statistics and moving spectral norm vectors, or standing
-            statistics and fixed ones.
+          labels: `[batch]` class ids, or `[batch, num_classes]` class weights; ignored
+            by an unconditional generator.
+          initial_states: for each stage the initial state of its recurrence, or None
+            for zeros.
+          before_stage: maps a stage's number and input to the input that it uses.
+          training: whether to use batch statistics (otherwise standing statistics) and
+            to update the vectors of spectral normalization.
 
         Returns:
           `[batch, time, height, width, 3]` float32 in [-1, 1].
@@ -226,7 +232,7 @@ class Generator(tf.keras.Model):
 
 
 class _Stage(tf.keras.layers.Layer):
-    """One size of the generator: recurrence, attention, block, attention, block."""
+    """One stage of the generator: recurrence, attention, block, attention, block."""
 
     def __init__(
         self, recurrence, attention, block_1, last_attention, block_2, run, **kwargs
@@ -259,7 +265,19 @@ def residual_blocks(
     pool_time: bool = True,
     block: LayerFactory = layers.DiscriminatorBlock,
 ) -> list[tf.keras.layers.Layer]:
-    """The discriminators' blocks: the first without leading ReLU, the last unpooled."""
+    """Creates a discriminator's residual blocks.
+
+    The first block has no leading ReLU, and the last one does not pool.
+
+    Args:
+      widths: output channels of each block.
+      num_3d_blocks: number of blocks, from the first, that are 3-D.
+      pool_time: whether the 3-D blocks also halve time.
+      block: creates a block.
+
+    Returns:
+      The blocks in order.
+    """
     return [
         block(
             width,
@@ -274,7 +292,7 @@ def residual_blocks(
 
 
 class _Discriminator(tf.keras.Model):
-    """What both discriminators share: residual blocks and a projection head."""
+    """Base class of both discriminators: residual blocks and a projection head."""
 
     has_batch_norm = False
 
@@ -303,7 +321,7 @@ class _Discriminator(tf.keras.Model):
     def scores(
         self, x: tf.Tensor, labels: tf.Tensor | None, training: bool | None
     ) -> tf.Tensor:
-        """The scores of all frames, or of all time steps left: `[batch, time]`."""
+        """Returns the score of each frame or remaining time step: `[batch, time]`."""
         for i, block in enumerate(self.blocks):
             run = recomputation.caller(self.recompute, i)
             x = run(block, x, training=training)
@@ -314,24 +332,25 @@ class _Discriminator(tf.keras.Model):
 
 @gin.register(module="dvd_gan")
 class SpatialDiscriminator(_Discriminator):
-    """D_S: judges `num_frames` full-size frames of each video one by one.
+    """D_S: scores `num_frames` full-resolution frames of each video, one by one.
 
-    The frames are drawn for each video on its own, without replacement; the score is
-    the sum of theirs (paper 001, section 3.1 and appendix B.2).
+    Frames are sampled independently for each video, without replacement; a video's
+    score is the sum over its frames (paper 001, section 3.1 and appendix B.2).
 
     Args:
       resolution: height and width of the video.
-      num_classes: how many classes; 0 for none.
+      num_classes: number of classes; 0 for none.
       ch: width multiplier.
-      channel_multipliers: widths in multiples of `ch`; by default the paper's.
-      num_frames: k, how many frames of each video are judged.
-      skip_frames: so many first frames are never drawn.
-      recompute: blocks that make their activations again; see `Generator`.
-      attention: by a block's number, what makes the attention layer behind it. DVD-GAN
-        has none; BigGAN's discriminator has one at 64 pixels.
-      sum_frames: whether a video's score is the sum of its frames', as in DVD-GAN;
-        otherwise the loss is of each frame, and its mean is taken.
-      block: makes the residual blocks.
+      channel_multipliers: widths in multiples of `ch`; None for the paper's.
+      num_frames: k, the number of frames to score in each video.
+      skip_frames: number of first frames that are never sampled.
+      recompute: blocks with gradient checkpointing, by number; True for all.
+      attention: by number of the block, a factory of the attention layer after it.
+        DVD-GAN has none; BigGAN's discriminator has one at 64 pixels.
+      sum_frames: whether to sum a video's scores over frames, as in DVD-GAN; otherwise
+        the loss applies to each frame and is averaged.
+      block: creates the residual blocks.
+      name: name of the Keras model, also used in metrics and checkpoints.
     """
 
     def __init__(
@@ -365,7 +384,7 @@ class SpatialDiscriminator(_Discriminator):
         self.skip_frames = skip_frames
 
     def num_draws(self, num_frames: int) -> int:
-        """How many random numbers a video of `num_frames` frames needs."""
+        """Returns how many random numbers a video of `num_frames` frames needs."""
         return num_frames - self.skip_frames
 
     def call(
@@ -379,16 +398,16 @@ class SpatialDiscriminator(_Discriminator):
 
         Args:
           videos: `[batch, time, height, width, 3]`.
-          labels: `[batch]` or `[batch, num_classes]`.
-          draws: `[batch, num_draws(time)]` uniform numbers in [0, 1) that decide which
-            frames are judged; None takes the first ones.
-          training: whether spectral norm's vectors move.
+          labels: `[batch]` class ids, or `[batch, num_classes]` class weights.
+          draws: `[batch, num_draws(time)]` uniform noise in [0, 1) that selects the
+            frames; None takes the first ones.
+          training: whether spectral normalization updates its vectors.
 
         Returns:
-          `[batch]` float32, or `[batch, num_frames]` of each frame.
+          `[batch]` float32, or `[batch, num_frames]` without `sum_frames`.
 
         Raises:
-          InvalidValueError: the videos have fewer frames than are to be judged.
+          InvalidValueError: the videos have too few frames.
         """
         videos = videos[:, self.skip_frames :]
         if videos.shape[1] < self.num_frames:
@@ -406,20 +425,22 @@ class SpatialDiscriminator(_Discriminator):
 
 @gin.register(module="dvd_gan")
 class TemporalDiscriminator(_Discriminator):
-    """D_T: judges the motion of the whole video at a reduced size.
+    """D_T: scores the motion of the whole video at a reduced resolution.
 
-    A downsampling phi (section 3.1, figure 6) comes first; the first two residual
-    blocks are 3-D (appendix B.2).
+    Applies a downsampling phi (section 3.1, figure 6), then residual blocks, the first
+    two of which are 3-D (appendix B.2).
 
     Args:
       resolution: height and width of the video.
-      num_classes: how many classes; 0 for none.
+      num_classes: number of classes; 0 for none.
       ch: width multiplier.
-      channel_multipliers: widths in multiples of `ch`; by default the paper's.
-      downsampling: phi, one of 'pool2', 'pool4', 'none', 'crop'.
-      pool_time: whether the 3-D blocks halve time with space.
-      recompute: blocks that make their activations again; see `Generator`.
-      block: makes the residual blocks.
+      channel_multipliers: widths in multiples of `ch`; None for the paper's.
+      downsampling: phi: 'pool2' or 'pool4' for 2x2 or 4x4 average pooling, 'crop' for a
+        random half-size crop, or 'none'.
+      pool_time: whether the 3-D blocks also halve time.
+      recompute: blocks with gradient checkpointing, by number; True for all.
+      block: creates the residual blocks.
+      name: name of the Keras model, also used in metrics and checkpoints.
     """
 
     def __init__(
@@ -453,7 +474,7 @@ class TemporalDiscriminator(_Discriminator):
         self.downsampling = downsampling
 
     def num_draws(self, num_frames: int) -> int:
-        """How many random numbers a video needs."""
+        """Returns how many random numbers a video needs."""
         del num_frames
         return 2 if self.downsampling == "crop" else 0
 
@@ -464,12 +485,32 @@ class TemporalDiscriminator(_Discriminator):
         draws: tf.Tensor | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
-        """Scores videos with `[batch]`; arguments as of `SpatialDiscriminator.call`."""
+        """Scores videos.
+
+        Args:
+          videos: `[batch, time, height, width, 3]`.
+          labels: `[batch]` class ids, or `[batch, num_classes]` class weights.
+          draws: `[batch, num_draws(time)]` uniform noise in [0, 1), the position of the
+            crop; None crops the center.
+          training: whether spectral normalization updates its vectors.
+
+        Returns:
+          `[batch]` float32.
+        """
         scores = self.scores(self.downsample(videos, draws), labels, training)
         return tf.reduce_sum(scores, axis=1)
 
     def downsample(self, videos: tf.Tensor, draws: tf.Tensor | None) -> tf.Tensor:
-        """phi: `[batch, time, height, width, 3]` to what the blocks see."""
+        """Applies phi.
+
+        Args:
+          videos: `[batch, time, height, width, 3]`.
+          draws: `[batch, 2]` uniform noise in [0, 1), the position of the crop; None
+            crops the center.
+
+        Returns:
+          `[batch, time, height', width', 3]`, the input of the blocks.
+        """
         if self.downsampling == "none":
             return videos
         if self.downsampling == "crop":
@@ -480,12 +521,12 @@ class TemporalDiscriminator(_Discriminator):
 
 
 class ProjectionHead(tf.keras.layers.Layer):
-    """ReLU, sum over space, linear, plus projection on the class's embedding.
+    """ReLU, sum over space, linear layer, plus projection on the class embedding.
 
     (Miyato & Koyama, 2018; the embedding is spectrally normalized as in BigGAN.)
 
     Args:
-      num_classes: 0 for a head without projection.
+      num_classes: number of classes; 0 for no projection.
       activation: applied before the sum.
     """
 
@@ -506,10 +547,18 @@ class ProjectionHead(tf.keras.layers.Layer):
     def call(
         self, x: tf.Tensor, labels: tf.Tensor | None, training: bool | None = None
     ) -> tf.Tensor:
-        """Maps `[batch, time, height, width, channels]` to `[batch, time]` float32."""
-        features = tf.reduce_sum(
-            self.activation(x), axis=[2, 3]
-        )  # [batch, time, channels]
+        """Scores each time step.
+
+        Args:
+          x: `[batch, time, height, width, channels]`.
+          labels: `[batch]` class ids, or `[batch, num_classes]` class weights.
+          training: whether spectral normalization updates its vectors.
+
+        Returns:
+          `[batch, time]` float32.
+        """
+        # [batch, time, channels]
+        features = tf.reduce_sum(self.activation(x), axis=[2, 3])
         scores = tf.squeeze(self.linear(features, training=training), -1)
         if self.embedding is not None:
             embedded = self.embedding(labels, training=training)

@@ -1,32 +1,33 @@
-"""DVD-GAN-FP: DVD-GAN that continues given frames.
+"""DVD-GAN-FP: frame-conditional DVD-GAN for video prediction.
 
 Clark, Donahue and Simonyan, 2019 (https://arxiv.org/abs/1907.06571): appendix B.4 and
-figure 8 of the final version (paper 001), appendix A.4 of the first (paper 002). Its
-rows are tables 3 and 4: BAIR, 1 frame to 15, and Kinetics-600, 5 frames to 11, both at
-64x64 and without frame skipping.
+figure 8 of the final version (paper 001), appendix A.4 of the first (paper 002). It is
+in tables 3 and 4: BAIR, 1 frame to 15, and Kinetics-600, 5 frames to 11, both at 64x64
+and without frame skipping.
 
-Each conditioning frame passes through one residual network like the spatial
-discriminator's, its weights shared between the frames.
+Each conditioning frame passes through a residual network like the spatial
+discriminator's, with weights shared between frames.
 
-- **v2**: after each of its blocks the frames' features are concatenated in channels,
-  and a 3x3 convolution with ReLU makes of them the state that the recurrence of the
-  same size starts from. The smallest features, through most blocks, go in first.
-- **v1**: the last block's features are concatenated, and a 1x1 convolution makes the
-  only recurrence's first state; the features of each block join the generator's of the
-  same size, for each output frame the same, and a 3x3 convolution brings them back to
-  the usual width (U-Net).
+- **v2**: after each block the frames' features are concatenated in channels, and a 3x3
+  convolution with ReLU maps them to the initial state of the recurrence of the same
+  resolution. The 4x4 recurrence thus gets the features of the last block.
+- **v1**: the last block's features are concatenated, and a 1x1 convolution maps them to
+  the initial state of the only recurrence. The features of each block are also
+  concatenated with the generator's of the same resolution, identically for each output
+  frame, and a 3x3 convolution maps them back to the usual width (U-Net).
 
-The temporal discriminator sees conditioning frames and what follows; the spatial one of
-v2 draws its frames from what follows alone (`skip_frames`), that of v1 from all. Every
+The temporal discriminator sees conditioning and generated frames. The spatial one of v2
+samples only from the generated frames (`skip_frames`), that of v1 from all. Every
 sample has class 0.
 
-Where the papers are silent, ours: where two blocks have features of one size (the last
-two of the network), the later one's are taken. The paper's v1 has 512 channels behind
-its 1x1 convolution; here they are as many as the recurrence has, 8 ch: 1024 at ch 128.
+Where the papers are silent, ours: if two blocks have the same resolution (the last two
+of the network), the later block's features are used. In the paper, v1 has 512 channels
+after the 1x1 convolution; here it has the width of the recurrence, 8 ch: 1024 at ch
+128.
 
 Trainable parameters of the generator in millions, 64 pixels, ch 128, one class: v2 with
-5 conditioning frames 629.44, with 1 frame 492.60; v1 with 5 frames 443.77. Those of the
-discriminators are DVD-GAN's for one class: 153.19 and 161.46.
+5 conditioning frames 629.44, with 1 frame 492.60; v1 with 5 frames 443.77. The
+discriminators have those of DVD-GAN for one class: 153.19 and 161.46.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,19 +41,20 @@ from tf_dvdgan.models import dvd_gan
 
 @gin.register(module="dvd_gan_fp")
 class Generator(tf.keras.Model):
-    """Continues conditioning frames; gives them and what follows as one video.
+    """Predicts the frames that follow the conditioning frames.
 
     Args:
-      resolution: height and width, a power of two.
-      num_frames: length of the whole video, conditioning frames and what follows.
-      num_classes: 1 in the papers.
+      resolution: height and width of the video, a power of two.
+      num_frames: length of the whole video, including conditioning frames.
+      num_classes: number of classes; 1 in the papers.
       latent_size: size of z.
-      num_conditioning_frames: C, how many frames are given.
+      num_conditioning_frames: C, the number of conditioning frames.
       ch: width multiplier.
-      encoder_channel_multipliers: widths of the frames' network in multiples of `ch`;
-        by default the spatial discriminator's.
-      skip_connections: v1's way to condition; otherwise v2's.
-      generator: makes the generator that is conditioned.
+      encoder_channel_multipliers: widths of the frame encoder in multiples of `ch`;
+        None for the spatial discriminator's.
+      skip_connections: whether to condition as in v1; otherwise as in v2.
+      generator: creates the generator that is conditioned.
+      name: name of the Keras model.
     """
 
     def __init__(
@@ -71,7 +73,8 @@ class Generator(tf.keras.Model):
         super().__init__(name=name)
         if not 0 < num_conditioning_frames < num_frames:
             raise errors.InvalidValueError(
-                f"Of {num_frames} frames some are given and some generated. Received: "
+                f"num_conditioning_frames is from 1 to {num_frames - 1}, for "
+                f"{num_frames} frames in total. Received: "
                 f"num_conditioning_frames={num_conditioning_frames}"
             )
         self.resolution = resolution
@@ -110,18 +113,18 @@ class Generator(tf.keras.Model):
         frames: tf.Tensor,
         training: bool | None = None,
     ) -> tf.Tensor:
-        """Generates what follows.
+        """Generates the frames that follow `frames`.
 
         Args:
           z: `[batch, latent_size]`.
-          labels: `[batch]`, all 0.
+          labels: `[batch]` class ids, all 0 in the papers.
           frames: `[batch, num_conditioning_frames, height, width, 3]` in [-1, 1].
-          training: whether batch statistics are used and spectral norm's vectors
-            move.
+          training: whether to use batch statistics and to update the vectors of
+            spectral normalization.
 
         Returns:
-          `[batch, num_frames, height, width, 3]` float32 in [-1, 1]; it begins with
-          `frames`.
+          `[batch, num_frames, height, width, 3]` float32 in [-1, 1]: `frames`, then the
+          generated frames.
         """
         features = self.encoder(frames, training=training)
         stacked = [_stack_frames(features[size]) for size in self._stage_sizes()]
@@ -135,23 +138,23 @@ class Generator(tf.keras.Model):
                 for convolution, x in zip(self.to_state, stacked, strict=True)
             ]
             before_stage = None
-        following = self.generator(
+        generated = self.generator(
             z, labels, states, before_stage=before_stage, training=training
         )
-        return tf.concat([tf.cast(frames, following.dtype), following], axis=1)
+        return tf.concat([tf.cast(frames, generated.dtype), generated], axis=1)
 
     def _stage_sizes(self) -> list[int]:
-        """Height and width of each stage's input."""
+        """Returns the height and width of each stage's input."""
         return [dvd_gan.FIRST_SIZE * 2**i for i in range(len(self.generator.stages))]
 
     def _merger(self, stacked: Sequence[tf.Tensor], training: bool | None):
-        """Joins the frames' features to a stage's input, and brings back its width."""
+        """Returns a function that merges the frames' features into a stage's input."""
 
         def merge(stage: int, x: tf.Tensor) -> tf.Tensor:
-            if stage == 0:  # conditioned by the recurrence's first state
+            if stage == 0:  # conditioned by the initial state of the recurrence
                 return x
-            given = tf.repeat(stacked[stage][:, tf.newaxis], x.shape[1], axis=1)
-            joined = tf.concat([x, tf.cast(given, x.dtype)], axis=-1)
+            skip = tf.repeat(stacked[stage][:, tf.newaxis], x.shape[1], axis=1)
+            joined = tf.concat([x, tf.cast(skip, x.dtype)], axis=-1)
             return self.merge[stage - 1](joined, training=training)
 
         return merge
@@ -163,7 +166,7 @@ class FrameEncoder(tf.keras.layers.Layer):
     Args:
       resolution: height and width of the frames.
       ch: width multiplier.
-      channel_multipliers: widths in multiples of `ch`; by default the paper's.
+      channel_multipliers: widths in multiples of `ch`; None for the paper's.
     """
 
     def __init__(
@@ -179,15 +182,17 @@ class FrameEncoder(tf.keras.layers.Layer):
         )
         self.blocks = dvd_gan.residual_blocks(widths)
 
-    def call(self, frames: tf.Tensor, training: bool | None = None):
-        """Features of each size, the deepest where several have it.
+    def call(
+        self, frames: tf.Tensor, training: bool | None = None
+    ) -> dict[int, tf.Tensor]:
+        """Extracts features at each resolution, from the last block that has it.
 
         Args:
           frames: `[batch, frames, height, width, 3]`.
-          training: whether spectral norm's vectors move.
+          training: whether spectral normalization updates its vectors.
 
         Returns:
-          For each size `[batch, frames, size, size, channels]`.
+          By size, `[batch, frames, size, size, channels]`.
         """
         features, x = {}, tf.cast(frames, self.compute_dtype)
         for block in self.blocks:
@@ -197,7 +202,7 @@ class FrameEncoder(tf.keras.layers.Layer):
 
 
 def _stack_frames(x: tf.Tensor) -> tf.Tensor:
-    """`[batch, frames, h, w, channels]` to `[batch, h, w, frames * channels]`."""
+    """Maps `[batch, frames, h, w, channels]` to `[batch, h, w, frames * channels]`."""
     _, frames, height, width, channels = x.shape
     x = tf.transpose(x, [0, 2, 3, 1, 4])
     return tf.reshape(x, [-1, height, width, frames * channels])

@@ -10,34 +10,35 @@ Munoz, Zolfaghari, Argus and Brox, 2020 (paper 003), in its four variants:
 | MVT-TSA | 0.5, 1, 2                   | temporal shift   | no                |
 
 The latent of 120 numbers has subspaces of 20, 20 and 80. A sequence generator (linear,
-then a GRU of 2048 for 16 steps) makes a code of 120 numbers for each frame; with the
-class's embedding of 120 it conditions an image generator like BigGAN's, frame by frame:
-widths 16a, 16a, 8a, 4a, 2a, a, from 3x3 to 96 or from 4x4 to 128 pixels, self-attention
-behind the third block. The image discriminator is BigGAN's on 8 frames (UCF-101) or 4;
-the video discriminator has four 3-D convolutions. UCF-101 is 96x96 for MVT and 128x128
-for MVT-TSA (section 6.2).
+then a GRU of 2048 units for 16 steps) generates a code of 120 numbers for each frame.
+The code and the class embedding of 120 numbers condition an image generator like
+BigGAN's, frame by frame: widths 16a, 16a, 8a, 4a, 2a, a, from 3x3 to 96 or from 4x4 to
+128 pixels, self-attention after the third block. The image discriminator is BigGAN's on
+8 frames (UCF-101) or 4; the video discriminator has four 3-D convolutions. UCF-101 is
+96x96 for MVT and 128x128 for MVT-TSA (section 6.2).
 
 Where the paper is silent:
 
-- From the authors' code (amunozgarza/tsb-gan) and run script: a step's raw output
-  (linear 2048 to 120) is the GRU's next input, and behind batch norm without scale and
+- From the authors' code (amunozgarza/tsb-gan) and run script: the raw output of a step
+  (linear 2048 to 120) is the GRU's next input, and after batch norm without scale and
   offset it is the code; the temporal shift comes before the block's split, so it
-  reaches the shortcut too; the image discriminator has self-attention after its second
-  block, and its hinge is of each frame, not of a video's sum; two updates of the
-  discriminators a step; Adam(0, 0.9) with epsilon 1e-8; on UCF-101 every second frame
-  of a clip with 32 or more, consecutive frames of a shorter one. (On Weizmann and
-  Jester the paper's subsequent frames are taken, section 6.1.)
+  affects the shortcut too; the image discriminator has self-attention after its second
+  block, and its hinge applies to each frame, not to a video's sum; two discriminator
+  updates per step; Adam(0, 0.9) with epsilon 1e-8; on UCF-101 every second frame of a
+  clip with 32 or more, consecutive frames of a shorter one. (On Weizmann and Jester,
+  consecutive frames, as in the paper, section 6.1.)
 - From BigGAN: a = 96; the image generator's batch norm takes statistics over all frames
   together; attention max pools keys and values.
-- Ours: zero is the GRU's first state; self-attention is each frame's own; the GRU's
-  kernels are orthogonal at the start and not spectrally normalized, all other kernels
-  are both; samples and scores are of G's averaged weights, as DVD-GAN's are; every
-  network starts from random weights (the authors' instructions start G and the image
-  discriminator from BigGAN's of ImageNet, which the paper does not mention).
-- Otherwise than the authors' code: the class embedding of G is not spectrally
+- Ours: the GRU's initial state is zero; self-attention is within each frame; the GRU's
+  kernels are initialized orthogonally and not spectrally normalized, all other kernels
+  are both; samples and scores use the moving average of G's weights, as in DVD-GAN;
+  every network starts from random weights (the authors' instructions start G and the
+  image discriminator from BigGAN trained on ImageNet, which the paper does not
+  mention).
+- Different from the authors' code: the class embedding of G is not spectrally
   normalized; cBN's linear maps have no bias, the video discriminator's convolutions
-  have one; the sequence generator has a norm for each time step, not one for all;
-  frames are drawn without replacement.
+  have one; the sequence generator has one norm per time step, not one for all; frames
+  are sampled without replacement.
 
 Trainable parameters in millions, a = 96, 101 classes (generator, image discriminator,
 video discriminator): 128 pixels 90.82, 86.64, 24.87; 96 pixels 88.22, 86.64, 24.87.
@@ -63,12 +64,12 @@ _CONDITIONAL_NORM = functools.partial(layers.ConditionalBatchNorm, per_time_step
 
 
 class SequenceGenerator(tf.keras.layers.Layer):
-    """From one latent to a code for each frame (section 4.1.2, appendix A).
+    """Maps one latent to a code for each frame (section 4.1.2, appendix A).
 
     Args:
-      num_frames: T, how many codes.
-      code_size: of a code; the paper's is the latent's size.
-      units: of the GRU.
+      num_frames: T, the number of codes.
+      code_size: size of a code; the latent's size in the paper.
+      units: number of units of the GRU.
     """
 
     def __init__(
@@ -97,7 +98,16 @@ class SequenceGenerator(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, z: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Maps `[batch, latent_size]` to `[batch, num_frames, code_size]`."""
+        """Generates the codes.
+
+        Args:
+          z: `[batch, latent_size]`.
+          training: whether to use batch statistics and to update the vectors of
+            spectral normalization.
+
+        Returns:
+          `[batch, num_frames, code_size]`.
+        """
         x = self.first(z, training=training)
         state = tf.zeros([tf.shape(x)[0], self.units], x.dtype)
         kernel = self.to_code.normalized_kernel(training)
@@ -105,7 +115,7 @@ class SequenceGenerator(tf.keras.layers.Layer):
         for norm in self.norms:
             state, _ = self.cell(x, state)
             x = tf.matmul(state, kernel) + self.to_code.compute_bias()
-            video = tf.reshape(x, [-1, 1, 1, 1, self.code_size])
+            video = tf.reshape(x, [-1, 1, 1, 1, self.code_size])  # for BatchNorm
             code = tf.reshape(norm(video, training=training), [-1, self.code_size])
             codes.append(code)
         return tf.stack(codes, axis=1)
@@ -116,16 +126,19 @@ class Generator(tf.keras.Model):
     """Sequence generator and image generator (section 4.1, figures 2 to 4).
 
     Args:
-      resolution: 96 or 128 in the paper: a multiple of 32.
-      num_frames: T, 16 in the paper.
-      num_classes: how many; 0 for none.
+      resolution: height and width of the video, a multiple of 32; 96 or 128 in the
+        paper.
+      num_frames: T, the length of the video; 16 in the paper.
+      num_classes: number of classes; 0 for none.
       latent_size: size of z.
       ch: a, the width multiplier.
-      embedding_size: of a class.
-      gru_units: of the sequence generator.
-      temporal_shift: whether the first two blocks begin with one (MVT-TSA).
-      recompute: blocks that keep no activations for the gradient but make them again,
-        by number; True means all. Less memory, more time, the same gradient.
+      embedding_size: size of the class embedding.
+      gru_units: number of units of the sequence generator's GRU.
+      temporal_shift: whether the first two blocks begin with a temporal shift
+        (MVT-TSA).
+      recompute: blocks with gradient checkpointing, by number; True for all. It saves
+        memory, takes more time, and does not change the gradient.
+      name: name of the Keras model.
     """
 
     num_conditioning_frames = 0
@@ -146,8 +159,8 @@ class Generator(tf.keras.Model):
         super().__init__(name=name)
         if resolution % 2**_NUM_BLOCKS:
             raise errors.InvalidValueError(
-                f"MVT-GAN doubles {_NUM_BLOCKS} times: a multiple of "
-                f"{2**_NUM_BLOCKS} pixels. Received: resolution={resolution}"
+                f"The resolution of MVT-GAN must be a multiple of {2**_NUM_BLOCKS} "
+                f"pixels. Received: resolution={resolution}"
             )
         self.resolution = resolution
         self.num_frames = num_frames
@@ -187,9 +200,9 @@ class Generator(tf.keras.Model):
 
         Args:
           z: `[batch, latent_size]`.
-          labels: `[batch]`, or `[batch, num_classes]` weights of classes.
-          training: whether batch statistics are used and spectral norm's vectors
-            move.
+          labels: `[batch]` class ids, or `[batch, num_classes]` class weights.
+          training: whether to use batch statistics and to update the vectors of
+            spectral normalization.
 
         Returns:
           `[batch, num_frames, height, width, 3]` float32 in [-1, 1].
@@ -217,13 +230,14 @@ class Generator(tf.keras.Model):
 class VideoDiscriminator(tf.keras.Model):
     """D_Video: 3-D convolutions over the whole video (section 4.2; MoCoGAN's).
 
-    Four convolutions 4x4x4 of stride 2, batch norm behind all but the first, leaky
-    ReLU 0.2, sum over space, linear and projection.
+    Four 4x4x4 convolutions of stride 2, batch norm after all but the first, leaky ReLU
+    0.2, sum over space, linear layer and projection.
 
     Args:
-      resolution: not used; discriminators are made alike.
-      num_classes: how many; 0 for none.
+      resolution: unused; `video_gan.build` passes it to every discriminator.
+      num_classes: number of classes; 0 for none.
       ch: a, the width multiplier.
+      name: name of the Keras model, also used in metrics and checkpoints.
     """
 
     has_batch_norm = True
@@ -250,7 +264,7 @@ class VideoDiscriminator(tf.keras.Model):
         )
 
     def num_draws(self, num_frames: int) -> int:
-        """It draws nothing."""
+        """Returns 0: it needs no random numbers."""
         del num_frames
         return 0
 
@@ -261,7 +275,18 @@ class VideoDiscriminator(tf.keras.Model):
         draws: tf.Tensor | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
-        """Scores `[batch, time, height, width, 3]` with `[batch]` float32."""
+        """Scores videos.
+
+        Args:
+          videos: `[batch, time, height, width, 3]`.
+          labels: `[batch]` class ids, or `[batch, num_classes]` class weights.
+          draws: unused.
+          training: whether to use batch statistics and to update the vectors of
+            spectral normalization.
+
+        Returns:
+          `[batch]` float32.
+        """
         del draws
         x = videos
         for i, convolution in enumerate(self.convolutions):
@@ -274,14 +299,15 @@ class VideoDiscriminator(tf.keras.Model):
 
 @gin.register(module="mvt_gan")
 class MotionConstraint(losses.Term):
-    """alpha (1 - L_M): flows of a class's real and fake videos should point alike.
+    """alpha (1 - L_M): aligns the motion of real and fake videos of a class.
 
-    L_M is the mean cosine of the optical flows of every real and fake video of the same
-    label, over the global batch; without such a pair the term is 0 (section 4.3,
-    equations 5 and 6). The flow network is frozen; the gradient passes through it.
+    L_M is the mean cosine similarity of the optical flows of all pairs of a real and a
+    fake video with the same label, over the global batch. Without such a pair the term
+    is 0 (section 4.3, equations 5 and 6). The flow network is frozen; the gradient
+    passes through it.
 
     Args:
-      weights: file of PWC-Net's weights; see `flow.pwc_net.load`.
+      weights: path of PWC-Net's weights; see `flow.pwc_net.load`.
       alpha: weight of the constraint.
     """
 
@@ -301,6 +327,7 @@ class MotionConstraint(losses.Term):
         if replicas > 1:
             real_motion = context.all_gather(real_motion, axis=0)
             real_labels = context.all_gather(labels, axis=0)
+        # [fakes, reals]
         same = tf.cast(labels[:, tf.newaxis] == real_labels[tf.newaxis], tf.float32)
         count = tf.reduce_sum(same)
         if replicas > 1:
@@ -308,7 +335,14 @@ class MotionConstraint(losses.Term):
         return motion_term(fake_motion, real_motion, same, count, replicas)
 
     def motion(self, videos: tf.Tensor) -> tf.Tensor:
-        """All flows of a video as one unit vector: `[batch, any]`."""
+        """Computes the flows of each video as one unit vector.
+
+        Args:
+          videos: `[batch, time, height, width, 3]` in [-1, 1].
+
+        Returns:
+          `[batch, (time - 1) * height * width * 2]`.
+        """
         _, num_frames, height, width, _ = videos.shape
         first = tf.reshape(videos[:, :-1], [-1, height, width, 3])
         second = tf.reshape(videos[:, 1:], [-1, height, width, 3])
@@ -324,14 +358,17 @@ def motion_term(
     count: tf.Tensor,
     num_replicas: int = 1,
 ) -> tf.Tensor:
-    """1 - L_M of unit vectors (equation 5), or 0 if there is no pair.
+    """Computes 1 - L_M from unit vectors (equation 5), or 0 if there is no pair.
 
     Args:
-      fake_motion: `[fakes, size]`, this replica's.
-      real_motion: `[reals, size]`, all replicas'.
-      same: `[fakes, reals]`, 1 where the labels are the same.
-      count: how many such pairs there are on all replicas.
-      num_replicas: over which the mean of the result is taken.
+      fake_motion: `[fakes, size]`, unit vectors of this replica's fake videos.
+      real_motion: `[reals, size]`, unit vectors of all replicas' real videos.
+      same: `[fakes, reals]`, 1 where the labels are equal, else 0.
+      count: number of pairs with equal labels over all replicas.
+      num_replicas: number of replicas over which the result is averaged.
+
+    Returns:
+      Scalar; its mean over the replicas is the term.
     """
     cosines = tf.matmul(fake_motion, real_motion, transpose_b=True)
     mean = num_replicas * tf.reduce_sum(cosines * same) / tf.maximum(count, 1.0)

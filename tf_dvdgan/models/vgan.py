@@ -4,32 +4,32 @@ Vondrick, Pirsiavash and Torralba, 2016 (paper 004): 32 frames of 64x64, no clas
 
 - **Two streams**: a foreground stream of transposed 3-D convolutions (512, 256, 128, 64
   channels, then heads for 3 colours and a mask) and a background stream of the same in
-  2-D; video = mask * foreground + (1 - mask) * background, and a penalty of 0.1 on the
-  mask's mean. **One stream**: the foreground's colours alone.
-- **Discriminator**: 3-D convolutions 64, 128, 256, 512 and one to two logits.
-- **Future prediction**: a network of five 2-D layers turns the first frame into the
-  latent of 100 numbers; an L1 loss ties the first generated frame to it. The authors'
-  code differs: `gin/models/vgan_future_authors.gin` has a code of 4x4 positions, all
-  widths doubled, weight 10 for that loss, no penalty on the mask, and batches of 32.
+  2-D; video = mask * foreground + (1 - mask) * background, with a penalty of 0.1 on the
+  mean of the mask. **One stream**: only the foreground's colours.
+- **Discriminator**: 3-D convolutions 64, 128, 256, 512, and a last one to two logits.
+- **Future prediction**: a network of five 2-D layers maps the first frame to the latent
+  of 100 numbers; an L1 loss compares the first generated frame with it. The authors'
+  code differs: `gin/models/vgan_future_authors.gin` has a 4x4 spatial code, all widths
+  doubled, weight 10 for that loss, no mask penalty, and batches of 32.
 - **Autoencoder baseline**: an encoder like the discriminator to 100 numbers, the
   two-stream generator as decoder, and a Gaussian mixture of 256 components over the
   codes to sample from.
-- **Representation learning**: the discriminator's last layer gives way to dropout 0.5
-  and a linear layer; see `Classifier`, and the command `tools.classify`.
+- **Representation learning**: dropout 0.5 and a linear layer replace the
+  discriminator's last layer; see `Classifier` and the command `tools.classify`.
 
 Where the paper is silent, from the authors' code: kernels N(0, 0.01), scales
 N(1, 0.02), biases and offsets 0; batch norm and ReLU between the generator's layers;
 batch norm (epsilon 1e-3, from the second layer on) and leaky ReLU 0.2 in the
-discriminator and in the network that reads the first frame; Adam at 2e-4 with beta_1
-0.5; batches of 64; non-saturating cross-entropy.
+discriminator and in the encoder of the first frame; Adam at 2e-4 with beta_1 0.5;
+batches of 64; non-saturating cross-entropy.
 
-Ours: two logits enter the losses by their difference, which is the same function; batch
-norm's statistics are over time too; sizes other than 64x64x32 drop or add layers of the
-stream between 4x4 and the size wanted; the first-frame loss has weight 1; samples and
-scores are of G's averaged weights, as DVD-GAN's are, which the paper does not have.
+Ours: the losses use the difference of the two logits, which is the same function; batch
+norm takes statistics over time too; below 64 pixels the networks have fewer layers; the
+first-frame loss has weight 1; samples and scores use the moving average of G's weights,
+as in DVD-GAN, which the paper does not have.
 
 Trainable parameters: two streams 16,245,383; one stream 12,663,619; discriminator
-11,057,858; future predictor 19,823,019 (by the authors' code 68,216,455, with a
+11,057,858; future predictor 19,823,019 (in the authors' code 68,216,455, with a
 discriminator of 44,135,810); autoencoder 28,908,971.
 """
 
@@ -42,7 +42,7 @@ import tensorflow as tf
 from tf_dvdgan import errors, layers, losses
 
 _FIRST_SIZE = 4
-# Of the generator's layers, in multiples of ch; the discriminator's are the reverse.
+# Widths of the generator in multiples of ch; the discriminator's are in reverse order.
 _WIDTHS = (8, 4, 2, 1)
 
 
@@ -63,7 +63,8 @@ def _num_doublings(resolution: int) -> int:
     doublings = int(np.log2(resolution // _FIRST_SIZE))
     if _FIRST_SIZE * 2**doublings != resolution or not 1 <= doublings <= len(_WIDTHS):
         raise errors.InvalidValueError(
-            f"VGAN makes 8, 16, 32 or 64 pixels. Received: resolution={resolution}"
+            "The resolution of VGAN is 8, 16, 32 or 64 pixels. Received: "
+            f"resolution={resolution}"
         )
     return doublings
 
@@ -72,12 +73,12 @@ class Stream(tf.keras.layers.Layer):
     """Transposed convolutions from a latent up to the layer before the heads.
 
     Args:
-      num_frames: length of the video; 1 makes the background's stream, whose kernels
-        have no extent in time.
+      num_frames: length of the video; 1 for the background stream, whose kernels have
+        size 1 in time.
       resolution: height and width of the video.
-      ch: width of the layer nearest to the pixels; the others are multiples of it.
-      spatial_code: whether it starts from a 4x4 code and not from a vector. The first
-        kernel then has an extent in time alone, and a still stream has none.
+      ch: width of the layer nearest to the pixels; the other widths are multiples.
+      spatial_code: whether to start from a 4x4 code instead of a vector. The first
+        kernel is then 1x1 in space, and the background stream has no such layer.
     """
 
     def __init__(
@@ -93,8 +94,8 @@ class Stream(tf.keras.layers.Layer):
         first_frames = num_frames // 2**doublings if num_frames > 1 else 1
         if num_frames > 1 and first_frames * 2**doublings != num_frames:
             raise errors.InvalidValueError(
-                f"At {resolution} pixels VGAN makes a multiple of {2**doublings} "
-                f"frames. Received: num_frames={num_frames}"
+                f"At {resolution} pixels the number of frames of VGAN must be a "
+                f"multiple of {2**doublings}. Received: num_frames={num_frames}"
             )
         self.still = num_frames == 1
         widths = [w * ch for w in _WIDTHS[-doublings:]]
@@ -112,14 +113,31 @@ class Stream(tf.keras.layers.Layer):
         ]
 
     def doubling(self, filters: int, name: str) -> tf.keras.layers.Layer:
-        """Doubles the size, and time unless it stands still."""
+        """Creates a layer that doubles the size, and time unless it is the background.
+
+        Args:
+          filters: number of output channels.
+          name: name of the layer.
+
+        Returns:
+          A transposed convolution.
+        """
         size, strides = ((1, 4, 4), (1, 2, 2)) if self.still else (4, 2)
         return tf.keras.layers.Conv3DTranspose(
             filters, size, strides, "same", name=name, **_kernels()
         )
 
     def call(self, z: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Maps `[batch, size]` or `[batch, 1, 4, 4, size]` to half the video's size."""
+        """Runs the stream.
+
+        Args:
+          z: `[batch, size]`, or `[batch, 1, 4, 4, size]` for a spatial code.
+          training: whether to use batch statistics.
+
+        Returns:
+          `[batch, time', height', width', ch]`: half the video's size, with a time of 1
+          for the background.
+        """
         x = z if z.shape.rank == 5 else z[:, tf.newaxis, tf.newaxis, tf.newaxis]
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = tf.nn.relu(norm(convolution(x), training=training))
@@ -128,16 +146,17 @@ class Stream(tf.keras.layers.Layer):
 
 @gin.register(module="vgan")
 class Generator(tf.keras.Model):
-    """One or two streams.
+    """Generates videos with one or two streams.
 
     Args:
-      resolution: 64 in the paper.
-      num_frames: 32 in the paper.
-      num_classes: has to be 0: VGAN knows no classes.
-      latent_size: size of z; only told, never asked for.
-      two_streams: whether there is a background stream and a mask.
-      ch: width of the layer before the heads; the others are multiples of it.
-      spatial_code: see `Stream`.
+      resolution: height and width of the video; 64 in the paper.
+      num_frames: length of the video; 32 in the paper.
+      num_classes: must be 0: VGAN is unconditional.
+      latent_size: size of z; not needed to build the layers.
+      two_streams: whether to have a background stream and a mask.
+      ch: width of the layer before the heads; the other widths are multiples.
+      spatial_code: whether to start from a 4x4 code instead of a vector.
+      name: name of the Keras model.
     """
 
     num_conditioning_frames = 0
@@ -156,7 +175,7 @@ class Generator(tf.keras.Model):
         super().__init__(name=name)
         if num_classes:
             raise errors.InvalidValueError(
-                f"VGAN knows no classes. Received: {num_classes}"
+                f"VGAN is unconditional. Received: num_classes={num_classes}"
             )
         self.resolution = resolution
         self.num_frames = num_frames
@@ -181,13 +200,13 @@ class Generator(tf.keras.Model):
 
         Args:
           z: `[batch, latent_size]`, or a code `[batch, 1, 4, 4, channels]`.
-          labels: not looked at.
-          training: whether batch statistics are used.
+          labels: unused.
+          training: whether to use batch statistics.
 
         Returns:
-          "videos" `[batch, time, height, width, 3]` float32 in [-1, 1]; of two streams
-          also "foreground", "background" (the same, still) and "mask" (one channel, in
-          [0, 1]).
+          "videos" `[batch, time, height, width, 3]` float32 in [-1, 1]. With two
+          streams also "foreground" and "background" of the same shape, and "mask"
+          `[batch, time, height, width, 1]` in [0, 1].
         """
         del labels
         moving = self.foreground(z, training=training)
@@ -210,7 +229,7 @@ class VideoEncoder(tf.keras.layers.Layer):
 
     Args:
       resolution: height and width of the video.
-      ch: width of the layer nearest to the pixels; the others are multiples of it.
+      ch: width of the layer nearest to the pixels; the other widths are multiples.
     """
 
     def __init__(self, resolution: int, ch: int = 64, **kwargs):
@@ -226,7 +245,15 @@ class VideoEncoder(tf.keras.layers.Layer):
         ]
 
     def call(self, videos: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Maps a video `[batch, time, height, width, 3]` to 4x4 features."""
+        """Extracts features.
+
+        Args:
+          videos: `[batch, time, height, width, 3]`.
+          training: whether to use batch statistics.
+
+        Returns:
+          `[batch, time', 4, 4, 8 * ch]` at 64 pixels.
+        """
         x = tf.cast(videos, self.compute_dtype)
         for i, convolution in enumerate(self.convolutions):
             x = convolution(x)
@@ -242,8 +269,9 @@ class Discriminator(tf.keras.Model):
 
     Args:
       resolution: height and width of the video.
-      num_classes: has to be 0.
-      ch: width of the layer nearest to the pixels; the others are multiples of it.
+      num_classes: unused; `video_gan.build` passes it to every discriminator.
+      ch: width of the layer nearest to the pixels; the other widths are multiples.
+      name: name of the Keras model, also used in metrics and checkpoints.
     """
 
     has_batch_norm = True
@@ -261,7 +289,7 @@ class Discriminator(tf.keras.Model):
         self.logits = tf.keras.layers.Dense(2, name="logits", **_kernels())
 
     def num_draws(self, num_frames: int) -> int:
-        """It draws nothing."""
+        """Returns 0: it needs no random numbers."""
         del num_frames
         return 0
 
@@ -272,30 +300,41 @@ class Discriminator(tf.keras.Model):
         draws: tf.Tensor | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
-        """Log-odds that `[batch, time, height, width, 3]` is real: `[batch]`."""
+        """Scores videos.
+
+        Args:
+          videos: `[batch, time, height, width, 3]`.
+          labels: unused.
+          draws: unused.
+          training: whether to use batch statistics.
+
+        Returns:
+          `[batch]` float32, the log-odds that each video is real.
+        """
         del labels, draws
         logits = self.logits(flatten(self.encoder(videos, training=training)))
         return tf.cast(logits[:, 1] - logits[:, 0], tf.float32)
 
 
 def flatten(x: tf.Tensor) -> tf.Tensor:
-    """All that a sample has, as one vector: a last convolution over it is a product."""
+    """Flattens a sample's axes; a dense layer on it is a convolution of full extent."""
     return tf.reshape(x, [-1, int(np.prod(x.shape[1:]))])
 
 
 @gin.register(module="vgan")
 class FuturePredictor(tf.keras.Model):
-    """Predicts the future of a frame: five 2-D convolutions make it the latent.
+    """Predicts the future of a frame: five 2-D convolutions map it to the latent.
 
     Args:
       resolution: height and width of the video.
-      num_frames: its length, the first frame included.
-      num_classes: has to be 0.
-      latent_size: of the code, unless it is spatial.
-      two_streams: see `Generator`.
-      ch: see `Generator`.
-      spatial_code: whether the generator starts from the 4x4 features of the fourth
-        convolution, as in the authors' code, and there is no fifth.
+      num_frames: length of the video, including the first frame.
+      num_classes: must be 0.
+      latent_size: size of the code, unless it is spatial.
+      two_streams: whether the decoder has a background stream and a mask.
+      ch: width of the layer nearest to the pixels; the other widths are multiples.
+      spatial_code: whether to decode the 4x4 features of the fourth convolution, as in
+        the authors' code; there is then no fifth.
+      name: name of the Keras model.
     """
 
     num_conditioning_frames = 1
@@ -345,16 +384,16 @@ class FuturePredictor(tf.keras.Model):
         frames: tf.Tensor,
         training: bool | None = None,
     ) -> dict[str, tf.Tensor]:
-        """Generates the video that begins like `frames`.
+        """Generates videos that begin like `frames`.
 
         Args:
-          z: not looked at: the frame decides.
-          labels: not looked at.
-          frames: `[batch, 1, height, width, 3]`.
-          training: whether batch statistics are used.
+          z: unused: the prediction is deterministic.
+          labels: unused.
+          frames: `[batch, 1, height, width, 3]` in [-1, 1].
+          training: whether to use batch statistics.
 
         Returns:
-          As `Generator.call`.
+          The outputs of `Generator.call`.
         """
         del z, labels
         x = self.activations(frames, training)[-1]
@@ -364,31 +403,40 @@ class FuturePredictor(tf.keras.Model):
     def activations(
         self, frames: tf.Tensor, training: bool | None = None
     ) -> list[tf.Tensor]:
-        """Of each convolution's hidden units, `[batch, 1, height', width', units]`."""
-        x, found = tf.cast(frames, self.compute_dtype), []
+        """Runs the encoder.
+
+        Args:
+          frames: `[batch, 1, height, width, 3]` in [-1, 1].
+          training: whether to use batch statistics.
+
+        Returns:
+          For each convolution `[batch, 1, height', width', channels]`, after the ReLU.
+        """
+        x, activations = tf.cast(frames, self.compute_dtype), []
         for i, convolution in enumerate(self.convolutions):
             x = convolution(x)
             if i:
                 x = self.norms[i - 1](x, training=training)
             x = tf.nn.relu(x)
-            found.append(x)
-        return found
+            activations.append(x)
+        return activations
 
 
 @gin.register(module="vgan")
 class Autoencoder(tf.keras.Model):
     """The baseline: encodes a whole video to a latent and decodes it.
 
-    It trains with `ReconstructionLoss` and no discriminators. To sample from, fit
-    `fit_mixture` to the codes of real videos.
+    It is trained with `ReconstructionLoss` and without discriminators. To sample, fit a
+    mixture to the codes of real videos with `fit_mixture`.
 
     Args:
       resolution: height and width of the video.
-      num_frames: its length.
-      num_classes: has to be 0.
-      latent_size: of the code.
-      two_streams: of the decoder.
-      ch: see `Generator`.
+      num_frames: length of the video.
+      num_classes: must be 0.
+      latent_size: size of the code.
+      two_streams: whether the decoder has a background stream and a mask.
+      ch: width of the layer nearest to the pixels; the other widths are multiples.
+      name: name of the Keras model.
     """
 
     def __init__(
@@ -419,7 +467,15 @@ class Autoencoder(tf.keras.Model):
         )
 
     def encode(self, videos: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Maps `[batch, time, height, width, 3]` to codes `[batch, latent_size]`."""
+        """Encodes videos.
+
+        Args:
+          videos: `[batch, time, height, width, 3]` in [-1, 1].
+          training: whether to use batch statistics.
+
+        Returns:
+          `[batch, latent_size]`, the codes.
+        """
         return self.code(flatten(self.encoder(videos, training=training)))
 
     def call(
@@ -429,17 +485,32 @@ class Autoencoder(tf.keras.Model):
         frames: tf.Tensor,
         training: bool | None = None,
     ) -> dict[str, tf.Tensor]:
-        """Reconstructs `frames`, whole videos; result as `Generator.call`."""
+        """Reconstructs videos.
+
+        Args:
+          z: unused.
+          labels: unused.
+          frames: `[batch, time, height, width, 3]` in [-1, 1], whole videos.
+          training: whether to use batch statistics.
+
+        Returns:
+          The outputs of `Generator.call`.
+        """
         del z, labels
         return self.decoder(self.encode(frames, training), training=training)
 
 
 def fit_mixture(codes: np.ndarray, num_components: int = 256, seed: int = 0):
-    """Fits a Gaussian mixture with diagonal covariances to codes `[count, size]`.
+    """Fits a Gaussian mixture with diagonal covariances to codes.
+
+    Args:
+      codes: `[count, size]`.
+      num_components: number of components; reduced to half the number of codes if it is
+        larger.
+      seed: seed of the initialization.
 
     Returns:
-      scikit-learn's `GaussianMixture`; its `sample` gives codes to decode. There are
-      never more components than half the codes.
+      scikit-learn's `GaussianMixture`; its `sample` method generates codes to decode.
     """
     from sklearn import mixture
 
@@ -452,7 +523,7 @@ def fit_mixture(codes: np.ndarray, num_components: int = 256, seed: int = 0):
 
 @gin.register(module="vgan")
 class MaskPenalty(losses.Term):
-    """L1 penalty on the mask, for the background to be used; 0.1 in the paper."""
+    """L1 penalty on the mask, so that the background is used; 0.1 in the paper."""
 
     name = "mask_penalty"
 
@@ -463,7 +534,7 @@ class MaskPenalty(losses.Term):
 
 @gin.register(module="vgan")
 class FirstFrameLoss(losses.Term):
-    """L1 distance of the first generated frame to the real one."""
+    """L1 distance between the first generated frame and the real one."""
 
     name = "first_frame"
 
@@ -474,7 +545,7 @@ class FirstFrameLoss(losses.Term):
 
 @gin.register(module="vgan")
 class ReconstructionLoss(losses.Term):
-    """Mean squared distance of a video to its reconstruction."""
+    """Mean squared error between a video and its reconstruction."""
 
     name = "reconstruction"
 
@@ -484,11 +555,12 @@ class ReconstructionLoss(losses.Term):
 
 
 class Classifier(tf.keras.Model):
-    """A discriminator's convolutions, dropout 0.5, and a linear layer to classes.
+    """Classifies videos: a discriminator's convolutions, dropout, and a linear layer.
 
     Args:
       encoder: a trained discriminator's, or a new one.
-      num_classes: K.
+      num_classes: K, the number of classes.
+      dropout: dropout rate; 0.5 in the paper.
     """
 
     def __init__(self, encoder: VideoEncoder, num_classes: int, dropout: float = 0.5):
@@ -498,11 +570,27 @@ class Classifier(tf.keras.Model):
         self.linear = tf.keras.layers.Dense(num_classes, name="linear")
 
     def call(self, videos: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Logits `[batch, num_classes]` of `[batch, time, height, width, 3]`."""
+        """Classifies videos.
+
+        Args:
+          videos: `[batch, time, height, width, 3]` in [-1, 1].
+          training: whether to use batch statistics and dropout.
+
+        Returns:
+          `[batch, num_classes]`, logits.
+        """
         features = flatten(self.encoder(videos, training=training))
         return self.linear(self.dropout(features, training=training))
 
 
 def accuracy(logits: Sequence, labels: Sequence) -> float:
-    """Share of rows whose largest logit is the label's."""
+    """Computes top-1 accuracy.
+
+    Args:
+      logits: `[count, num_classes]`.
+      labels: `[count]`, class ids.
+
+    Returns:
+      Fraction of rows whose largest logit is the label's.
+    """
     return float(np.mean(np.argmax(logits, axis=-1) == np.asarray(labels)))

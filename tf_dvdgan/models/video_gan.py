@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors, losses
-from tf_dvdgan.data import readers, transforms
+from tf_dvdgan.data import transforms, windows
+from tf_dvdgan.layers import conditional_batch_norm
 
 Conditioning = dict[str, tf.Tensor]
 
@@ -133,26 +134,32 @@ class Networks(tf.Module):
         return self.conditioning(labels, transforms.to_unit_range(frames))
 
     def generate(
-        self, z: tf.Tensor, conditioning: Conditioning, training: bool = False
-    ) -> dict[str, tf.Tensor]:
-        """Generates "videos" `[batch, time, height, width, 3]`, and parts by name."""
-        outputs = self.generator(z, **conditioning, training=training)
-        return outputs if isinstance(outputs, dict) else {"videos": outputs}
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def compiled_generate(
         self,
         z: tf.Tensor,
         conditioning: Conditioning,
-        strategy: tf.distribute.Strategy | None = None,
+        training: bool = False,
+        statistics: conditional_batch_norm.AllStatistics | None = None,
     ) -> dict[str, tf.Tensor]:
-        """`generate` for samples, traced once for all that are ever made.
+        """Calls the generator.
 
-        With a strategy each of its devices makes them, and gives its own.
+        Args:
+          z: `[batch, latent.size]`.
+          conditioning: of `conditioning`.
+          training: whether batch normalization uses the batch's statistics.
+          statistics: standing ones, used if not training; by default those that the
+            layers have accumulated.
+
+        Returns:
+          "videos" `[batch, time, height, width, 3]` in [-1, 1], and the generator's
+          parts by name.
         """
-        if strategy is None:
-            return self.generate(z, conditioning)
-        return strategy.run(self.generate, args=(z, conditioning))
+        given = contextlib.nullcontext()
+        if statistics is not None:
+            norms = conditional_batch_norm.layers_of(self.generator)
+            given = conditional_batch_norm.use_statistics(norms, statistics)
+        with given:
+            outputs = self.generator(z, **conditioning, training=training)
+        return outputs if isinstance(outputs, dict) else {"videos": outputs}
 
     def build(self) -> None:
         """Makes all variables, by one call on a video of zeros."""
@@ -187,7 +194,7 @@ def _policy(precision: str) -> Iterator[None]:
 @gin.configurable(module="video_gan")
 def build(
     class_names: Sequence[str],
-    window: readers.Window = gin.REQUIRED,
+    window: windows.Window = gin.REQUIRED,
     generator: Callable[..., tf.keras.Model] = gin.REQUIRED,
     discriminators: Sequence[Callable[..., tf.keras.Model]] = gin.REQUIRED,
     latent: Callable[[], GaussianLatent] = GaussianLatent,

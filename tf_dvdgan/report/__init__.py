@@ -1,8 +1,7 @@
-"""One page of a run, or of several side by side, that opens anywhere.
+"""A self-contained HTML page of one run, or of several side by side.
 
-`history` reads what a run's directory holds; `run_data` puts it together with the
-generator and its samples. `films` makes what moves, `nearest` finds the training clips
-like it, `charts` lays out curves. The `..._sections` tell of it all, by subject, and
-`page` puts them into page.html with its style and its script (`layout` is what that
-template is given).
+`history` reads a run's directory; `run_data` adds the generator and its samples.
+`films` encodes videos, `nearest` finds the nearest training clips, `charts` draws
+curves. Each `..._sections` module builds the sections of one subject (`layout`), and
+`page` renders them with page.html, page.css and page.js.
 """

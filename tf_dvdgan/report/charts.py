@@ -1,37 +1,44 @@
-"""Line charts as plain numbers that a template draws: paths, ticks, and a table.
+"""Line charts: their layout as plain numbers, and the SVG image drawn from it.
 
-A chart is told three times: as a picture, in a sentence for each line, and as a table
-of a few of its points, so that nobody has to see it to read it.
+A chart comes in three forms: an image, a sentence per line, and a table of a few
+points, so that screen readers can read it too.
 """
 
 import dataclasses
 import functools
-import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from xml.etree import ElementTree
 
 import numpy as np
 
-NOTHING = "\N{EN DASH}"  # in a table, where there is no value
+from tf_dvdgan import terminal
+
+NOTHING = "\N{EN DASH}"  # an empty cell of a table
 WIDTH, HEIGHT = 420, 244
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 38
-_MOST_POINTS = 240  # of a line; more are averaged
-_MOST_DOTS = 12  # on a line; of more points none is marked
+_MAX_POINTS = 240  # per line; longer curves are averaged
+_MAX_DOTS = 12  # lines with more points have no markers
 _TABLE_ROWS = 8
 _TICKS = 5
-_LETTER = 6  # pixels wide, of text in a notebook
-_COLOURS = ("#1f5fa8", "#c2501c", "#2d7d46", "#8a4a9c", "#a88410", "#4d6a75")
-_FAR_OFF_OF = 40  # values at the least, for some to be left out of an axis
+_MIN_VALUES_TO_CLIP = 40  # with fewer, the y axis covers every value
+# For viewers without a style sheet; page.css overrides them (`.s0` to `.s5`).
+_COLOURS = ("#1a5a9e", "#b8450f", "#23704a", "#85379b", "#836000", "#4a5261")
+_DASHES = ("", "7 4", "2 4", "9 4 2 4", "4 3")
+_NAMESPACE = "http://www.w3.org/2000/svg"
+_LETTER_WIDTH = 6  # pixels, at the font size of a standalone image
+_TITLE_HEIGHT, _LEGEND_HEIGHT = 20, 24  # pixels, of a standalone image
 
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """Values over steps, or over anything else.
+    """Values over steps or any other x.
 
     Attributes:
-      x: `[count]`, rising.
-      y: `[count]`; what is not finite leaves a gap.
-      spread: `[count]`, a standard deviation of each y, drawn as a band; None for none.
+      x: `[count]`, increasing.
+      y: `[count]`; values that are not finite leave a gap.
+      spread: `[count]`, standard deviation of each y, drawn as a band; None for no
+        band.
     """
 
     x: np.ndarray
@@ -40,19 +47,20 @@ class Curve:
 
     @property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """The lowest and the highest that is drawn, `[count]` each."""
+        """Lower and upper edge of the band, `[count]` each; both `y` without a band."""
         spread = 0.0 if self.spread is None else self.spread
         return self.y - spread, self.y + spread
 
 
 def mean(curves: Sequence[Curve]) -> Curve | None:
-    """Mean and sample standard deviation of curves, where all of them have a value.
+    """Averages the curves of several seeds at the x values that all of them have.
 
     Args:
-      curves: of runs that differ by chance alone.
+      curves: of runs that differ only in their seed.
 
     Returns:
-      The curve itself if it is the only one; None where they share no x.
+      The mean with the sample standard deviation as `spread`; a single curve is
+      returned unchanged; None if the curves share no x.
     """
     if len(curves) == 1:
         return curves[0]
@@ -65,14 +73,14 @@ def mean(curves: Sequence[Curve]) -> Curve | None:
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One line as it is drawn.
+    """One line of a chart, in pixels.
 
     Attributes:
-      name: for the legend.
-      path: SVG's `d`.
-      band: the same of its standard deviation; empty without.
-      dots: where it has so few points that each is marked, their places.
-      sentence: what it does, in words.
+      name: shown in the legend.
+      path: SVG path data of the line.
+      band: SVG path data of its standard deviation; empty without one.
+      dots: `(x, y)` of its markers; empty if the line has many points.
+      sentence: first, last, lowest and highest value in words.
     """
 
     name: str
@@ -84,14 +92,14 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Texts in rows, the first of each naming it.
+    """A table of texts; the first cell of each row is its header.
 
     Attributes:
-      caption: what is in it.
-      header: of the columns.
-      rows: as wide as the header.
-      numeric: columns whose texts stand to the right.
-      folded: whether it is opened by who wants it.
+      caption: what the table shows.
+      header: column names.
+      rows: cells, as many per row as the header has.
+      numeric: indices of the columns to align right.
+      folded: whether the table is collapsed until the reader opens it.
     """
 
     caption: str
@@ -103,15 +111,15 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """All that a template needs.
+    """A chart's layout, in pixels.
 
     Attributes:
-      title: what is shown.
-      x_label: under the horizontal axis.
+      title: what the chart shows.
+      x_label: name of the x axis.
       lines: in the order of the legend.
-      x_ticks, y_ticks: place and text of each.
+      x_ticks, y_ticks: position and text of each tick.
       table: a few of the values.
-      note: what the picture does not show as it is.
+      note: whether values were averaged or clipped; empty if not.
     """
 
     title: str
@@ -121,7 +129,7 @@ class Chart:
     y_ticks: list[tuple[float, str]]
     table: Table
     note: str
-    # What the template draws the frame by.
+    # The plot area inside the image.
     left: float = _LEFT
     right: float = WIDTH - _RIGHT
     top: float = _TOP
@@ -131,93 +139,186 @@ class Chart:
 
 
 def chart(title: str, curves: dict[str, Curve], x_label: str = "step") -> Chart | None:
-    """Lays a chart out.
+    """Lays out a chart.
 
     Args:
-      title: what is shown.
-      curves: by name.
-      x_label: what x is.
+      title: what the chart shows.
+      curves: by the name shown in the legend.
+      x_label: name of the x axis.
 
     Returns:
-      None where no curve has a finite value.
+      The chart; None if no curve has a finite value.
     """
     curves = {n: c for n, c in curves.items() if np.isfinite(c.y).any()}
     if not curves:
         return None
     drawn = {name: _averaged(curve) for name, curve in curves.items()}
     x_low, x_high = _range([curve.x for curve in drawn.values()])
-    y_ticks = ticks(*_usual([y for c in drawn.values() for y in c.bounds]))
-    y_low, y_high = y_ticks[0], y_ticks[-1]
-
-    def place(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        across = (x - x_low) / (x_high - x_low)
-        up = np.clip((y - y_low) / (y_high - y_low), 0.0, 1.0)
-        return (
-            _LEFT + across * (WIDTH - _LEFT - _RIGHT),
-            HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM),
-        )
-
-    lines = []
-    for name, curve in drawn.items():
-        places = list(zip(*place(curve.x, curve.y), strict=True))
-        marked = places if len(places) <= _MOST_DOTS else []
-        dots = [(x, y) for x, y in marked if np.isfinite(y)]
-        sentence = _sentence(name, curves[name], x_label)
-        band = ""
-        if curve.spread is not None:
-            low, high = (place(curve.x, y) for y in curve.bounds)
-            band = _band(np.stack(low, -1), np.stack(high, -1))
-        lines.append(Line(name, _path(places), band, dots, sentence))
-    inside = [t for t in ticks(x_low, x_high) if x_low <= t <= x_high]
-    x_places = place(np.array(inside), np.zeros(len(inside)))[0]
-    y_places = place(np.zeros(len(y_ticks)), np.array(y_ticks))[1]
+    x_ticks = [t for t in ticks(x_low, x_high) if x_low <= t <= x_high]
+    y_ticks = ticks(*_range_without_outliers(drawn.values()))
+    axes = _Axes(x_low, x_high, y_ticks[0], y_ticks[-1])
+    lines = [
+        _line(name, curve, axes, _sentence(name, curves[name], x_label))
+        for name, curve in drawn.items()
+    ]
     return Chart(
         title,
         x_label,
         lines,
-        list(zip(x_places, map(short, inside), strict=True)),
-        list(zip(y_places, map(short, y_ticks), strict=True)),
+        [(axes.x_pixels(t), short(t)) for t in x_ticks],
+        [(axes.y_pixels(t), short(t)) for t in y_ticks],
         _table(title, curves, x_label),
-        _note(curves, y_low, y_high),
+        _note(curves, axes.y_low, axes.y_high),
     )
 
 
-def svg(drawn: Chart) -> str:
-    """A chart as a picture that needs no style sheet, for a notebook."""
-    text = 'font-family="sans-serif" font-size="11" fill="#555"'
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{drawn.width}" '
-        f'height="{drawn.height + 44}" viewBox="0 -20 {drawn.width} '
-        f'{drawn.height + 44}" role="img" style="background:#fff">',
-        f"<desc>{html.escape(' '.join(line.sentence for line in drawn.lines))}</desc>",
-        f'<text x="{drawn.left}" y="-6" {text} font-weight="bold">'
-        f"{html.escape(drawn.title)}</text>",
-    ]
-    for y, label in drawn.y_ticks:
-        parts.append(
-            f'<path d="M{drawn.left} {y:.1f}H{drawn.right}" stroke="#ddd"/>'
-            f'<text x="{drawn.left - 6}" y="{y + 4:.1f}" text-anchor="end" {text}>'
-            f"{label}</text>"
+@dataclasses.dataclass(frozen=True)
+class _Axes:
+    """Ranges of both axes, and where their values lie in the image."""
+
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+
+    def x_pixels(self, x):
+        return _LEFT + (x - self.x_low) / (self.x_high - self.x_low) * (
+            WIDTH - _LEFT - _RIGHT
         )
-    for x, label in drawn.x_ticks:
-        parts.append(
-            f'<text x="{x:.1f}" y="{drawn.bottom + 16}" text-anchor="middle" {text}>'
-            f"{label}</text>"
-        )
-    left = drawn.left
+
+    def y_pixels(self, y):
+        """Values beyond the axis lie on its end."""
+        up = np.clip((y - self.y_low) / (self.y_high - self.y_low), 0.0, 1.0)
+        return HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM)
+
+
+def _line(name: str, curve: Curve, axes: _Axes, sentence: str) -> Line:
+    x = axes.x_pixels(curve.x)
+    points = list(zip(x, axes.y_pixels(curve.y), strict=True))
+    dots = []
+    if len(points) <= _MAX_DOTS:
+        dots = [(x, y) for x, y in points if np.isfinite(y)]
+    band = ""
+    if curve.spread is not None:
+        low, high = (np.stack([x, axes.y_pixels(y)], -1) for y in curve.bounds)
+        band = _band(low, high)
+    return Line(name, _path(points), band, dots, sentence)
+
+
+def svg(drawn: Chart, id: str | None = None) -> str:
+    """Draws a chart as an SVG image.
+
+    Attributes style the image without a style sheet. A style sheet overrides them by
+    the classes `grid` and `s0` to `s5`.
+
+    Args:
+      drawn: the chart; its texts may come from data, they are escaped.
+      id: start of the element ids, unique in a page that shows title and legend beside
+        the image; None for a standalone image that contains both.
+
+    Returns:
+      SVG markup.
+    """
+    root = ElementTree.Element("svg", xmlns=_NAMESPACE, role="img")
+    title = ElementTree.SubElement(root, "title")
+    title.text = terminal.printable(drawn.title)
+    description = ElementTree.SubElement(root, "desc")
+    description.text = terminal.printable(" ".join(s.sentence for s in drawn.lines))
+    if id is None:
+        _draw_surroundings(root, drawn)
+    else:
+        root.set("viewBox", f"0 0 {drawn.width} {drawn.height}")
+        title.set("id", f"{id}-title")
+        description.set("id", f"{id}-text")
+        root.set("aria-labelledby", f"{id}-title {id}-text")
+    _draw_axes(root, drawn)
     for i, line in enumerate(drawn.lines):
-        colour = _COLOURS[i % len(_COLOURS)]
-        parts.append(
-            f'<path d="{line.path}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
-            f'<text x="{left}" y="{drawn.height + 8}" {text} '
-            f'style="fill:{colour}">{html.escape(line.name)}</text>'
-        )
-        left += _LETTER * len(line.name) + 14
-    return "".join([*parts, "</svg>"])
+        _draw_line(root, line, i)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def legend_svg(i: int) -> str:
+    """Draws a short piece of a chart's i-th line, for a legend beside the chart."""
+    root = ElementTree.Element("svg", width="26", height="8")
+    _draw_line(root, Line("", "M1 4H25", "", [], ""), i)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _draw_surroundings(root: ElementTree.Element, drawn: Chart) -> None:
+    """Background, title and legend of a standalone image."""
+    height = _TITLE_HEIGHT + drawn.height + _LEGEND_HEIGHT
+    size = {"width": str(drawn.width), "height": str(height)}
+    root.attrib |= size | {
+        "viewBox": f"0 {-_TITLE_HEIGHT} {drawn.width} {height}",
+        "font-family": "sans-serif",
+        "font-size": "11",
+        "fill": "#555",
+    }
+    background = {"y": str(-_TITLE_HEIGHT), "fill": "#fff"}
+    ElementTree.SubElement(root, "rect", size | background)
+    title = _draw_text(root, drawn.left, -6, drawn.title)
+    title.set("font-weight", "bold")
+    x = drawn.left
+    for i, line in enumerate(drawn.lines):
+        name = _draw_text(root, x, drawn.height + 8, line.name)
+        name.set("fill", _COLOURS[i % len(_COLOURS)])
+        x += _LETTER_WIDTH * len(line.name) + 14
+
+
+def _draw_axes(root: ElementTree.Element, drawn: Chart) -> None:
+    for y, text in drawn.y_ticks:
+        d = f"M{drawn.left} {y:.1f}H{drawn.right}"
+        grid = {"class": "grid", "d": d, "stroke": "#ddd"}
+        ElementTree.SubElement(root, "path", grid)
+        _draw_text(root, drawn.left - 8, y + 4, text, "end")
+    for x, text in drawn.x_ticks:
+        _draw_text(root, x, drawn.bottom + 17, text, "middle")
+    _draw_text(root, drawn.right, drawn.height - 5, drawn.x_label, "end")
+
+
+def _draw_line(root: ElementTree.Element, line: Line, i: int) -> None:
+    """Band, line and markers, in the colour and dashes of a chart's i-th line."""
+    colour = i % len(_COLOURS)
+    style = {
+        "class": f"s{colour}",
+        "color": _COLOURS[colour],
+        "stroke": "currentColor",
+        "stroke-width": "1.8",
+        "stroke-linejoin": "round",
+        "stroke-linecap": "round",
+    }
+    group = ElementTree.SubElement(root, "g", style)
+    if line.band:
+        band = {"d": line.band, "fill": "currentColor", "opacity": "0.18"}
+        ElementTree.SubElement(group, "path", band | {"stroke": "none"})
+    path = {"d": line.path, "fill": "none"}
+    if dashes := _DASHES[i % len(_DASHES)]:
+        path["stroke-dasharray"] = dashes
+    ElementTree.SubElement(group, "path", path)
+    for x, y in line.dots:
+        dot = {"cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": "2.6", "fill": "#fff"}
+        ElementTree.SubElement(group, "circle", dot)
+
+
+def _draw_text(
+    root: ElementTree.Element, x: float, y: float, text: str, anchor: str = "start"
+) -> ElementTree.Element:
+    place = {"x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor}
+    element = ElementTree.SubElement(root, "text", place)
+    element.text = terminal.printable(text)
+    return element
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Round numbers, evenly spaced, from at most `low` to at least `high`."""
+    """Chooses round, evenly spaced numbers that cover a range.
+
+    Args:
+      low: start of the range.
+      high: end of the range, greater than `low`.
+
+    Returns:
+      About five numbers; the first is at most `low`, the last at least `high`.
+    """
     rough = (high - low) / _TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= rough * 0.999)
@@ -226,7 +327,7 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def short(value: float) -> str:
-    """A number for an axis: 20k, 1.5, 2e-05."""
+    """Formats a number for an axis: 20k, 1.5, 2e-05."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= 10 * size or (abs(value) >= size and value % size == 0):
             return f"{value / size:.4g}{letter}"
@@ -234,7 +335,7 @@ def short(value: float) -> str:
 
 
 def _range(arrays: Sequence[np.ndarray]) -> tuple[float, float]:
-    """From the least to the largest finite value; never a single number."""
+    """The lowest and highest finite value, widened if they are equal."""
     values = np.concatenate(arrays)
     values = values[np.isfinite(values)]
     low, high = float(values.min()), float(values.max())
@@ -244,12 +345,12 @@ def _range(arrays: Sequence[np.ndarray]) -> tuple[float, float]:
     return low, high
 
 
-def _usual(arrays: Sequence[np.ndarray]) -> tuple[float, float]:
-    """The range of all values but a few that lie far off, as a run's first may."""
-    values = np.concatenate(arrays)
+def _range_without_outliers(curves: Iterable[Curve]) -> tuple[float, float]:
+    """The y range without far outliers, such as the first values of a run."""
+    values = np.concatenate([y for curve in curves for y in curve.bounds])
     values = values[np.isfinite(values)]
     low, high = _range([values])
-    if len(values) < _FAR_OFF_OF:
+    if len(values) < _MIN_VALUES_TO_CLIP:
         return low, high
     inner = np.quantile(values, [0.02, 0.98])
     margin = 0.5 * (inner[1] - inner[0])
@@ -257,16 +358,16 @@ def _usual(arrays: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def _averaged(curve: Curve) -> Curve:
-    """As many points as can be told apart: means of neighbours."""
-    size = -(-len(curve.x) // _MOST_POINTS)
+    """Averages groups of neighbouring points down to `_MAX_POINTS`."""
+    size = -(-len(curve.x) // _MAX_POINTS)
     if size <= 1:
         return curve
     starts = np.arange(0, len(curve.x), size)
-    there = np.isfinite(curve.y)
+    finite = np.isfinite(curve.y)
     means = []
-    columns = [(curve.x, np.ones_like(there)), (curve.y, there)]
+    columns = [(curve.x, np.ones_like(finite)), (curve.y, finite)]
     if curve.spread is not None:
-        columns.append((curve.spread, there))
+        columns.append((curve.spread, finite))
     for values, counted in columns:
         sums = np.add.reduceat(np.where(counted, values, 0.0), starts)
         counts = np.add.reduceat(counted.astype(float), starts)
@@ -274,10 +375,10 @@ def _averaged(curve: Curve) -> Curve:
     return Curve(*means)
 
 
-def _path(places: Sequence[tuple[float, float]]) -> str:
-    """SVG's path through places; it stops at what is not finite and starts after."""
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    """SVG path data through `(x, y)` points, with a gap where y is not finite."""
     parts, pen = [], "M"
-    for x, y in places:
+    for x, y in points:
         if np.isfinite(y):
             parts.append(f"{pen}{x:.1f} {y:.1f}")
         pen = "L" if np.isfinite(y) else "M"
@@ -285,21 +386,23 @@ def _path(places: Sequence[tuple[float, float]]) -> str:
 
 
 def _band(low: np.ndarray, high: np.ndarray) -> str:
-    """SVG's path around what lies between two lines `[count, 2]`."""
-    there = np.isfinite(low[:, 1])
-    around = np.concatenate([high[there], low[there][::-1]])
-    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in around) + "Z"
+    """SVG path data of the area between two lines, `[count, 2]` each."""
+    finite = np.isfinite(low[:, 1])
+    outline = np.concatenate([high[finite], low[finite][::-1]])
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in outline) + "Z"
 
 
 def _note(curves: dict[str, Curve], low: float, high: float) -> str:
     values = np.concatenate([curve.y for curve in curves.values()])
     beyond = np.count_nonzero((values < low) | (values > high))
     sentences = []
-    if any(len(curve.x) > _MOST_POINTS for curve in curves.values()):
-        sentences.append("Lines go through means of neighbouring steps.")
+    if any(len(curve.x) > _MAX_POINTS for curve in curves.values()):
+        sentences.append("Lines show averages of neighbouring steps.")
     if beyond:
         verb = "lie" if beyond > 1 else "lies"
-        sentences.append(f"{beyond} of {len(values)} values {verb} beyond the axis.")
+        sentences.append(
+            f"{beyond} of {len(values)} values {verb} outside the axis range."
+        )
     return " ".join(sentences)
 
 
@@ -310,9 +413,9 @@ def _sentence(name: str, curve: Curve, x_label: str) -> str:
     text = f"{name}: {_value(curve, first)} at {x_label} {x[0]:g}"
     if len(y) > 1:
         text += f", {_value(curve, last)} at {x_label} {x[-1]:g}"
-        text += f", between {y.min():.4g} and {y.max():.4g}"
+        text += f", range {y.min():.4g} to {y.max():.4g}"
     if not finite.all():
-        text += f"; {(~finite).sum()} values are not finite"
+        text += f"; {(~finite).sum()} of {len(finite)} values not finite"
     return text + "."
 
 
@@ -322,13 +425,12 @@ def _value(curve: Curve, i: int) -> str:
 
 
 def _table(title: str, curves: dict[str, Curve], x_label: str) -> Table:
-    """A few places, and what each curve is there or was last before."""
-    places = np.unique(np.concatenate([curve.x for curve in curves.values()]))
-    if len(places) > _TABLE_ROWS:
-        chosen = np.linspace(0, len(places) - 1, _TABLE_ROWS).round().astype(int)
-        places = places[chosen]
+    """A few x values, each with the latest value that every curve has by then."""
+    xs = np.unique(np.concatenate([curve.x for curve in curves.values()]))
+    if len(xs) > _TABLE_ROWS:
+        xs = xs[np.linspace(0, len(xs) - 1, _TABLE_ROWS).round().astype(int)]
     rows = []
-    for x in places:
+    for x in xs:
         row = [f"{x:g}"]
         for curve in curves.values():
             i = np.searchsorted(curve.x, x, side="right") - 1

@@ -1,4 +1,4 @@
-"""Sections of what runs are, and of the configs that they were trained with."""
+"""Sections of the runs' key facts and configs."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ _LISTED_CLASSES = 24
 
 
 def subtitle(run: run_data.Run) -> str:
-    """The run in a line: model, data, size of its videos."""
+    """One line about the run: model, data set and size of its videos."""
     if not run.generator:
         return run.dataset
-    model, data = run.generator.facts["model"], run.dataset or "unnamed data"
+    model, data = run.generator.metadata["model"], run.dataset or "unnamed data"
     text = f"{model} on {data}: {_size(run.generator)}"
     if run.generator.gan.class_conditional:
         text += f", {len(run.generator.class_names)} classes"
@@ -23,45 +23,45 @@ def subtitle(run: run_data.Run) -> str:
 
 
 def of_run(run: run_data.Run) -> layout.Section:
-    """What one wants to know first."""
+    """Key facts of a run: data set, model, throughput."""
     return layout.Section("run", "Run", "The run", facts=list(_facts(run).items()))
 
 
 def side_by_side(runs: Sequence[run_data.Run]) -> layout.Section:
-    """The same of several runs, a fact a row."""
+    """Key facts of several runs, one fact per row."""
     facts = {run.name: _facts(run) for run in runs}
-    table = _compared("What the runs are", "", facts)
+    table = _compared("Key facts of the runs", "", facts)
     return layout.Section("run", "Runs", "The runs", tables=[table])
 
 
 def config(run: run_data.Run) -> layout.Section:
-    """The config as it was in use."""
-    section = layout.Section("config", "Config", "The config that was in use")
+    """The operative config."""
+    section = layout.Section("config", "Config", "Operative config")
     section.text = run.config.splitlines()
     if not run.config:
         section.lack(
-            "No operative config was kept; starting writes it:", run.training_command
+            "There is no operative config; training writes it:", run.training_command
         )
     return section
 
 
 def config_differences(runs: Sequence[run_data.Run]) -> layout.Section:
-    """Where configs differ."""
-    section = layout.Section("config", "Config", "What differs in the configs")
+    """Parameters whose values differ between the runs' operative configs."""
+    section = layout.Section("config", "Config", "Differences between the configs")
     bindings = {run.name: history.bindings(run.config) for run in runs}
     table = _compared("Parameters that differ", "parameter", bindings)
     rows = [row for row in table.rows if len(set(row[1:])) > 1]
     if rows:
         section.tables = [charts.Table(table.caption, table.header, rows)]
     else:
-        section.intro = "Nothing that was in use differs."
+        section.intro = "The operative configs are equal."
     return section
 
 
 def _compared(
     caption: str, heading: str, of_runs: dict[str, dict[str, str]]
 ) -> charts.Table:
-    """A row for each name that any of the runs has a value of."""
+    """A row for each name that has a value in any of the runs."""
     names = dict.fromkeys(name for values in of_runs.values() for name in values)
     rows = [
         [name, *(values.get(name, charts.NOTHING) for values in of_runs.values())]
@@ -88,22 +88,23 @@ def _throughput(run: run_data.Run) -> str:
     if not all(tag in run.train for tag in tags):
         return ""
     seconds, clips = (np.median(run.train[tag].y) for tag in tags)
-    return f"{seconds:.3g} s a step, {clips:.3g} clips a second (medians)"
+    return f"{seconds:.3g} s per step, {clips:.3g} clips per second (medians)"
 
 
 def _model_facts(generator: generators.RunGenerator) -> dict[str, str]:
-    gan, given = generator.gan, generator.num_conditioning_frames
+    gan, conditioning = generator.gan, generator.num_conditioning_frames
     video = f"{_size(generator)}, stride {generator.stride}"
     facts = {
-        "This page shows": f"step {generator.facts['step']:,}",
-        "Video": video + (f", {given} of them given" if given else ""),
-        "Latent": f"{generator.latent.size} numbers",
-        "Generator": f"{generator.facts['model']}, {_parameters(gan.generator)}",
+        "This page shows": f"step {generator.metadata['step']:,}",
+        "Video": video
+        + (f", {conditioning} conditioning frames" if conditioning else ""),
+        "Latent": f"{generator.latent.size} dimensions",
+        "Generator": f"{generator.metadata['model']}, {_parameters(gan.generator)}",
     }
     for discriminator in gan.discriminators:
         name = discriminator.name.replace("_", " ").capitalize()
         facts[name] = _parameters(discriminator)
-    facts["Weights"] = f"{generator.facts['weights'][:12]} (SHA-256, averaged)"
+    facts["Weights"] = f"{generator.metadata['weights'][:12]} (SHA-256, moving average)"
     if gan.class_conditional:
         names = generator.class_names
         listed = ", ".join(names[:_LISTED_CLASSES])

@@ -1,23 +1,31 @@
-"""Sections of what a generator makes: by class, by weights, between, from the data."""
+"""Sections of videos: samples, interpolations, nearest training clips."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors, terminal
-from tf_dvdgan.evaluation import scoring
-from tf_dvdgan.report import films, history, layout, nearest, run_data
+from tf_dvdgan import errors, run_directory, terminal
+from tf_dvdgan.evaluation.runs import scoring
+from tf_dvdgan.report import films, layout, nearest, run_data
 
 _SHEETS = {"samples_raw": "Raw", "samples_ema": "Moving average"}
-_LIKENESS = {  # by the network that looks
+_COMPARED_FEATURES = {  # by network
     "pixels": "a few averaged pixels of a few frames",
     "small_classifier": "the features of the small classifier",
 }
 
 
 def samples(runs: Sequence[run_data.Run], data_dir: str | None) -> layout.Section:
-    """Samples by class; of several runs from the same latents, side by side."""
+    """Shows samples of each class, and real clips beside them.
+
+    Args:
+      runs: shown side by side, with samples from the same latents.
+      data_dir: prepared shards of the real clips; None shows none.
+
+    Returns:
+      The section; it names the commands that create what is missing.
+    """
     section = layout.Section("samples", "Samples", "Samples by class")
     for run in runs:
         if not run.makes_samples:
@@ -33,10 +41,12 @@ def samples(runs: Sequence[run_data.Run], data_dir: str | None) -> layout.Sectio
     if data_dir:
         real = _real_clips(shown[0], data_dir, names)
     else:
-        section.lack("Real clips stand beside these with", _command_with_data(runs))
+        section.lack(
+            "To show real clips beside the samples, run", _command_with_data(runs)
+        )
     section.intro = (
-        f"{films.OF_CLASS} samples of each class, truncation 1, from the same latents "
-        f"in every class (seed {films.SEED}); weights are the moving average."
+        f"{films.OF_CLASS} samples of each class at truncation 1. All classes share "
+        f"the same latents (seed {films.SEED}). The weights are the moving average."
     )
     section.cards = [_class_card(name, shown, real.get(name)) for name in names]
     if len(shown) > 1:
@@ -49,13 +59,13 @@ def samples(runs: Sequence[run_data.Run], data_dir: str | None) -> layout.Sectio
 def _lack_generator(section: layout.Section, run: run_data.Run) -> None:
     if run.step is None:
         section.lack(
-            f"{run.name} has no checkpoint to sample yet; training makes them:",
+            f"{run.name} has no checkpoint yet; training creates one:",
             run.training_command,
         )
         return
     section.lack(
-        f"{run.name} is an autoencoder: it gives whole clips back, and makes none "
-        "of latents. Samples of codes like those of real clips come with",
+        f"{run.name} is an autoencoder: it reconstructs clips and does not sample "
+        "latents. To decode random codes similar to those of real clips, run",
         run.command("tools.sample", "--output=SAMPLES"),
     )
 
@@ -94,32 +104,33 @@ def _class_card(
 
 
 def raw_and_averaged(run: run_data.Run) -> layout.Section:
-    """The run's own sheets: what averaging does to samples."""
-    section = layout.Section(
-        "weights", "Raw and averaged", "Raw weights against their average"
-    )
-    sheets = [history.sheet(run.model_dir, kind, run.step) for kind in _SHEETS]
+    """The run's own sample sheets: raw weights beside their moving average."""
+    section = layout.Section("weights", "Raw and averaged", "Raw and averaged weights")
+    directory = run_directory.RunDirectory(run.model_dir)
+    sheets = [directory.newest_sheet(kind, run.step) for kind in _SHEETS]
     if None in sheets:
         section.lack(
-            "The run has no sheets of samples so far; training makes them, every "
+            "The run has no sample sheets yet; training writes one every "
             "training.Schedule.samples_every steps:",
             run.training_command,
         )
         return section
     shown = []
     for label, (step, path) in zip(_SHEETS.values(), sheets, strict=True):
-        alt = f"Samples, a class a row, step {step}: {label.lower()} weights."
+        alt = f"Samples at step {step}, one class per row; weights: {label.lower()}."
         shown.append(films.of_gif(path, alt, label))
-    section.intro = "Samples of the same latents, made while the run was trained."
+    section.intro = "Samples from the same latents, generated during training."
     section.cards = [films.Card(f"Step {sheets[-1][0]:,}", shown)]
     section.size = "single"
     return section
 
 
 def interpolations(run: run_data.Run) -> layout.Section:
-    """Between latents and between classes."""
+    """Interpolations between latents and between classes."""
     section = layout.Section("interpolations", "Interpolations", "Interpolations")
-    section.intro = "What a generator has learnt changes step by step, without jumps."
+    section.intro = (
+        "Interpolations of a well-trained generator change gradually, without jumps."
+    )
     section.size = "large"
     if not run.makes_samples:
         _lack_generator(section, run)
@@ -133,7 +144,17 @@ def interpolations(run: run_data.Run) -> layout.Section:
 def neighbours(
     run: run_data.Run, data_dir: str | None, weights: Sequence[str]
 ) -> layout.Section:
-    """Whether generated clips are memorized training clips."""
+    """Shows generated clips beside their nearest training clips.
+
+    Args:
+      run: the run.
+      data_dir: prepared shards of the training clips; None shows none.
+      weights: weights files of the small classifier. If empty, those of the run's
+        config are used, or else pixels.
+
+    Returns:
+      The section; it names the commands that create what is missing.
+    """
     section = layout.Section("neighbours", "Neighbours", "Nearest training clips")
     section.size = "large"
     if not run.makes_samples:
@@ -141,26 +162,26 @@ def neighbours(
         return section
     if not data_dir:
         section.lack(
-            "Training clips are looked through with", _command_with_data([run])
+            "To find the nearest training clips, run", _command_with_data([run])
         )
         return section
-    judge = _judge(run, weights)
+    metric = _metric(run, weights)
     window = run.generator.window
-    section.cards = nearest.cards(run.samples, data_dir, window, judge)
+    section.cards = nearest.cards(run.samples, data_dir, window, metric)
     section.intro = (
-        "A generator that replays its data shows the same clip twice here. Likeness "
-        f"is by {_LIKENESS[judge.protocol.network]}, among the first {nearest.BANK:,} "
-        "training clips at the most."
+        "A generator that memorizes shows nearly the same clip twice here. Distances "
+        f"are between {_COMPARED_FEATURES[metric.protocol.network]}; at most the first "
+        f"{nearest.BANK:,} training clips are searched."
     )
     return section
 
 
-def _judge(run: run_data.Run, weights: Sequence[str]) -> scoring.Judge:
-    """By the weights that are given; else by the run's, if they still are there."""
+def _metric(run: run_data.Run, weights: Sequence[str]) -> scoring.FeatureMetric:
+    """Uses the given weights, or else those of the run's config that still exist."""
     if weights:
-        return nearest.judge_of(weights)
-    there = [path for path in run.plan.weights if tf.io.gfile.exists(path)]
+        return nearest.metric_of(weights)
+    existing = [path for path in run.plan.weights if tf.io.gfile.exists(path)]
     try:
-        return nearest.judge_of(there)
-    except errors.UserError:  # of other networks
-        return nearest.judge_of(())
+        return nearest.metric_of(existing)
+    except errors.UserError:  # only weights of other networks
+        return nearest.metric_of(())

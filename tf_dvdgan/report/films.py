@@ -1,38 +1,40 @@
-"""What moves on a page: grids of clips as H.264 inside the page itself.
+"""The page's videos: grids of clips as H.264 in `data:` URLs.
 
-The seed is fixed: the same run gives the same page, to rounding, and runs side by side
-show what each makes of the same latents.
+The seed is fixed, so that a run's page is reproducible up to rounding, and runs side by
+side show samples from the same latents.
 """
 
 import base64
 import collections
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageSequence
 
-from tf_dvdgan import generators, sampling, visualize
-from tf_dvdgan.data import files, readers, video_io
+from tf_dvdgan import generators, visualize
+from tf_dvdgan.data import clips, files, video_io, windows
+from tf_dvdgan.sampling import latents, sampler
 
 SEED = 0
-OF_CLASS = 4  # clips
+OF_CLASS = 4  # clips per class
 TRUNCATIONS = (0.2, 0.4, 0.6, 0.8, 1.0)
 _FPS = 8.0
 _BATCH = 16
 _SHOWN_CLASSES = 12
-_ROWS = _COLUMNS = 3  # of grids that show what truncation and interpolation do
-_STEPS = 6  # of interpolations
+_ROWS = _COLUMNS = 3  # of the grids of truncations and interpolations
+_STEPS = 6  # per interpolation
 
 
 @dataclasses.dataclass(frozen=True)
 class Film:
-    """A video that is part of the page.
+    """A video embedded in the page.
 
     Attributes:
-      label: a word or two above it, where several stand together.
-      alt: what is to be seen, for who does not see it.
-      source: a data: address.
+      label: a word or two above the video; may be empty.
+      alt: description for screen readers.
+      source: `data:` URL of the MP4.
       width, height: in pixels.
     """
 
@@ -45,12 +47,12 @@ class Film:
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """Films that belong together.
+    """A group of videos.
 
     Attributes:
-      title: above them.
-      films: side by side.
-      note: below them.
+      title: heading above the videos.
+      films: the videos, shown side by side.
+      note: text below the videos.
     """
 
     title: str
@@ -59,19 +61,31 @@ class Card:
 
 
 def film(videos: np.ndarray, columns: int, alt: str, label: str = "") -> Film:
-    """A moving grid.
+    """Encodes videos as one grid.
 
     Args:
       videos: `[count, time, height, width, 3]` uint8.
-      columns: videos in a row.
-      alt: what is to be seen.
-      label: see `Film`.
+      columns: videos per row.
+      alt: description for screen readers.
+      label: a word or two above the grid.
+
+    Returns:
+      The grid as a video.
     """
     return _encoded(visualize.grid(videos, columns), alt, label)
 
 
 def of_gif(path: str, alt: str, label: str = "") -> Film:
-    """A GIF as a film, which unlike it can be paused."""
+    """Converts a GIF, which browsers cannot pause, to a video.
+
+    Args:
+      path: the GIF; may be remote. An odd last row or column is cropped.
+      alt: description for screen readers.
+      label: a word or two above the video.
+
+    Returns:
+      The GIF's frames as a video.
+    """
     with files.local(path) as file, Image.open(file, formats=["GIF"]) as image:
         frames = [np.asarray(f.convert("RGB")) for f in ImageSequence.Iterator(image)]
     height, width = (side - side % 2 for side in frames[0].shape[:2])
@@ -86,22 +100,27 @@ def _encoded(frames: Sequence[np.ndarray], alt: str, label: str) -> Film:
 
 
 def shown_classes(class_names: Sequence[str]) -> list[str]:
-    """Classes that samples are shown of."""
+    """Chooses the classes shown on the page, spread evenly over all."""
     return _a_few(class_names, _SHOWN_CLASSES)
 
 
 def _a_few(names: Sequence[str], at_most: int) -> list[str]:
-    return [names[i] for i in sampling.spread(len(names), at_most)]
+    return [names[i] for i in latents.evenly_spaced(len(names), at_most)]
 
 
 def samples(
     generator: generators.RunGenerator, names: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Clips of each class, `[OF_CLASS, time, height, width, 3]` uint8, by its name.
+    """Generates clips of each class from the same latents.
 
-    The latents of a class are the same whatever other classes are shown.
+    Args:
+      generator: of the run's checkpoint.
+      names: of the classes.
+
+    Returns:
+      `[OF_CLASS, time, height, width, 3]` uint8 clips by class name.
     """
-    z = sampling.latents(generator.latent, OF_CLASS, SEED)
+    z = latents.draw(generator.latent, OF_CLASS, SEED)
     labels = _labels(generator, names, OF_CLASS)
     videos = _made(generator, np.tile(z, [len(names), 1]), labels)
     by_class = videos.reshape(len(names), OF_CLASS, *videos.shape[1:])
@@ -111,7 +130,7 @@ def samples(
 def _labels(
     generator: generators.RunGenerator, names: Sequence[str], times: int
 ) -> np.ndarray:
-    """Numbers of classes, each so many times: a row of a grid."""
+    """Class numbers, each repeated `times` times."""
     numbers = [generator.class_names.index(name) for name in names]
     return np.repeat(numbers, times)
 
@@ -123,55 +142,67 @@ def _made(
     truncation: float = 1.0,
     frames: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Videos, made in batches of one size, so that the generator is traced once."""
-    count = len(z)
-    padded = -(-count // _BATCH) * _BATCH
-    z, labels = (np.resize(x, [padded, *x.shape[1:]]) for x in (z, labels))
+    """Generates videos in batches of one size."""
     if frames is not None:
-        frames = np.resize(frames, [padded, *frames.shape[1:]])
-    return generator.videos(z, labels, truncation, frames, _BATCH)[:count]
+        frames = sampler.in_turn(frames, len(z))
+    return generator.videos(z, labels, truncation, frames, _BATCH)
 
 
 def real_clips(
-    data_dir: str, window: readers.Window, names: Sequence[str], by_class: bool = True
+    data_dir: str, window: windows.Window, names: Sequence[str], by_class: bool = True
 ) -> dict[str, np.ndarray]:
-    """Real clips of each class, held out ones if there are, by the class's name.
+    """Reads real clips of each class, from the held-out split if there is one.
 
     Args:
-      data_dir: of prepared shards.
-      window: of the model.
-      names: of classes; what the data does not have is left out.
-      by_class: whether the model knows classes; else any clips stand for its one name.
+      data_dir: prepared shards.
+      window: frames, resolution and stride of the model's clips.
+      names: of the classes; those that the data lack are skipped.
+      by_class: whether the model is class-conditional. If not, the first clips of any
+        class are returned under the first name.
+
+    Returns:
+      `[count, time, height, width, 3]` uint8 clips by class name, with `count` at most
+      `OF_CLASS`.
     """
-    held = readers.load_manifest(data_dir, window)
-    split = held.held_out_split or "train"
+    source = clips.ShardSource(data_dir, classes=window.classes)
     if not by_class:
-        rows = readers.evaluation_dataset(data_dir, window, split).take(OF_CLASS)
-        clips = [row["video"] for row in rows.as_numpy_iterator()]
-        return {names[0]: np.stack(clips)}
-    common = [name for name in names if name in held.class_names]
-    if not common:
-        return {}
-    window = dataclasses.replace(window, classes=tuple(common))
-    counts = readers.load_manifest(data_dir, window).class_counts(split)
-    wanted = {i: min(OF_CLASS, n) for i, n in enumerate(counts) if n}
+        first = itertools.islice(source.clips(window), OF_CLASS)
+        return {names[0]: np.stack([*first])}
+    known = [name for name in names if name in source.class_names]
+    return _clips_by_class(data_dir, window, known) if known else {}
+
+
+def _clips_by_class(
+    data_dir: str, window: windows.Window, names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The first `OF_CLASS` clips of each class."""
+    source = clips.ShardSource(data_dir, classes=names)
+    missing = {i: min(OF_CLASS, n) for i, n in enumerate(source.class_counts) if n}
     found: dict[int, list] = collections.defaultdict(list)
-    for row in readers.evaluation_dataset(data_dir, window, split).as_numpy_iterator():
-        label = int(row["label"])
-        if len(found[label]) < wanted[label]:
-            found[label].append(row["video"])
-        if all(len(found[i]) == count for i, count in wanted.items()):
+    for example in source.examples(window):
+        if missing[example.label]:
+            found[example.label].append(example.video)
+            missing[example.label] -= 1
+        if not any(missing.values()):
             break
-    return {common[i]: np.stack(clips) for i, clips in sorted(found.items())}
+    return {names[i]: np.stack(videos) for i, videos in sorted(found.items())}
 
 
 def truncation_sheet(
     generator: generators.RunGenerator, names: Sequence[str]
 ) -> list[Card]:
-    """The same latents at each truncation: from alike to diverse."""
+    """Shows samples of the same latents at each of `TRUNCATIONS`.
+
+    Args:
+      generator: of the run's checkpoint.
+      names: of the classes to choose rows from.
+
+    Returns:
+      A card per truncation.
+    """
     few = _a_few(names, _ROWS)
     labels = _labels(generator, few, _COLUMNS)
-    z = np.tile(sampling.latents(generator.latent, _COLUMNS, SEED), [len(few), 1])
+    z = np.tile(latents.draw(generator.latent, _COLUMNS, SEED), [len(few), 1])
     cards = []
     for truncation in TRUNCATIONS:
         videos = _made(generator, z, labels, truncation)
@@ -184,7 +215,15 @@ def truncation_sheet(
 def interpolations(
     generator: generators.RunGenerator, names: Sequence[str]
 ) -> list[Card]:
-    """From one latent to another, and from one class to another."""
+    """Shows interpolations between two latents and between two classes.
+
+    Args:
+      generator: of the run's checkpoint.
+      names: of the classes to choose from.
+
+    Returns:
+      One card, or two if there are several classes.
+    """
     few = _a_few(names, _ROWS)
     cards = [_between_latents(generator, few)]
     if len(few) > 1:
@@ -193,9 +232,9 @@ def interpolations(
 
 
 def _between_latents(generator: generators.RunGenerator, names: Sequence[str]) -> Card:
-    """From one latent to another, a class a row."""
-    ends = sampling.latents(generator.latent, 2, SEED).numpy()
-    path = sampling.interpolate(ends[:1], ends[1:], _STEPS)[0]
+    """From one latent to another, one class per row."""
+    ends = latents.draw(generator.latent, 2, SEED).numpy()
+    path = latents.interpolate(ends[:1], ends[1:], _STEPS)[0]
     z, labels = np.tile(path, [len(names), 1]), _labels(generator, names, _STEPS)
     videos = _made(generator, z, labels, frames=_one_start(generator))
     rows = f"Rows: {', '.join(names)}."
@@ -204,24 +243,24 @@ def _between_latents(generator: generators.RunGenerator, names: Sequence[str]) -
 
 
 def _between_classes(generator: generators.RunGenerator, first: str, last: str) -> Card:
-    """From one class to another, a latent a row."""
-    z = sampling.latents(generator.latent, _ROWS, SEED).numpy()
+    """From one class to another, one latent per row."""
+    z = latents.draw(generator.latent, _ROWS, SEED).numpy()
     one_hot = np.eye(len(generator.class_names), dtype=np.float32)
     start, end = one_hot[_labels(generator, [first, last], 1)]
-    weights = sampling.interpolate(start[np.newaxis], end[np.newaxis], _STEPS)[0]
+    weights = latents.interpolate(start[np.newaxis], end[np.newaxis], _STEPS)[0]
     videos = _made(
         generator,
         z.repeat(_STEPS, axis=0),
         np.tile(weights, [_ROWS, 1]),
         frames=_one_start(generator),
     )
-    alt = f"Left to right from class {first} to {last}, a latent a row."
+    alt = f"Left to right from class {first} to {last}, one latent per row."
     title = f"From {first} to {last}"
-    return Card(title, [film(videos, _STEPS, alt)], "A latent a row.")
+    return Card(title, [film(videos, _STEPS, alt)], "One latent per row.")
 
 
 def _one_start(generator: generators.RunGenerator) -> np.ndarray | None:
-    """First frames of one clip, for a generator that starts from frames."""
+    """Conditioning frames of one clip; None if the model takes none."""
     if not generator.num_conditioning_frames:
         return None
     return generator.gan.frame_bank[:1]

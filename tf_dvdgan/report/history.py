@@ -1,52 +1,50 @@
-"""What a run's directory holds: its curves, scores, sample sheets and config."""
+"""Reads a run's directory: curves, scores, sample sheets and config."""
 
 import collections
 import dataclasses
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import tensorflow as tf
 from tensorboard.backend.event_processing import event_file_loader
+from tensorboard.compat.proto import summary_pb2
 from tensorboard.util import tensor_util
 
-from tf_dvdgan import classification as classification_lib
+from tf_dvdgan import run_directory
 from tf_dvdgan.data import files
-from tf_dvdgan.evaluation import evaluator
 from tf_dvdgan.report import charts
-from tf_dvdgan.training import loop
 
-Panels = dict[str, dict[str, charts.Curve]]  # title, then name of the line
+Panels = dict[str, dict[str, charts.Curve]]  # by chart title, then by line name
 
 _TITLES = {
     "loss": "Losses",
-    "accuracy": "Share of clips that discriminators tell rightly",
+    "accuracy": "Accuracy of the discriminators",
     "gradient_norm": "Gradient norms",
-    "diversity": "Diversity of samples, as a share of real clips'",
+    "diversity": "Diversity of samples relative to real clips",
     "terms": "Terms of the generator's loss",
 }
-# Of these singular values have panels of their own.
-_LEFT_OUT = ("speed", "learning_rate", "alarms", "at_end", "singular_values")
-# Of scores that earlier versions wrote.
+# Not among the general panels; singular values have their own.
+_EXCLUDED = ("speed", "learning_rate", "alarms", "at_end", "singular_values")
+# Names in scores.jsonl files of earlier versions.
 _RENAMED = {"by_heart": "memorization"}
 _SIDES = ("real", "fake", "held_out", "generated")
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """A score of one step.
+    """A score of one checkpoint.
 
     Attributes:
-      name: of the protocol.
-      step: of the checkpoint; None where nobody knows.
+      name: name of the protocol.
+      step: step of the checkpoint; None if unknown.
       value: the score.
-      sd: over repeats or splits; None where there is one of them.
-      error: standard error; None where it was not asked for.
-      others: what else the features told, by name.
+      sd: standard deviation over repeats or splits; None if there is only one.
+      error: standard error; None if not estimated.
+      others: additional metrics of the same features, by name.
       truncation: factor of the latents.
-      facts: the protocol, with weights and clips.
+      facts: settings of the protocol, with weights and clips.
     """
 
     name: str
@@ -60,7 +58,7 @@ class Score:
 
     @property
     def protocol(self) -> tuple[str, str]:
-        """Its name and all facts: the same for scores that may be compared."""
+        """Name and settings; scores with equal protocols are comparable."""
         return self.name, json.dumps(self.facts, sort_keys=True)
 
     def __str__(self) -> str:
@@ -70,11 +68,11 @@ class Score:
 
 @dataclasses.dataclass(frozen=True)
 class Events:
-    """What a folder of event files holds.
+    """Contents of a folder of event files.
 
     Attributes:
-      curves: scalars, by tag. Where a run went back and on again, what it had gone
-        back over is left out.
+      curves: scalars by tag. Where a run rolled back, the values of the discarded
+        steps are dropped.
       texts: the last text of each tag.
     """
 
@@ -86,29 +84,24 @@ def read_events(model_dir: str, folder: str) -> Events:
     """Reads a folder of event files.
 
     Args:
-      model_dir: of the run.
-      folder: in it, 'train' or 'eval'.
+      model_dir: the run's directory.
+      folder: folder in it, 'train' or 'eval'.
+
+    Returns:
+      The folder's scalars and texts; empty if there is no such folder.
     """
-    place = os.path.join(model_dir, folder)
     points: dict[str, list[tuple[int, float]]] = collections.defaultdict(list)
     texts: dict[str, str] = {}
-    for name in files.names_in(place):
-        if "tfevents" not in name:
-            continue
-        loader = event_file_loader.EventFileLoader(os.path.join(place, name))
-        for event in loader.Load():
-            for value in event.summary.value:
-                kind = value.metadata.plugin_data.plugin_name
-                if kind == "text":
-                    words = tensor_util.make_ndarray(value.tensor).item()
-                    texts[value.tag] = words.decode("utf-8", "replace")
-                if kind != "scalars":
-                    continue
-                so_far = points[value.tag]
-                while so_far and so_far[-1][0] >= event.step:
-                    so_far.pop()
-                number = float(tensor_util.make_ndarray(value.tensor))
-                so_far.append((event.step, number))
+    for step, value in _summaries(run_directory.RunDirectory(model_dir).events(folder)):
+        kind = value.metadata.plugin_data.plugin_name
+        if kind == "text":
+            text = tensor_util.make_ndarray(value.tensor).item()
+            texts[value.tag] = text.decode("utf-8", "replace")
+        elif kind == "scalars":
+            earlier = points[value.tag]
+            while earlier and earlier[-1][0] >= step:  # discarded by a rollback
+                earlier.pop()
+            earlier.append((step, float(tensor_util.make_ndarray(value.tensor))))
     curves = {
         tag: charts.Curve(*np.array(pairs, np.float64).T)
         for tag, pairs in points.items()
@@ -116,14 +109,32 @@ def read_events(model_dir: str, folder: str) -> Events:
     return Events(curves, texts)
 
 
+def _summaries(folder: str) -> Iterator[tuple[int, summary_pb2.Summary.Value]]:
+    """Steps and values in a folder's event files, in the order of the files."""
+    for name in files.names_in(folder):
+        if "tfevents" in name:
+            path = os.path.join(folder, name)
+            for event in event_file_loader.EventFileLoader(path).Load():
+                for value in event.summary.value:
+                    yield event.step, value
+
+
 def panels(
     train: dict[str, charts.Curve], evaluated: dict[str, charts.Curve]
 ) -> Panels:
-    """Curves as they belong together, each panel under its title."""
+    """Groups curves into charts.
+
+    Args:
+      train: curves of training, by tag.
+      evaluated: curves of evaluation, by tag.
+
+    Returns:
+      Curves by chart title, then by line name.
+    """
     found: Panels = collections.defaultdict(dict)
     for tag, curve in {**train, **evaluated}.items():
         prefix, _, rest = tag.partition("/")
-        if prefix in _LEFT_OUT:
+        if prefix in _EXCLUDED:
             continue
         sided = re.fullmatch(rf"scores/(.+)_({'|'.join(_SIDES)})", tag)
         if sided:
@@ -131,7 +142,7 @@ def panels(
             found[title][_words(sided[2])] = curve
         elif tag in evaluated:
             absolute = rest in ("", "real", "real_from_real")
-            title = f"{prefix} by step" if absolute else f"{prefix}: what else it tells"
+            title = f"{prefix} by step" if absolute else f"{prefix}: other metrics"
             found[title][_words(rest or "generated")] = curve
         else:
             found[_TITLES.get(prefix, _words(prefix))][_words(rest or prefix)] = curve
@@ -139,7 +150,7 @@ def panels(
 
 
 def _singular_values(train: dict[str, charts.Curve]) -> Panels:
-    """Of each network the largest kernel norms: a jump tells of a collapse to come."""
+    """A chart of each network's spectral norms: a jump precedes a collapse."""
     networks: dict[str, list[charts.Curve]] = collections.defaultdict(list)
     for tag, curve in train.items():
         prefix, _, name = tag.partition("/")
@@ -164,12 +175,13 @@ def _words(name: str) -> str:
 
 
 def scores(model_dir: str) -> list[Score]:
-    """All of a run's `scores.jsonl`, in its order."""
-    return [s for row in evaluator.read_scores(model_dir) for s in _scores_of(row)]
+    """Reads the scores in a run's `scores.jsonl`, in the order of the file."""
+    rows = run_directory.RunDirectory(model_dir).read_scores()
+    return [score for row in rows for score in _scores_of(row)]
 
 
 def _scores_of(row: dict) -> list[Score]:
-    """Scores of a line: one that `tools.score` wrote, or those of an evaluated step."""
+    """The scores of a line, written by `tools.score` or by evaluation in training."""
     protocol, values = row["protocol"], row["scores"]
     if "name" in protocol:
         of_name = {protocol["name"]: protocol}
@@ -200,14 +212,13 @@ def _scores_of(row: dict) -> list[Score]:
 
 
 def classification(model_dir: str) -> Panels:
-    """What `tools.classify` measured, over the number of labelled clips.
+    """Reads the accuracies that `tools.classify` wrote, by number of labelled clips.
 
-    Of rows of the same step and number of clips the last counts, and of all steps the
-    last. The gain is the fine-tuned classifier's accuracy over that of new weights
-    (paper 004, figure 4c).
+    Only the last step in the file counts, and for each number of clips its last row.
+    The gain is the fine-tuned classifier's accuracy divided by that of a classifier
+    trained from scratch (paper 004, figure 4c).
     """
-    path = os.path.join(model_dir, classification_lib.FILE)
-    rows = [json.loads(line) for line in _text(path).splitlines() if line.strip()]
+    rows = run_directory.RunDirectory(model_dir).read_classification()
     rows = [row for row in rows if row["step"] == rows[-1]["step"]]
     accuracy: dict[str, dict[int, float]] = collections.defaultdict(dict)
     for row in rows:
@@ -228,7 +239,7 @@ def classification(model_dir: str) -> Panels:
 
 
 def by_protocol(scores: Sequence[Score]) -> dict[tuple[str, str], list[Score]]:
-    """Scores that may be compared, together."""
+    """Groups comparable scores."""
     found = collections.defaultdict(list)
     for score in scores:
         found[score.protocol].append(score)
@@ -236,57 +247,14 @@ def by_protocol(scores: Sequence[Score]) -> dict[tuple[str, str], list[Score]]:
 
 
 def newest(scores: Sequence[Score]) -> Score:
-    """The last of the highest step."""
+    """The score of the highest step; of several, the one written last."""
     return max(reversed(scores), key=lambda score: score.step or 0)
 
 
-def operative_config(model_dir: str, step: int | None) -> str:
-    """The newest config that was in use at a step; empty if none was kept."""
-    found = _numbered(files.names_in(model_dir), r"operative_config-(\d+)\.gin", step)
-    return _text(os.path.join(model_dir, found)) if found else ""
-
-
 def bindings(config: str) -> dict[str, str]:
-    """Names and values of an operative config, values in one line each."""
+    """Parses an operative config into names and values, each value on one line."""
     joined = re.sub(r"\\\n\s*", "", config)
     joined = re.sub(r"\n(?=[ \t\])}])\s*", " ", joined)
     lines = (line for line in joined.splitlines() if line and line[0] != "#")
     pairs = (line.partition(" = ") for line in lines)
     return {name.strip(): value.strip() for name, _, value in pairs if value}
-
-
-def sheet(model_dir: str, kind: str, step: int | None = None) -> tuple[int, str] | None:
-    """Step and path of a run's newest moving sheet, until a step.
-
-    Args:
-      model_dir: of the run.
-      kind: 'real', 'samples_raw' or 'samples_ema'.
-      step: later ones are not looked at.
-    """
-    folder = os.path.join(model_dir, "samples")
-    name = _numbered(files.names_in(folder), rf"{kind}-(\d+)\.gif", step)
-    if name is None:
-        return None
-    return int(re.findall(r"\d+", name)[-1]), os.path.join(folder, name)
-
-
-def _numbered(names: list[str], pattern: str, step: int | None) -> str | None:
-    """The name with the highest number, none beyond a step."""
-    found = {name: re.fullmatch(pattern, name) for name in names}
-    numbers = {name: int(match[1]) for name, match in found.items() if match}
-    numbers = {n: i for n, i in numbers.items() if step is None or i <= step}
-    return max(numbers, key=numbers.get, default=None)
-
-
-def dataset_name(model_dir: str) -> str:
-    """What the data called itself; empty where nobody knows."""
-    path = os.path.join(model_dir, loop.DATASET_FILE)
-    return json.loads(_text(path) or "{}").get("dataset", "")
-
-
-def _text(path: str) -> str:
-    """A file's text; empty if there is none."""
-    if not tf.io.gfile.exists(path):
-        return ""
-    with tf.io.gfile.GFile(path) as file:
-        return file.read()

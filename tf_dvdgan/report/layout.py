@@ -1,4 +1,4 @@
-"""What the template lays out: a page is a list of sections."""
+"""The sections that page.html renders."""
 
 import dataclasses
 
@@ -7,18 +7,18 @@ from tf_dvdgan.report import charts, films
 
 @dataclasses.dataclass
 class Section:
-    """A part of the page; what is empty is not shown.
+    """A section of the page; empty parts are not shown.
 
     Attributes:
-      id: for addresses in the page.
-      short: its name in the bar at the top.
-      title: its heading.
-      intro: a sentence or two.
+      id: HTML id, for links.
+      short: link text in the navigation bar.
+      title: heading.
+      intro: one or two sentences below the heading.
       facts: pairs of name and value.
-      plots, cards, tables: in their order.
-      size: of cards, 'small', 'large', 'single' or as usual.
-      missing: what runs lack, each a sentence and the command that makes it.
-      text: lines to be shown as they are.
+      plots, cards, tables: shown in this order.
+      size: of the cards: 'small', 'large', 'single', or empty for the default.
+      missing: data that runs lack, each a sentence and the command that creates it.
+      text: lines of preformatted text.
     """
 
     id: str
@@ -36,11 +36,22 @@ class Section:
     def plot(
         self, title: str, curves: dict[str, charts.Curve], x_label: str = "step"
     ) -> None:
-        """Adds a chart, unless there is nothing to draw; see `charts.chart`."""
+        """Adds a chart, unless no curve has a finite value.
+
+        Args:
+          title: what the chart shows.
+          curves: by the name shown in the legend.
+          x_label: name of the x axis.
+        """
         drawn = charts.chart(title, curves, x_label)
         if drawn:
             self.plots.append(drawn)
 
     def lack(self, sentence: str, command: str = "") -> None:
-        """Says what is missing, and the command that makes it."""
+        """Adds a sentence about missing data.
+
+        Args:
+          sentence: what is missing.
+          command: creates it; shown after the sentence.
+        """
         self.missing.append((sentence, command))

@@ -1,14 +1,17 @@
-"""Whether a generator has memorized its clips: the training clips nearest by."""
+"""Nearest training clips of generated clips, which show memorization."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from tf_dvdgan.data import readers
-from tf_dvdgan.evaluation import neighbours, protocols, scoring, sources
+from tf_dvdgan.data import clips as clips_lib
+from tf_dvdgan.data import windows
+from tf_dvdgan.evaluation.features import sources
+from tf_dvdgan.evaluation.metrics import neighbours
+from tf_dvdgan.evaluation.runs import protocols, scoring
 from tf_dvdgan.report import films
 
-BANK = 4096  # training clips at the most that are looked through
+BANK = 4096  # at most this many training clips are searched
 _NEIGHBOURS = 3
 _GENERATED = 6  # clips whose neighbours are shown
 
@@ -16,24 +19,30 @@ _GENERATED = 6  # clips whose neighbours are shown
 def cards(
     made: dict[str, np.ndarray],
     data_dir: str,
-    window: readers.Window,
-    judge: scoring.Judge,
+    window: windows.Window,
+    metric: scoring.FeatureMetric,
 ) -> list[films.Card]:
-    """Generated clips, each beside the training clips that are most like it.
+    """Shows generated clips beside their nearest training clips.
 
     Args:
-      made: generated clips by class, as `films.samples` gives them.
-      data_dir: of the shards trained on.
-      window: of the model.
-      judge: whose network's features say what is alike.
+      made: generated clips by class name, `[count, time, height, width, 3]` uint8 each.
+      data_dir: prepared shards of the training clips.
+      window: frames, resolution and stride of the model's clips.
+      metric: extracts the features whose distances are compared.
+
+    Returns:
+      A card for each of the first few generated clips, taken from the classes in turn.
     """
     names = list(made)
     turns = [(names[i % len(names)], i // len(names)) for i in range(_GENERATED)]
     turns = [(name, i) for name, i in turns if i < len(made[name])]
     clips = np.stack([made[name][i] for name, i in turns])
-    real = sources.Prepared(data_dir, window, "train", BANK)
-    bank = judge.look_at(real, "training clips, for neighbours").get("features")
-    queries = judge.look_at(_Clips(clips)).get("features")
+    source = clips_lib.ShardSource(data_dir, "train", window.classes)
+    real = sources.ClipSelection(source, window, BANK)
+    bank = metric.extract_features(real, "training clips, for neighbours").get(
+        "features"
+    )
+    queries = metric.extract_features(sources.ArraySource(clips)).get("features")
     numbers, distances = neighbours.nearest(queries, bank, min(_NEIGHBOURS, len(bank)))
     found = _by_number(real, set(numbers.ravel().tolist()))
     return [
@@ -47,8 +56,8 @@ def cards(
 def _card(
     name: str, clip: np.ndarray, near: np.ndarray, distances: np.ndarray
 ) -> films.Card:
-    """A generated clip, and beside it the training clips nearest to it."""
-    alt = f"The {len(near)} training clips nearest to it."
+    """A generated clip beside its nearest training clips."""
+    alt = f"The {len(near)} training clips nearest to the generated clip."
     shown = [
         films.film(clip[np.newaxis], 1, f"A generated clip of {name}.", "Generated"),
         films.film(near, len(near), alt, "Nearest training clips"),
@@ -57,40 +66,24 @@ def _card(
     return films.Card(name, shown, note)
 
 
-def judge_of(weights: Sequence[str]) -> scoring.Judge:
-    """Looks at clips by the small classifier where there are weights, else by pixels.
+def metric_of(weights: Sequence[str]) -> scoring.FeatureMetric:
+    """Compares clips by the small classifier, or by pixels if there are no weights.
+
+    Args:
+      weights: weights files of the small classifier; may be empty.
+
+    Returns:
+      An extractor for `cards`.
 
     Raises:
-      UserError: the weights are others'.
+      UserError: the weights belong to another network.
     """
     name = "fid_small" if weights else "fid_pixels"
-    return scoring.Judge(protocols.named(name), weights)
+    return scoring.FeatureMetric(protocols.named(name), weights)
 
 
-class _Clips:
-    """Clips that are there already, as a source of features."""
-
-    def __init__(self, videos: np.ndarray):
-        self._videos = videos
-        self.num_clips = len(videos)
-
-    def rows(self, first: int, worker: int, num_workers: int) -> Iterator[dict]:
-        """See `features.Source`."""
-        for i in range(first + worker, self.num_clips, num_workers):
-            yield {"video": self._videos[i], "label": np.int32(-1)}
-
-    def videos(self, rows, strategy):
-        """See `features.Source`."""
-        del strategy
-        return rows["video"]
-
-    def facts(self) -> dict:
-        """See `features.Source`; the judge forgets them with the page."""
-        return {"clips": "of the page"}
-
-
-def _by_number(real: sources.Prepared, numbers: set[int]) -> dict[int, np.ndarray]:
-    """Clips of a source that have these numbers."""
+def _by_number(real: sources.ClipSelection, numbers: set[int]) -> dict[int, np.ndarray]:
+    """The clips of a source with these numbers, by number."""
     found = {}
     for i, row in enumerate(real.rows(0, 0, 1)):
         if i in numbers:

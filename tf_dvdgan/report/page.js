@@ -1,46 +1,48 @@
 "use strict";
-// Videos play while they are on the screen, unless the reader wants things to be still.
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
-const all = document.getElementById("all");
-const films = [...document.querySelectorAll("video")];
-const seen = new Set();
+// Videos play while they are visible, unless the reader prefers reduced motion.
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
+const toggleAll = document.getElementById("all");
+const videos = [...document.querySelectorAll("video")];
+const visible = new Set();
+const enabled = new Set(); // videos that the reader has not paused
 
-function update(film) {
-  const wanted = film.dataset.wanted === "yes";
-  const screen = film.parentElement;
-  screen.classList.toggle("paused", !wanted);
+function update(video) {
+  const playing = enabled.has(video);
+  const screen = video.parentElement;
+  screen.classList.toggle("paused", !playing);
   const button = screen.querySelector("button");
-  const what = film.getAttribute("aria-label");
-  button.setAttribute("aria-label", (wanted ? "Pause: " : "Play: ") + what);
-  if (wanted && seen.has(film)) film.play().catch(() => {});
-  else film.pause();
+  const label = video.getAttribute("aria-label");
+  button.setAttribute("aria-label", (playing ? "Pause: " : "Play: ") + label);
+  if (playing && visible.has(video)) video.play().catch(() => {});
+  else video.pause();
 }
 
-function want(some, playing) {
-  for (const film of some) {
-    film.dataset.wanted = playing ? "yes" : "no";
-    update(film);
+function setPlaying(some, playing) {
+  for (const video of some) {
+    if (playing) enabled.add(video);
+    else enabled.delete(video);
+    update(video);
   }
-  const any = films.some((film) => film.dataset.wanted === "yes");
-  all.textContent = any ? "Pause videos" : "Play videos";
-  all.dataset.any = any ? "yes" : "no";
+  toggleAll.textContent = enabled.size ? "Pause videos" : "Play videos";
 }
 
-const watcher = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    if (entry.isIntersecting) seen.add(entry.target);
-    else seen.delete(entry.target);
-    update(entry.target);
+const observer = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (isIntersecting) visible.add(target);
+    else visible.delete(target);
+    update(target);
   }
 });
-for (const film of films) {
-  film.controls = false; // they are for readers without scripts
-  const button = film.parentElement.querySelector("button");
+for (const video of videos) {
+  video.controls = false; // only for browsers without scripts
+  const button = video.parentElement.querySelector("button");
   button.hidden = false;
-  button.addEventListener("click", () => want([film], film.dataset.wanted !== "yes"));
-  watcher.observe(film);
+  button.addEventListener("click", () => setPlaying([video], !enabled.has(video)));
+  observer.observe(video);
 }
-all.hidden = films.length === 0;
-all.addEventListener("click", () => want(films, all.dataset.any !== "yes"));
-calm.addEventListener("change", () => want(films, !calm.matches));
-want(films, !calm.matches);
+toggleAll.hidden = videos.length === 0;
+toggleAll.addEventListener("click", () => setPlaying(videos, !enabled.size));
+reducedMotion.addEventListener("change", () => {
+  setPlaying(videos, !reducedMotion.matches);
+});
+setPlaying(videos, !reducedMotion.matches);

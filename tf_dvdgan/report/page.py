@@ -1,4 +1,4 @@
-"""The page: of a run, or of several side by side, its sections put into HTML."""
+"""Renders the HTML page of one run, or of several side by side."""
 
 import base64
 import functools
@@ -13,6 +13,7 @@ import markupsafe
 from tf_dvdgan import terminal, version
 from tf_dvdgan.data import files
 from tf_dvdgan.report import (
+    charts,
     fact_sections,
     film_sections,
     layout,
@@ -30,20 +31,21 @@ def of_run(
     data_dir: str | None = None,
     weights: Sequence[str] = (),
 ) -> str:
-    """A page of one run.
+    """Renders the page of one run.
 
     Args:
-      model_dir: of the run.
-      step: which checkpoint, by its number or 'best'; the newest by default.
-      data_dir: shards of real clips, to show beside generated ones.
-      weights: of the small classifier, by whose features neighbours are found; by
-        default those that the run is scored by, else pixels are compared.
+      model_dir: the run's directory.
+      step: step of the checkpoint, or 'best'; the newest by default.
+      data_dir: prepared shards of real clips, shown beside generated ones.
+      weights: weights files of the small classifier, whose features find the nearest
+        neighbours. By default those of the run's config; pixels are compared if there
+        are none.
 
     Returns:
-      HTML.
+      The page as HTML.
 
     Raises:
-      UserError: there is no such run or checkpoint, or the data do not fit it.
+      UserError: there is no such run or checkpoint, or the data do not match it.
     """
     run = run_data.Run(model_dir, step, _name(model_dir))
     sections = [
@@ -69,7 +71,19 @@ def of_runs(
     step: int | str | None = None,
     data_dir: str | None = None,
 ) -> str:
-    """A page of several runs side by side; arguments and errors as `of_run`."""
+    """Renders a page that compares several runs.
+
+    Args:
+      model_dirs: the runs' directories.
+      step: step of each run's checkpoint, or 'best'; the newest by default.
+      data_dir: prepared shards of real clips, shown beside generated ones.
+
+    Returns:
+      The page as HTML.
+
+    Raises:
+      UserError: a run or checkpoint does not exist, or the data do not match it.
+    """
     names = [_name(path) for path in model_dirs]
     if len(set(names)) < len(names):
         names = [path.rstrip("/") for path in model_dirs]
@@ -98,7 +112,7 @@ def _render(title: str, subtitle: str, sections: Sequence[layout.Section]) -> st
         markupsafe.Markup((_FOLDER / name).read_text(encoding="utf-8"))
         for name in ("page.css", "page.js")
     )
-    # Nothing from elsewhere is loaded, and no script runs but the page's own.
+    # The page loads nothing from elsewhere and runs only its own script.
     policy = (
         "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
         f"media-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'"
@@ -111,6 +125,8 @@ def _render(title: str, subtitle: str, sections: Sequence[layout.Section]) -> st
         script=script,
         policy=policy,
         version=version.__version__,
+        svg=lambda chart, id: markupsafe.Markup(charts.svg(chart, id)),
+        legend_svg=lambda i: markupsafe.Markup(charts.legend_svg(i)),
     )
 
 
@@ -128,13 +144,13 @@ def _template() -> jinja2.Template:
 
 
 def _printable(value: object) -> object:
-    """Names from data may hold what turns the direction of reading."""
+    """Escapes invisible characters: names from data may reverse the text direction."""
     if isinstance(value, str) and not isinstance(value, markupsafe.Markup):
         return terminal.printable(value)
     return value
 
 
 def _hash(text: str) -> str:
-    """A text as a content security policy names it."""
+    """A hash source of a content security policy."""
     digest = hashlib.sha256(text.encode()).digest()
     return "sha256-" + base64.b64encode(digest).decode()

@@ -1,4 +1,4 @@
-"""Sections of curves: over steps, and over truncations."""
+"""Sections of charts: over steps, truncations and labelled clips."""
 
 import collections
 from collections.abc import Mapping, Sequence
@@ -9,29 +9,31 @@ from tf_dvdgan import terminal
 from tf_dvdgan.report import charts, films, history, layout, run_data
 
 _SPEEDS = {
-    "speed/clips_per_second": "Clips a second",
-    "speed/seconds_per_step": "Seconds a step",
+    "speed/clips_per_second": "Clips per second",
+    "speed/seconds_per_step": "Seconds per step",
 }
 
 
 def truncation(runs: Sequence[run_data.Run]) -> layout.Section:
-    """Scores over truncations, and of a single run what it looks like."""
+    """Scores by truncation; for a single run also samples."""
     section = layout.Section("truncation", "Truncation", "Truncation")
     section.intro = (
-        "Latents are multiplied by the truncation: below 1 samples are nearer the mean "
-        "and less diverse. Statistics are made again for each."
+        "Latents are multiplied by the truncation: below 1, samples are closer to the "
+        "mean and less diverse. Standing statistics are computed for each truncation."
     )
-    found = collections.defaultdict(dict)  # of each protocol a curve for each run
+    curves = collections.defaultdict(dict)  # by protocol, then by run
     for run in runs:
         for protocol, curve in _over_truncations(run).items():
-            found[protocol][run.name] = curve
+            curves[protocol][run.name] = curve
     groups = run_data.groups(runs)
-    for (name, _), of_runs in found.items():
+    for (name, _), of_runs in curves.items():
         drawn = _by_group(groups, of_runs)
         section.plot(f"{name} by truncation", drawn, "truncation")
-    if not found:
+    if not curves:
         command = runs[0].score_command("fid_small", "--truncations=0.2,0.4,0.6,0.8,1")
-        section.lack("No scores of it by truncation so far; they come with", command)
+        section.lack(
+            "There are no scores by truncation yet; to compute them, run", command
+        )
     if len(runs) == 1 and runs[0].makes_samples:
         generator = runs[0].generator
         with terminal.clock("Samples by truncation"):
@@ -42,11 +44,11 @@ def truncation(runs: Sequence[run_data.Run]) -> layout.Section:
 
 
 def _over_truncations(run: run_data.Run) -> dict[tuple[str, str], charts.Curve]:
-    """Of each protocol that the shown step was scored by at several truncations."""
+    """Curves of the shown step, by protocol with scores at several truncations."""
     found = {}
     scores = [score for score in run.scores if score.step == run.step]
-    for protocol, alike in history.by_protocol(scores).items():
-        points = {score.truncation: score.value for score in alike}
+    for protocol, comparable in history.by_protocol(scores).items():
+        points = {score.truncation: score.value for score in comparable}
         if len(points) > 1:
             x = np.array(sorted(points))
             found[protocol] = charts.Curve(x, np.array([points[t] for t in x]))
@@ -54,7 +56,7 @@ def _over_truncations(run: run_data.Run) -> dict[tuple[str, str], charts.Curve]:
 
 
 def curves(runs: Sequence[run_data.Run]) -> layout.Section:
-    """All scalars: of one run a chart for a panel, of several one for each line."""
+    """All scalars: a chart per panel for one run, a chart per line for several."""
     section = layout.Section("curves", "Curves", "Curves")
     groups = run_data.groups(runs)
     for title in dict.fromkeys(title for run in runs for title in run.panels):
@@ -67,29 +69,31 @@ def curves(runs: Sequence[run_data.Run]) -> layout.Section:
             section.plot(f"{title}: {line}", _by_group(groups, drawn))
     if any(len(group.runs) > 1 for group in groups):
         section.intro = (
-            "Of runs that differ by their seed alone: the mean over seeds, in a band "
-            "of one sample standard deviation to either side, at the steps that all "
-            "have."
+            "Runs that differ only in their seed are shown as their mean, with a band "
+            "of one sample standard deviation on either side, at the steps that all of "
+            "them have."
         )
     if not section.plots:
         command = runs[0].training_command
-        section.lack("There are no event files; training makes them:", command)
+        section.lack("There are no event files; training writes them:", command)
     return section
 
 
 def classification(run: run_data.Run) -> layout.Section | None:
-    """How well actions are told by the discriminator; None if nobody measured it."""
-    section = layout.Section("actions", "Actions", "Actions told by the discriminator")
+    """Action recognition with the discriminator; None if it was not evaluated."""
+    section = layout.Section(
+        "actions", "Actions", "Action recognition with the discriminator"
+    )
     for title, lines in history.classification(run.model_dir).items():
         section.plot(title, lines, "labelled clips")
-    section.intro = "Accuracy on the test split, by tools.classify."
+    section.intro = "Accuracy on the test split, measured by tools.classify."
     return section if section.plots else None
 
 
 def _by_group(
     groups: Sequence[run_data.Group], curves: Mapping[str, charts.Curve]
 ) -> dict[str, charts.Curve]:
-    """A curve for each config, of those by run: of several seeds their mean."""
+    """Averages the curves of each group's runs."""
     found = {}
     for group in groups:
         own = [curves[run.name] for run in group.runs if run.name in curves]
@@ -100,18 +104,16 @@ def _by_group(
 
 
 def throughput(runs: Sequence[run_data.Run]) -> layout.Section:
-    """How fast training went."""
+    """Training speed."""
     section = layout.Section("throughput", "Throughput", "Throughput")
     for tag, title in _SPEEDS.items():
         drawn = {run.name: run.train[tag] for run in runs if tag in run.train}
         section.plot(title, drawn)
     if section.plots:
-        section.intro = (
-            "As it was while training, without samples, scores and checkpoints."
-        )
+        section.intro = "Training steps only, without samples, scores and checkpoints."
     else:
         section.lack(
-            "No speed was written down; this measures the parts of a step:",
+            "There is no record of the speed; to time the parts of a step, run",
             run_data.command("tools.benchmark", "--gin_file=FILE"),
         )
     return section

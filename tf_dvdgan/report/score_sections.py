@@ -1,10 +1,10 @@
-"""Sections of scores: a run's, several runs' side by side, those that papers print."""
+"""Sections of scores: of one run, of several side by side, and of the papers."""
 
 import collections
 import statistics
 from collections.abc import Sequence
 
-from tf_dvdgan.evaluation import protocols, published
+from tf_dvdgan.evaluation.runs import protocols, published
 from tf_dvdgan.report import charts, history, layout, run_data
 
 _PUBLISHED = (
@@ -20,11 +20,11 @@ _PUBLISHED = (
 
 
 def of_run(run: run_data.Run) -> layout.Section:
-    """A run's scores, and those of papers."""
+    """The scores of a run and of the papers."""
     section = layout.Section("scores", "Scores", "Scores")
     section.intro = (
-        "A score stands with its protocol: another number of clips, other weights or "
-        "another resize move it further than most papers' improvements."
+        "A score depends on its protocol: the number of clips, the weights and the "
+        "resizing change it by more than most papers' improvements."
     )
     if not run.scores:
         _lack_scores(section, run, "fvd_unterthiner")
@@ -34,25 +34,25 @@ def of_run(run: run_data.Run) -> layout.Section:
         table = charts.Table("This run", header, rows, frozenset({1, 2, 3, 4}))
         section.tables.append(table)
     names = {score.name for score in run.scores}
-    theirs = [row for row in published.rows() if row.protocol in names]
-    if theirs:
-        section.tables.append(_published("Papers, by the same protocols", theirs))
+    comparable = [row for row in published.rows() if row.protocol in names]
+    if comparable:
+        section.tables.append(_published("Papers, same protocols", comparable))
     elif run.scores:
-        section.lack("No paper prints scores by these protocols.")
-    caption = "All that the papers print, with the protocols that compare"
+        section.lack("No paper reports scores by these protocols.")
+    caption = "All scores of the papers, with the comparable protocols"
     section.tables.append(_published(caption, published.rows(), folded=True))
     return section
 
 
 def side_by_side(runs: Sequence[run_data.Run]) -> layout.Section:
-    """The newest scores of several configs, where they may be compared in one row."""
+    """The newest scores of several configs; those in one row are comparable."""
     section = layout.Section("scores", "Scores", "Scores")
     section.intro = (
-        "The newest score of each run; of runs that differ by their seed alone, mean "
-        "and sample standard deviation. Scores stand in one row where protocol, "
-        "weights and real clips are the same, and in no other case."
+        "The newest score of each run; for runs that differ only in their seed, mean "
+        "and sample standard deviation. Scores are in one row only if protocol, "
+        "weights and real clips are the same."
     )
-    newest = collections.defaultdict(dict)  # of each protocol scores for each group
+    newest = collections.defaultdict(dict)  # by protocol, then by group
     groups = run_data.groups(runs)
     for group in groups:
         of_protocol = collections.defaultdict(list)
@@ -75,7 +75,7 @@ def side_by_side(runs: Sequence[run_data.Run]) -> layout.Section:
 
 def _lack_scores(section: layout.Section, run: run_data.Run, protocol: str) -> None:
     command = run.score_command(protocol)
-    section.lack(f"{run.name} has no scores yet; they come with", command)
+    section.lack(f"{run.name} has no scores yet; to compute one, run", command)
 
 
 def _untruncated(run: run_data.Run) -> dict[tuple[str, str], list[history.Score]]:
@@ -84,7 +84,7 @@ def _untruncated(run: run_data.Run) -> dict[tuple[str, str], list[history.Score]
 
 
 def _row(scores: Sequence[history.Score]) -> list[str]:
-    """The newest and the best of scores by one protocol."""
+    """A table row: newest and best of the scores by one protocol."""
     newest = history.newest(scores)
     lower = newest.facts.get("metric") == protocols.FRECHET
     best = (min if lower else max)(scores, key=lambda score: score.value)
@@ -105,15 +105,15 @@ def _row(scores: Sequence[history.Score]) -> list[str]:
 def _row_of_groups(
     scores: dict[str, list[history.Score]], names: Sequence[str]
 ) -> list[str]:
-    """Scores by one protocol, of those of the configs that have one."""
-    cells = {name: _of_seeds(alike) for name, alike in scores.items()}
-    one = next(iter(scores.values()))[0]
+    """A table row: the scores of each group by one protocol."""
+    cells = {name: _of_seeds(of_group) for name, of_group in scores.items()}
+    first = next(iter(scores.values()))[0]
     values = [cells.get(name, charts.NOTHING) for name in names]
-    return [one.name, *values, _protocol(one.facts)]
+    return [first.name, *values, _protocol(first.facts)]
 
 
 def _newest_of_seeds(of_runs: Sequence[list[history.Score]]) -> list[history.Score]:
-    """A score of each run, of the last step that all have if there is one."""
+    """A score per run: of the last step that all have, or else the newest."""
     steps = set.intersection(*({s.step for s in scores} for scores in of_runs))
     if steps:
         last = max(steps, key=lambda step: step or 0)
@@ -122,7 +122,7 @@ def _newest_of_seeds(of_runs: Sequence[list[history.Score]]) -> list[history.Sco
 
 
 def _of_seeds(scores: Sequence[history.Score]) -> str:
-    """A score, or mean and deviation of several runs'."""
+    """A score, or mean and standard deviation of several."""
     steps = ", ".join(dict.fromkeys(_step(score) for score in scores))
     if len(scores) == 1:
         return f"{scores[0]} (step {steps})"
@@ -136,10 +136,11 @@ def _step(score: history.Score) -> str:
 
 
 def _protocol(facts: dict) -> str:
-    """What fixes a score's value, for a reader.
+    """Describes everything that a score depends on.
 
     Args:
-      facts: of `tools.score`, or of an evaluated step, which name other things.
+      facts: settings written by `tools.score` or by evaluation in training; their
+        keys differ.
     """
     window, real = facts.get("window") or {}, facts.get("real") or {}
     frames = facts.get("num_frames") or window.get("num_frames")
@@ -152,7 +153,7 @@ def _protocol(facts: dict) -> str:
         f"{facts.get('num_generated')} generated against {num_real} real clips"
         + (f" ({split})" if split else ""),
         f"{frames} frames, stride {stride}" if frames else "",
-        f"compares with {facts.get('compares_with')}",
+        f"comparable with {facts.get('compares_with')}",
     ]
     return "; ".join(filter(None, parts))
 
@@ -162,7 +163,7 @@ def _metric(facts: dict) -> str:
 
 
 def _network(facts: dict) -> str:
-    """A network and its weights; pixels have none, and some metrics no network."""
+    """A network and its weights; pixels have no weights, some metrics no network."""
     weights, network = facts.get("weights") or {}, facts.get("network", "")
     if "hash" not in weights:
         return network

@@ -13,12 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
-from tf_dvdgan import errors
+from tf_dvdgan import errors, run_directory
 from tf_dvdgan.data import files
 from tf_dvdgan.training import optimizers
 
-DIRECTORY = "checkpoints"
-BEST_DIRECTORY = "best"
 _NAME = "step"
 
 
@@ -59,7 +57,7 @@ class Checkpoints:
         }
         self._checkpoint = tf.train.Checkpoint(**objects, **self._saved_facts)
         self.model_dir = model_dir
-        self._directory = os.path.join(model_dir, DIRECTORY)
+        self._directory = run_directory.RunDirectory(model_dir).checkpoints
         self._keep = keep
         self._options = tf.train.CheckpointOptions(
             experimental_enable_async_checkpoint=asynchronous
@@ -227,7 +225,7 @@ def step_of(path: str) -> int:
 
 def steps(model_dir: str) -> list[int]:
     """Steps of the checkpoints that a run has, in order."""
-    paths = _all_checkpoints(os.path.join(model_dir, DIRECTORY))
+    paths = _all_checkpoints(run_directory.RunDirectory(model_dir).checkpoints)
     return [step_of(path) for path in paths]
 
 
@@ -254,8 +252,8 @@ def keep_as_best(model_dir: str, step: int) -> None:
     Raises:
       NotFoundError: the run has taken the checkpoint away already.
     """
-    source = path_of(os.path.join(model_dir, DIRECTORY), step)
-    directory = os.path.join(model_dir, BEST_DIRECTORY)
+    run = run_directory.RunDirectory(model_dir)
+    source, directory = path_of(run.checkpoints, step), run.best
     tf.io.gfile.makedirs(directory)
     old = _all_checkpoints(directory)
     for path in tf.io.gfile.glob(source + ".*"):  # not listed yet, so not read yet
@@ -315,13 +313,13 @@ def restore_generator(
 
 def _find(model_dir: str, step: int | str | None) -> str:
     """Path of a run's checkpoint, by number, 'best', or the newest."""
-    directory = os.path.join(model_dir, DIRECTORY)
+    run = run_directory.RunDirectory(model_dir)
     if step == "best":
-        path = tf.train.latest_checkpoint(os.path.join(model_dir, BEST_DIRECTORY))
+        path = tf.train.latest_checkpoint(run.best)
     elif step is None:
-        path = tf.train.latest_checkpoint(directory)
+        path = tf.train.latest_checkpoint(run.checkpoints)
     else:
-        path = path_of(directory, int(step))
+        path = path_of(run.checkpoints, int(step))
     if path and tf.io.gfile.exists(path + ".index"):
         return path
     which = {"best": "best checkpoint", None: "checkpoint"}

@@ -1,4 +1,4 @@
-"""How TensorBoard shows a run: descriptions, the custom layout, hyperparameters."""
+"""TensorBoard's view of a run: descriptions, custom layout, hyperparameters."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,56 +7,71 @@ from tensorboard.plugins.custom_scalar import summary as custom_scalars
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import summary as hparams
 
-# By the beginning of a tag; the first that fits counts.
+# By prefix of the tag; the first match is used.
 _DESCRIPTIONS = {
-    "loss/generator": "Hinge or cross-entropy loss of the generator, summed over the "
-    "discriminators, without what is added to it.",
-    "loss/spatial_": "Loss of the discriminator of single frames, 2 where it can tell "
-    "nothing (hinge).",
-    "loss/temporal_": "Loss of the discriminator of motion, 2 where it can tell "
-    "nothing (hinge).",
-    "loss/": "What is added to the generator's loss, or the loss of a discriminator.",
-    "scores/": "Mean of what a discriminator says: above 0 real, below 0 fake. "
-    "*real* and *fake* are of training, *held_out* real clips it was not trained on, "
-    "*generated* those of averaged weights. Where *held_out* falls away from *real*, "
-    "it memorizes its clips.",
-    "accuracy/": "Share of training clips, real and fake, that a discriminator tells "
-    "rightly: 0.5 is chance, 1 for long starves the generator.",
-    "gradient_norm/": "Global norm of the gradients; jumps tell of trouble to come.",
-    "learning_rate/": "Of the optimizer.",
+    "loss/generator": "Adversarial loss of the generator, summed over the "
+    "discriminators, without additional terms.",
+    "loss/spatial_": "Loss of the discriminator of single frames; 2 at chance (hinge).",
+    "loss/temporal_": "Loss of the discriminator of motion; 2 at chance (hinge).",
+    "loss/": "Additional term of the generator's loss, or loss of a discriminator.",
+    "scores/": "Mean score of a discriminator: above 0 is real, below 0 is fake. "
+    "*real* and *fake* are training batches, *held_out* real clips that are not "
+    "trained on, *generated* samples of the averaged weights. If *held_out* drops "
+    "below *real*, the discriminator memorizes its clips.",
+    "accuracy/": "Fraction of training clips, real and fake, that a discriminator "
+    "classifies correctly: 0.5 is chance; if it stays at 1, the generator stops "
+    "learning.",
+    "gradient_norm/": "Global norm of the gradients; spikes often precede divergence.",
+    "learning_rate/": "Learning rate of the optimizer.",
     "speed/seconds_per_step": "Wall time of a step, without summaries and checkpoints.",
-    "speed/clips_per_second": "Real clips that all replicas together train on.",
-    "singular_values/": "Largest singular value of a kernel before it is normalized; "
-    "one that explodes goes ahead of a collapse.",
-    "diversity/": "How much samples of one class differ, as a share of how much real "
-    "clips differ: near 0 the generator has collapsed.",
-    "alarms/": "1 where something went wrong; the text says what.",
-    "at_end/": "Score at the last step, of as many clips as its protocol fixes.",
-    "videos/real": "Real clips, such as the generator should make.",
-    "videos/": "Samples of the same latents all along, a class a row: *raw* by the "
-    "weights as they are, *ema* by their moving average.",
-    "operative_config": "The Gin config that is in use.",
+    "speed/clips_per_second": "Real clips per second, over all replicas.",
+    "singular_values/": "Largest singular value of a kernel before spectral "
+    "normalization; an explosion precedes collapse.",
+    "diversity/": "Diversity of the samples of one class, as a fraction of that of "
+    "real clips: near 0 the generator has collapsed.",
+    "alarms/": "1 at a step with an alarm; the text describes it.",
+    "at_end/": "Score at the last step, on as many clips as its protocol requires.",
+    "videos/real": "Real clips from the training data.",
+    "videos/": "Samples from fixed latents, one class per row: *raw* from the current "
+    "weights, *ema* from their moving average.",
+    "operative_config": "The operative Gin config.",
     "environment": "Versions, devices, commit and command.",
 }
 
-Charts = dict[str, Sequence[str]]  # title, then patterns of tags, from their beginning
+Charts = dict[str, Sequence[str]]  # title to regular expressions of tags
 
 
 def description(tag: str) -> str | None:
-    """What a tag shows, in Markdown; None for one that speaks for itself."""
-    fitting = (text for start, text in _DESCRIPTIONS.items() if tag.startswith(start))
-    return next(fitting, None)
+    """Returns the description of a tag in Markdown, or None if it needs none."""
+    matches = (text for prefix, text in _DESCRIPTIONS.items() if tag.startswith(prefix))
+    return next(matches, None)
 
 
 def layout(discriminators: Sequence[str], protocols: Sequence[str]) -> bytes:
-    """The summary that lays out TensorBoard's page of custom scalars.
+    """Creates the layout of TensorBoard's custom scalars page.
 
     Args:
-      discriminators: names of a run's.
-      protocols: names of the scores that it is evaluated by.
+      discriminators: names of the run's discriminators.
+      protocols: names of the evaluation protocols, which are the tags of the scores.
+
+    Returns:
+      A serialized summary.
     """
+    page = layout_pb2.Layout(
+        category=[
+            layout_pb2.Category(title=title, chart=_charts(charts))
+            for title, charts in _categories(discriminators, protocols).items()
+            if charts
+        ]
+    )
+    return custom_scalars.pb(page).SerializeToString()
+
+
+def _categories(
+    discriminators: Sequence[str], protocols: Sequence[str]
+) -> dict[str, Charts]:
     networks = ["generator", *discriminators]
-    categories: dict[str, Charts] = {
+    return {
         "Scores": {
             name: [rf"{name}$", rf"at_end/{name}$", rf"{name}/real"]
             for name in protocols
@@ -67,24 +82,16 @@ def layout(discriminators: Sequence[str], protocols: Sequence[str]) -> bytes:
                 name: [rf"scores/{name}_(real|fake|held_out|generated)$"]
                 for name in discriminators
             },
-            "Share of clips told rightly": ["accuracy/"],
+            "Accuracy on training clips": ["accuracy/"],
         },
         "Singular values": {name: [f"singular_values/{name}/"] for name in networks},
-        "Diversity": {"Of samples, as a share of real clips'": ["diversity/"]},
+        "Diversity": {"Samples, as a fraction of real clips": ["diversity/"]},
         "Speed": {
             "Seconds per step": ["speed/seconds_per_step$"],
             "Clips per second": ["speed/clips_per_second$"],
             "Learning rates": ["learning_rate/"],
         },
     }
-    made = layout_pb2.Layout(
-        category=[
-            layout_pb2.Category(title=title, chart=_charts(charts))
-            for title, charts in categories.items()
-            if charts
-        ]
-    )
-    return custom_scalars.pb(made).SerializeToString()
 
 
 def _charts(charts: Charts) -> list[layout_pb2.Chart]:
@@ -100,12 +107,16 @@ def _charts(charts: Charts) -> list[layout_pb2.Chart]:
 def hyperparameters(
     values: Mapping[str, float | str], metrics: Sequence[str], protocols: Sequence[str]
 ) -> list[bytes]:
-    """The summaries that make a run a row in TensorBoard's table of hyperparameters.
+    """Creates the run's row in TensorBoard's table of hyperparameters.
 
     Args:
       values: hyperparameters by name.
-      metrics: tags of `train/` that get a column.
-      protocols: names of the scores in `eval/`, which get one each.
+      metrics: tags in `train/` that get a column.
+      protocols: names of the evaluation protocols; each gets columns for its scores in
+        `eval/`.
+
+    Returns:
+      Serialized summaries: the table, and the row.
     """
     types = {str: api_pb2.DATA_TYPE_STRING}
     table = hparams.experiment_pb(
@@ -125,7 +136,7 @@ def hyperparameters(
 
 
 def _metric(group: str, tag: str) -> api_pb2.MetricInfo:
-    """A column; the group is the folder, as seen from the run's `train/`."""
+    """Creates a column; the group is the folder relative to the run's `train/`."""
     return api_pb2.MetricInfo(
         name=api_pb2.MetricName(group=group, tag=tag),
         display_name=tag,
@@ -134,5 +145,5 @@ def _metric(group: str, tag: str) -> api_pb2.MetricInfo:
 
 
 def finished() -> bytes:
-    """The summary that says in the table that a run has come to its end."""
+    """Creates the summary that marks the run as finished in the table."""
     return hparams.session_end_pb(api_pb2.STATUS_SUCCESS).SerializeToString()

@@ -1,4 +1,4 @@
-"""Alarms of a run that goes wrong, and what is done about each."""
+"""Detects divergence: non-finite values, pinned discriminators, mode collapse."""
 
 import dataclasses
 import math
@@ -14,12 +14,12 @@ _ACTIONS = ("warn", "stop", "roll_back")
 
 @dataclasses.dataclass(frozen=True)
 class Alarm:
-    """What has gone wrong.
+    """A problem that was detected in a run.
 
     Attributes:
       kind: 'non_finite', 'pinned' or 'collapsed'.
-      sentence: for the log.
-      good_until: the last step at which nothing was wrong yet.
+      sentence: message for the log.
+      good_until: last step before the problem.
       action: 'warn', 'stop' or 'roll_back'.
     """
 
@@ -32,19 +32,23 @@ class Alarm:
 @gin.register(module="training")
 @dataclasses.dataclass(frozen=True)
 class Divergence:
-    """When a run is taken for lost, and what happens then.
+    """When a run counts as diverged, and the action to take.
 
-    'warn' says so and continues, 'stop' ends the run, 'roll_back' goes back to the last
-    good checkpoint and on with other random draws and another order of the data.
+    'warn' logs a message and continues, 'stop' ends the run, 'roll_back' resumes from
+    the last good checkpoint with different random numbers and another order of the
+    data.
 
     Attributes:
-      on_non_finite: a loss or a gradient is no number; 'stop' or 'roll_back'.
-      on_pinned: a discriminator is right about nearly everything for long.
-      on_collapsed: samples of a class have become nearly the same video.
-      max_roll_backs: the run stops when it wants more.
-      pinned_accuracy: share of real and fake videos that it is right about.
-      pinned_steps: for so many steps on end.
-      least_diversity: of samples, as a share of that of real clips; see `diversity`.
+      on_non_finite: action if a loss or a gradient norm is NaN or infinite; 'stop' or
+        'roll_back'.
+      on_pinned: action if a discriminator classifies nearly all videos correctly for a
+        long time.
+      on_collapsed: action if the samples of a class are nearly identical.
+      max_roll_backs: maximum number of rollbacks before the run stops.
+      pinned_accuracy: threshold of a discriminator's accuracy for `on_pinned`.
+      pinned_steps: number of steps at or above the threshold for `on_pinned`.
+      least_diversity: threshold of the samples' diversity for `on_collapsed`, as a
+        fraction of that of real clips; see `diversity`.
     """
 
     on_non_finite: str = "stop"
@@ -58,22 +62,22 @@ class Divergence:
     def __post_init__(self):
         if self.on_non_finite not in _ACTIONS[1:]:
             raise errors.InvalidValueError(
-                f"on_non_finite is one of {_ACTIONS[1:]}. "
+                f"on_non_finite must be one of {_ACTIONS[1:]}. "
                 f"Received: {self.on_non_finite!r}"
             )
         for action in (self.on_pinned, self.on_collapsed):
             if action not in _ACTIONS:
                 raise errors.InvalidValueError(
-                    f"Actions are {_ACTIONS}. Received: {action!r}"
+                    f"Actions must be one of {_ACTIONS}. Received: {action!r}"
                 )
 
 
 class Watch:
-    """Looks at each call's metrics, and at each sheet's diversity.
+    """Raises alarms from training metrics and from the diversity of samples.
 
     Args:
-      policy: when to sound an alarm.
-      step: where the run is.
+      policy: thresholds and actions.
+      step: current step of the run.
     """
 
     def __init__(self, policy: Divergence, step: int):
@@ -81,60 +85,80 @@ class Watch:
         self.forget(step)
 
     def forget(self, step: int) -> None:
-        """Starts again at a step, as after going back to it."""
-        self._good = step
-        self._free_until: dict[str, int] = {}  # by discriminator: last step not pinned
-        self._start = self._varied = step
-        self._told: set[str] = set()
+        """Resets the monitor to a step, as after a rollback."""
+        self._last_finite = step
+        self._last_unpinned: dict[str, int] = {}  # step, by name of the metric
+        self._start = self._last_diverse = step
+        self._reported: set[str] = set()  # alarms that have not cleared yet
 
     def metrics(self, step: int, metrics: Mapping[str, float]) -> list[Alarm]:
-        """Alarms from the means over the steps that led to `step`."""
+        """Checks training metrics.
+
+        Args:
+          step: current step.
+          metrics: means over the steps since the last call, by name.
+
+        Returns:
+          New alarms; one that lasts is reported only once.
+        """
         policy = self._policy
         bad = [name for name, value in metrics.items() if not math.isfinite(value)]
         if bad:
             sentence = f"{', '.join(bad)} not finite at step {step}."
-            return [Alarm("non_finite", sentence, self._good, policy.on_non_finite)]
+            last_finite = self._last_finite
+            return [Alarm("non_finite", sentence, last_finite, policy.on_non_finite)]
         alarms = []
-        self._good = step
+        self._last_finite = step
         for name, accuracy in metrics.items():
             if not name.startswith("accuracy/"):
                 continue
             if accuracy < policy.pinned_accuracy:
-                self._free_until[name] = step
-                self._told.discard(name)
-            since = self._free_until.get(name, self._start)
-            if step - since >= policy.pinned_steps and name not in self._told:
-                self._told.add(name)
+                self._last_unpinned[name] = step
+                self._reported.discard(name)
+            since = self._last_unpinned.get(name, self._start)
+            if step - since >= policy.pinned_steps and name not in self._reported:
+                self._reported.add(name)
                 sentence = (
-                    f"{name} has been at {policy.pinned_accuracy:g} or more from step "
-                    f"{since} to {step}: the generator may learn nothing any more."
+                    f"{name} has been at least {policy.pinned_accuracy:g} from step "
+                    f"{since} to {step}: the generator may have stopped learning."
                 )
                 alarms.append(Alarm("pinned", sentence, since, policy.on_pinned))
         return alarms
 
     def diversity(self, step: int, share: float) -> list[Alarm]:
-        """Alarms from a sheet of samples: its diversity over that of real clips."""
+        """Checks the diversity of samples.
+
+        Args:
+          step: step of the samples.
+          share: their diversity as a fraction of that of real clips.
+
+        Returns:
+          New alarms; one that lasts is reported only once.
+        """
         policy = self._policy
         if share >= policy.least_diversity:
-            self._varied = step
-            self._told.discard("diversity")
+            self._last_diverse = step
+            self._reported.discard("diversity")
             return []
-        if "diversity" in self._told:
+        if "diversity" in self._reported:
             return []
-        self._told.add("diversity")
+        self._reported.add("diversity")
         sentence = (
-            f"Samples of a class differ by {100 * share:.1f} % of what real clips do "
-            f"at step {step}: the generator has collapsed."
+            f"The diversity of samples of a class is {100 * share:.1f} % of that of "
+            f"real clips at step {step}: the generator has collapsed."
         )
-        return [Alarm("collapsed", sentence, self._varied, policy.on_collapsed)]
+        return [Alarm("collapsed", sentence, self._last_diverse, policy.on_collapsed)]
 
 
 def diversity(videos: np.ndarray, columns: int) -> float:
-    """How much videos of a row differ: root of the mean variance of their pixels.
+    """Computes the diversity within rows: the root mean variance of each pixel.
 
     Args:
-      videos: `[rows * columns, time, height, width, 3]` uint8, row by row.
-      columns: videos in a row.
+      videos: `[rows * columns, time, height, width, 3]` uint8, in row-major order.
+      columns: number of videos per row, all of one class.
+
+    Returns:
+      The diversity in pixel values, 0 if the videos of each row are identical.
     """
     rows = videos.reshape([-1, columns, *videos.shape[1:]]).astype(np.float32)
     return float(np.sqrt(rows.var(axis=1).mean()))

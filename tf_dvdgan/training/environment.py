@@ -1,4 +1,4 @@
-"""What a run is made with: versions, devices, the source's commit, the command."""
+"""The environment of a run: versions, devices, source commit, and command."""
 
 import contextlib
 import importlib.metadata
@@ -29,11 +29,11 @@ _QUERY_OF_URL = re.compile(r"([A-Za-z][\w+.-]*://[^?\s'\"]*\?)[^\s'\"]*")
 
 
 def describe(strategy: tf.distribute.Strategy) -> dict[str, str]:
-    """What a run is made with, by title."""
+    """Returns the environment of a run, by title."""
     devices = tf.config.list_logical_devices()
     kinds = [device.device_type for device in devices]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-    place, num_workers = strategy_lib.place_among_workers(strategy)
+    index, num_workers = strategy_lib.place_among_workers(strategy)
     return {
         "command": command_line(sys.orig_argv),
         "commit": commit() or "unknown",
@@ -45,27 +45,27 @@ def describe(strategy: tf.distribute.Strategy) -> dict[str, str]:
         "devices": counts + "".join(f"; {name}" for name in _gpu_names()),
         "strategy": type(strategy).__name__,
         "replicas": str(strategy.num_replicas_in_sync),
-        "workers": f"{num_workers}, this one is number {place}",
+        "workers": f"{num_workers}; this one has index {index}",
     }
 
 
 def to_text(facts: Mapping[str, str]) -> str:
-    """Facts by title, one in a line."""
+    """Formats the result of `describe`, one entry per line."""
     return "\n".join(f"{title:18} {fact}" for title, fact in facts.items())
 
 
 def parse(text: str) -> dict[str, str]:
-    """Reads back what `to_text` made; titles have no spaces."""
+    """Parses the output of `to_text`; titles contain no spaces."""
     pairs = (line.strip().partition(" ") for line in text.splitlines())
     return {title: fact.strip() for title, _, fact in pairs}
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """A command as one would type it, without what may be a secret.
+    """Formats a command for a shell, with possible secrets masked.
 
     Args:
-      argv: its words. Users and passwords in URLs, their queries, and the values of
-        flags called secret, token, password or key become stars.
+      argv: the command's words. Users and passwords in URLs, URL queries, and the
+        values of flags named secret, token, password or key are replaced by stars.
     """
     words = []
     for word in argv:
@@ -76,11 +76,11 @@ def command_line(argv: Sequence[str]) -> str:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that the package runs from, '-dirty' if changed."""
+    """Returns the commit of the source checkout, with '-dirty' if it has changes."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     checkout = os.path.dirname(package)
     if not os.path.exists(os.path.join(checkout, ".git")):
-        return None  # installed; a repository around it would be another's
+        return None  # installed; an enclosing repository would be another project's
     command = ["git", "-C", checkout, "describe", "--always", "--dirty", "--abbrev=40"]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         return subprocess.run(
@@ -103,4 +103,4 @@ def _version(package: str) -> str:
 def _gpu_names() -> list[str]:
     gpus = tf.config.list_physical_devices("GPU")
     details = map(tf.config.experimental.get_device_details, gpus)
-    return [facts["device_name"] for facts in details if "device_name" in facts]
+    return [d["device_name"] for d in details if "device_name" in d]

@@ -1,13 +1,9 @@
-"""The outer loop: data, steps, progress, summaries, checkpoints, stopping."""
+"""The outer loop: data, steps, and what happens between them."""
 
 import contextlib
 import dataclasses
-import io
-import json
-import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
@@ -16,105 +12,33 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors, terminal
-from tf_dvdgan.data import files, readers, training_data
-from tf_dvdgan.models import video_gan
-from tf_dvdgan.training import checkpoints, divergence, profiling, standing_statistics
+from tf_dvdgan import errors, run_directory, terminal
+from tf_dvdgan.data import readers, training_data, windows
+from tf_dvdgan.models import resolved, video_gan
+from tf_dvdgan.sampling import standing_statistics
+from tf_dvdgan.training import (
+    checkpoints,
+    divergence,
+    optimizers,
+    profiling,
+    stopping,
+)
 from tf_dvdgan.training import observer as observer_lib
+from tf_dvdgan.training import schedule as schedule_lib
 from tf_dvdgan.training import strategy as strategy_lib
 from tf_dvdgan.training import trainer as trainer_lib
 
-CONFIG_FILE = "config.gin"
-DATASET_FILE = "dataset.json"
-FRAME_BANK_FILE = "frame_bank.npz"
-# All that standing statistics are made of start from a frame of their own.
+# Each sample that standing statistics are made of starts from a frame of its own.
 _FRAME_BANK_CLIPS = standing_statistics.NUM_BATCHES * standing_statistics.BATCH_SIZE
-_SECONDS_PER_LOOP = 10.0
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-@gin.register(module="training")
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """When things happen, in steps.
-
-    Attributes:
-      num_steps: length of the run.
-      steps_per_loop: steps in one call to the device at the most; progress is shown
-        after each. Slow steps are fewer, so that a call takes some seconds.
-      checkpoint_every: steps between checkpoints.
-      samples_every: steps between sample sheets.
-      keep_checkpoints: how many of the newest are kept.
-      asynchronous_checkpoints: whether a thread writes them while training continues.
-      on_failed_save: 'go_on' or 'stop' when one cannot be written; older ones stay.
-    """
-
-    num_steps: int = 300_000
-    steps_per_loop: int = 100
-    checkpoint_every: int = 1000
-    samples_every: int = 1000
-    keep_checkpoints: int = 3
-    asynchronous_checkpoints: bool = False
-    on_failed_save: str = "go_on"
-
-    def __post_init__(self):
-        names = ("steps_per_loop", "checkpoint_every", "samples_every")
-        for name in (*names, "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise errors.InvalidValueError(
-                    f"{name} is at least 1. Received: {getattr(self, name)}"
-                )
-        if self.on_failed_save not in ("go_on", "stop"):
-            raise errors.InvalidValueError(
-                f"on_failed_save is 'go_on' or 'stop'. Received: {self.on_failed_save}"
-            )
-
-    def steps_from(
-        self, step: int, seconds_per_step: float | None, others: Sequence[int] = ()
-    ) -> int:
-        """How many steps to do in one call, none past the next thing that happens.
-
-        Args:
-          step: where the run is.
-          seconds_per_step: as measured; None before there is a measure.
-          others: steps between things that happen besides the schedule's.
-        """
-        if seconds_per_step is None:
-            return 1
-        ends = (self.checkpoint_every, self.samples_every, *others)
-        until = min(every - step % every for every in ends)
-        in_time = max(1, int(_SECONDS_PER_LOOP / max(seconds_per_step, 1e-6)))
-        return min(until, in_time, self.steps_per_loop, self.num_steps - step)
-
-
-@dataclasses.dataclass(frozen=True)
-class Action:
-    """Something that is done every so many steps of a run.
-
-    Attributes:
-      name: for messages.
-      every: steps between two times; it is done after the last step too.
-      function: called with the state.
-    """
-
-    name: str
-    every: int
-    function: Callable[["State"], None]
-
-    def __post_init__(self):
-        if self.every < 1:
-            raise errors.InvalidValueError(
-                f"every is at least 1. Received: {self.every}"
-            )
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """Where a run stands when an action is called.
+    """State of a run when an action is called.
 
     Attributes:
       step: generator updates done.
-      model_dir: of the run.
+      model_dir: directory of the run.
       trainer: with networks, optimizers and weights.
       metrics: means over the last call's steps, by name, such as 'loss/generator'.
     """
@@ -124,15 +48,42 @@ class State:
     trainer: trainer_lib.Trainer
     metrics: Mapping[str, float]
 
+    def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, the generator has its averaged weights; the run is not changed."""
+        return optimizers.averaged_weights(
+            self.trainer.generator_optimizer, self.trainer.generator_variables
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Action:
+    """A function that is called every n steps of a run, and after its last step.
+
+    Attributes:
+      name: for messages.
+      every: steps between two calls.
+      function: called with the state; of several workers, on each.
+    """
+
+    name: str
+    every: int
+    function: Callable[[State], None]
+
+    def __post_init__(self):
+        if self.every < 1:
+            raise errors.InvalidValueError(
+                f"every is at least 1. Received: {self.every}"
+            )
+
 
 class Evaluation(Protocol):
-    """Scores a run's checkpoints as it trains."""
+    """Scores a run's checkpoints while it trains."""
 
-    def __call__(self, the_trainer: trainer_lib.Trainer, step: int) -> None:
-        """Scores the step that the trainer stands at, which is saved."""
+    def __call__(self, state: State) -> None:
+        """Scores the state, which has been saved."""
 
-    def catch_up(self, the_trainer: trainer_lib.Trainer, step: int) -> None:
-        """The same after the run was ended, unless it was done before."""
+    def evaluate_if_missing(self, state: State) -> None:
+        """Scores the state, unless it has been scored before."""
 
 
 def train(*arguments: object, **keywords: object) -> signal.Signals | None:
@@ -147,8 +98,8 @@ def train(*arguments: object, **keywords: object) -> signal.Signals | None:
     Raises:
       UserError: data, config and run do not fit, or the run has diverged.
     """
-    run = prepare(*arguments, **keywords)
-    return run.go_on() if run else None
+    loop = prepare(*arguments, **keywords)
+    return loop.run() if loop else None
 
 
 @gin.configurable("train", module="training")
@@ -160,83 +111,82 @@ def prepare(
     protocols: Sequence[str] = (),
     profile_steps: int = 0,
     actions: Sequence[Action] = (),
-    window: readers.Window = gin.REQUIRED,
-    schedule: Schedule = Schedule(),
+    window: windows.Window = gin.REQUIRED,
+    schedule: schedule_lib.Schedule = schedule_lib.Schedule(),
     on_divergence: divergence.Divergence = divergence.Divergence(),
     accept_other_facts: bool = False,
-) -> "Run | None":
-    """Makes a run ready to train, from its start or from its newest checkpoint.
+) -> "TrainingLoop | None":
+    """Prepares a run, from its start or from its newest checkpoint.
 
-    Of several workers each calls this; the chief alone writes and speaks. The config is
-    read here, and no more while the run goes on.
+    Of several workers each calls this; only the chief writes and prints. The config is
+    read here, and not again while the run trains.
 
     Args:
-      model_dir: of the run; a checkpoint in it is resumed from.
+      model_dir: directory of the run; it resumes from a checkpoint in it.
       data: folder of prepared shards, or other data.
       strategy: where to train.
-      evaluation: of each checkpoint; there is one before the first step then.
-      protocols: names of the scores that the run is evaluated by, for TensorBoard.
-      profile_steps: how many steps to trace for TensorBoard's profiler, early on.
-      actions: what else happens every so many steps; called by all workers.
+      evaluation: scores each checkpoint; one is then written before the first step.
+      protocols: names of the run's scores, for TensorBoard.
+      profile_steps: steps to trace for TensorBoard's profiler, early on.
+      actions: called every n steps besides the default ones.
       window: frames and pixels taken of each clip.
-      schedule: when things happen.
-      on_divergence: what happens when the run goes wrong.
-      accept_other_facts: whether a run may go on with another seed or batch size.
+      schedule: when checkpoints, sample sheets and the end come.
+      on_divergence: what happens when the run diverges.
+      accept_other_facts: whether a run may resume with another seed or batch size.
 
     Returns:
-      The run; None if it has its last step already.
+      The loop; None if the run has its last step already.
 
     Raises:
       UserError: data, config and run do not fit.
     """
     chief = strategy_lib.is_chief(strategy)
+    directory = run_directory.RunDirectory(model_dir)
     # 1. The data, before anything that takes long.
     if isinstance(data, str):
         data = training_data.Shards(data, window)
-    # Networks without variables yet: they are only asked.
+    # Networks without variables: they only say whether they use classes.
     data.check(video_gan.build(data.class_names).class_conditional, speaks=chief)
     # 2. Networks, optimizers and their variables.
-    the_trainer = trainer_lib.build(strategy, data.class_names)
-    # 3. Where the run stands.
-    run = checkpoints.Checkpoints(
+    trainer = trainer_lib.build(strategy, data.class_names)
+    # 3. The newest checkpoint, or the start.
+    saved = checkpoints.Checkpoints(
         model_dir,
-        the_trainer.checkpoint_objects(),
-        {
-            "seed": the_trainer.seed,
-            "global_batch_size": the_trainer.global_batch_size,
-        },
+        trainer.checkpoint_objects(),
+        {"seed": trainer.seed, "global_batch_size": trainer.global_batch_size},
         schedule.keep_checkpoints,
         schedule.asynchronous_checkpoints,
         writes=chief,
     )
-    resumed = run.restore(accept_other_facts)
-    step = int(the_trainer.step.numpy())
+    resumed = saved.restore(accept_other_facts)
+    step = int(trainer.step.numpy())
     if chief:
         terminal.say(f"{'Resuming from' if resumed else 'Starting at'} step {step}")
     if step >= schedule.num_steps:
         if evaluation:
-            the_trainer.gan.frame_bank = load_frame_bank(model_dir)
-            evaluation.catch_up(the_trainer, step)
+            trainer.gan.frame_bank = directory.read_frame_bank()
+            evaluation.evaluate_if_missing(State(step, model_dir, trainer, {}))
         print(f"The run has its {schedule.num_steps} steps; nothing to train.")
         return None
     # 4. What is written once.
     if chief:
         tf.io.gfile.makedirs(model_dir)
-        save_config(model_dir)
-        save_dataset(model_dir, data)
-    gan = the_trainer.gan
-    if gan.generator.num_conditioning_frames:
-        gan.frame_bank = _frame_bank(model_dir, data, gan, chief)
+        directory.write_dataset(data.class_names, data.name)
+        directory.write_model(resolved.resolve())
+        directory.write_config(gin.config_str())  # last: it makes the folder a run
+    given = trainer.gan.generator.num_conditioning_frames
+    if given:
+        trainer.gan.frame_bank = _frame_bank(directory, data, given, chief)
     observer = observer_lib.Observer(
-        model_dir, the_trainer, data.class_names, window, speaks=chief
+        model_dir, trainer, data.class_names, window, speaks=chief
     )
     observer.config(step, protocols)
     observer.real_clips(data)
-    return Run(
-        the_trainer,
+    return TrainingLoop(
+        trainer,
         data,
         schedule,
-        run,
+        saved,
         observer,
         on_divergence,
         evaluation,
@@ -246,17 +196,26 @@ def prepare(
 
 
 def distribute(
-    the_trainer: trainer_lib.Trainer,
+    trainer: trainer_lib.Trainer,
     data: training_data.TrainingData,
     first_batch: int,
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-    """Training batches on the trainer's devices, from the batch of a number on."""
-    global_batch_size = the_trainer.global_batch_size
+    """Deals training batches to the trainer's devices.
+
+    Args:
+      trainer: says how large batches are.
+      data: where they come from.
+      first_batch: number of the first batch.
+
+    Returns:
+      Batches of "video" and "label", endless.
+    """
+    global_batch_size = trainer.global_batch_size
 
     def dataset_of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
         rows = data.rows(
             global_batch_size,
-            the_trainer.data_seed,
+            trainer.data_seed,
             first_batch,
             worker=context.input_pipeline_id,
             num_workers=context.num_input_pipelines,
@@ -264,80 +223,82 @@ def distribute(
         size = context.get_per_replica_batch_size(global_batch_size)
         return rows.batch(size, drop_remainder=True).prefetch(4)
 
-    return the_trainer.strategy.distribute_datasets_from_function(dataset_of_worker)
+    return trainer.strategy.distribute_datasets_from_function(dataset_of_worker)
 
 
-def save_config(model_dir: str) -> None:
-    """Keeps the whole config, as parsed; `config.load_run` reads it back."""
-    files.write_whole(os.path.join(model_dir, CONFIG_FILE), gin.config_str())
-
-
-def save_dataset(model_dir: str, data: training_data.TrainingData) -> None:
-    """Keeps what sampling wants to know of the data."""
-    facts = {"class_names": data.class_names, "dataset": data.name}
-    files.write_whole(os.path.join(model_dir, DATASET_FILE), json.dumps(facts))
-
-
-def load_class_names(model_dir: str) -> list[str]:
-    """Names of the classes that a run was trained on."""
-    with tf.io.gfile.GFile(os.path.join(model_dir, DATASET_FILE)) as file:
-        return json.load(file)["class_names"]
-
-
-def _frame_bank(model_dir, data, gan, chief: bool) -> np.ndarray:
-    """First frames of some real clips, kept with the run; samples start there."""
-    bank = load_frame_bank(model_dir)
+def _frame_bank(
+    directory: run_directory.RunDirectory,
+    data: training_data.TrainingData,
+    count: int,
+    chief: bool,
+) -> np.ndarray:
+    """First frames of some real clips, kept with the run; samples start from them."""
+    bank = directory.read_frame_bank()
     if bank is not None:
         return bank
-    given = gan.generator.num_conditioning_frames
-    frames = data.clips(_FRAME_BANK_CLIPS)[:, :given].copy()
+    frames = data.clips(_FRAME_BANK_CLIPS)[:, :count].copy()
     if chief:
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, frames=frames)
-        files.write_whole(os.path.join(model_dir, FRAME_BANK_FILE), buffer.getvalue())
+        directory.write_frame_bank(frames)
     return frames
 
 
-def load_frame_bank(model_dir: str) -> np.ndarray | None:
-    """The frames that a run's samples start from, uint8; None if from none."""
-    path = os.path.join(model_dir, FRAME_BANK_FILE)
-    if not tf.io.gfile.exists(path):
-        return None
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return np.load(io.BytesIO(file.read()), allow_pickle=False)["frames"]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Run:
+class TrainingLoop:
     """Steps until the end, or until the process is asked to stop.
 
-    Attributes:
+    Args:
       trainer: where the run stands.
       data: that it trains on.
       schedule: when things happen.
       saved: the run's checkpoints.
       observer: shows it.
-      policy: when it is taken for lost.
-      evaluation: see `train`.
+      policy: what happens when the run diverges.
+      evaluation: scores each checkpoint, or None.
       profiler: traces some of the steps.
-      actions: see `train`.
+      actions: called every n steps, after the default ones.
     """
 
-    trainer: trainer_lib.Trainer
-    data: training_data.TrainingData
-    schedule: Schedule
-    saved: checkpoints.Checkpoints
-    observer: observer_lib.Observer
-    policy: divergence.Divergence
-    evaluation: Evaluation | None
-    profiler: profiling.Profiler
-    actions: Sequence[Action]
+    def __init__(
+        self,
+        trainer: trainer_lib.Trainer,
+        data: training_data.TrainingData,
+        schedule: schedule_lib.Schedule,
+        saved: checkpoints.Checkpoints,
+        observer: observer_lib.Observer,
+        policy: divergence.Divergence,
+        evaluation: Evaluation | None,
+        profiler: profiling.Profiler,
+        actions: Sequence[Action],
+    ):
+        self._trainer = trainer
+        self._data = data
+        self._schedule = schedule
+        self._saved = saved
+        self._observer = observer
+        self._policy = policy
+        self._evaluation = evaluation
+        self._profiler = profiler
+        self._actions = [*self._default_actions(), *actions]
+        self._alarms: list[divergence.Alarm] = []  # of the last call
+
+    def _default_actions(self) -> list[Action]:
+        """Checkpoints, then their scores, then sample sheets."""
+        schedule = self._schedule
+        scores = [Action("scores", schedule.checkpoint_every, self._evaluate)]
+        return [
+            Action("checkpoint", schedule.checkpoint_every, self._save),
+            *(scores if self._evaluation else []),
+            Action("samples", schedule.samples_every, self._show_samples),
+        ]
 
     @property
     def _chief(self) -> bool:
-        return strategy_lib.is_chief(self.trainer.strategy)
+        return strategy_lib.is_chief(self._trainer.strategy)
 
-    def go_on(self) -> signal.Signals | None:
+    @property
+    def _step(self) -> int:
+        return int(self._trainer.step.numpy())
+
+    def run(self) -> signal.Signals | None:
         """Trains from where the trainer stands.
 
         Returns:
@@ -350,138 +311,154 @@ class Run:
         try:
             return self._train()
         except tf.errors.DataLossError as error:
-            if not isinstance(self.data, training_data.Shards):
+            if not isinstance(self._data, training_data.Shards):
                 raise
-            raise readers.damaged(self.data.data_dir, error) from error
+            raise readers.damaged(self._data.data_dir, error) from error
 
     def _train(self) -> signal.Signals | None:
-        schedule, observer = self.schedule, self.observer
-        step = int(self.trainer.step.numpy())
-        watch = divergence.Watch(self.policy, step)
+        schedule, observer = self._schedule, self._observer
+        step = self._step
+        self._watch = divergence.Watch(self._policy, step)
         batches = self._batches(step)
         observer.start(schedule.num_steps)
-        if self.evaluation and step == 0:
-            self._save(0)  # what scores begin with
-        elif self.evaluation and step % schedule.checkpoint_every == 0:
-            self.evaluation.catch_up(self.trainer, step)
+        self._evaluate_start(step)
         seconds = stopped_by = None
-        with _StopRequest() as stop, self.profiler:
+        with stopping.StopRequest() as stop, self._profiler:
             while step < schedule.num_steps:
-                every = [action.every for action in self.actions]
-                wanted = schedule.steps_from(step, seconds, every)
-                wanted = self.profiler.limit(wanted)
-                stopped_by, num_steps = _agree(
-                    self.trainer.strategy, stop.signal, wanted
+                every = [action.every for action in self._actions]
+                planned = schedule.steps_from(step, seconds, every)
+                planned = self._profiler.limit(planned)
+                stopped_by, num_steps = stopping.sync_decision(
+                    self._trainer.strategy, stop.signal, planned
                 )
                 if stopped_by:
                     break
-                with self.profiler.call(num_steps):
-                    metrics = self.trainer.run_steps(batches, num_steps)
+                with self._profiler.call(num_steps):
+                    metrics = self._trainer.run_steps(batches, num_steps)
                 step += num_steps
                 seconds = observer.progress(step, num_steps, metrics) or seconds
-                alarms = watch.metrics(step, metrics)
-                lost = any(alarm.action != "warn" for alarm in alarms)
-                at_end = step == schedule.num_steps
-                if not lost and (step % schedule.checkpoint_every == 0 or at_end):
-                    self._save(step)
-                if not lost and (step % schedule.samples_every == 0 or at_end):
-                    share = strategy_lib.of_chief(
-                        self.trainer.strategy, observer.samples(step)
-                    )
-                    alarms += watch.diversity(step, share)
-                if not lost:
-                    self._act(step, metrics, at_end)
-                if self._answer(step, alarms):
-                    step = int(self.trainer.step.numpy())
-                    watch.forget(step)
+                self._alarms = self._watch.metrics(step, metrics)
+                if all(alarm.action == "warn" for alarm in self._alarms):
+                    self._act(self._state(step, metrics))
+                if self._handle_alarms(step):
+                    step = self._step
+                    self._watch.forget(step)
                     batches = self._batches(step)
-            self._leave(step)
+            self._finish(step)
         return stopped_by
 
-    def _act(self, step: int, metrics: Mapping[str, float], at_end: bool) -> None:
-        """Calls the actions whose time it is; their time is not the steps'."""
-        began = time.monotonic()
-        state = State(step, self.saved.model_dir, self.trainer, metrics)
-        for action in self.actions:
-            if step % action.every == 0 or at_end:
-                action.function(state)
-        self.observer.pause(began)
+    def _state(self, step: int, metrics: Mapping[str, float]) -> State:
+        return State(step, self._saved.model_dir, self._trainer, metrics)
 
     def _batches(self, step: int) -> Iterator[trainer_lib.Batch]:
-        first = step * self.trainer.num_d_steps
-        return iter(distribute(self.trainer, self.data, first))
+        first = step * self._trainer.num_d_steps
+        return iter(distribute(self._trainer, self._data, first))
 
-    def _save(self, step: int) -> None:
-        """Writes a checkpoint; one that cannot be written ends the run by choice only.
+    def _act(self, state: State) -> None:
+        """Calls the actions that are due; their time does not count as the steps'."""
+        began = time.monotonic()
+        at_end = state.step == self._schedule.num_steps
+        for action in self._actions:
+            if state.step % action.every == 0 or at_end:
+                action.function(state)
+        self._observer.pause(began)
+
+    def _evaluate_start(self, step: int) -> None:
+        """Scores the state before the first step, or one that was not scored."""
+        if not self._evaluation:
+            return
+        began, state = time.monotonic(), self._state(step, {})
+        if step == 0:
+            self._save(state)
+            self._evaluate(state)
+        elif step % self._schedule.checkpoint_every == 0:
+            self._evaluation.evaluate_if_missing(state)
+        self._observer.pause(began)
+
+    def _save(self, state: State) -> None:
+        """Writes a checkpoint; by the schedule's choice, a failure ends the run.
 
         Raises:
           UserError: it cannot be written, and the schedule says to stop then.
         """
-        began = time.monotonic()
         failed = ""
         try:
-            self.saved.save(step)
-            if self.evaluation:
-                self.saved.wait()
+            self._saved.save(state.step)
+            if self._evaluation:
+                self._saved.wait()
         except checkpoints.SaveError as error:
-            failed = self._not_saved(step, error)
-        if strategy_lib.of_chief(
-            self.trainer.strategy, bool(failed)
-        ):  # it alone writes, and all end together
-            if self.schedule.on_failed_save == "stop":
-                raise errors.UserError(failed or f"The chief cannot save step {step}.")
-            if failed:
-                print(f"{failed} Training continues.", flush=True)
-        elif self.evaluation:
-            self.evaluation(self.trainer, step)
-        self.observer.pause(began)
+            failed = self._not_saved(state.step, error)
+        # Only the chief writes, and all workers end together.
+        self._save_failed = bool(
+            strategy_lib.of_chief(self._trainer.strategy, bool(failed))
+        )
+        if not self._save_failed:
+            return
+        if self._schedule.on_failed_save == "stop":
+            raise errors.UserError(
+                failed or f"The chief cannot save step {state.step}."
+            )
+        if failed:
+            print(f"{failed} Training continues.", flush=True)
+
+    def _evaluate(self, state: State) -> None:
+        """Scores the checkpoint that was just written."""
+        if not self._save_failed:
+            self._evaluation(state)
+
+    def _show_samples(self, state: State) -> None:
+        """Writes sample sheets, which may raise an alarm."""
+        share = strategy_lib.of_chief(
+            self._trainer.strategy, self._observer.samples(state.step)
+        )
+        self._alarms += self._watch.diversity(state.step, share)
 
     def _not_saved(self, step: int, error: Exception) -> str:
-        newest = self.saved.newest or "none"
+        newest = self._saved.newest or "none"
         return f"Step {step} cannot be saved ({error}); newest checkpoint: {newest}."
 
-    def _answer(self, step: int, alarms: Sequence[divergence.Alarm]) -> bool:
-        """Does what the policy says about alarms; tells whether the run went back.
+    def _handle_alarms(self, step: int) -> bool:
+        """Does what the policy says; returns whether the run was rolled back.
 
         Raises:
           UserError: the run ends.
         """
-        for alarm in alarms:
-            self.observer.alarm(step, alarm)
-        grave = [alarm for alarm in alarms if alarm.action != "warn"]
+        for alarm in self._alarms:
+            self._observer.alarm(step, alarm)
+        grave = [alarm for alarm in self._alarms if alarm.action != "warn"]
         if not grave:
             return False
-        alarm, attempt = grave[0], int(self.trainer.attempt.numpy()) + 1
+        alarm, attempt = grave[0], int(self._trainer.attempt.numpy()) + 1
         advice = (
             "Lower the learning rates or change trainer.build.seed, and start again."
         )
         if alarm.action == "stop":
-            newest = self.saved.newest or "none: the run diverged before its first"
+            newest = self._saved.newest or "none: the run diverged before its first"
             raise errors.UserError(
                 f"{alarm.sentence} The last checkpoint is {newest}. {advice}"
             )
-        if attempt > self.policy.max_roll_backs:
+        if attempt > self._policy.max_roll_backs:
             raise errors.UserError(
                 f"{alarm.sentence} The run has gone back {attempt - 1} times already. "
                 f"{advice}"
             )
-        back = self.saved.roll_back(alarm.good_until)
+        back = self._saved.roll_back(alarm.good_until)
         if back is None:
             raise errors.UserError(
                 f"{alarm.sentence} There is no checkpoint yet to go back to. {advice}"
             )
-        self.trainer.attempt.assign(attempt)
+        self._trainer.attempt.assign(attempt)
         if self._chief:
-            limit = self.policy.max_roll_backs
+            limit = self._policy.max_roll_backs
             print(
-                f"Back to step {back}, and on with other random draws and another order"
-                f" of the data ({attempt} of at most {limit} times)",
+                f"Back to step {back}, with other random draws and another order of "
+                f"the data from there ({attempt} of at most {limit} times)",
                 flush=True,
             )
         return True
 
-    def _leave(self, step: int) -> None:
-        """Saves, and says what was done and how to go on.
+    def _finish(self, step: int) -> None:
+        """Saves, and prints what was done and how to continue.
 
         All workers wait for the chief's checkpoint: what started them may end the rest
         as soon as one leaves with another exit code than 0.
@@ -490,75 +467,22 @@ class Run:
           UserError: it cannot be saved.
         """
         with contextlib.suppress(checkpoints.SaveError):
-            self.saved.wait()  # for an earlier one; what counts now is the last
+            self._saved.wait()  # for an earlier one; now the last counts
         failed = ""
         try:
-            self.saved.save(step)
-            self.saved.wait()
+            self._saved.save(step)
+            self._saved.wait()
         except checkpoints.SaveError as error:
             failed = self._not_saved(step, error)
-        if strategy_lib.of_chief(self.trainer.strategy, bool(failed)):
+        if strategy_lib.of_chief(self._trainer.strategy, bool(failed)):
             raise errors.UserError(failed or f"The chief cannot save step {step}.")
         if not self._chief:
             return
-        if step < self.schedule.num_steps:
+        if step < self._schedule.num_steps:
             print(
                 f"Stopped at step {step}, saved; the same command resumes from there."
             )
         else:
-            self.observer.finished()
-            print(f"Trained {step} steps; newest checkpoint: {self.saved.newest}")
+            self._observer.finished()
+            print(f"Trained {step} steps; newest checkpoint: {self._saved.newest}")
         sys.stdout.flush()
-
-
-def _agree(
-    strategy: tf.distribute.Strategy, received: signal.Signals | None, num_steps: int
-) -> tuple[signal.Signals | None, int]:
-    """Agrees with the other workers on whether to stop, and on how many steps to do.
-
-    Args:
-      strategy: of the workers.
-      received: the signal that asked this one to stop, if any.
-      num_steps: what this one would do next; the chief's number counts.
-
-    Returns:
-      SIGTERM if any worker got it, else SIGINT if any got that, else None; and the
-      number of steps. The same on all workers.
-    """
-    own = [received == number for number in _STOP_SIGNALS]
-    own += [num_steps if strategy_lib.is_chief(strategy) else 0]
-    *counts, steps = strategy_lib.sum_over_workers(strategy, own)
-    got = [number for number, count in zip(_STOP_SIGNALS, counts, strict=True) if count]
-    return (got[0] if got else None), int(steps)
-
-
-class _StopRequest:
-    """Notes SIGINT and SIGTERM while it is entered; a second one ends the process.
-
-    Python gives signals to the main thread alone; in another one nothing is noted.
-    """
-
-    def __enter__(self) -> "_StopRequest":
-        self.signal: signal.Signals | None = None
-        self._handlers = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in _STOP_SIGNALS:
-                self._handlers[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: object) -> None:
-        del frame
-        if self.signal:
-            _tell("Stopped at once; the same command resumes from the last checkpoint.")
-            os._exit(128 + number)
-        self.signal = signal.Signals(number)
-        _tell("Stopping after the steps in hand… Once more stops at once.")
-
-
-def _tell(sentence: str) -> None:
-    start = "\n" if sys.stderr.isatty() else ""  # behind the terminal's own ^C
-    print(f"{start}{sentence}", file=sys.stderr, flush=True)

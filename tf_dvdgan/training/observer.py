@@ -1,7 +1,6 @@
 """What a run shows of itself while it trains: lines, curves, sample sheets."""
 
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -10,14 +9,14 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import sampling, terminal
-from tf_dvdgan.data import files, readers, training_data
+from tf_dvdgan import run_directory, terminal
+from tf_dvdgan.data import training_data, windows
+from tf_dvdgan.sampling import latents, sampler, standing_statistics
 from tf_dvdgan.training import (
     dashboard,
     divergence,
     environment,
     optimizers,
-    standing_statistics,
     summaries,
     trainer,
 )
@@ -42,25 +41,25 @@ class Observer:
         model_dir: str,
         the_trainer: trainer.Trainer,
         class_names: Sequence[str],
-        window: readers.Window,
+        window: windows.Window,
         speaks: bool = True,
     ):
-        self._model_dir = model_dir
+        self._directory = run_directory.RunDirectory(model_dir)
         self._trainer = the_trainer
         self._window = window
         self._speaks = speaks
         self._summaries = summaries.Summaries(model_dir, writes=speaks)
         gan, strategy = the_trainer.gan, the_trainer.strategy
         size = min(standing_statistics.BATCH_SIZE, the_trainer.global_batch_size)
-        self._standing = standing_statistics.StandingStatistics(gan, size, strategy)
+        self._sampler = sampler.Sampler(gan, strategy, _STANDING_BATCHES, size)
         # A few classes from all over the list, a row of samples for each.
         count = len(class_names) if gan.class_conditional else 1
         self._columns = 4
-        rows = sampling.spread(count, 12)
+        rows = latents.evenly_spaced(count, 12)
         self._names = [class_names[i] for i in rows] if count > 1 else []
         rows = rows if count > 1 else np.zeros(4, int)
-        self._labels = tf.constant(rows.repeat(self._columns), tf.int32)
-        self._z = sampling.latents(gan.latent, len(self._labels), 0)
+        self._labels = rows.repeat(self._columns)
+        self._z = latents.draw(gan.latent, len(self._labels), 0)
         self._singular_values = tf.function(
             lambda: summaries.singular_values([gan.generator, *gan.discriminators])
         )
@@ -75,8 +74,7 @@ class Observer:
         if not self._speaks:
             return
         text = gin.operative_config_str()
-        path = os.path.join(self._model_dir, f"operative_config-{step}.gin")
-        files.write_whole(path, text)
+        self._directory.write_operative_config(step, text)
         self._summaries.text(step, "operative_config", text)
         facts = environment.describe(self._trainer.strategy)
         self._summaries.text(step, "environment", environment.to_text(facts))
@@ -173,7 +171,6 @@ class Observer:
           much real clips differ.
         """
         the_trainer = self._trainer
-        began = time.monotonic()
         raw, _ = self._show(step, "raw")
         with optimizers.averaged_weights(
             the_trainer.generator_optimizer, the_trainer.generator_variables
@@ -185,7 +182,6 @@ class Observer:
         )
         self._summaries.scalars(step, scalars | {"diversity/samples_to_real": share})
         self._say(f"samples: {path}")
-        self.pause(began)
         return share
 
     def pause(self, began: float) -> None:
@@ -202,12 +198,8 @@ class Observer:
 
     def _show(self, step: int, weights: str) -> tuple[np.ndarray, str]:
         """Makes a sheet; gives its videos and its path."""
-        self._standing.accumulate(_STANDING_BATCHES)
-        gan = self._trainer.gan
-        conditioning = gan.conditioning_from_bank(self._labels)
-        strategy = self._trainer.strategy
-        parts = sampling.generate(gan, self._z, conditioning, strategy=strategy)
-        self._standing.reset()
+        self._sampler.weights_changed()
+        parts = self._sampler.sample(self._z, self._labels)
         paths = {}
         for name, videos in parts.items():
             tag = f"videos/{'samples' if name == 'videos' else name}_{weights}"

@@ -1,7 +1,7 @@
-"""Adam, and the moving average of a generator's weights that rides on it.
+"""Adam, and the moving average of the generator's weights.
 
-The average is TensorFlow Addons' `MovingAverage`, which wants Keras's legacy
-optimizers. This module is the only one that knows: replacing it touches nothing else.
+The average is TensorFlow Addons' `MovingAverage`, which requires Keras's legacy
+optimizers. Only this module depends on it.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
-with warnings.catch_warnings():  # that Addons are no longer developed: known
+with warnings.catch_warnings():  # Addons warns of its end of life on import
     warnings.simplefilter("ignore")
     import tensorflow_addons as tfa
 
@@ -23,28 +23,32 @@ def adam(
     decay_steps: tuple[int, int] | None = None,
     updates_per_step: int = 1,
 ) -> tf.keras.optimizers.legacy.Optimizer:
-    """Adam with the papers' defaults (paper 001, appendix B.3; epsilon of BigGAN).
+    """Creates Adam with the papers' defaults (001, appendix B.3; BigGAN's epsilon).
 
     Args:
-      learning_rate: until it falls, if it does.
-      beta_1: decay of the gradient's mean.
-      beta_2: decay of the mean of its square.
-      epsilon: added to the root of that.
-      decay_steps: training steps between which the rate falls evenly to nought; if the
-        second is not the later one, at once there. The papers' rates do not fall.
-      updates_per_step: of this optimizer, in a training step.
+      learning_rate: initial learning rate.
+      beta_1: decay of the mean of the gradient.
+      beta_2: decay of the mean of the squared gradient.
+      epsilon: added to the root of the latter.
+      decay_steps: first and last training step of a linear decay of the learning rate
+        to 0; if the last is not later than the first, the rate drops to 0 there. None,
+        as in the papers, for a constant rate.
+      updates_per_step: number of updates by this optimizer per training step.
+
+    Returns:
+      The optimizer.
     """
     betas = learning_rate, beta_1, beta_2, epsilon
     if decay_steps is None:
         return tf.keras.optimizers.legacy.Adam(*betas)
-    return _FallingAdam(*betas, tuple(updates_per_step * i for i in decay_steps))
+    return _DecayingAdam(*betas, tuple(updates_per_step * i for i in decay_steps))
 
 
-class _FallingAdam(tf.keras.optimizers.legacy.Adam):
-    """Adam whose rate falls; in checkpoints it looks like one whose does not.
+class _DecayingAdam(tf.keras.optimizers.legacy.Adam):
+    """Adam with linear learning rate decay, and the same checkpoints as plain Adam.
 
-    (A rate that is a `LearningRateSchedule` is none of their variables: a run could not
-    change from one to the other.)
+    (A `LearningRateSchedule` is not saved as a variable, so a run could not resume with
+    or without decay at will.)
     """
 
     def __init__(self, learning_rate, beta_1, beta_2, epsilon, between):
@@ -63,7 +67,16 @@ def with_moving_average(
     decay: float = 0.9999,
     start_step: int = 20_000,
 ) -> tf.keras.optimizers.legacy.Optimizer:
-    """Adds an average of the weights; until `start_step` it equals the weights."""
+    """Wraps an optimizer to maintain a moving average of the weights.
+
+    Args:
+      optimizer: the optimizer to wrap.
+      decay: decay of the average.
+      start_step: updates before this step set the average to the weights.
+
+    Returns:
+      The wrapped optimizer.
+    """
     return tfa.optimizers.MovingAverage(
         optimizer, average_decay=decay, start_step=start_step
     )
@@ -72,9 +85,13 @@ def with_moving_average(
 def create_slots(
     optimizer: tf.keras.optimizers.legacy.Optimizer, variables: Sequence[tf.Variable]
 ) -> None:
-    """Makes an optimizer's variables now; call it in the strategy's scope.
+    """Creates an optimizer's variables; call it in the strategy's scope.
 
-    Made lazily they would appear inside a compiled step, which fails.
+    Lazily they would be created inside a compiled step, which fails.
+
+    Args:
+      optimizer: with or without a moving average.
+      variables: the variables to optimize.
     """
     inner = getattr(optimizer, "_optimizer", None)
     if inner is not None:
@@ -86,7 +103,15 @@ def create_slots(
 def average_of(
     optimizer: tf.keras.optimizers.legacy.Optimizer, variable: tf.Variable
 ) -> tf.Variable:
-    """The moving average of a variable."""
+    """Returns the moving average of a variable.
+
+    Args:
+      optimizer: an optimizer from `with_moving_average`.
+      variable: a variable that it optimizes.
+
+    Returns:
+      The slot variable of the average.
+    """
     return optimizer.get_slot(variable, "average")
 
 
@@ -94,10 +119,17 @@ def average_of(
 def averaged_weights(
     optimizer: tf.keras.optimizers.legacy.Optimizer, variables: Sequence[tf.Variable]
 ) -> Iterator[None]:
-    """Replaces the variables by their averages, and afterwards puts them back.
+    """Replaces variables by their moving averages within a context.
 
-    The weights come back to the bit. (`MovingAverage.swap_weights` adds and subtracts,
-    which rounds: a run would depend on how often it was looked at.)
+    Afterwards the weights are restored bit for bit. (`MovingAverage.swap_weights` adds
+    and subtracts, which rounds: evaluating a run would change it.)
+
+    Args:
+      optimizer: an optimizer from `with_moving_average`.
+      variables: the variables to replace.
+
+    Yields:
+      None, while the variables hold the averages.
     """
     raw = [variable.numpy() for variable in variables]
     for variable in variables:
@@ -113,7 +145,7 @@ def averaged_weights(
 def keep_hyperparameters(
     kept: Sequence[tf.keras.optimizers.legacy.Optimizer],
 ) -> Iterator[None]:
-    """Restoring a checkpoint within it leaves learning rates and the like alone."""
+    """Keeps learning rates and other hyperparameters while a checkpoint is restored."""
     variables = []
     for optimizer in kept:
         for part in (optimizer, getattr(optimizer, "_optimizer", None)):
@@ -126,5 +158,5 @@ def keep_hyperparameters(
 
 
 def learning_rate(optimizer: tf.keras.optimizers.legacy.Optimizer) -> float:
-    """The learning rate of the next step."""
+    """Returns the learning rate of the next update."""
     return float(getattr(optimizer, "_optimizer", optimizer)._decayed_lr(tf.float32))

@@ -1,4 +1,4 @@
-"""Traces of steps for TensorBoard's profile plugin."""
+"""Traces of training steps for TensorBoard's profile plugin."""
 
 import contextlib
 import os
@@ -8,15 +8,16 @@ import tensorflow as tf
 
 
 class Profiler:
-    """Traces so many steps of a run, from its second call to the device on.
+    """Traces the first steps of a run, from its second call to the device on.
 
-    The first call compiles the step, and would show little else. What cannot be traced
-    or written is said, and the run goes on without. Entered around all calls, it writes
-    at the end what is there, should the run stop before.
+    The first call is skipped, because it mostly compiles the step. If a trace cannot be
+    recorded or written, a warning is printed and the run continues without it. Use as a
+    context manager around all calls, so that the trace is written even if the run ends
+    early.
 
     Args:
-      model_dir: of the run; the trace goes to its `train/plugins/profile`.
-      num_steps: to trace; 0 for none.
+      model_dir: folder of the run; the trace goes to `train/plugins/profile` in it.
+      num_steps: number of steps to trace; 0 for none.
     """
 
     def __init__(self, model_dir: str, num_steps: int = 0):
@@ -26,7 +27,7 @@ class Profiler:
         self._running = False
 
     def limit(self, num_steps: int) -> int:
-        """How many steps to do in the next call: none past the end of the trace."""
+        """Reduces the next call's number of steps so as not to pass the trace's end."""
         return min(num_steps, self._left) if self._left else num_steps
 
     def __enter__(self) -> "Profiler":
@@ -37,7 +38,7 @@ class Profiler:
 
     @contextlib.contextmanager
     def call(self, num_steps: int) -> Iterator[None]:
-        """Around a call of so many steps: begins the trace, ends it after the last."""
+        """Context of a call of `num_steps` steps: starts and stops the trace."""
         if self._left and self._compiled and not self._running:
             self._start()
         yield
@@ -60,10 +61,10 @@ class Profiler:
         self._running, self._left = False, 0
         try:
             tf.profiler.experimental.stop()
-            print(f"Trace of the steps: {self._folder}/plugins/profile", flush=True)
+            print(f"Trace written to {self._folder}/plugins/profile", flush=True)
         except (tf.errors.OpError, OSError) as error:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
         self._left = 0
-        print(f"The steps cannot be traced: {str(error).splitlines()[0]}", flush=True)
+        print(f"Profiling failed: {str(error).splitlines()[0]}", flush=True)

@@ -1,4 +1,4 @@
-"""Where training runs: one device, several of a machine or of several, a TPU slice."""
+"""Distribution strategies: one device, several on one or more machines, or TPUs."""
 
 import functools
 import json
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_dvdgan import errors
 
-# What a worker gets when another has gone, or the connection to it.
+# Raised on a worker when another worker, or the connection to it, is lost.
 LOST_WORKER_ERRORS = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -19,22 +19,26 @@ LOST_WORKER_ERRORS = (
 
 
 def create(name: str = "auto", tpu: str | None = None) -> tf.distribute.Strategy:
-    """Makes the strategy, and readies its devices.
+    """Creates a distribution strategy and initializes its devices.
 
-    Several workers find one another by `TF_CONFIG`, as TensorFlow documents it; each
-    waits here until all are there.
+    Multiple workers find each other through TensorFlow's `TF_CONFIG`; this call blocks
+    until all of them have connected.
 
     Args:
-      name: 'auto' takes a TPU if one is named, else the workers if `TF_CONFIG` names
-        several, else all GPUs, else the CPU.
+      name: 'tpu', 'multi_worker', 'mirrored', 'one_device', or 'auto': the TPU if `tpu`
+        is set, else all workers if `TF_CONFIG` has several, else all GPUs, else the
+        CPU.
       tpu: 'local' on a TPU VM, a TPU's name, or its grpc:// address.
 
+    Returns:
+      The strategy.
+
     Raises:
-      UserError: the TPU cannot be reached, or is named beside another strategy; or
-        `TF_CONFIG` cannot be used.
+      UserError: the TPU cannot be reached, `tpu` is set with another strategy, or
+        `TF_CONFIG` is not valid.
     """
     if tpu and name not in ("auto", "tpu"):
-        raise errors.UserError(f"--tpu is of --strategy=tpu, not of {name}.")
+        raise errors.UserError(f"--tpu requires --strategy=tpu or auto, not {name}.")
     gpus = tf.config.list_physical_devices("GPU")
     if name == "auto":
         name = "multi_worker" if len(_workers_named()) > 1 else "one_device"
@@ -50,42 +54,53 @@ def create(name: str = "auto", tpu: str | None = None) -> tf.distribute.Strategy
 
 
 def spans_workers(strategy: tf.distribute.Strategy) -> bool:
-    """Whether several processes train together, each of which runs this program."""
+    """Returns whether several worker processes train together."""
     return _num_workers(strategy) > 1
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes what must be written once."""
+    """Returns whether this process writes the outputs that only one worker writes."""
     return place_among_workers(strategy)[0] == 0
 
 
 def sum_over_workers(
     strategy: tf.distribute.Strategy, values: Sequence[float]
 ) -> list[float]:
-    """Sums each number over all workers; every one of them must call it.
+    """Sums each value over all workers, which must all call it.
 
-    What one worker knows alone (that it was asked to stop) and what all must take from
-    one (how many steps come next) are both sums.
+    Args:
+      strategy: distribution strategy.
+      values: this worker's values.
+
+    Returns:
+      The sums, equal on all workers.
     """
     if not spans_workers(strategy):
         return list(values)
-
     return _adder(strategy)(tf.constant(values, tf.float64)).numpy().tolist()
 
 
 def of_chief(strategy: tf.distribute.Strategy, value: float) -> float:
-    """The chief's value, on every worker: what they decide must be the same."""
+    """Broadcasts the chief's value, so that all workers take the same decision.
+
+    Args:
+      strategy: distribution strategy.
+      value: this worker's value; ignored unless it is the chief.
+
+    Returns:
+      The chief's value.
+    """
     return sum_over_workers(strategy, [value if is_chief(strategy) else 0.0])[0]
 
 
 @functools.lru_cache(maxsize=1)
 def _adder(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Compiled once: it runs between all calls of the training step."""
+    """Returns the compiled sum; cached, as it runs between all training calls."""
     replicas_each = strategy.num_replicas_in_sync // _num_workers(strategy)
 
     def add(numbers: tf.Tensor) -> tf.Tensor:
         context = tf.distribute.get_replica_context()
-        share = numbers / replicas_each  # made on the replica's device
+        share = numbers / replicas_each  # placed on the replica's device
         return context.all_reduce(tf.distribute.ReduceOp.SUM, share)
 
     @tf.function
@@ -97,7 +112,7 @@ def _adder(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]
 
 
 def place_among_workers(strategy: tf.distribute.Strategy) -> tuple[int, int]:
-    """This worker's number, the chief's being 0, and how many there are."""
+    """Returns this worker's index (0 is the chief) and the number of workers."""
     count = _num_workers(strategy)
     if count == 1:
         return 0, 1
@@ -115,47 +130,44 @@ def _num_workers(strategy: tf.distribute.Strategy) -> int:
 
 
 def _workers_named() -> list[str]:
-    """Addresses of the workers that `TF_CONFIG` names."""
+    """Returns the addresses of the workers in `TF_CONFIG`."""
     text = os.environ.get("TF_CONFIG") or "{}"
     try:
         cluster = json.loads(text).get("cluster", {})
         return [a for job in ("chief", "worker") for a in cluster.get(job, [])]
     except (ValueError, AttributeError, TypeError) as error:
-        raise errors.UserError(
-            f"TF_CONFIG is not what TensorFlow documents: {error}."
-        ) from None
+        raise errors.UserError(f"TF_CONFIG is not valid: {error}.") from None
 
 
 def _multi_worker() -> tf.distribute.Strategy:
     workers = _workers_named()
     if not workers:
         raise errors.UserError(
-            "--strategy=multi_worker wants TF_CONFIG to name the workers and this one, "
-            "as in docs/multi_worker.md."
+            "--strategy=multi_worker needs TF_CONFIG to list the workers and this "
+            "one's index, as in docs/multi_worker.md."
         )
     if len(workers) > 1:
         task = json.loads(os.environ["TF_CONFIG"]).get("task", {})
         print(
-            f"{task.get('type')} {task.get('index')} of {len(workers)} waits for the "
-            "others",
+            f"{task.get('type')} {task.get('index')} of {len(workers)} is waiting for "
+            "the others",
             flush=True,
         )
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, tf.errors.OpError, RuntimeError) as error:
         raise errors.UserError(
-            f"The workers of TF_CONFIG do not come together: "
-            f"{str(error).splitlines()[0]}"
+            f"The workers in TF_CONFIG cannot connect: {str(error).splitlines()[0]}"
         ) from None
 
 
 def _tpu(tpu: str) -> tf.distribute.Strategy:
     try:
-        # Resolves, connects and initializes, in the order that TPUs want.
+        # Resolves, connects and initializes, in the order that TPUs require.
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(tpu)
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, tf.errors.OpError, OSError) as error:
         raise errors.UserError(
-            f"The TPU {tpu!r} cannot be used: {str(error).splitlines()[0]} Name it "
-            "with --tpu, or run elsewhere with --strategy=auto."
+            f"The TPU {tpu!r} cannot be used: {str(error).splitlines()[0]} Set its "
+            "name with --tpu, or use another device with --strategy=auto."
         ) from None

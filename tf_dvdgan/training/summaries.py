@@ -1,14 +1,13 @@
 """What a run shows: TensorBoard's curves and videos, sample sheets as files."""
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.image import metadata as image_metadata
 
-from tf_dvdgan import visualize
+from tf_dvdgan import run_directory, visualize
 from tf_dvdgan.data import files, video_io
 from tf_dvdgan.layers import spectral_norm
 from tf_dvdgan.training import dashboard
@@ -29,14 +28,14 @@ class Summaries:
     """
 
     def __init__(self, model_dir: str, folder: str = "train", writes: bool = True):
-        self._samples_dir = os.path.join(model_dir, "samples")
+        self._directory = run_directory.RunDirectory(model_dir)
         self._writes = writes
         self._failing = False
         self._writer = tf.summary.create_noop_writer()
         with self._forgiving():
             if writes:
-                tf.io.gfile.makedirs(self._samples_dir)
-                path = os.path.join(model_dir, folder)
+                tf.io.gfile.makedirs(self._directory.samples)
+                path = self._directory.events(folder)
                 self._writer = tf.summary.create_file_writer(path)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -93,7 +92,7 @@ class Summaries:
         Returns:
           The path of the PNG: one video a row, the first of each row of the grid.
         """
-        stem = os.path.join(self._samples_dir, f"{tag.split('/')[-1]}-{step:07}")
+        stem = self._directory.sheet(tag.split("/")[-1], step)
         if not self._writes:
             return f"{stem}.png"
         frames = visualize.grid(videos, columns, names)

@@ -1,9 +1,9 @@
 """The training step: discriminator updates, then a generator update.
 
-One code path for every device: `strategy.run` of one replica's step, several steps in
-one `tf.function`. All random numbers of a step are drawn for the global batch from
-(seed, step), and each replica takes the rows of its samples: the number of replicas
-does not change what is trained.
+All devices share one code path: `strategy.run` of one replica's step, several steps per
+`tf.function` call. The random numbers of a step are generated for the global batch from
+(seed, step), and each replica takes the rows of its samples, so the result does not
+depend on the number of replicas.
 """
 
 import functools
@@ -19,33 +19,35 @@ from tf_dvdgan.training import optimizers
 
 Batch = Mapping[str, tf.Tensor]
 
-_SEEDS_APART = 1_000_003  # data seeds of attempts; seeds of runs are closer together
+# Added to the data seed at each rollback; the seeds of different runs are closer.
+_DATA_SEED_STRIDE = 1_000_003
 
-# What a step draws random numbers for; each has a stream of its own.
+# Streams of random numbers within a step.
 _LATENTS, _REAL_DRAWS, _FAKE_DRAWS, _REAL_NOISE, _FAKE_NOISE = range(5)
 
 
 class Trainer:
-    """Owns the training state and the step.
+    """Owns the training state and the training step.
 
     Args:
-      gan: generator, discriminators, latent and losses. Built here.
-      strategy: where it runs. Make the trainer in its scope.
-      global_batch_size: videos of one update, over all replicas.
-      generator_optimizer: perhaps with a moving average of the weights.
-      discriminator_optimizer: of all discriminators.
-      num_d_steps: discriminator updates for each generator update, each with real
-        videos and latents of its own.
-      seed: of all random draws.
-      jit_compile: whether XLA compiles the step; TPUs always do.
+      gan: generator, discriminators, latent and losses. The trainer builds it.
+      strategy: distribution strategy; create the trainer in its scope.
+      global_batch_size: number of videos per update, over all replicas.
+      generator_optimizer: optionally with a moving average of the weights.
+      discriminator_optimizer: shared by all discriminators.
+      num_d_steps: discriminator updates per generator update, each with its own real
+        videos and latents.
+      seed: seed of all random numbers of the training steps.
+      jit_compile: whether to compile the step with XLA; TPUs always do.
 
     Attributes:
-      step: generator updates done.
-      attempt: how often the run was rolled back; draws and data order are others after.
+      step: number of generator updates so far.
+      attempt: number of rollbacks so far; each changes the random numbers and the order
+        of the data.
 
     Raises:
-      InvalidValueError: the replicas cannot share the batch evenly, or `num_d_steps`
-        is 0.
+      InvalidValueError: the batch size is not a multiple of the number of replicas, or
+        `num_d_steps` is less than 1.
     """
 
     def __init__(
@@ -61,12 +63,12 @@ class Trainer:
     ):
         if num_d_steps < 1:
             raise errors.InvalidValueError(
-                f"num_d_steps is at least 1. Received: {num_d_steps}"
+                f"num_d_steps must be at least 1. Received: {num_d_steps}"
             )
         self.num_replicas = strategy.num_replicas_in_sync
         if global_batch_size % self.num_replicas:
             raise errors.InvalidValueError(
-                f"A batch of {global_batch_size} videos cannot be shared evenly by "
+                f"A batch of {global_batch_size} videos cannot be split evenly across "
                 f"{self.num_replicas} replicas. Received: {global_batch_size=}"
             )
         self.gan = gan
@@ -85,13 +87,13 @@ class Trainer:
         self.attempt = _counter("attempt")
         self.metric_names = self._metric_names()
         self.jit_compile = jit_compile
-        # Nothing in it is for AutoGraph, which would take a third of the tracing time.
+        # The step does not need AutoGraph, which takes a third of the tracing time.
         self._compiled_step = tf.function(
             self.replica_step, jit_compile=jit_compile, autograph=False
         )
 
     def checkpoint_objects(self) -> dict[str, tf.Module]:
-        """Everything that a run must keep to go on as if never stopped."""
+        """Returns all state that a run needs to resume exactly where it stopped."""
         discriminators = {d.name: d for d in self.gan.discriminators}
         return {
             "step": self.step,
@@ -104,14 +106,14 @@ class Trainer:
 
     @property
     def data_seed(self) -> int:
-        """Of the data's order; another after each time the run was rolled back."""
-        return self.seed + _SEEDS_APART * int(self.attempt.numpy())
+        """Seed of the data's order, which changes with every rollback."""
+        return self.seed + _DATA_SEED_STRIDE * int(self.attempt.numpy())
 
     def random_batches(self) -> tf.data.Dataset:
-        """Batches of noise for one replica, all alike, to measure with.
+        """Creates identical batches of noise for one replica, for benchmarks.
 
         Returns:
-          An endless dataset of what `run_steps` takes.
+          An infinite dataset of batches for `run_steps`.
         """
         generator = self.gan.generator
         rows = self.global_batch_size // self.num_replicas
@@ -123,14 +125,14 @@ class Trainer:
         return tf.data.Dataset.from_tensors(batch).repeat()
 
     def run_steps(self, batches: Iterator[Batch], num_steps: int) -> dict[str, float]:
-        """Trains `num_steps` steps on the device and waits for them.
+        """Runs `num_steps` training steps on the devices and waits for them.
 
         Args:
           batches: a (distributed) iterator; each step takes `num_d_steps` batches.
           num_steps: at least 1.
 
         Returns:
-          The mean of each metric over the steps and replicas.
+          The mean of each metric over steps and replicas, by name.
         """
         means = self._run_steps(batches, tf.constant(num_steps)).numpy()
         return dict(zip(self.metric_names, map(float, means), strict=True))
@@ -139,13 +141,13 @@ class Trainer:
     def _run_steps(self, batches: Iterator[Batch], num_steps: tf.Tensor) -> tf.Tensor:
         total = tf.zeros([len(self.metric_names)])
         for _ in tf.range(num_steps):
-            taken = [next(batches) for _ in range(self.num_d_steps)]
-            metrics = self.strategy.run(self._compiled_step, args=(taken,))
+            step_batches = [next(batches) for _ in range(self.num_d_steps)]
+            metrics = self.strategy.run(self._compiled_step, args=(step_batches,))
             total += self.strategy.reduce("MEAN", metrics, axis=None)
         return total / tf.cast(num_steps, tf.float32)
 
     def _metric_names(self) -> tuple[str, ...]:
-        """What `replica_step` returns, in order."""
+        """Names of the values that `replica_step` returns, in order."""
         names = [d.name for d in self.gan.discriminators]
         norm = ["gradient_norm/discriminators"] if names else []
         return (
@@ -159,14 +161,14 @@ class Trainer:
         )
 
     def replica_step(self, batches: Sequence[Batch]) -> tf.Tensor:
-        """One step of one replica; the function that is compiled.
+        """Runs one step on one replica; this is the compiled function.
 
         Args:
-          batches: `num_d_steps` of "video" `[rows, time, height, width, 3]` uint8 and
-            "label" `[rows]` int32, rows the replica's part of the batch.
+          batches: `num_d_steps` batches of "video" `[rows, time, height, width, 3]`
+            uint8 and "label" `[rows]` int32, where rows are the replica's samples.
 
         Returns:
-          `[n]` float32, the metrics in the order of `metric_names`.
+          `[n]` float32, metrics in the order of `metric_names`.
         """
         seed = tf.stack([tf.constant(self.seed, tf.int64), self.attempt])
         step_seed = fold_in(seed, self.step)
@@ -183,20 +185,19 @@ class Trainer:
         return tf.concat(metrics, axis=0)
 
     def update_discriminators(self, batch: Batch, seed: tf.Tensor) -> tf.Tensor:
-        """One update on real and fake videos together, made without G's gradient."""
+        """Updates all discriminators once, on real and fake videos.
+
+        Args:
+          batch: "video" `[rows, time, height, width, 3]` uint8 and "label" `[rows]`.
+          seed: `[2]`, seed of the update's random numbers.
+
+        Returns:
+          `[n]` float32: losses, mean real and fake scores, and accuracies of the
+          discriminators, then the global norm of the gradients.
+        """
         gan = self.gan
-        real = transforms.to_unit_range(batch["video"])
-        conditioning = gan.conditioning(batch["label"], real)
-        z = self._latents(seed)
-        fake = gan.generate(z, conditioning, training=True)["videos"]
-        videos = tf.concat(
-            [
-                self._with_noise(real, fold_in(seed, _REAL_NOISE)),
-                self._with_noise(fake, fold_in(seed, _FAKE_NOISE)),
-            ],
-            axis=0,
-        )
-        labels = tf.concat([conditioning["labels"]] * 2, axis=0)
+        # Outside the tape: the update needs no gradient of the generator.
+        videos, labels = self._real_and_fake(batch, seed)
         losses, scores, accuracies = [], [], []
         with tf.GradientTape() as tape:
             for i, discriminator in enumerate(gan.discriminators):
@@ -207,23 +208,53 @@ class Trainer:
                     ],
                     axis=0,
                 )
-                real_scores, fake_scores = _judge(discriminator, videos, labels, draws)
+                real_scores, fake_scores = _score_real_and_fake(
+                    discriminator, videos, labels, draws
+                )
                 losses.append(gan.discriminator_loss(real_scores, fake_scores))
                 scores += [tf.reduce_mean(real_scores), tf.reduce_mean(fake_scores)]
-                right = tf.concat([real_scores > 0.0, fake_scores < 0.0], axis=0)
-                accuracies.append(tf.reduce_mean(tf.cast(right, tf.float32)))
+                correct = tf.concat([real_scores > 0.0, fake_scores < 0.0], axis=0)
+                accuracies.append(tf.reduce_mean(tf.cast(correct, tf.float32)))
             loss = tf.add_n(losses) / self.num_replicas
         norm = self._apply(
             tape, loss, self.discriminator_variables, self.discriminator_optimizer
         )
         return tf.stack([*losses, *scores, *accuracies, norm])
 
+    def _real_and_fake(
+        self, batch: Batch, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns real videos followed by new fake ones, and the labels of both."""
+        real = transforms.to_unit_range(batch["video"])
+        conditioning = self.gan.conditioning(batch["label"], real)
+        z = self._latents(seed)
+        fake = self.gan.generate(z, conditioning, training=True)["videos"]
+        videos = tf.concat(
+            [
+                self._with_noise(real, fold_in(seed, _REAL_NOISE)),
+                self._with_noise(fake, fold_in(seed, _FAKE_NOISE)),
+            ],
+            axis=0,
+        )
+        return videos, tf.concat([conditioning["labels"]] * 2, axis=0)
+
     def update_generator(self, batch: Batch, seed: tf.Tensor) -> tf.Tensor:
-        """One update; only G's weights are watched: no gradient of D's is made."""
+        """Updates the generator once.
+
+        Args:
+          batch: "video" `[rows, time, height, width, 3]` uint8 and "label" `[rows]`.
+          seed: `[2]`, seed of the update's random numbers.
+
+        Returns:
+          `[n]` float32: the adversarial loss, each added term, and the global norm of
+          the gradients.
+        """
         gan = self.gan
         real = transforms.to_unit_range(batch["video"])
         conditioning = gan.conditioning(batch["label"], real)
         labels, z = conditioning["labels"], self._latents(seed)
+        # The tape watches only the generator's weights: the update needs no gradient of
+        # the discriminators' weights.
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.generator_variables)
             outputs = gan.generate(z, conditioning, training=True)
@@ -244,7 +275,7 @@ class Trainer:
         return tf.stack([loss, *terms, norm])
 
     def _with_noise(self, videos: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Adds the discriminators' noise, drawn for each sample on its own."""
+        """Adds the discriminators' noise, generated separately for each sample."""
         if not self.gan.discriminator_noise:
             return videos
         rows = self._own_rows(tf.range(self.global_batch_size)[:, tf.newaxis])[:, 0]
@@ -258,7 +289,7 @@ class Trainer:
         return videos + self.gan.discriminator_noise * noise
 
     def _apply(self, tape, loss, variables, optimizer) -> tf.Tensor:
-        """Sums gradients over replicas, applies them, gives their global norm."""
+        """Sums gradients over replicas and applies them; returns their global norm."""
         gradients = tape.gradient(loss, variables)
         if self.num_replicas > 1:
             context = tf.distribute.get_replica_context()
@@ -282,7 +313,7 @@ class Trainer:
         return self._own_rows(draws)
 
     def _own_rows(self, x: tf.Tensor) -> tf.Tensor:
-        """This replica's part of what was drawn for the global batch."""
+        """Returns this replica's rows of an array for the global batch."""
         if self.num_replicas == 1:
             return x
         size = self.global_batch_size // self.num_replicas
@@ -304,28 +335,34 @@ def build(
     seed: int = 0,
     jit_compile: bool = False,
 ) -> Trainer:
-    """Makes the config's GAN, its optimizers and their trainer.
+    """Builds the config's GAN and optimizers, and their trainer.
 
     Args:
-      strategy: where it runs.
-      class_names: of the data.
-      global_batch_size: as for `Trainer`.
-      generator_optimizer: makes it from a learning rate.
-      generator_learning_rate: of the generator.
-      discriminator_optimizer: makes it from a learning rate, and how often a step it
-        updates.
-      discriminator_learning_rate: of the discriminators.
-      moving_average: adds an average of the generator's weights to its optimizer.
-      num_d_steps: as for `Trainer`.
-      seed: of everything random, the first weights too.
-      jit_compile: as for `Trainer`.
+      strategy: distribution strategy.
+      class_names: class names of the data.
+      global_batch_size: number of videos per update, over all replicas.
+      generator_optimizer: creates the generator's optimizer from a learning rate.
+      generator_learning_rate: learning rate of the generator.
+      discriminator_optimizer: creates the discriminators' optimizer from a learning
+        rate and `updates_per_step`.
+      discriminator_learning_rate: learning rate of the discriminators.
+      moving_average: wraps the generator's optimizer to add a moving average of the
+        weights.
+      num_d_steps: discriminator updates per generator update.
+      seed: seed of the initial weights and of all random numbers in training.
+      jit_compile: whether to compile the step with XLA.
+
+    Returns:
+      The trainer, with its variables created.
 
     Raises:
-      InvalidValueError: the replicas cannot share the batch evenly, or the seed is
-        none.
+      InvalidValueError: the batch size is not a multiple of the number of replicas, or
+        the seed is out of range.
     """
     if not 0 <= seed < 2**32:
-        raise errors.InvalidValueError(f"seed is from 0 to 2^32 - 1. Received: {seed}")
+        raise errors.InvalidValueError(
+            f"seed must be from 0 to 2^32 - 1. Received: {seed}"
+        )
     tf.keras.utils.set_random_seed(seed)
     with strategy.scope():
         return Trainer(
@@ -352,16 +389,16 @@ def _counter(name: str) -> tf.Variable:
     )
 
 
-def _judge(
+def _score_real_and_fake(
     discriminator: tf.keras.Model,
     videos: tf.Tensor,
     labels: tf.Tensor,
     draws: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scores of real videos and of fake ones, which come behind them.
+    """Scores the first half of a batch, real videos, and the second half, fake ones.
 
-    They go through in one pass, unless the discriminator has batch norm: it would see
-    what a video is by whom it is normalized with.
+    Both go through in one pass, unless the discriminator has batch norm: statistics of
+    a mixed batch would leak information between real and fake.
     """
     if not discriminator.has_batch_norm:
         scores = discriminator(videos, labels, draws, training=True)
@@ -375,5 +412,13 @@ def _judge(
 
 
 def fold_in(seed: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
-    """A new seed `[2]` from a seed and a number."""
+    """Derives a new seed.
+
+    Args:
+      seed: `[2]` integers.
+      number: scalar integer; different numbers yield independent seeds.
+
+    Returns:
+      `[2]` integers.
+    """
     return tf.random.experimental.stateless_fold_in(seed, tf.cast(number, seed.dtype))

@@ -1,1 +1,1 @@
-"""Measurements of the package's speed, and what it is measured against."""
+"""Benchmarks of the package's speed against baselines; not installed."""

@@ -1,20 +1,20 @@
-"""DVD-GAN v2 as one would write it in PyTorch: what our speed is measured against.
+"""DVD-GAN v2 in plain PyTorch: the baseline for this project's speed.
 
 The model and the training step are those of `tf_dvdgan/models/dvd_gan.py` and
-`tf_dvdgan/training/trainer.py`, without the average of weights. Every convolution
-stands as the paper draws it: nearest x2 and then convolve, convolve and then average
-pool, one convolution of [h; x] for each gate and time step. What does not change the
-operations is chosen for speed. Measured on two cores of an AMD EPYC (Zen 5) with
-PyTorch 2.13, ch 32, 12x64x64, batch 2, seconds for a step:
+`tf_dvdgan/training/trainer.py`, without the moving average of weights. Every
+convolution is as in the paper's figures: nearest x2, then convolve; convolve, then
+average pool; one convolution of [h; x] for each gate and time step. Everything that
+does not change the operations is chosen for speed. Measured on two cores of an AMD EPYC
+(Zen 5) with PyTorch 2.13, ch 32, 12x64x64, batch 2, seconds per step:
 
 - channels_last activations and weights, frames time-major so that batch norm's slices
   of one time step are contiguous (this file): 4.5, with bfloat16 autocast 2.7.
 - contiguous layout, batch norm on a [batch, time * channels] view: 5.2 and 3.1; half a
-  second of it is F.interpolate, which is slow in this layout.
+  second of that is F.interpolate, which is slow in this layout.
 - torch.var_mean and one scale and offset instead of F.batch_norm, ReLUs in place, Adam
   not fused: no faster; differences are within the noise of 0.2.
 
-Frames in here are `[time * batch, channels, height, width]` in the generator and
+Frames in this file are `[time * batch, channels, height, width]` in the generator and
 `[batch * time, channels, height, width]` in the discriminators.
 """
 
@@ -33,13 +33,13 @@ _FIRST_SIZE = 4  # height and width where the generator starts
 _LATENT_SIZE = 120
 _EMBEDDING_SIZE = 120
 _CONDITION_SIZE = _LATENT_SIZE + _EMBEDDING_SIZE
-_JUDGED_FRAMES = 8  # of each video, by the spatial discriminator
+_NUM_SPATIAL_FRAMES = 8  # of each video, for the spatial discriminator
 _NUM_D_STEPS = 2
 _EPSILON = 1e-4  # of spectral and batch norm
 
 
 def _spectral(layer: nn.Module) -> nn.Module:
-    """Orthogonal weights, zero biases, a power iteration each training forward."""
+    """Orthogonal weights, zero biases, one power iteration per training forward."""
     nn.init.orthogonal_(layer.weight)
     if getattr(layer, "bias", None) is not None:
         nn.init.zeros_(layer.bias)
@@ -60,14 +60,19 @@ def _conv3d(inputs: int, outputs: int, size: int = 3) -> nn.Module:
 def _batch_norm(
     x: torch.Tensor, num_frames: int, scale=None, offset=None
 ) -> torch.Tensor:
-    """Normalizes `[time * batch, channels, height, width]`, each time step alone."""
+    """Normalizes `[time * batch, channels, height, width]` per time step."""
     settings = {"weight": scale, "bias": offset, "training": True, "eps": _EPSILON}
     steps = [F.batch_norm(f, None, None, **settings) for f in x.chunk(num_frames)]
     return torch.cat(steps)
 
 
 class ConditionalBatchNorm(nn.Module):
-    """Batch norm, then scale and offset linear in a condition."""
+    """Batch norm, then scale and offset linear in a condition.
+
+    Args:
+      channels: of the input.
+      num_frames: length of the videos.
+    """
 
     def __init__(self, channels: int, num_frames: int):
         super().__init__()
@@ -76,7 +81,15 @@ class ConditionalBatchNorm(nn.Module):
         self.offset = _spectral(nn.Linear(_CONDITION_SIZE, channels, bias=False))
 
     def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """Maps `[time * batch, channels, h, w]` to the same, under `[batch, size]`."""
+        """Normalizes frames.
+
+        Args:
+          x: `[time * batch, channels, height, width]`.
+          condition: `[batch, size]`.
+
+        Returns:
+          `[time * batch, channels, height, width]`.
+        """
         scale, offset = (
             y.repeat(self.num_frames, 1)[:, :, None, None]  # [time * batch, c, 1, 1]
             for y in (1 + self.scale(condition), self.offset(condition))
@@ -97,7 +110,7 @@ class ConvGRU(nn.Module):
         """Maps frames, each `[batch, channels, h, w]`, to `[time * batch, ...]`."""
         h = torch.zeros_like(inputs[0])
         states = []
-        with parametrize.cached():  # kernels are normalized once, not at every step
+        with parametrize.cached():  # normalizes kernels once, not at every step
             for x in inputs:
                 h_and_x = torch.cat([h, x], dim=1)
                 r = torch.sigmoid(self.reset(h_and_x))
@@ -109,7 +122,14 @@ class ConvGRU(nn.Module):
 
 
 class GeneratorBlock(nn.Module):
-    """cBN, ReLU, [nearest x2], conv 3x3, cBN, ReLU, conv 3x3, plus a shortcut."""
+    """cBN, ReLU, [nearest x2], conv 3x3, cBN, ReLU, conv 3x3, plus a shortcut.
+
+    Args:
+      inputs: channels of the input.
+      outputs: channels of the output.
+      num_frames: length of the videos.
+      upsample: whether to double height and width.
+    """
 
     def __init__(self, inputs: int, outputs: int, num_frames: int, upsample: bool):
         super().__init__()
@@ -123,7 +143,15 @@ class GeneratorBlock(nn.Module):
             self.shortcut = _conv2d(inputs, outputs, 1)
 
     def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """Maps frames `[time * batch, inputs, h, w]` to `[..., outputs, h', w']`."""
+        """Runs the block.
+
+        Args:
+          x: `[time * batch, inputs, height, width]`.
+          condition: `[batch, size]`.
+
+        Returns:
+          `[time * batch, outputs, height', width']`.
+        """
         y = F.relu(self.norm_1(x, condition))
         if self.upsample:
             x = F.interpolate(x, scale_factor=2, mode="nearest")
@@ -134,7 +162,14 @@ class GeneratorBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """Maps a latent and a class to a video: a ConvGRU and two blocks a stage."""
+    """Maps a latent and a class to a video: a ConvGRU and two blocks per stage.
+
+    Args:
+      ch: width multiplier.
+      resolution: height and width of the videos: 16, 32 or 64.
+      num_frames: length of the videos.
+      num_classes: number of classes.
+    """
 
     def __init__(self, ch: int, resolution: int, num_frames: int, num_classes: int):
         super().__init__()
@@ -153,7 +188,15 @@ class Generator(nn.Module):
         self.last = _conv2d(widths[-1], 3)
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Maps `[batch, 120]` and `[batch]` to `[batch, time, 3, height, width]`."""
+        """Generates videos.
+
+        Args:
+          z: latents, `[batch, 120]`.
+          labels: `[batch]` int64.
+
+        Returns:
+          `[batch, time, 3, height, width]` float32 in [-1, 1].
+        """
         condition = torch.cat([z, self.embedding(labels)], dim=1)
         x = self.first(condition).unflatten(1, (-1, _FIRST_SIZE, _FIRST_SIZE))
         frames = [x.contiguous(memory_format=torch.channels_last)] * self.num_frames
@@ -170,6 +213,13 @@ class DiscriminatorBlock(nn.Module):
     """[ReLU], conv 3x3, ReLU, conv 3x3, [average pool], plus a shortcut.
 
     The shortcut pools before its 1x1 convolution, as BigGAN's first block does.
+
+    Args:
+      inputs: channels of the input.
+      outputs: channels of the output.
+      three_d: whether convolutions and pooling are 3-D.
+      first: whether to omit the leading ReLU.
+      last: whether to omit the pooling.
     """
 
     def __init__(
@@ -183,7 +233,7 @@ class DiscriminatorBlock(nn.Module):
         self.shortcut = nn.Identity() if keeps else convolution(inputs, outputs, 1)
         self.leading = nn.Identity() if first else nn.ReLU()
         self.pool = nn.Identity()
-        if not last:  # of an odd number of frames the last is pooled alone
+        if not last:  # with an odd number of frames the last is pooled alone
             self.pool = nn.AvgPool3d(2, ceil_mode=True) if three_d else nn.AvgPool2d(2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -193,7 +243,14 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Blocks, of which the first may be 3-D, and a projection head."""
+    """Blocks, of which the first may be 3-D, and a projection head.
+
+    Args:
+      ch: width multiplier.
+      resolution: height and width of its input: 16, 32 or 64.
+      num_classes: number of classes.
+      num_3d_blocks: number of leading 3-D blocks.
+    """
 
     def __init__(self, ch: int, resolution: int, num_classes: int, num_3d_blocks: int):
         super().__init__()
@@ -209,7 +266,15 @@ class Discriminator(nn.Module):
         self.embedding = _spectral(nn.Embedding(num_classes, widths[-1]))
 
     def forward(self, videos: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Maps `[batch, time, 3, h, w]` to scores summed over time, `[batch]`."""
+        """Scores videos.
+
+        Args:
+          videos: `[batch, time, 3, height, width]` in [-1, 1].
+          labels: `[batch]` int64.
+
+        Returns:
+          `[batch]` logits, summed over time.
+        """
         x = videos.transpose(1, 2)  # [batch, 3, time, height, width]
         x = self.blocks_3d(x.contiguous(memory_format=torch.channels_last_3d))
         x = x.transpose(1, 2).flatten(0, 1)  # [batch * time, channels, height, width]
@@ -220,26 +285,26 @@ class Discriminator(nn.Module):
         return scores.float().sum(1)
 
 
-def _draw_frames(videos: torch.Tensor) -> torch.Tensor:
-    """Draws frames of each video on its own, without replacement: `[batch, 8, ...]`."""
-    drawn = torch.rand(videos.shape[:2]).topk(_JUDGED_FRAMES).indices
+def _sample_frames(videos: torch.Tensor) -> torch.Tensor:
+    """Samples frames per video, without replacement: `[batch, 8, ...]`."""
+    drawn = torch.rand(videos.shape[:2]).topk(_NUM_SPATIAL_FRAMES).indices
     return videos[torch.arange(len(videos))[:, None], drawn]
 
 
 def _half_size(videos: torch.Tensor) -> torch.Tensor:
-    """Maps `[batch, time, 3, h, w]` to `[batch, time, 3, h / 2, w / 2]`."""
+    """Downsamples `[batch, time, 3, h, w]` to `[batch, time, 3, h / 2, w / 2]`."""
     return F.avg_pool3d(videos, (1, 2, 2))
 
 
 class PlainTrainer:
-    """Trains on one batch of noise for videos: nothing here waits for data.
+    """Trains on one fixed batch of noise, so that no step waits for data.
 
     Args:
       ch: width multiplier of all networks.
       resolution: height and width, 16, 32 or 64.
       num_frames: length of the videos, at least 8.
-      num_classes: how many classes.
-      batch_size: real videos of an update, and generated ones.
+      num_classes: number of classes.
+      batch_size: real videos per update, and generated ones.
       bfloat16: whether forward passes run under autocast to bfloat16.
     """
 
@@ -283,8 +348,8 @@ class PlainTrainer:
                 fake = self._generate()
             videos = torch.cat([self.videos, fake])
             labels = torch.cat([self.labels, self.labels])
-            loss = 0.0
-            for scores in self._judge(videos, labels):
+            loss = torch.zeros([])
+            for scores in self._score(videos, labels):
                 real_scores, fake_scores = scores.chunk(2)
                 loss += F.relu(1 - real_scores).mean() + F.relu(1 + fake_scores).mean()
         self.d_optimizer.zero_grad()
@@ -294,7 +359,7 @@ class PlainTrainer:
     def _update_generator(self) -> None:
         self.discriminators.requires_grad_(False)
         with self._autocast():
-            spatial, temporal = self._judge(self._generate(), self.labels)
+            spatial, temporal = self._score(self._generate(), self.labels)
             loss = -spatial.mean() - temporal.mean()
         self.g_optimizer.zero_grad()
         loss.backward()
@@ -305,10 +370,10 @@ class PlainTrainer:
         z = torch.randn(len(self.labels), _LATENT_SIZE)
         return self.generator(z, self.labels)
 
-    def _judge(self, videos: torch.Tensor, labels: torch.Tensor) -> list[torch.Tensor]:
+    def _score(self, videos: torch.Tensor, labels: torch.Tensor) -> list[torch.Tensor]:
         """Scores of the spatial and the temporal discriminator, `[batch]` each."""
         return [
-            self.spatial(_draw_frames(videos), labels),
+            self.spatial(_sample_frames(videos), labels),
             self.temporal(_half_size(videos), labels),
         ]
 

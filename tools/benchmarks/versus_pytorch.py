@@ -1,11 +1,11 @@
-"""Times DVD-GAN's training step beside the same model written plainly in PyTorch.
+"""Compares DVD-GAN's training step with the same model in plain PyTorch.
 
   python -m tools.benchmarks.versus_pytorch
 
-Each contestant lives in a process of its own and they take turns, a step each, so that
-what else the machine does falls on all alike. Needs PyTorch: the extra `benchmarks`.
-The bfloat16 contestants are left out on a CPU without bfloat16 instructions, where a
-step of theirs takes minutes.
+Each contestant runs in its own process and they take turns, one step each, so that
+other load on the machine affects all of them. Needs PyTorch (the extra `weights`) and
+a checkout. Skips the bfloat16 contestants on a CPU without bfloat16 instructions, where
+a step takes minutes.
 """
 
 import json
@@ -28,18 +28,18 @@ _CONTESTANTS = {
     "tf_dvdgan float32": ("tf_dvdgan", False),
     "tf_dvdgan bfloat16": ("tf_dvdgan", True),
 }
-_YARDSTICK = "PyTorch float32"
+_BASELINE = "PyTorch float32"
 
 
 def define_flags() -> None:
     flags.DEFINE_integer("ch", 32, "Width multiplier of all networks.")
     flags.DEFINE_integer("resolution", 64, "Height and width of the videos.")
-    flags.DEFINE_integer("num_frames", 12, "Their length.")
-    flags.DEFINE_integer("num_classes", 101, "How many classes there are.")
-    flags.DEFINE_integer("batch_size", 2, "Videos of an update.")
-    flags.DEFINE_integer("rounds", 7, "Steps of each contestant that are timed.")
-    flags.DEFINE_string("json", None, "File for the figures.")
-    flags.DEFINE_string("contestant", None, "Used between the processes.")
+    flags.DEFINE_integer("num_frames", 12, "Frames of the videos.")
+    flags.DEFINE_integer("num_classes", 101, "Number of classes.")
+    flags.DEFINE_integer("batch_size", 2, "Videos per update.")
+    flags.DEFINE_integer("rounds", 7, "Timed steps of each contestant.")
+    flags.DEFINE_string("json", None, "File to write the figures to.")
+    flags.DEFINE_string("contestant", None, "Internal: runs this contestant.")
 
 
 def main(argv: list[str]) -> None:
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
             print(f"{name}: first step", file=sys.stderr, flush=True)
             children[name] = _start(name)
             _ask(children[name], name)
-        seconds = {name: [] for name in children}
+        seconds: dict[str, list[float]] = {name: [] for name in children}
         for done in range(FLAGS.rounds):
             for name, child in children.items():
                 seconds[name].append(_ask(child, name))
@@ -71,21 +71,25 @@ def main(argv: list[str]) -> None:
 
 
 def contestants(has_bfloat16: bool) -> list[str]:
-    """Names of those that are timed on a CPU with or without bfloat16 instructions."""
+    """Names of the contestants on a CPU with or without bfloat16 instructions."""
     return [
         name for name, (_, bfloat16) in _CONTESTANTS.items() if has_bfloat16 >= bfloat16
     ]
 
 
 def table(seconds: dict[str, list[float]]) -> str:
-    """Median, spread and ratio to the yardstick of each contestant.
+    """Formats median, range and ratio to the baseline as a text table.
 
     Args:
-      seconds: of each round, by contestant; the ratio is the median of the rounds'.
+      seconds: of each round, by contestant. The ratio is the median of the rounds'
+        ratios.
+
+    Returns:
+      A header and a row for each contestant.
     """
     lines = [f"{'':<20}{'median s':>10}{'fastest':>10}{'slowest':>10}{'ratio':>8}"]
     for name, times in seconds.items():
-        ratios = [a / b for a, b in zip(times, seconds[_YARDSTICK], strict=True)]
+        ratios = [a / b for a, b in zip(times, seconds[_BASELINE], strict=True)]
         lines.append(
             f"{name:<20}{statistics.median(times):>10.2f}{min(times):>10.2f}"
             f"{max(times):>10.2f}{statistics.median(ratios):>8.2f}"
@@ -108,7 +112,8 @@ def _start(name: str) -> subprocess.Popen:
 
 
 def _ask(child: subprocess.Popen, name: str) -> float:
-    """Has a contestant do one step; gives its seconds."""
+    """Asks a contestant for one step; returns its seconds."""
+    assert child.stdin and child.stdout
     child.stdin.write("step\n")
     child.stdin.flush()
     answer = child.stdout.readline()
@@ -118,10 +123,10 @@ def _ask(child: subprocess.Popen, name: str) -> float:
 
 
 def _serve(name: str) -> None:
-    """Does a step for each line that comes in."""
+    """Runs a step for each line on standard input."""
     library, bfloat16 = _CONTESTANTS[name]
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints is no answer
+    os.dup2(2, 1)  # keeps what libraries print out of the answers
     make = {"pytorch": _pytorch_step, "tf_dvdgan": _our_step}[library]
     step = make(bfloat16)
     for _ in sys.stdin:

@@ -1,1 +1,1 @@
-"""Parts of the pre-flight; `compile` alone runs in the compiler's own environment."""
+"""Parts of the pre-flight; only `compile` runs in the compiler's own environment."""

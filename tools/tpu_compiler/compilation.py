@@ -1,4 +1,4 @@
-"""One compilation: a program goes to the compiler's environment, figures come back."""
+"""Compiles a program in the compiler's environment and returns the figures."""
 
 import dataclasses
 import json
@@ -18,14 +18,14 @@ _WANTED = re.compile(r"(?:temporaries \(|Used )([\d.]+)([KMGT]?)")
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Bytes of a core's memory that a program wants, by kind.
+    """Bytes of a core's memory that a program requires, by kind.
 
     Attributes:
       arguments: variables and batches.
       outputs: results, most of them new values of variables.
-      aliased: so much of the outputs is written over arguments.
-      temporaries: everything between.
-      code: the program.
+      aliased: part of the outputs that overwrites arguments.
+      temporaries: all intermediate values.
+      code: the program itself.
     """
 
     arguments: int
@@ -36,29 +36,29 @@ class Memory:
 
     @property
     def new_outputs(self) -> int:
-        """Outputs in a place of their own."""
+        """Outputs that overwrite no argument."""
         return self.outputs - self.aliased
 
     @property
     def total(self) -> int:
-        """All kinds, each byte once."""
+        """The sum of all kinds; each byte counts once."""
         return self.arguments + self.new_outputs + self.temporaries + self.code
 
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """What a compiled program does on one core, loops as often as they run.
+    """The work of a compiled program on one core; loop bodies count once per iteration.
 
     Attributes:
-      flops: by the compiler's account.
-      hbm_bytes: read from and written to the core's large memory.
-      optimal_seconds: the compiler's estimate, every operation at the peak rate of the
-        matrix units or the memory; None where it has none.
-      roofline_seconds: the same, from our own walk through the compiled program.
+      flops: as the compiler counts them.
+      hbm_bytes: read from and written to the core's HBM.
+      optimal_seconds: the compiler's estimate with every operation at the peak rate of
+        the matrix units or of the memory; None if it has none.
+      roofline_seconds: this project's estimate at the same peak rates.
       cycle_seconds: the compiler's cycle counts of all operations, in seconds.
       loops: of the program.
-      costliest: operations by TensorFlow's names and their cycles in seconds, the first
-        of them all.
+      costliest: seconds, from cycle counts, of the costliest operations by their
+        TensorFlow names, in descending order.
     """
 
     flops: float
@@ -72,17 +72,17 @@ class Costs:
 
 @dataclasses.dataclass(frozen=True)
 class Compilation:
-    """What came of compiling a program for one core.
+    """The result of compiling a program for one core.
 
     Attributes:
-      seconds: that it took.
+      seconds: duration of the compilation.
       error: why it does not compile or does not fit; None if it does both.
-      out_of_memory: whether it does not fit. The compiler refuses what is too large
-        at one moment; with the gaps between values a program that it takes can want
-        more than there is.
-      wanted: bytes that it wants, where it does not fit and they are known.
+      out_of_memory: whether it does not fit. The compiler rejects a program whose live
+        values are too large at some point; a program that it accepts can still exceed
+        the memory because of gaps between values.
+      wanted: required bytes if it does not fit and they are known.
       memory: None if it does not compile.
-      costs: as `memory`.
+      costs: None if it does not compile.
     """
 
     seconds: float
@@ -98,11 +98,14 @@ def compile_for(core: hardware.Core, program: bytes, python: str) -> Compilation
 
     Args:
       core: to compile for.
-      program: a serialized HLO module, as TensorFlow gives it.
-      python: of the compiler's environment.
+      program: a serialized HLO module from TensorFlow.
+      python: path of the Python in the compiler's environment.
+
+    Returns:
+      Figures of the compiled program, or why it does not compile or fit.
 
     Raises:
-      UserError: the compiler died.
+      UserError: the compiler crashed.
     """
     program = hlo.rewrite_copies(program)
     with tempfile.TemporaryDirectory(prefix="tpu_preflight-") as folder:
@@ -118,7 +121,7 @@ def compile_for(core: hardware.Core, program: bytes, python: str) -> Compilation
             check=False,
         )
         if run.returncode:
-            raise _death(run)
+            raise _crash(run)
         with open(os.path.join(folder, "result.json")) as file:
             result = json.load(file)
         if "error" in result:
@@ -127,13 +130,13 @@ def compile_for(core: hardware.Core, program: bytes, python: str) -> Compilation
             return _success(result, file.read(), core)
 
 
-def _death(run: subprocess.CompletedProcess) -> errors.UserError:
+def _crash(run: subprocess.CompletedProcess) -> errors.UserError:
     if run.returncode == -9:
         return errors.UserError(
             "The TPU compiler was killed, probably for want of memory on this machine; "
             "free some, or lower --batch_per_core."
         )
-    last = (run.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    last = (run.stderr.strip().splitlines() or ["no message"])[-1]
     return errors.UserError(
         f"The TPU compiler ended with code {run.returncode}: {last}"
     )
@@ -153,11 +156,11 @@ def _failure(result: dict, program: bytes) -> Compilation:
 
 def _success(result: dict, compiled: bytes, core: hardware.Core) -> Compilation:
     walked = work.CompiledProgram(compiled, core)
-    theirs = result["costs"]
+    reported = result["costs"]
     costs = Costs(
-        flops=theirs["flops"] + walked.total.flops - walked.once.flops,
+        flops=reported["flops"] + walked.total.flops - walked.once.flops,
         hbm_bytes=walked.total.hbm_bytes,
-        optimal_seconds=_optimal_seconds(theirs["optimal_seconds"], walked),
+        optimal_seconds=_optimal_seconds(reported["optimal_seconds"], walked),
         roofline_seconds=walked.total.roofline_seconds,
         cycle_seconds=walked.total.cycles / core.clock,
         loops=tuple(walked.loops),
@@ -167,7 +170,7 @@ def _success(result: dict, compiled: bytes, core: hardware.Core) -> Compilation:
     fits = memory.total <= core.available
     return Compilation(
         result["seconds"],
-        error=None if fits else "It wants more memory than a program may have",
+        error=None if fits else "It requires more memory than a program may use",
         out_of_memory=not fits,
         wanted=None if fits else memory.total,
         memory=memory,
@@ -177,18 +180,18 @@ def _success(result: dict, compiled: bytes, core: hardware.Core) -> Compilation:
 
 def _costliest(walked: work.CompiledProgram, core: hardware.Core) -> dict[str, float]:
     seconds = {name: one.cycles / core.clock for name, one in walked.by_name.items()}
-    names = sorted(seconds, key=seconds.get, reverse=True)
+    names = sorted(seconds, key=seconds.__getitem__, reverse=True)
     return {name: seconds[name] for name in names[:_NUM_COSTLIEST]}
 
 
-def _optimal_seconds(theirs: float, walked: work.CompiledProgram) -> float | None:
-    """The compiler's estimate without the seconds that it takes for want of knowledge.
+def _optimal_seconds(reported: float, walked: work.CompiledProgram) -> float | None:
+    """The compiler's estimate, corrected for operations that it cannot time.
 
-    None where what remains is well below our own walk: then the compiler knew no time
-    of more operations than we know.
+    The compiler adds -1 s for each of them. None if the corrected estimate is well
+    below the roofline: then there are more such operations than `work` recognizes.
     """
-    once = theirs + walked.once.untimed
-    ours = walked.once.roofline_seconds
-    if once < 0.9 * ours - 1e-4:
+    once = reported + walked.once.untimed
+    roofline = walked.once.roofline_seconds
+    if once < 0.9 * roofline - 1e-4:
         return None
-    return once + walked.total.roofline_seconds - ours
+    return once + walked.total.roofline_seconds - roofline

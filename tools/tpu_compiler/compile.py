@@ -1,10 +1,10 @@
-"""Compiles a program for a TPU, in an environment that has JAX and no TensorFlow.
+"""Compiles a program for a TPU, in an environment with JAX and without TensorFlow.
 
   python compile.py PROGRAM TOPOLOGY CHIP_CONFIG OUTPUT_FOLDER
 
-PROGRAM is a serialized HLO module. To the folder go `result.json`, either with
-"memory", "costs" and "seconds" or with "error", and `compiled.hlo`, the module that the
-compiler made of it. Run by `tools.tpu_preflight`; needs no TPU.
+PROGRAM is a serialized HLO module. Writes `result.json`, with "seconds" and either
+"memory" and "costs" or "error", and `compiled.hlo`, the compiled module. Run by
+`tools.tpu_preflight`; needs no TPU.
 """
 
 import json
@@ -46,7 +46,16 @@ _COSTS = {
 
 
 def compile_program(program: bytes, topology: str, chip_config: str):
-    """Compiles a serialized HLO module for one core of a topology."""
+    """Compiles a serialized HLO module for one core of a topology.
+
+    Args:
+      program: the module.
+      topology: as the compiler names it, such as "v3:2x2".
+      chip_config: the compiler's name for the cores of a chip, or an empty string.
+
+    Returns:
+      A loaded executable of JAX's runtime.
+    """
     options = {"chip_config_name": chip_config} if chip_config else {}
     device = topologies.get_topology_desc(
         topology_name=topology, platform="tpu", **options
@@ -68,16 +77,24 @@ def compile_program(program: bytes, topology: str, chip_config: str):
 
 
 def measure(executable) -> dict:
-    """What the compiler says of memory and cost, by our names."""
+    """The compiler's memory and cost figures, under this project's names."""
     memory = executable.get_compiled_memory_stats()
     costs = executable.cost_analysis()
     return {
-        "memory": {name: getattr(memory, theirs) for name, theirs in _MEMORY.items()},
-        "costs": {name: costs.get(theirs, 0.0) for name, theirs in _COSTS.items()},
+        "memory": {name: getattr(memory, key) for name, key in _MEMORY.items()},
+        "costs": {name: costs.get(key, 0.0) for name, key in _COSTS.items()},
     }
 
 
 def main(path: str, topology: str, chip_config: str, output: str) -> None:
+    """Compiles a file and writes the results.
+
+    Args:
+      path: of the serialized HLO module.
+      topology: as the compiler names it.
+      chip_config: the compiler's name for the cores of a chip, or an empty string.
+      output: folder to write to.
+    """
     with open(path, "rb") as file:
         program = file.read()
     began = time.monotonic()
@@ -96,7 +113,7 @@ def main(path: str, topology: str, chip_config: str, output: str) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Ends this process when the one that started it is gone: nobody would read."""
+    """Ends this process when its parent is gone: the results have no reader."""
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)

@@ -1,7 +1,8 @@
-"""The compiler's own virtual environment: JAX wants a NumPy that TensorFlow does not.
+"""The compiler's own virtual environment: JAX and TensorFlow need different NumPys.
 
-It is made once, on first use, from `requirements.txt`. A file `ready` says that it is
-whole; a half-made one is made again. A lock lets two commands start at the same time.
+It is created once, on first use, from `requirements.txt`. A file `ready` marks it as
+complete; an incomplete one is created again. A lock allows two commands to start at the
+same time.
 """
 
 import fcntl
@@ -19,7 +20,7 @@ WORKER = _FOLDER / "compile.py"
 
 
 def default_folder() -> pathlib.Path:
-    """In the user's cache, another for other requirements or another Python."""
+    """The folder in the user's cache for these requirements and this Python version."""
     version = ".".join(map(str, sys.version_info[:2]))
     key = hashlib.sha256(_REQUIREMENTS.read_bytes() + version.encode()).hexdigest()
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -27,7 +28,7 @@ def default_folder() -> pathlib.Path:
 
 
 def versions() -> dict[str, str]:
-    """Of what decides how a program is compiled."""
+    """Versions of the packages that compile a program."""
     pinned = dict(
         line.split("==") for line in _REQUIREMENTS.read_text().split() if "==" in line
     )
@@ -35,12 +36,12 @@ def versions() -> dict[str, str]:
 
 
 def is_ready(folder: pathlib.Path) -> bool:
-    """Whether the environment is there, whole."""
+    """Whether the environment exists and is complete."""
     return (folder / "ready").exists()
 
 
 def ensure(folder: pathlib.Path) -> str:
-    """Makes the environment unless it is there.
+    """Creates the environment if necessary.
 
     Args:
       folder: of the environment.
@@ -49,7 +50,7 @@ def ensure(folder: pathlib.Path) -> str:
       The path of its Python.
 
     Raises:
-      UserError: it cannot be made.
+      UserError: it cannot be created.
     """
     python = str(folder / "bin" / "python")
     if is_ready(folder):
@@ -76,10 +77,10 @@ def _run(*command: str) -> None:
 
 def _failure(folder: pathlib.Path, output: str) -> errors.UserError:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
-    reason = told[-1].removeprefix("ERROR:").strip(" .") if told else "no reason"
+    found = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
+    reason = found[-1].removeprefix("ERROR:").strip(" .") if found else "no reason"
     return errors.UserError(
-        f"The TPU compiler cannot be installed in {str(folder)!r}: {reason}. It wants "
-        "Python 3.11, 1.5 GB and a package index in reach; --environment names "
+        f"The TPU compiler cannot be installed in {str(folder)!r}: {reason}. It needs "
+        "Python 3.11, 1.5 GB and access to a package index; --environment selects "
         "another folder."
     )

@@ -1,7 +1,7 @@
-"""TPU cores as Google Cloud's published system specifications have them.
+"""TPU cores, from Google Cloud's published system specifications.
 
-A core is what TensorFlow calls a replica: half a chip of v3, a whole chip of v4 (both
-its cores as one, "megacore") and of v5e.
+A core here is one TensorFlow replica: half a chip of v3, a whole chip of v4 (its two
+cores work as one, "megacore") and of v5e.
 """
 
 import dataclasses
@@ -14,15 +14,16 @@ class Core:
     """One core, and the link between chips.
 
     Attributes:
-      topology: the smallest that the compiler takes; one of its cores is compiled for.
-      chip_config: the compiler's name of how cores make up a chip; empty for its own.
-      num_cores: of the smallest usual slice.
-      hbm: bytes.
-      available: bytes of it that the compiler leaves to a program.
-      flops_per_second: peak of the matrix units, bfloat16.
-      hbm_bytes_per_second: peak.
-      matrix_units: 128x128 each.
-      link_bytes_per_second: of one link to a neighbouring chip, one way.
+      topology: the smallest that the compiler accepts; programs are compiled for one
+        of its cores.
+      chip_config: the compiler's name for the cores of a chip; empty for its default.
+      num_cores: of the smallest common slice.
+      hbm: size of the core's HBM in bytes.
+      available: bytes of it that a program may use.
+      flops_per_second: peak of the matrix units in bfloat16.
+      hbm_bytes_per_second: peak bandwidth.
+      matrix_units: number of units of 128x128.
+      link_bytes_per_second: of one link to a neighbouring chip, in one direction.
     """
 
     topology: str
@@ -37,7 +38,7 @@ class Core:
 
     @property
     def clock(self) -> float:
-        """Cycles a second: what the peak of the matrix units comes from."""
+        """Cycles per second, derived from the peak of the matrix units."""
         return self.flops_per_second / (self.matrix_units * 128 * 128 * 2)
 
 
@@ -79,13 +80,16 @@ CORES = {
 
 
 def all_reduce_seconds(num_bytes: float, num_cores: int, link: float) -> float:
-    """Time to sum gradients around a ring of cores.
+    """Time of an all-reduce of gradients around a ring of cores.
 
     Each core sends and receives 2 (N - 1) / N of the bytes over one link.
 
     Args:
-      num_bytes: of the gradients of one core.
+      num_bytes: size of one core's gradients.
       num_cores: N.
-      link: bytes a second.
+      link: bytes per second.
+
+    Returns:
+      Seconds.
     """
     return 2 * (num_cores - 1) / num_cores * num_bytes / link

@@ -1,4 +1,4 @@
-"""Programs in XLA's intermediate language (HLO), as TensorFlow gives them."""
+"""Programs in XLA's intermediate language (HLO), from TensorFlow."""
 
 import re
 
@@ -6,11 +6,11 @@ from tensorflow.compiler.xla.service import hlo_pb2
 
 
 def rewrite_copies(program: bytes) -> bytes:
-    """Turns each `copy` into a `reshape`; they are the same to what follows.
+    """Turns each `copy` into an equivalent `reshape`.
 
-    TensorFlow copies variables that the program writes back; the way into JAX's
-    compiler rejects that operation. Which results take the place of which arguments
-    (`input_output_alias`) is in the program, and stays.
+    TensorFlow copies variables that the program updates; JAX's compiler does not accept
+    that operation. The pairs of results and the arguments that they overwrite
+    (`input_output_alias`) are kept.
     """
     module = hlo_pb2.HloModuleProto.FromString(program)
     for computation in module.computations:
@@ -21,12 +21,15 @@ def rewrite_copies(program: bytes) -> bytes:
 
 
 def operation_in(program: bytes, error: str) -> str | None:
-    """The operation that an error of the compiler is about, by TensorFlow's name.
+    """Finds the operation that an error of the compiler refers to.
 
     Args:
-      program: that was given to the compiler.
-      error: the text; it names an instruction, a custom call's target, or in capitals
-        an opcode.
+      program: the HLO module that the compiler rejected.
+      error: the message; it names an instruction, the target of a custom call, or an
+        opcode in capitals.
+
+    Returns:
+      TensorFlow's name of the operation, or None if there is no match.
     """
     module = hlo_pb2.HloModuleProto.FromString(program)
     names = set(re.findall(r"[\w-]+(?:\.[\w-]+)*", error))

@@ -1,8 +1,7 @@
-"""The training step, or generation, as XLA gets it from TensorFlow.
+"""The training step, or generation, as an HLO module.
 
-Variables are made as in training, but their values do not matter here: what takes long
-and changes no shape is left out. The program is taken from TensorFlow's bridge to XLA
-on the CPU; nothing of it is run.
+Variables are created as in training, but their values do not matter: slow initializers
+are skipped. TensorFlow's bridge to XLA lowers the program on the CPU; it never runs.
 """
 
 import contextlib
@@ -15,11 +14,11 @@ from tf_dvdgan import errors
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import trainer
 
-_NAMED_AT_MOST = 3
+_MAX_NAMED = 3
 
 
 class NotForXlaError(Exception):
-    """TensorFlow cannot hand the program to XLA; the message names the operation."""
+    """TensorFlow cannot lower the program to XLA; the message names the operation."""
 
 
 class TrainingStep:
@@ -29,8 +28,8 @@ class TrainingStep:
       class_names: of the data.
 
     Attributes:
-      gan: with all variables.
-      batches_per_step: how many batches a replica takes in a step.
+      gan: the model with all its variables.
+      batches_per_step: number of batches per replica in a step.
     """
 
     def __init__(self, class_names: Sequence[str]):
@@ -48,7 +47,7 @@ class TrainingStep:
 
     @property
     def gradient_bytes(self) -> int:
-        """Of all gradients that replicas sum in a step."""
+        """Size of all gradients that replicas sum in a step."""
         rounds = self._trainer.num_d_steps
         updates = [(1, self._trainer.generator_variables)]
         if self.gan.discriminators:
@@ -56,14 +55,14 @@ class TrainingStep:
         return sum(n * _num_bytes(variables) for n, variables in updates)
 
     def facts(self) -> dict:
-        """What is worth keeping beside figures of the program."""
+        """Metadata of the program, to be written with its figures."""
         return _facts(self.gan) | {
             "gradient_bytes": self.gradient_bytes,
             "num_d_steps": self._trainer.num_d_steps,
         }
 
     def hlo(self, batch: int) -> bytes:
-        """The step with so many videos on the replica, as a serialized HLO module."""
+        """The step with `batch` videos per replica, as a serialized HLO module."""
         self._trainer.global_batch_size = batch
         one = {
             "video": tf.TensorSpec([batch, *_video_shape(self.gan)], tf.uint8),
@@ -75,7 +74,13 @@ class TrainingStep:
 class Generation:
     """`Networks.generate` with standing statistics.
 
-    Args and attributes are those of `TrainingStep`.
+    Args:
+      class_names: of the data.
+
+    Attributes:
+      gan: the model with all its variables.
+      gradient_bytes: 0, as replicas sum no gradients.
+      batches_per_step: 1.
     """
 
     gradient_bytes = 0
@@ -88,11 +93,11 @@ class Generation:
         _release(self.gan.variables)
 
     def facts(self) -> dict:
-        """As for `TrainingStep`."""
+        """Metadata of the program, to be written with its figures."""
         return _facts(self.gan)
 
     def hlo(self, batch: int) -> bytes:
-        """As for `TrainingStep`."""
+        """Generation of `batch` videos, as a serialized HLO module."""
         generator = self.gan.generator
         arguments = {
             "z": tf.TensorSpec([batch, self.gan.latent.size]),
@@ -112,21 +117,24 @@ class Generation:
 
 
 def to_hlo(function: Callable, specs) -> bytes:
-    """A function's program, as a serialized HLO module.
+    """Lowers a function to XLA.
 
     Args:
-      function: of one argument.
-      specs: a `tf.TensorSpec` instead of each of the argument's tensors.
+      function: takes one argument, a nest of tensors.
+      specs: the argument's structure, with a `tf.TensorSpec` for each tensor.
+
+    Returns:
+      A serialized HLO module.
 
     Raises:
-      NotForXlaError: it has an operation that XLA does not know.
+      NotForXlaError: the function has an operation that XLA does not support.
     """
     flat = tf.nest.flatten(specs)
     compiled = tf.function(
         lambda *tensors: function(tf.nest.pack_sequence_as(specs, tensors)),
         jit_compile=True,
     )
-    compiled.get_concrete_function(*flat)  # a mistake in Python is told as it is
+    compiled.get_concrete_function(*flat)  # errors in Python pass unchanged
     try:
         return compiled.experimental_get_compiler_ir(*flat)(stage="hlo_serialized")
     except (ValueError, tf.errors.OpError) as error:
@@ -134,17 +142,17 @@ def to_hlo(function: Callable, specs) -> bytes:
 
 
 def _sentence(error: str) -> str:
-    """Names operations, and the layers they are in, in an error of the way to XLA."""
+    """A sentence that names the operations of a lowering error, and their layers."""
     found = re.findall(r"(\S+) \(No registered .*?\{\{node ([^}]*)\}\}", error)
     if not found:
         return (
             error.removeprefix("Failed getting HLO text: '").splitlines()[0].strip(".")
         )
-    places = {}  # in order, each once
+    places: dict[str, None] = {}  # an ordered set
     for kind, node in found:
         layer = node.removesuffix(kind).strip("/") or node
         places[f"{kind} in {layer!r}"] = None
-    first = list(places)[:_NAMED_AT_MOST]
+    first = list(places)[:_MAX_NAMED]
     more = len(places) - len(first)
     return "TPUs cannot run " + ", ".join(first) + (f" and {more} more" if more else "")
 
@@ -168,9 +176,9 @@ def _num_bytes(variables: Sequence[tf.Variable]) -> int:
 
 @contextlib.contextmanager
 def _values_do_not_matter() -> Iterator[None]:
-    """Within it, orthogonal kernels are zeros and networks are built without running.
+    """Makes orthogonal kernels zeros, and builds networks without running them.
 
-    At full width the decompositions that make orthogonal kernels take minutes on a CPU.
+    At full width the decompositions for orthogonal kernels take minutes on a CPU.
     """
     initializer, gan = tf.keras.initializers.Orthogonal, video_gan.Networks
     orthogonal, build = initializer.__call__, gan.build
@@ -182,17 +190,18 @@ def _values_do_not_matter() -> Iterator[None]:
     def trace(self):
         tf.function(lambda: build(self), autograph=False).get_concrete_function()
 
-    initializer.__call__, gan.build = zeros, trace
+    initializer.__call__, gan.build = zeros, trace  # type: ignore[method-assign]
     try:
         yield
     finally:
-        initializer.__call__, gan.build = orthogonal, build
+        initializer.__call__, gan.build = orthogonal, build  # type: ignore[method-assign]
 
 
 def _release(variables: Iterable[tf.Variable]) -> None:
-    """Gives back the memory of all values; the compiler can use it.
+    """Frees the memory of all values for the compiler.
 
-    What takes their place is never written or read, so it takes none.
+    The empty tensors that replace them are never touched, so the system allocates no
+    memory for them.
     """
     for variable in variables:
         empty = tf.raw_ops.Empty(shape=variable.shape, dtype=variable.dtype)
@@ -200,22 +209,27 @@ def _release(variables: Iterable[tf.Variable]) -> None:
 
 
 def build(part: str, class_names: Sequence[str]) -> TrainingStep | Generation:
-    """Makes the variables of 'step' or 'generate'.
+    """Creates a program's model from the config.
+
+    Args:
+      part: "step" or "generate".
+      class_names: of the data.
+
+    Returns:
+      The program, with all variables.
 
     Raises:
-      UserError: the config makes no model.
+      UserError: the config is invalid.
     """
-    parts = {"step": TrainingStep, "generate": Generation}
     try:
-        return parts[part](class_names)
+        return TrainingStep(class_names) if part == "step" else Generation(class_names)
     except (ValueError, TypeError) as error:
-        raise errors.UserError(
-            f"The config makes no model: {_reason(str(error)).rstrip('.')}."
-        ) from None
+        reason = _reason(str(error)).rstrip(".")
+        raise errors.UserError(f"The config makes no model: {reason}.") from None
 
 
 def _reason(error: str) -> str:
-    """What is wrong, out of what Keras puts around it: layer, traceback, arguments."""
+    """An error's message without Keras's context: layer, traceback, arguments."""
     inner = re.findall(r"^\s*\w+Error: (.+)$", error, re.MULTILINE)
     if inner:
         return inner[-1]

@@ -1,4 +1,4 @@
-"""What the pre-flight says of a program: figures, and a table of them."""
+"""The pre-flight's report of a program: an estimate of its speed, and a table."""
 
 import dataclasses
 
@@ -21,11 +21,10 @@ class Estimate:
 
     Attributes:
       num_cores: of the slice.
-      global_batch_size: over all of them.
-      all_reduce_seconds: to sum the gradients.
-      step_seconds: from and to: at the peak rates, and by cycle counts.
-      clips_per_second: real clips trained on (as training prints it), or videos
-        generated, from and to.
+      global_batch_size: videos on all cores.
+      all_reduce_seconds: time to sum the gradients.
+      step_seconds: range, from peak rates to cycle counts.
+      clips_per_second: range; real clips, as training prints it, or generated videos.
     """
 
     num_cores: int
@@ -47,11 +46,14 @@ def estimate(
 
     Args:
       costs: of the program on one core.
-      core: of which kind.
+      core: that it was compiled for.
       num_cores: of the slice.
-      batch: videos on a core.
-      gradient_bytes: that the cores sum in a step.
-      batches_per_step: batches that a core takes in a step.
+      batch: videos per core.
+      gradient_bytes: size of the gradients that the cores sum in a step.
+      batches_per_step: number of batches per core in a step.
+
+    Returns:
+      Ranges of time and speed.
     """
     all_reduce = hardware.all_reduce_seconds(
         gradient_bytes, num_cores, core.link_bytes_per_second
@@ -75,7 +77,18 @@ def table(
     core: hardware.Core,
     estimated: Estimate,
 ) -> str:
-    """The figures of a program that compiles, a row for each kind."""
+    """Formats the figures of a program that compiles as a text table.
+
+    Args:
+      title: first line.
+      compiled: with memory and costs.
+      core: that it was compiled for.
+      estimated: its speed on a slice.
+
+    Returns:
+      The title, then a row for each kind of figure.
+    """
+    assert compiled.memory and compiled.costs
     rows = [
         ("compiles", f"yes, in {terminal.duration(compiled.seconds)}"),
         ("memory", _memory(compiled.memory, core)),

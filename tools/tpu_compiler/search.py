@@ -1,4 +1,4 @@
-"""The largest batch that fits, in as few compilations as may be."""
+"""Finds the largest batch that fits with few compilations."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """Whether a batch fits, and the bytes that it wants, if they are known."""
+    """Whether a batch fits, and the bytes that it requires, if they are known."""
 
     fits: bool
     num_bytes: float | None = None
@@ -15,19 +15,19 @@ class Fit:
 def largest_batch(
     measure: Callable[[int], Fit], first: int, available: float
 ) -> tuple[int, dict[int, Fit]]:
-    """Finds the largest batch that fits, while the next does not.
+    """Finds the largest batch size that fits, such that the next one does not.
 
-    Memory is nearly linear in the batch: two measurements foretell where it runs out.
-    Near the limit the compiler may trade time for memory, so what is foretold is
-    measured, and gone beyond as long as it fits.
+    Memory is nearly linear in the batch size, so two measurements predict the limit.
+    Near the limit the compiler may trade time for memory, so the search measures the
+    prediction and continues beyond it as long as batches fit.
 
     Args:
-      measure: compiles; takes minutes.
-      first: where to begin.
+      measure: compiles for a batch size; takes minutes.
+      first: batch size to start from.
       available: bytes.
 
     Returns:
-      The largest batch, 0 if even one does not fit, and all that was measured.
+      The largest batch size, 0 if not even one video fits, and all measurements.
     """
     known: dict[int, Fit] = {}
     stride = 1
@@ -38,13 +38,13 @@ def largest_batch(
         high = min((b for b, fit in known.items() if not fit.fits), default=None)
         if high is not None and high - low <= 1:
             return low, known
-        guess = _foretell(known, available)
+        guess = _predict(known, available)
         if high is None:
             if guess is None:
                 candidate = 2 * low
             elif guess > low:
                 candidate = guess
-            else:  # further than foretold, in growing steps
+            else:  # beyond the prediction, in growing steps
                 candidate = low + stride
                 stride *= 2
         elif guess is None or len(known) > 8:
@@ -53,8 +53,8 @@ def largest_batch(
             candidate = min(max(guess, low + 1), high - 1)
 
 
-def _foretell(known: dict[int, Fit], available: float) -> int | None:
-    """The batch at which a line through two measurements meets what is available."""
+def _predict(known: dict[int, Fit], available: float) -> int | None:
+    """The batch size where a line through two measurements reaches `available`."""
     points = sorted((b, f.num_bytes) for b, f in known.items() if f.num_bytes)
     if len(points) < 2:
         return None

@@ -1,8 +1,9 @@
-"""How much a compiled program does: operations, bytes of memory, time.
+"""The work of a compiled program: operations, bytes of memory, time.
 
-The compiler's own cost analysis counts the body of a loop once, however often it runs,
-and takes -1 s for each operation that it knows no time of. So the compiled program is
-walked here too: operation by operation, a loop's body as often as it runs.
+The compiler's own cost analysis counts the body of a loop once, regardless of its
+iterations, and adds -1 s for each operation that it cannot time. So this module walks
+the compiled program, operation by operation, and counts a loop's body once per
+iteration.
 """
 
 import dataclasses
@@ -23,10 +24,10 @@ _FREE = {
     "get-tuple-element",
     "bitcast",
     "after-all",
-    "custom-call",  # of what a TPU's compiler makes: views, and parts of 64-bit numbers
+    "custom-call",  # the TPU compiler's are views, and parts of 64-bit numbers
 }
-# Done for those places of their result that are wanted.
-_PLACE_BY_PLACE = {"bitcast", "convert", "copy", "pad", "reshape", "transpose"}
+# A slice of their result needs only a slice of their operand.
+_ELEMENTWISE = {"bitcast", "convert", "copy", "pad", "reshape", "transpose"}
 _CYCLES = re.compile(rb'"estimated_cycles":"(\d+)"')
 _BITS = {
     number: 8 if name == "PRED" else int("0" + re.sub(r"^[A-Z]+(\d*).*", r"\1", name))
@@ -36,15 +37,15 @@ _BITS = {
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What (a part of) a compiled program does on one core.
+    """The work of a compiled program, or of a part, on one core.
 
     Attributes:
       flops: of convolutions and matrix products.
-      hbm_bytes: read and written, with the padding of tiles.
-      roofline_seconds: each operation at the peak rate of the matrix units or of the
-        memory, whichever takes longer; one operation after the other.
-      cycles: the compiler's estimate of each operation, summed.
-      untimed: operations that the compiler takes -1 s for.
+      hbm_bytes: read and written, including the padding of tiles.
+      roofline_seconds: sum over operations; each takes its time at the peak rate of the
+        matrix units or of the memory, whichever is longer.
+      cycles: sum of the compiler's estimates for each operation.
+      untimed: number of operations for which the compiler adds -1 s.
     """
 
     flops: float = 0.0
@@ -66,8 +67,8 @@ class Loop:
     """A loop of a compiled program.
 
     Attributes:
-      name: TensorFlow's, of the operation.
-      trips: how often its body runs; None if that cannot be read from the program.
+      name: TensorFlow's name of the operation.
+      trips: number of iterations; None if it cannot be read from the program.
     """
 
     name: str
@@ -79,13 +80,13 @@ class CompiledProgram:
 
     Args:
       compiled: the serialized module.
-      core: it was compiled for.
+      core: that it was compiled for.
 
     Attributes:
-      loops: in the order they are met.
-      total: the work, each loop's body as often as it runs (once if unknown).
-      once: the work, each loop's body once: what the compiler's own analysis counts.
-      by_name: the total of all operations of one name; TensorFlow's.
+      loops: in the order of the walk.
+      total: the work; each loop's body counts once per iteration (once if unknown).
+      once: the work; each loop's body counts once, as in the compiler's own analysis.
+      by_name: the total work of operations by their TensorFlow names.
     """
 
     def __init__(self, compiled: bytes, core: hardware.Core):
@@ -103,9 +104,9 @@ class CompiledProgram:
             self.by_name[name] = self.by_name.get(name, Work()) + work * times
 
     def _visit(self, computation_id: int, times: int) -> Iterator[tuple]:
-        """Gives each operation, those it may take operands from, and how often it runs.
+        """Yields (operation, operations of its computation by id, number of runs).
 
-        What is inside a fusion is no operation of its own.
+        A fusion is one operation.
         """
         instructions = self._by_id(computation_id)
         for instruction in instructions.values():
@@ -125,7 +126,7 @@ class CompiledProgram:
 
     def _work(self, instruction, operands) -> Work:
         if instruction.opcode in _FREE:
-            # Room for a value is a custom call too; the compiler takes no time for it.
+            # Allocations are custom calls too; the compiler counts no time for them.
             target = instruction.custom_call_target
             return Work(untimed=int(target not in ("", "AllocateBuffer")))
         if instruction.opcode.endswith(("-done", "-update")):
@@ -140,7 +141,7 @@ class CompiledProgram:
         return Work(flops, num_bytes, seconds, int(found[1]) if found else 0)
 
     def _loop(self, instruction, operands, condition_id: int) -> Loop:
-        """A loop, with its trips if it counts from a constant up to a constant."""
+        """A loop; its trips are known if it counts from a constant to a constant."""
         name = _name(instruction)
         unknown = Loop(name, None)
         inside = self._by_id(condition_id)
@@ -160,7 +161,7 @@ class CompiledProgram:
         return Loop(name, max(0, last - first))
 
     def _flops(self, instruction, operands) -> float:
-        """Of the convolutions and matrix products in an operation."""
+        """FLOPs of the convolutions and matrix products in an operation."""
         if instruction.opcode == "convolution":
             return _flops_of_convolution(instruction, operands)
         if instruction.opcode == "dot":
@@ -172,11 +173,11 @@ class CompiledProgram:
         return flops
 
     def _hbm_bytes(self, instruction, operands) -> int:
-        """Read from and written to the core's large memory."""
+        """Bytes read from and written to HBM."""
         sources = [operands[i] for i in instruction.operand_ids]
         if instruction.opcode.endswith("-start"):
-            # A transfer: its result has the source in it, which may be more than what
-            # is moved, and the destination.
+            # A transfer. Its result contains the destination and the source, which may
+            # be larger than the part that is moved.
             parts = instruction.shape.tuple_shapes
             moved = parts[1] if parts[0].tuple_shapes else parts[0]
             places = [moved, *(source.shape for source in sources[:1])]
@@ -194,7 +195,7 @@ class CompiledProgram:
         return read + _written(root, inside)
 
     def _read_in_fusion(self, computation_id: int, number: int, shape) -> int:
-        """Bytes that a fusion reads of an operand: perhaps only slices of it."""
+        """Bytes that a fusion reads of an operand, possibly only slices of it."""
         inside = self._by_id(computation_id)
         (parameter,) = (
             i
@@ -218,13 +219,13 @@ class CompiledProgram:
 
 
 def _name(instruction) -> str:
-    """TensorFlow's name of an operation; those the compiler adds go by their kind."""
+    """TensorFlow's name of an operation, or the opcode if the compiler added it."""
     name = re.sub(r"^(call\.\d+/)+", "", instruction.metadata.op_name)
     return name or instruction.opcode
 
 
 def _read(instruction, sources) -> int:
-    """Bytes that an operation reads: of what it slices or gathers only that."""
+    """Bytes that an operation reads; only the part that it slices or gathers."""
     if instruction.opcode in ("dynamic-slice", "slice", "gather"):
         return _hbm_size(instruction.shape)
     if instruction.opcode == "dynamic-update-slice":
@@ -233,7 +234,7 @@ def _read(instruction, sources) -> int:
 
 
 def _written(root, instructions) -> int:
-    """Bytes of a result: of what is updated in place only the update."""
+    """Bytes of a result; only the update if it updates its operand in place."""
     while root.opcode == "bitcast":
         root = instructions[root.operand_ids[0]]
     if root.opcode == "tuple":
@@ -244,11 +245,11 @@ def _written(root, instructions) -> int:
 
 
 def _users(instruction, instructions) -> list[tuple]:
-    """Operations that use a value, perhaps reshaped before, and by which number."""
+    """Operations that use a value, possibly reshaped, and the id of their operand."""
     found = []
     for user in instructions.values():
         if instruction.id in user.operand_ids:
-            if user.opcode in _PLACE_BY_PLACE:
+            if user.opcode in _ELEMENTWISE:
                 found += _users(user, instructions)
             else:
                 found.append((user, instruction.id))
@@ -269,14 +270,14 @@ def _in_hbm(shape) -> bool:
 
 
 def _hbm_size(shape) -> int:
-    """Bytes of a value that lie in the core's large memory."""
+    """Bytes of a value in HBM."""
     if shape.tuple_shapes:
         return sum(map(_hbm_size, shape.tuple_shapes))
     return _size(shape) if _in_hbm(shape) else 0
 
 
 def _size(shape) -> int:
-    """Bytes of an array, tiles filled up."""
+    """Bytes of an array, including the padding of tiles."""
     sizes = [shape.dimensions[axis] for axis in shape.layout.minor_to_major]
     for tile in shape.layout.tiles[:1]:
         for axis, multiple in enumerate(reversed(tile.dimensions)):
@@ -293,7 +294,7 @@ def _flops_of_dot(instruction, operands) -> float:
 
 
 def _flops_of_convolution(instruction, operands) -> float:
-    """Two for each product of a kernel's entry with an input's, padding not counted."""
+    """Two for each product of a kernel entry and an input entry, without padding."""
     image, kernel = (operands[i].shape.dimensions for i in instruction.operand_ids[:2])
     output = instruction.shape.dimensions
     axes = instruction.convolution_dimension_numbers
@@ -326,13 +327,25 @@ def positions(
     base_dilation: int,
     window_dilation: int,
 ) -> int:
-    """How often, along one axis, a kernel's entry meets an input's.
+    """Counts the products of kernel and input entries along one axis.
 
-    Entry t of the kernel and output o meet input i where
+    Entry t of the kernel and output o use input i where
     i * base_dilation = o * stride + t * window_dilation - padding.
+
+    Args:
+      outputs: length of the output.
+      inputs: length of the input.
+      size: length of the kernel.
+      stride: of the output over the input.
+      padding: before the first input; may be negative.
+      base_dilation: distance of inputs, 1 without gaps.
+      window_dilation: distance of kernel entries, 1 without gaps.
+
+    Returns:
+      The number of products, those with padding or gaps not counted.
     """
     common = math.gcd(stride, base_dilation)
-    period = base_dilation // common  # of the outputs that meet an input
+    period = base_dilation // common  # of the outputs that use an input
     inverse = pow(stride // common, -1, period)
     count = 0
     for tap in range(size):

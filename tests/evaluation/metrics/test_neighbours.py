@@ -1,0 +1,81 @@
+"""Neighbours against brute force; precision, recall and replay in known cases."""
+
+import numpy as np
+import pytest
+
+from tf_dvdgan.evaluation.metrics import frechet, neighbours
+
+
+def points(seed, count, size=8, shift=0.0):
+    return np.random.default_rng(seed).normal(size=[count, size]) + shift
+
+
+def all_pairs(a, b):
+    return np.linalg.norm(a[:, None] - b[None], axis=2)
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch):
+    monkeypatch.setattr(neighbours, "_BLOCK", 7)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e6])
+def test_nearest_matches_brute_force(shift):
+    a, b = points(0, 50, shift=shift), points(1, 60, shift=shift)
+    indices, distances = neighbours.nearest(a, b, 4)
+    expected = all_pairs(a, b)
+    order = np.argsort(expected, axis=1)[:, :4]
+    np.testing.assert_array_equal(indices, order)
+    np.testing.assert_allclose(distances, np.take_along_axis(expected, order, 1))
+
+
+def test_a_clip_is_its_own_nearest_at_distance_0():
+    a = points(0, 40, shift=1e3)
+    indices, distances = neighbours.nearest(a, a)
+    np.testing.assert_array_equal(indices[:, 0], np.arange(40))
+    assert not distances.any()
+
+
+def plain_share(queries, members, k):
+    radii = np.sort(all_pairs(members, members), axis=1)[:, k]
+    return (all_pairs(queries, members) <= radii).any(axis=1).mean()
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_precision_and_recall_match_the_definition(k):
+    real, generated = points(0, 80), 0.7 * points(1, 60) + 0.3
+    found = neighbours.precision_and_recall(real, generated, k)
+    expected = plain_share(generated, real, k), plain_share(real, generated, k)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert 0.05 < min(expected) and max(expected) < 1.0
+
+
+def test_distant_sets_score_0_and_one_mode_of_two_has_half_the_recall():
+    real = np.concatenate([points(0, 100), points(1, 100, shift=100.0)])
+    assert neighbours.precision_and_recall(real, points(2, 50, shift=1e4)) == (0, 0)
+    precision, recall = neighbours.precision_and_recall(real, points(2, 100))
+    assert precision > 0.7 and 0.35 < recall <= 0.5
+
+
+def moments(x):
+    result = frechet.Moments(x.shape[1])
+    result.add(x)
+    return result
+
+
+def test_memorization_detects_replay_but_the_frechet_distance_does_not():
+    training, held_out = points(0, 400), points(1, 300)
+    honest = points(2, 300)
+    replayed = training[:300] + 1e-3 * points(3, 300)
+    assert neighbours.memorization(honest, training, held_out).share < 0.12
+    found = neighbours.memorization(replayed, training, held_out)
+    assert found.share == 1.0
+    np.testing.assert_array_equal(found.nearest, np.arange(300))
+    real = moments(held_out)
+    of_replayed = frechet.distance(real, moments(replayed))
+    assert of_replayed < 1.5 * frechet.distance(real, moments(honest))
+
+
+def test_a_bank_that_is_too_small_is_rejected():
+    with pytest.raises(ValueError, match=r"k=5 vectors\. Received: 3"):
+        neighbours.nearest(points(0, 9), points(1, 3), 5)

@@ -1,0 +1,233 @@
+"""Scores of folders and of models, whole: what is compared with what."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_dvdgan import config, errors
+from tf_dvdgan.data import clips, manifest, windows
+from tf_dvdgan.evaluation.runs import comparison, model_scores, protocols, s3, scoring
+from tf_dvdgan.models import video_gan
+from tf_dvdgan.sampling import latents
+from tf_dvdgan.sampling import sampler as sampler_lib
+from tools import make_demo_videos
+
+PIXELS = dataclasses.replace(
+    protocols.named("fid_pixels"), num_real=None, num_generated=24
+)
+WINDOW = windows.Window(4, 16, 2)
+CLASS_NAMES = make_demo_videos.class_names("shapes")
+
+
+@pytest.fixture
+def gan(tiny_config, demo_shards) -> video_gan.Networks:
+    gan = video_gan.build(manifest.load(demo_shards).class_names)
+    gan.build()
+    return gan
+
+
+def scores_of(gan, frames=4, stride=2):
+    window = windows.Window(frames, 16, stride)
+    return model_scores.ModelScores(sampler_lib.Sampler(gan), window, CLASS_NAMES)
+
+
+def splits(shards):
+    return clips.open_clips(shards, "train"), clips.open_clips(shards, "test")
+
+
+def test_a_folder_is_not_far_from_itself_and_an_inverted_one_is(demo_shards, tmp_path):
+    real = clips.open_clips(demo_shards, "test")
+    videos = np.stack([example.video for example in real.examples(WINDOW)])
+    np.save(tmp_path / "same.npy", videos)
+    np.save(tmp_path / "inverted.npy", 255 - videos)
+    metric = scoring.FeatureMetric(dataclasses.replace(PIXELS, num_generated=100))
+    results = [
+        comparison.compare_folders(
+            metric, real, clips.open_clips(str(tmp_path / name)), None, WINDOW, 0
+        )
+        for name in ("same.npy", "inverted.npy")
+    ]
+    same, inverted = (result.score.value for result in results)
+    assert same == pytest.approx(0.0, abs=1e-5)  # of a trace of some 50
+    assert inverted > 10.0
+    metadata = json.loads(json.dumps(results[0].metadata))
+    assert metadata["metric"] == "frechet_distance"
+    assert metadata["generated"]["num_clips"] == metadata["real"]["num_clips"] == 36
+    assert metadata["num_frames"] == 4
+    assert any("too few for the covariance" in text for text in results[0].warnings)
+    assert any("jpeg" in text for text in results[0].warnings)
+
+
+def test_a_model_is_scored_with_the_statistics_of_each_truncation(gan, demo_shards):
+    scores, metric = scores_of(gan), scoring.FeatureMetric(PIXELS)
+    at_one, at_half, again = (
+        scores.by_features(metric, *splits(demo_shards), truncation)
+        for truncation in (1.0, 0.5, 1.0)
+    )
+    assert at_one.score.value == again.score.value != at_half.score.value
+    assert at_half.metadata["truncation"] == 0.5
+    assert at_one.metadata["num_generated"] == 24
+    assert {"precision", "recall", "memorization", "real_from_real"} == set(
+        at_one.score.others
+    )
+
+
+def test_repeats_sample_anew(gan, demo_shards):
+    metric = scoring.FeatureMetric(dataclasses.replace(PIXELS, num_repeats=3))
+    score = (
+        scores_of(gan).by_features(metric, *splits(demo_shards), num_resamples=10).score
+    )
+    assert score.sd > 0.0
+    assert score.error > 0.0
+
+
+def test_a_model_with_too_few_frames_for_a_protocol_is_refused(gan, demo_shards):
+    metric = scoring.FeatureMetric(dataclasses.replace(PIXELS, num_frames=16))
+    with pytest.raises(errors.UserError, match="needs 16 frames; the model makes 4"):
+        scores_of(gan).by_features(metric, *splits(demo_shards))
+
+
+def test_s3_of_a_model_trains_on_as_many_clips_as_are_real(
+    gan, demo_shards, tmp_path, monkeypatch
+):
+    recipe = dataclasses.replace(s3.RECIPE, epochs=1)
+    monkeypatch.setattr(s3.Scorer.__init__, "__defaults__", (recipe, None, None, None))
+    protocol = dataclasses.replace(
+        protocols.named("s3_scratch"),
+        network="small_classifier",
+        preprocessing="unit_range",
+        num_frames=None,
+    )
+    real, held_out = splits(demo_shards)
+    with pytest.raises(errors.UserError, match="were not trained on"):
+        scores_of(gan).s3(protocol, real, None, str(tmp_path))
+    try:
+        result = scores_of(gan).s3(protocol, real, held_out, str(tmp_path))
+    except errors.UserError as error:  # after one epoch nothing may be told yet
+        assert "S3 is not defined" in str(error)
+        return
+    others = result.score.others
+    assert result.metadata["num_generated"] == 108
+    assert result.score.value == pytest.approx(
+        (others["SeR (%)"] * others["ReS (%)"]) ** 0.5 / others["ReR (%)"]
+    )
+    assert result.metadata["weights"] == {"source": "random first weights"}
+
+
+def test_s3_of_the_paper_wants_weights_to_start_from(gan, demo_shards, tmp_path):
+    real, held_out = splits(demo_shards)
+    protocol = dataclasses.replace(protocols.named("s3_mvt"), num_frames=None)
+    with pytest.raises(errors.UserError, match="needs weights of resnet3d_18, a file"):
+        scores_of(gan).s3(protocol, real, held_out, str(tmp_path))
+
+
+@pytest.fixture
+def continuing_gan(demo_shards) -> video_gan.Networks:
+    sizes = ["RESOLUTION = 16", "STRIDE = 1", "CH = 2", "NUM_FRAMES = 6"]
+    sizes += ["CONDITIONING_FRAMES = 2", "dvd_gan.SpatialDiscriminator.num_frames = 2"]
+    config.load(["models/dvdgan_fp_v2.gin"], sizes)
+    gan = video_gan.build(manifest.load(demo_shards).class_names)
+    gan.build()
+    gan.frame_bank = np.zeros([4, 2, 16, 16, 3], np.uint8)  # for the statistics
+    return gan
+
+
+def test_predictions_continue_the_held_out_clips(continuing_gan, demo_shards):
+    gan = continuing_gan
+    protocol = dataclasses.replace(
+        protocols.named("prediction"), num_real=3, samples_per_clip=2
+    )
+    real = clips.open_clips(demo_shards, "test")
+    found = scores_of(gan, 6, 1).prediction(protocol, real).score
+    # By hand: the same latents, the same first frames.
+    videos = [e.video for e in real.examples(windows.Window(6, 16, 1))][:3]
+    z = latents.draw(gan.latent, 6, protocol.seed)
+    sampler, best = sampler_lib.Sampler(gan), []
+    for i, video in enumerate(videos):
+        frames, own = np.stack([video[:2]] * 2), z[2 * i : 2 * i + 2]
+        made = sampler.sample(own, [0, 0], frames=frames)["videos"]
+        np.testing.assert_array_equal(made[:, :2], [video[:2]] * 2)
+        gaps = (made[:, 2:].astype(float) - video[2:]) ** 2
+        psnr = 10 * np.log10(255.0**2 / gaps.mean(axis=(2, 3, 4)))
+        best.append(psnr.mean(axis=1).max())
+    assert found.value == pytest.approx(np.mean(best), rel=1e-4)
+    assert found.others["psnr_best"] == found.value
+    assert "ssim_best_of_frame_3" in found.others
+
+
+def test_classes_go_by_their_names_whatever_their_numbers(tmp_path, monkeypatch):
+    """Of folders with some of the classes the first would else be the first's."""
+    for side, names in (("real", "abc"), ("generated", "bc")):
+        for name in names:
+            (tmp_path / side / name).mkdir(parents=True)
+            video = np.full([5, 4, 8, 8, 3], 100 * "abc".index(name), np.uint8)
+            np.save(tmp_path / side / name / "clips.npy", video)
+    accuracy = protocols.Protocol(
+        "right", protocols.ACCURACY, "pixels", "unit_range", ""
+    )
+
+    def one_hot(self, videos, training=False):
+        number = tf.cast(tf.round((videos[:, 0, 0, 0, 0] + 1) * 127.5 / 100), tf.int32)
+        return {"logits": tf.one_hot(number, 3)}
+
+    monkeypatch.setattr(scoring.pixels.Pixels, "call", one_hot)
+    real, generated = (
+        clips.open_clips(str(tmp_path / side)) for side in ("real", "generated")
+    )
+    metric, window = scoring.FeatureMetric(accuracy), windows.Window(4, stride=1)
+    found = comparison.compare_folders(metric, real, generated, None, window, 0)
+    assert found.score.value == found.score.others["real"] == 1.0
+    with pytest.raises(errors.UserError, match="one that the others have not, 'a'"):
+        comparison.compare_folders(metric, generated, real, None, window, 0)
+    metric.class_names = ["c", "b", "a"]
+    with pytest.raises(errors.UserError, match="differ, or are in another order"):
+        metric.check_classes(["a", "b", "c"], "the model")
+
+
+def test_an_inception_score_looks_at_no_real_clips(demo_shards, tmp_path, monkeypatch):
+    inception = protocols.Protocol(
+        "is", protocols.INCEPTION, "pixels", "unit_range", ""
+    )
+    monkeypatch.setattr(
+        scoring.pixels.Pixels,
+        "call",
+        lambda self, videos, training=False: {"logits": videos[:, 0, 0, :4, 0]},
+    )
+    np.save(tmp_path / "made.npy", np.zeros([9, 4, 8, 8, 3], np.uint8))
+    real, held_out = splits(demo_shards)
+    monkeypatch.setattr(real, "examples", None)
+    made = clips.open_clips(str(tmp_path))
+    metric = scoring.FeatureMetric(inception)
+    result = comparison.compare_folders(metric, real, made, held_out, WINDOW, 0)
+    assert result.score.value == pytest.approx(1.0)
+    assert "real" not in result.metadata and not result.warnings
+
+
+def test_warnings_of_a_model_are_of_what_was_taken(gan, demo_shards):
+    metric = scoring.FeatureMetric(dataclasses.replace(PIXELS, num_real=30))
+    found = scores_of(gan).by_features(metric, *splits(demo_shards)).warnings
+    assert any("30 real clips are too few" in text for text in found)
+    longer = scores_of(gan, stride=90)
+    found = longer.by_features(metric, *splits(demo_shards)).warnings
+    assert any("are shorter than the window" in text for text in found)
+
+
+def test_a_prediction_score_of_a_model_without_frames_is_refused(gan, demo_shards):
+    with pytest.raises(errors.UserError, match="start from frames"):
+        real, _ = splits(demo_shards)
+        scores_of(gan).prediction(protocols.named("prediction"), real)
+
+
+def test_frechet_distances_of_predictions_are_of_many_samples_of_each_clip(
+    continuing_gan, demo_shards
+):
+    metric = scoring.FeatureMetric(
+        dataclasses.replace(PIXELS, num_real=5, samples_per_clip=3, num_generated=9)
+    )
+    scores = scores_of(continuing_gan, frames=6, stride=1)
+    assert (
+        scores.by_features(metric, *splits(demo_shards)).metadata["num_generated"] == 15
+    )

@@ -1,0 +1,317 @@
+"""Scores of what was seen: against definitions, and where the answer is known."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import scipy.linalg
+import tensorflow as tf
+
+from tf_dvdgan import errors
+from tf_dvdgan.evaluation.features import extraction
+from tf_dvdgan.evaluation.features import networks as networks_lib
+from tf_dvdgan.evaluation.features.networks import weights as weights_lib
+from tf_dvdgan.evaluation.metrics import inception_score
+from tf_dvdgan.evaluation.runs import protocols, scoring
+
+
+def metric_of(metric, **changes) -> scoring.FeatureMetric:
+    protocol = protocols.Protocol(
+        "score", metric, "pixels", "unit_range", "", **changes
+    )
+    return scoring.FeatureMetric(protocol)
+
+
+@pytest.fixture
+def seen(tmp_path):
+    """Makes features of arrays, in parts."""
+
+    def make(**rows) -> extraction.Features:
+        made = extraction.Features(str(tmp_path / str(len([*tmp_path.iterdir()]))))
+        count = len(next(iter(rows.values())))
+        rows.setdefault("label", np.full(count, -1))
+        for i in range(0, count, 70):
+            part = {name: x[i : i + 70] for name, x in rows.items()}
+            made.add(part, min(i + 70, count))
+        return made
+
+    return make
+
+
+def points(seed, count, size=8, shift=0.0):
+    return np.random.default_rng(seed).normal(size=[count, size]) + shift
+
+
+def plain_distance(a, b):
+    root = scipy.linalg.sqrtm(np.cov(a.T) @ np.cov(b.T)).real
+    apart = a.mean(0) - b.mean(0)
+    return apart @ apart + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root)
+
+
+def distance_of_roots(a, b):
+    """tr (C_a C_b)^(1/2) is the sum of singular values of A B^T, C_a = A^T A."""
+    roots = [(x - x.mean(0)) / (len(x) - 1) ** 0.5 for x in (a, b)]
+    both = scipy.linalg.svdvals(roots[0] @ roots[1].T).sum()
+    apart = a.mean(0) - b.mean(0)
+    return apart @ apart + sum((root**2).sum() for root in roots) - 2 * both
+
+
+def test_frechet_distance_is_that_of_scipy_in_the_output_named(seen):
+    a, b = points(0, 300), 0.5 * points(1, 200) + 1.0
+    found = metric_of(protocols.FRECHET, output="logits").score(
+        seen(logits=a, features=b[: len(a)]), [seen(logits=b, features=b)]
+    )
+    np.testing.assert_allclose(found.value, plain_distance(a, b), rtol=1e-8)
+    assert found.sd is None and found.error is None
+
+
+def test_fewer_clips_than_features_of_very_different_sizes(seen):
+    """2,048 of them, from 500 and 400 clips: the covariances have no full rank."""
+    scale = np.geomspace(1e-4, 10.0, 2048)
+    mixing = np.random.default_rng(5).normal(size=[300, 2048])
+    a, b = points(0, 500, 300) @ mixing * scale, points(1, 400, 300) @ mixing * scale
+    found = metric_of(protocols.FRECHET).score(
+        seen(features=a), [seen(features=b + 0.1)]
+    )
+    np.testing.assert_allclose(found.value, distance_of_roots(a, b + 0.1), rtol=1e-6)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+def test_one_clip_has_no_distance(seen):
+    a, b = seen(features=points(0, 9)), seen(features=points(1, 1))
+    for sides in ((a, [b]), (b, [a]), (a, [a], b)):
+        with pytest.raises(errors.UserError, match="at least two"):
+            metric_of(protocols.FRECHET).score(*sides)
+
+
+def test_parts_of_an_inception_score_want_a_clip_each(seen):
+    few = seen(logits=points(0, 4))
+    with pytest.raises(errors.UserError, match="5 parts; 4 generated clips are too"):
+        metric_of(protocols.INCEPTION, num_splits=5).score(None, [few])
+
+
+@pytest.mark.parametrize("num_splits", [1, 5])
+def test_inception_score_is_of_all_clips(seen, monkeypatch, num_splits):
+    monkeypatch.setattr(extraction.Features.get, "__defaults__", (20,))
+    logits = 3 * points(0, 203, 9)
+    found = metric_of(protocols.INCEPTION, num_splits=num_splits).score(
+        None, [seen(logits=logits)]
+    )
+    value, sd = inception_score.inception_score(softmax(logits), num_splits)
+    np.testing.assert_allclose(found.value, value, rtol=1e-12)
+    assert found.sd == (pytest.approx(sd) if num_splits > 1 else None)
+
+
+def test_accuracy_is_of_all_clips_and_has_that_of_real_ones_beside_it(
+    seen, monkeypatch
+):
+    monkeypatch.setattr(extraction.Features.get, "__defaults__", (20,))
+    labels = np.arange(200) % 4
+    said = np.where(np.arange(200) < 150, labels, (labels + 1) % 4)
+    made = seen(logits=np.eye(4)[said], label=labels)
+    real = seen(logits=np.eye(4)[labels], label=labels)
+    accuracy = metric_of(protocols.ACCURACY)
+    found = accuracy.score(real, [made], num_resamples=200)
+    assert found.value == 0.75 and found.others == {"real": 1.0}
+    np.testing.assert_allclose(found.error, (0.75 * 0.25 / 200) ** 0.5, rtol=0.2)
+    without_classes = seen(logits=np.eye(4)[labels])
+    assert accuracy.score(without_classes, [made]).others == {}
+    with pytest.raises(errors.UserError, match="with classes"):
+        accuracy.score(real, [without_classes])
+
+
+def test_repeats_give_mean_and_standard_deviation(seen):
+    real, made = points(0, 200), [points(seed, 150, shift=0.3) for seed in (1, 2, 3)]
+    frechet = metric_of(protocols.FRECHET)
+    found = frechet.score(
+        seen(features=real), [seen(features=x) for x in made], num_resamples=50
+    )
+    expected = [plain_distance(real, x) for x in made]
+    np.testing.assert_allclose(found.value, np.mean(expected), rtol=1e-8)
+    np.testing.assert_allclose(found.sd, np.std(expected, ddof=1), rtol=1e-6)
+    one = frechet.score(seen(features=real), [seen(features=made[0])], num_resamples=50)
+    np.testing.assert_allclose(found.error, one.error / 3**0.5)  # of a mean of three
+
+
+def test_repeats_that_agree_have_no_spread(seen):
+    logits = points(0, 100, 5)
+    found = metric_of(protocols.INCEPTION, num_splits=2).score(
+        None, [seen(logits=logits), seen(logits=logits)]
+    )
+    assert found.sd == 0.0
+
+
+def test_the_bootstrap_of_a_frechet_distance_is_the_spread_of_fresh_samples(seen):
+    real = seen(features=points(0, 500))
+    frechet = metric_of(protocols.FRECHET)
+
+    def score(seed, num_resamples=0):
+        made = seen(features=points(seed, 300, shift=0.2))
+        return frechet.score(real, [made], num_resamples=num_resamples)
+
+    fresh = [score(seed).value for seed in range(1, 26)]
+    assert 0.6 < score(31, 100).error / np.std(fresh, ddof=1) < 1.6
+
+
+def test_replay_is_flagged_as_memorized_and_not_by_the_frechet_distance(seen):
+    training, held_out = points(0, 600), points(1, 500)
+    replayed = training[:500] + 1e-3 * points(2, 500)
+    honest = points(3, 500)
+    frechet, shown = metric_of(protocols.FRECHET), {}
+    for name, made in (("replayed", replayed), ("honest", honest)):
+        shown[name] = frechet.score(
+            seen(features=training), [seen(features=made)], seen(features=held_out)
+        )
+    real_from_real = plain_distance(training, held_out)
+    assert shown["replayed"].others["memorization"] > 0.99
+    assert 0.01 < shown["honest"].others["memorization"] < 0.12
+    assert shown["replayed"].value < real_from_real
+    assert shown["honest"].value < 3 * real_from_real
+    for score in shown.values():
+        others = score.others
+        np.testing.assert_allclose(others["real_from_real"], real_from_real, rtol=1e-8)
+        assert others["precision"] > 0.8 and others["recall"] > 0.8
+
+
+def test_too_few_clips_have_no_neighbours(seen):
+    found = metric_of(protocols.FRECHET).score(
+        seen(features=points(0, 3)), [seen(features=points(1, 9))]
+    )
+    assert found.others == {}
+
+
+def test_a_score_is_shown_with_what_is_known_of_it():
+    assert str(scoring.Score(12.3456)) == "12.35"
+    shown = str(scoring.Score(12.3456, 0.123, 0.5))
+    assert shown == "12.35 ± 0.12 (95 %: 11.37 to 13.33)"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A file of weights of the small classifier, of 3 classes."""
+    network = networks_lib.SmallClassifier(3)
+    network(tf.zeros([1, *network.INPUT]))
+    arrays = {n: v.numpy() for n, v in weights_lib.variables(network).items()}
+    path = str(tmp_path_factory.mktemp("weights") / "small.weights.h5")
+    weights_lib.save("small_classifier", arrays, path, "a test")
+    return path
+
+
+class Clips:
+    num_clips = 5
+
+    def rows(self, first, worker, num_workers):
+        for i in range(first + worker, 5, num_workers):
+            video = np.random.default_rng(i).integers(0, 256, [8, 32, 32, 3], np.uint8)
+            yield {"video": video, "label": np.int32(i % 3)}
+
+    def videos(self, rows):
+        return rows["video"]
+
+    def fingerprint(self):
+        return {}
+
+
+def test_clips_are_shown_to_the_network_of_the_weights(small, tmp_path):
+    protocol = protocols.named("fid_small")
+    metric = scoring.FeatureMetric(protocol, [small], 3, None, None, str(tmp_path), 2)
+    found = metric.extract_features(Clips())
+    network, facts = weights_lib.load(small)
+    clips = np.stack([row["video"] for row in Clips().rows(0, 0, 1)])
+    expected = network(clips / np.float32(127.5) - 1)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found.get(name), value, atol=1e-5)
+    shown = scoring.FeatureMetric(
+        protocol, [small], None
+    ).metadata  # of whatever classes
+    assert shown["weights"]["hash"] == facts.hash
+    assert json.loads(json.dumps(shown)) == shown
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_pixels_want_no_weights_and_stay_float32(precision):
+    tf.keras.mixed_precision.set_global_policy(precision)
+    pixels = scoring.FeatureMetric(protocols.named("fid_pixels"))
+    found = pixels.extract_features(Clips())
+    clips = np.stack([row["video"] for row in Clips().rows(0, 0, 1)]) / 127.5 - 1
+    means = clips[:, [0, 2, 5, 7]].reshape(5, 4, 4, 8, 4, 8, 3).mean((3, 5))
+    np.testing.assert_allclose(found.get("features"), means.reshape(5, 192), atol=1e-5)
+
+
+def mistakes(small, tmp_path):
+    mean = tmp_path / "mean.npz"
+    np.savez(mean, mean=np.zeros([3, 4]))
+    return [
+        ("fid_small", {}, "needs weights of small_classifier of 3 classes"),
+        ("fid_small", {"num_classes": 4, "weights": [small]}, "of 3 classes"),
+        ("fid_dvdgan", {"weights": [small]}, "i3d of 600 classes.*convert_weights"),
+        ("fid_small", {"weights": ["/nowhere"]}, "There is no file of weights"),
+        ("fid_small", {"weights": [str(mean)]}, "no file that tools.convert_weights"),
+    ]
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_each_mistake_gets_one_sentence(small, tmp_path, number):
+    name, arguments, sentence = mistakes(small, tmp_path)[number]
+    with pytest.raises(errors.UserError, match=sentence) as error:
+        scoring.FeatureMetric(protocols.named(name), **{"num_classes": 3, **arguments})
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def c3d_weights(monkeypatch):
+    """Instead of a network with 80 million of them."""
+    found = networks_lib.SmallClassifier(2), {"hash": "0"}
+    monkeypatch.setattr(scoring, "_find", lambda *_: (found[0], dict(found[1])))
+
+
+def test_a_mean_that_is_missing_or_wrong_is_one_sentence(c3d_weights, tmp_path):
+    wrong = str(tmp_path / "mean.npz")
+    np.savez(wrong, mean=np.zeros([3, 4]))
+    for mean, sentence in (
+        (None, "--mean"),
+        ("/no", "cannot be read"),
+        (wrong, "3, 4"),
+    ):
+        with pytest.raises(errors.UserError, match=sentence) as error:
+            scoring.FeatureMetric(protocols.named("is_c3d_tgan"), mean=mean)
+        assert "\n" not in str(error.value)
+
+
+def test_another_mean_is_another_protocol(c3d_weights, tmp_path):
+    shown = []
+    for value in (0.0, 1.0):
+        path = str(tmp_path / "mean2.npz")  # the same name
+        np.savez(path, mean=np.full([3, 16, 128, 171], value, np.float32))
+        found = scoring.FeatureMetric(
+            protocols.named("is_c3d_tgan"), mean=path
+        ).metadata
+        shown.append(found["weights"])
+    assert shown[0] != shown[1] and shown[0]["mean"] == "mean2.npz"
+
+
+def test_features_are_kept_apart_by_weights_and_preprocessing(small, tmp_path):
+    protocol = protocols.named("fid_small")
+    other = str(tmp_path / "other.weights.h5")
+    network, _ = weights_lib.load(small)
+    arrays = {n: v.numpy() + 1 for n, v in weights_lib.variables(network).items()}
+    weights_lib.save("small_classifier", arrays, other, "a test")
+    kept = tmp_path / "kept"
+    for count, (path, changes) in enumerate(
+        [
+            (small, {}),
+            (other, {}),
+            (small, {"preprocessing": "resnet3d"}),
+        ],
+        1,
+    ):
+        judged = dataclasses.replace(protocol, **changes)
+        for _ in range(2):
+            made = scoring.FeatureMetric(judged, [path], 3, cache_dir=str(kept))
+            made.extract_features(Clips())
+            assert len([*kept.iterdir()]) == count

@@ -1,0 +1,1 @@
+"""Feature networks, their input, and the extraction of features from clips."""

@@ -1,0 +1,412 @@
+"""Weights of the feature networks: converts published weights to a file with a hash.
+
+`convert` reads TensorFlow checkpoints, SavedModels, Keras h5, PyTorch state dicts and
+npz, in any naming in the network's `FORMATS`. It writes a Keras weights file, readable
+by the network's `load_weights`, with metadata in its attributes. The hash covers only
+names, shapes and values, so the same weights have the same hash whatever their source
+format.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+
+import h5py
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+from tf_dvdgan import errors, state_dict
+from tf_dvdgan.data import files
+from tf_dvdgan.evaluation.features import networks
+
+SUFFIX = ".weights.h5"  # Keras detects the format by it
+_CHECKPOINT_PART = re.compile(r"\.(index|meta|data-\d+-of-\d+)$")
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """Metadata of a weights file.
+
+    Attributes:
+      network: a key of `networks.NETWORKS`.
+      num_classes: number of logits.
+      source: where the weights come from.
+      hash: hexadecimal SHA-256 of names, shapes and values.
+      class_names: in the order of the logits; empty if unknown.
+    """
+
+    network: str
+    num_classes: int
+    source: str
+    hash: str
+    class_names: tuple[str, ...] = ()
+
+
+def variables(network: tf.keras.Model) -> dict[str, tf.Variable]:
+    """Variables of a built network by their path in it, such as "conv1/kernel"."""
+    by_path = {}
+    for variable in network.variables:
+        name = variable.name.removesuffix(":0")
+        # In a network built inside another scope, names begin with that scope.
+        path = f"/{name}".partition(f"/{network.name}/")[2]
+        by_path[path or name] = variable
+    return by_path
+
+
+def convert(source: str, network_name: str, output: str, note: str = "") -> Facts:
+    """Converts published weights to a weights file.
+
+    Args:
+      source: prefix or folder of a checkpoint, folder of a SavedModel, or a file.
+      network_name: a key of `networks.NETWORKS`.
+      output: file to write; ends in ".weights.h5".
+      note: on the origin of the weights, stored with the source's base name.
+
+    Returns:
+      The metadata of the file written.
+
+    Raises:
+      UserError: the source cannot be read or holds weights of another network, or
+        `output` cannot be written.
+    """
+    _network_class(network_name)
+    check_output(output)
+    arrays = _convert_names(read(source), network_name, source)
+    origin = os.path.basename(source.rstrip("/"))
+    if note:
+        origin = f"{origin} ({note})"
+    return save(network_name, arrays, output, origin)
+
+
+def save(
+    network_name: str,
+    arrays: Arrays,
+    output: str,
+    source: str,
+    class_names: Sequence[str] = (),
+) -> Facts:
+    """Writes a weights file.
+
+    Args:
+      network_name: a key of `networks.NETWORKS`.
+      arrays: values of all variables, with names as in `variables`.
+      output: file to write; ends in ".weights.h5".
+      source: where the weights come from.
+      class_names: in the order of the logits, if known.
+
+    Returns:
+      The metadata of the file written.
+
+    Raises:
+      UserError: an array is missing or has a wrong shape, or `output` has another
+        suffix or cannot be written.
+    """
+    check_output(output)
+    network, num_classes = _build_with(arrays, network_name, source)
+    names = tuple(class_names)
+    facts = Facts(network_name, num_classes, source, digest(network), names)
+    with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
+        file = os.path.join(folder, f"network{SUFFIX}")
+        network.save_weights(file)
+        with h5py.File(file, "r+") as h5:
+            as_json = {"class_names": json.dumps(names)}
+            h5.attrs.update(dataclasses.asdict(facts) | as_json)
+        with open(file, "rb") as written:
+            data = written.read()
+    with files.cannot_be_written(output):
+        files.write_whole(output, data)
+    return facts
+
+
+def load(path: str) -> tuple[tf.keras.Model, Facts]:
+    """Loads a network with its weights.
+
+    Args:
+      path: local or remote file that `save` wrote.
+
+    Returns:
+      The network and the file's metadata.
+
+    Raises:
+      UserError: the file does not exist, is not a weights file, or is damaged.
+    """
+    files.ready(path)
+    with files.local(path) as file, tempfile.TemporaryDirectory() as folder:
+        if not os.path.isfile(file):
+            raise errors.UserError(f"There is no file of weights at {path!r}.")
+        link = os.path.join(folder, f"network{SUFFIX}")  # Keras requires the suffix
+        os.symlink(os.path.abspath(file), link)
+        facts = _read_metadata(link, path)
+        _network_class(facts.network)
+        try:
+            network = built(facts.network, facts.num_classes)
+            network.load_weights(link)
+            intact = digest(network) == facts.hash
+        except (OSError, KeyError, ValueError, RuntimeError):
+            intact = False
+    if not intact:
+        raise errors.UserError(
+            f"{path!r} is damaged: its values do not match the hash stored in it; "
+            "convert the weights again with tools.convert_weights."
+        )
+    return network, facts
+
+
+def read_facts(path: str) -> Facts:
+    """Reads the metadata of a weights file without checking its values.
+
+    Raises:
+      UserError: the file does not exist, or is not a weights file.
+    """
+    files.ready(path)
+    with files.local(path) as file:
+        if not os.path.isfile(file):
+            raise errors.UserError(f"There is no file of weights at {path!r}.")
+        return _read_metadata(file, path)
+
+
+def digest(network: tf.keras.Model) -> str:
+    """SHA-256 over the name, shape and values of each variable, sorted by name.
+
+    Values are little-endian float32.
+    """
+    sha256 = hashlib.sha256()
+    for name, variable in sorted(variables(network).items()):
+        values = np.ascontiguousarray(variable.numpy(), "<f4")
+        sha256.update(f"{name} {list(values.shape)}\n".encode())
+        sha256.update(values)
+    return sha256.hexdigest()
+
+
+def read(path: str) -> dict[str, np.ndarray]:
+    """Reads arrays by name from a checkpoint, SavedModel or file of any known format.
+
+    Names are unchanged except that TensorFlow's ":0", `DataParallel`'s "module." and
+    the "model_weights/" of a complete Keras model are removed.
+
+    Raises:
+      UserError: the path does not exist or cannot be read.
+    """
+    files.ready(path)
+    prefix = _checkpoint_prefix(path)
+    try:
+        if prefix:
+            return _read_checkpoint(prefix)
+        with files.local(path) as file:
+            return _read_file(file, path)
+    except errors.UserError:
+        raise
+    except Exception as error:  # four libraries; files may be truncated or forged
+        raise errors.UserError(f"{path!r} cannot be read: {_reason(error)}") from None
+
+
+def _checkpoint_prefix(path: str) -> str:
+    """Prefix of the TensorFlow checkpoint at a path; empty if there is none."""
+    bare = _CHECKPOINT_PART.sub("", path.rstrip("/"))
+    for prefix in (bare, os.path.join(bare, "variables", "variables")):
+        if tf.io.gfile.exists(f"{prefix}.index"):
+            return prefix
+    if not tf.io.gfile.isdir(bare):
+        return ""
+    indices = [name for name in files.names_in(bare) if name.endswith(".index")]
+    if len(indices) != 1:
+        raise errors.UserError(
+            f"{path!r} must be the folder of a SavedModel or of a single checkpoint; "
+            f"it holds {len(indices)} checkpoints."
+        )
+    return os.path.join(bare, indices[0].removesuffix(".index"))
+
+
+def _read_checkpoint(prefix: str) -> dict[str, np.ndarray]:
+    reader = tf.train.load_checkpoint(prefix)
+    keys = reader.get_variable_to_shape_map()
+    if _OBJECT_GRAPH not in keys:
+        return {name: reader.get_tensor(name) for name in keys}
+    # TensorFlow 2 uses object paths as keys and stores the variables' names here.
+    graph = trackable_object_graph_pb2.TrackableObjectGraph()
+    graph.ParseFromString(reader.get_tensor(_OBJECT_GRAPH))
+    return {
+        attribute.full_name: reader.get_tensor(attribute.checkpoint_key)
+        for node in graph.nodes
+        for attribute in node.attributes
+        if attribute.full_name
+    }
+
+
+def _read_file(file: str, path: str) -> dict[str, np.ndarray]:
+    """Reads a local file, detecting its format from its content."""
+    if not os.path.isfile(file):
+        raise errors.UserError(f"There are no weights at {path!r}.")
+    if h5py.is_hdf5(file):
+        return _read_h5(file)
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            is_npz = all(name.endswith(".npy") for name in archive.namelist())
+        if is_npz:
+            with np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
+        return state_dict.read(file)
+    with open(file, "rb") as start:
+        if start.read(1) == b"\x80":  # PyTorch's older format begins with a pickle
+            return state_dict.read(file)
+    raise errors.UserError(
+        f"{path!r} is not in a known format: use a TensorFlow checkpoint, a "
+        "SavedModel's folder, a Keras h5 file, a PyTorch state dict or an npz file."
+    )
+
+
+def _read_h5(file: str) -> dict[str, np.ndarray]:
+    arrays = {}
+
+    def visit(name: str, node: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(node, h5py.Dataset) and not name.startswith("optimizer_weights/"):
+            key = name.removeprefix("model_weights/").removesuffix(":0")
+            arrays[key] = node[()]
+
+    with h5py.File(file, "r") as h5:
+        h5.visititems(visit)
+    return arrays
+
+
+def _convert_names(
+    arrays: Arrays, network_name: str, source: str
+) -> dict[str, np.ndarray]:
+    """Converts arrays from the first of the network's formats that matches."""
+    module = sys.modules[_network_class(network_name).__module__]
+    formats = getattr(module, "FORMATS", {})
+    if not formats:
+        raise errors.UserError(
+            f"No published weights of {network_name} are known; train it instead."
+        )
+    problems = []
+    for name, function in formats.items():
+        try:
+            return function(arrays)
+        except KeyError as error:
+            problems.append(f"{name} format: {error.args[0]} is missing")
+        except ValueError as error:
+            problems.append(f"{name} format: {_reason(error)}")
+    content = f"{len(arrays)} arrays such as {min(arrays)}" if arrays else "no arrays"
+    raise errors.UserError(
+        f"{source!r} does not hold weights of {network_name}; it has {content} "
+        f"({'; '.join(problems)})."
+    )
+
+
+def _build_with(
+    arrays: Arrays, network_name: str, source: str
+) -> tuple[tf.keras.Model, int]:
+    """Builds a network with the given values; also returns its number of classes."""
+    network_class = _network_class(network_name)
+    try:
+        num_classes = _num_classes(network_class, arrays)
+        network = built(network_name, num_classes)
+        for name, variable in variables(network).items():
+            _assign(variable, arrays, name)
+    except ValueError as error:
+        raise errors.UserError(
+            f"{source!r} does not hold weights of {network_name}: {_reason(error)}."
+        ) from None
+    return network, num_classes
+
+
+def _num_classes(network_class: type[tf.keras.Model], arrays: Arrays) -> int:
+    """Number of classes, from the arrays whose last axis has one entry per class.
+
+    These are the variables whose last axis is 1 in a network for one class.
+    """
+    with tf.Graph().as_default():  # creates variables without allocating them
+        network = network_class(1)
+        network(tf.zeros([1, *network_class.INPUT]))
+        by_path = variables(network).items()
+        logits = [name for name, variable in by_path if variable.shape[-1:] == [1]]
+    sizes = {
+        size for name in logits if name in arrays for size in arrays[name].shape[-1:]
+    }
+    if len(sizes) != 1:
+        raise ValueError(f"{' and '.join(logits)} are for {sorted(sizes)} classes")
+    return sizes.pop()
+
+
+def _assign(variable: tf.Variable, arrays: Arrays, name: str) -> None:
+    if name not in arrays:
+        raise ValueError(f"{name} is missing")
+    array, shape = arrays[name], list(variable.shape)
+    if list(array.shape) != shape:
+        raise ValueError(f"{name} has the shape {list(array.shape)} instead of {shape}")
+    variable.assign(np.asarray(array, np.float32))
+
+
+def built(name: str, num_classes: int) -> tf.keras.Model:
+    """Builds a network with randomly initialized variables.
+
+    Args:
+      name: a key of `networks.NETWORKS`.
+      num_classes: number of logits.
+
+    Returns:
+      The network.
+
+    Raises:
+      UserError: there is no network of that name.
+    """
+    network_class = _network_class(name)
+    network = network_class(num_classes)
+    network(tf.zeros([1, *network_class.INPUT]))
+    return network
+
+
+def _network_class(name: str) -> type[tf.keras.Model]:
+    if name not in networks.NETWORKS:
+        raise errors.UserError(
+            f"There is no network {name!r}; choose from {', '.join(networks.NETWORKS)}."
+            + errors.did_you_mean(name, networks.NETWORKS)
+        )
+    return networks.NETWORKS[name]
+
+
+def check_output(path: str) -> None:
+    """Checks early that a weights file can be written.
+
+    Raises:
+      UserError: the path has another suffix or cannot be written.
+    """
+    if not path.endswith(SUFFIX):
+        raise errors.UserError(
+            f"The name of a weights file ends in {SUFFIX}; change {path!r}."
+        )
+    files.check_writable(path)
+
+
+def _read_metadata(file: str, path: str) -> Facts:
+    """Reads the attributes of a local file; `path` names it in messages."""
+    try:
+        with h5py.File(file, "r") as h5:
+            attributes = dict(h5.attrs)
+        return Facts(
+            str(attributes["network"]),
+            int(attributes["num_classes"]),
+            str(attributes["source"]),
+            str(attributes["hash"]),
+            tuple(json.loads(attributes.get("class_names", "[]"))),
+        )
+    except (OSError, KeyError, ValueError) as error:
+        raise errors.UserError(
+            f"{path!r} is no file that tools.convert_weights wrote, or is damaged: "
+            f"{_reason(error)}"
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    """First line of an error's message, or its type if it has none."""
+    return str(error).partition("\n")[0] or type(error).__name__

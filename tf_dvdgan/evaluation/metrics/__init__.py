@@ -1,0 +1,1 @@
+"""Metrics, one per file: pure functions of features or of videos."""

@@ -1,0 +1,141 @@
+"""Nearest neighbours in feature space: precision, recall and memorization.
+
+Distances are Euclidean, in float64, and computed in blocks, so memory does not grow
+with the product of the two set sizes.
+"""
+
+import dataclasses
+
+import numpy as np
+
+K = 3  # neighbour that sets a ball's radius, as in Kynkäänniemi et al., 2019
+_BLOCK = 1024  # rows whose distances to all others are in memory at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Memorization:
+    """Whether generated videos are closer to the training clips than real ones are.
+
+    Attributes:
+      share: fraction of generated videos whose distance to the nearest training clip is
+        below the `quantile` of the held-out clips' distances. It is about `quantile`
+        if generated videos are no closer than new clips, 1 if they replay them.
+      quantile: of the held-out clips' distances.
+      nearest: `[count]`, index of each generated video's nearest training clip.
+      distances: `[count]`, distance to that clip.
+    """
+
+    share: float
+    quantile: float
+    nearest: np.ndarray
+    distances: np.ndarray
+
+
+def nearest(
+    queries: np.ndarray, bank: np.ndarray, k: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the k nearest neighbours of each query in a bank.
+
+    Args:
+      queries: `[count, size]`.
+      bank: `[others, size]`.
+      k: number of neighbours.
+
+    Returns:
+      Their indices and distances, `[count, k]` each, nearest first.
+
+    Raises:
+      ValueError: the bank has fewer than k vectors.
+    """
+    queries, bank = (np.asarray(x, np.float64) for x in (queries, bank))
+    if len(bank) < k:
+        raise ValueError(
+            f"The bank must have at least k={k} vectors. Received: {len(bank)}"
+        )
+    centre = bank.mean(axis=0)  # differences of large squares would lose precision
+    queries, bank = queries - centre, bank - centre
+    squares = (bank**2).sum(axis=1)
+    indices, distances = [], []
+    for i in range(0, len(queries), _BLOCK):
+        block = queries[i : i + _BLOCK]
+        approximate = (block**2).sum(axis=1)[:, None] + squares - 2.0 * block @ bank.T
+        candidates = np.argpartition(approximate, k - 1, axis=1)[:, :k]
+        # Recomputed: the expanded square is not exactly 0 for a clip and itself.
+        exact = np.linalg.norm(block[:, None] - bank[candidates], axis=2)
+        order = np.argsort(exact, axis=1, kind="stable")
+        indices.append(np.take_along_axis(candidates, order, axis=1))
+        distances.append(np.take_along_axis(exact, order, axis=1))
+    return np.concatenate(indices), np.concatenate(distances)
+
+
+def precision_and_recall(
+    real: np.ndarray, generated: np.ndarray, k: int = K
+) -> tuple[float, float]:
+    """Improved precision and recall (Kynkäänniemi et al., 2019, section 3).
+
+    A set's manifold is the union of balls around its members; a ball's radius is the
+    distance to the member's k-th nearest neighbour in the set. Precision is the
+    fraction of generated videos in the real manifold, recall the fraction of real
+    videos in the generated manifold.
+
+    Args:
+      real: features `[count, size]`.
+      generated: features `[others, size]`.
+      k: neighbour that sets a ball's radius; the paper uses 3.
+
+    Returns:
+      Precision and recall, both in [0, 1].
+    """
+    return _share_within(generated, real, k), _share_within(real, generated, k)
+
+
+def _share_within(queries: np.ndarray, members: np.ndarray, k: int) -> float:
+    """Fraction of queries in the manifold of `members`."""
+    queries, members = (np.asarray(x, np.float64) for x in (queries, members))
+    _, distances = nearest(members, members, k + 1)  # the nearest is the member itself
+    radii = distances[:, k]
+    num_inside = 0
+    for i in range(0, len(queries), _BLOCK):
+        block = queries[i : i + _BLOCK]
+        inside = np.zeros(len(block), bool)
+        for j in range(0, len(members), _BLOCK):
+            to_members = _distances(block, members[j : j + _BLOCK])
+            inside |= (to_members <= radii[j : j + _BLOCK]).any(axis=1)
+        num_inside += inside.sum()
+    return float(num_inside / len(queries))
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Pairwise distances, `[len(a), len(b)]`."""
+    centre = b.mean(axis=0)
+    a, b = a - centre, b - centre
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2.0 * a @ b.T
+    return np.sqrt(np.maximum(squares, 0.0))
+
+
+def memorization(
+    generated: np.ndarray,
+    training: np.ndarray,
+    held_out: np.ndarray,
+    quantile: float = 0.05,
+) -> Memorization:
+    """Compares how close generated and held-out videos are to the training clips.
+
+    The Fréchet distance cannot tell a perfect generator from one that replays its
+    training clips; this metric can.
+
+    Args:
+      generated: features of generated videos, `[count, size]`.
+      training: features of the training clips, `[num_training, size]`.
+      held_out: features of real clips outside the training set, `[num_held_out, size]`.
+      quantile: a generated video counts as memorized below this quantile of the
+        held-out clips' distances.
+
+    Returns:
+      The memorized fraction, and each generated video's nearest training clip.
+    """
+    indices, distances = (x[:, 0] for x in nearest(generated, training))
+    held_out_distances = nearest(held_out, training)[1][:, 0]
+    threshold = np.quantile(held_out_distances, quantile)
+    share = float((distances < threshold).mean())
+    return Memorization(share, quantile, indices, distances)

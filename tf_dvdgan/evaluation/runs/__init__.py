@@ -1,0 +1,1 @@
+"""Scores: by which protocol, of which clips, and of which checkpoints of a run."""

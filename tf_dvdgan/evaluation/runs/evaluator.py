@@ -1,0 +1,273 @@
+"""Scores of a run's checkpoints, by protocols that are written beside the scores."""
+
+import contextlib
+import dataclasses
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tf_dvdgan import errors, run_directory
+from tf_dvdgan.data import clips, readers, transforms, windows
+from tf_dvdgan.evaluation.features import extraction, sources
+from tf_dvdgan.evaluation.runs import protocols as protocols_lib
+from tf_dvdgan.evaluation.runs import scoring
+from tf_dvdgan.models import video_gan
+from tf_dvdgan.sampling import sampler as sampler_lib
+from tf_dvdgan.training import checkpoints, summaries
+from tf_dvdgan.training import schedule as schedule_lib
+
+
+def check_plan(plan: schedule_lib.EvaluationPlan) -> None:
+    """Refuses a plan that cannot be followed, before anything that takes long.
+
+    Raises:
+      UserError: a protocol is unknown or not for a run that trains, or `best` is not
+        among them.
+    """
+    for name in (*plan.protocols, plan.best):
+        if protocols_lib.named(name).needs_model:
+            raise errors.UserError(
+                f"{name} is not a protocol for a run that trains; tools.score has it."
+            )
+    if plan.best not in plan.protocols:
+        raise errors.UserError(
+            f"evaluation.Plan.best is {plan.best!r}, and evaluation.Plan.protocols "
+            f"has only {', '.join(plan.protocols)}."
+        )
+
+
+class Evaluator:
+    """Evaluates a run's checkpoints: the same networks, with the weights of each step.
+
+    Scores, by name: those of the plan's protocols, `<protocol>/<other>` for secondary
+    ones, and `scores/<discriminator>_held_out` and `..._generated`: a discriminator's
+    mean score of real clips that it was not trained on, and of generated ones. Where
+    the former falls while that of training clips rises, it memorizes its clips.
+
+    Args:
+      model_dir: directory of the run; scores go to its `scores.jsonl` and `eval/`.
+      data_dir: folder of prepared shards.
+      window: of the real clips.
+      plan: what is compared with what.
+      last_step: of the run.
+      strategy: that the networks' variables were made under; None outside a strategy.
+      writes: whether this process writes; of several workers one does.
+
+    Raises:
+      UserError: the plan cannot be followed, or weights do not fit the data.
+    """
+
+    def __init__(
+        self,
+        model_dir: str,
+        data_dir: str,
+        window: windows.Window,
+        plan: schedule_lib.EvaluationPlan,
+        last_step: int,
+        strategy: tf.distribute.Strategy | None = None,
+        writes: bool = True,
+    ):
+        check_plan(plan)
+        self._directory = run_directory.RunDirectory(model_dir)
+        self._data_dir = data_dir
+        self._window = window
+        self._plan = plan
+        self._last_step = last_step
+        self._writes = writes
+        self._strategy = strategy or tf.distribute.get_strategy()
+        held = readers.load_manifest(data_dir, window)
+        self._splits = held.filled_splits
+        self._held_out = plan.held_out or held.held_out_split
+        # Of real clips: protocols with the same network extract their features once.
+        self._cache = tempfile.TemporaryDirectory(prefix="tf_dvdgan-")
+        self._metrics = {
+            name: scoring.FeatureMetric(
+                protocols_lib.named(name),
+                plan.weights,
+                len(held.class_names),
+                self._strategy,
+                plan.mean,
+                self._cache.name,
+                plan.batch_size,
+            )
+            for name in plan.protocols
+        }
+        for metric in self._metrics.values():
+            metric.check_classes(held.class_names, data_dir)
+        self._sampler: sampler_lib.Sampler | None = None
+        self._discriminate: extraction.Extractor | None = None
+        self._summaries = summaries.Summaries(model_dir, "eval", writes)
+
+    def evaluated(self) -> set[int]:
+        """Steps that have scores by this plan already."""
+        rows = self._directory.read_scores()
+        done, at_end = (
+            {row["step"] for row in rows if row["protocol"] == metadata}
+            for metadata in (self._metadata(False), self._metadata(True))
+        )
+        return done - ({self._last_step} - at_end)
+
+    def evaluate(self, gan: video_gan.Networks, step: int) -> dict[str, float]:
+        """Scores a generator whose averaged weights are in place.
+
+        Standing statistics are computed again. The scores are written, and the step's
+        checkpoint is copied to `best/` if it is the best so far. The last step is
+        scored a second time, with the plan's `num_videos_at_end`.
+
+        Args:
+          gan: with its discriminators.
+          step: of the checkpoint.
+
+        Returns:
+          The scores by name; those of the second time under "at_end/".
+        """
+        if self._sampler is None:  # once: it is traced
+            self._sampler = sampler_lib.Sampler(
+                gan, self._strategy, self._plan.standing_batches
+            )
+            self._discriminate = self._discriminators_of(gan)
+        self._sampler.weights_changed()
+        plans = [False]
+        if step == self._last_step and self._metadata(True) != self._metadata(False):
+            plans.append(True)
+        found = {}
+        for at_end in plans:
+            scores = self._scores(gan, at_end)
+            if self._writes:
+                with _forgiving(f"Scores of step {step} cannot be written"):
+                    self._keep(step, scores, at_end)
+            found |= _tagged(scores, at_end)
+        return found
+
+    def _protocol(self, name: str, at_end: bool) -> protocols_lib.Protocol:
+        """A protocol with the plan's number of videos."""
+        protocol, plan = protocols_lib.named(name), self._plan
+        count = plan.num_videos_at_end if at_end else plan.num_videos
+        if count is None:
+            return protocol
+        return dataclasses.replace(
+            protocol, num_generated=count, num_real=count, num_repeats=1
+        )
+
+    def _metadata(self, at_end: bool) -> dict:
+        """The protocols as they are written beside scores, and read back."""
+        metadata = {"window": dataclasses.asdict(self._window)}
+        for name, metric in self._metrics.items():
+            protocol = self._protocol(name, at_end)
+            metadata[name] = {**metric.metadata, **dataclasses.asdict(protocol)}
+            metadata[name]["split"] = self._split(protocol.split)
+        return json.loads(json.dumps(metadata))
+
+    def _split(self, named: str) -> str:
+        """The split of the data for a protocol's."""
+        found = self._held_out if named == "test" else named
+        return found if found in self._splits else "train"
+
+    def _scores(self, gan: video_gan.Networks, at_end: bool) -> dict[str, float]:
+        scores = {}
+        with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
+            for score_name, metric in self._metrics.items():
+                protocol = self._protocol(score_name, at_end)
+                split, held_out = self._split(protocol.split), self._split("test")
+                needed = dict.fromkeys([split, held_out] if metric.needs_real else [])
+                real = {
+                    name: metric.extract_features(self._real(name, protocol))
+                    for name in needed
+                }
+                generated = [
+                    metric.extract_features(made, cache_dir=folder)
+                    for made in self._generated(protocol)
+                ]
+                if not self._writes:  # only the chief has the features of all workers
+                    continue
+                others = real.get(held_out) if held_out != split else None
+                score = metric.score(real.get(split), generated, others)
+                scores[score_name] = score.value
+                scores |= {f"{score_name}/{k}": v for k, v in score.others.items()}
+            scores |= self._discriminated(gan, at_end, folder)
+        return scores
+
+    def _real(
+        self, split: str, protocol: protocols_lib.Protocol
+    ) -> sources.ClipSelection:
+        window = dataclasses.replace(
+            self._window,
+            num_frames=protocol.num_frames or self._window.num_frames,
+            stride=protocol.stride or self._window.stride,
+        )
+        source = clips.ShardSource(self._data_dir, split, window.classes)
+        return sources.ClipSelection(source, window, protocol.num_real)
+
+    def _generated(
+        self, protocol: protocols_lib.Protocol
+    ) -> Iterator[sources.ModelSource]:
+        given = self._sampler.networks.generator.num_conditioning_frames
+        frames, count = None, protocol.num_generated
+        if given:  # it continues the clips that it is compared with
+            real = self._real(self._split(protocol.split), protocol)
+            frames = real.first_frames(given, count)
+        for repeat in range(protocol.num_repeats):
+            seed = protocol.seed + repeat
+            yield sources.ModelSource(self._sampler, count, seed, frames=frames)
+
+    def _discriminators_of(self, gan: video_gan.Networks) -> extraction.Extractor:
+        def feature_fn(videos: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+            videos = transforms.to_unit_range(videos)
+            labels = gan.conditioning(labels, videos)["labels"]
+            return {
+                discriminator.name: discriminator(videos, labels, training=False)
+                for discriminator in gan.discriminators
+            }
+
+        return extraction.Extractor(feature_fn, self._strategy, self._plan.batch_size)
+
+    def _discriminated(
+        self, gan: video_gan.Networks, at_end: bool, folder: str
+    ) -> dict[str, float]:
+        """Mean scores by the discriminators, of held-out and of generated clips."""
+        protocol = dataclasses.replace(
+            self._protocol(self._plan.best, at_end), num_frames=None, stride=None
+        )
+        kinds = {
+            "held_out": self._real(self._split("test"), protocol),
+            "generated": next(self._generated(protocol)),
+        }
+        scores = {}
+        for kind, source in kinds.items():
+            found = self._discriminate(source, {"by": "discriminators"}, folder)
+            for discriminator in gan.discriminators if self._writes else ():
+                values = found.get(discriminator.name)
+                scores[f"scores/{discriminator.name}_{kind}"] = float(np.mean(values))
+        return scores
+
+    def _keep(self, step: int, scores: Mapping[str, float], at_end: bool) -> None:
+        best, metadata = self._plan.best, self._metadata(at_end)
+        self._summaries.scalars(step, _tagged(scores, at_end))
+        known = [
+            row["scores"][best]
+            for row in self._directory.read_scores()
+            if row["protocol"] == metadata and row["step"] != step
+        ]
+        sign = 1.0 if protocols_lib.named(best).lower_is_better else -1.0
+        row = {"step": step, "scores": dict(scores), "protocol": metadata}
+        # The checkpoint first: killed in between, the step is evaluated again.
+        if not at_end and all(sign * scores[best] < sign * value for value in known):
+            with _forgiving(f"Step {step} is the best, but cannot be kept"):
+                checkpoints.keep_as_best(self._directory.path, step)
+        run_directory.add_row(self._directory.scores_file, row)
+
+
+def _tagged(scores: Mapping[str, float], at_end: bool) -> dict[str, float]:
+    return {f"at_end/{n}" if at_end else n: value for n, value in scores.items()}
+
+
+@contextlib.contextmanager
+def _forgiving(sentence: str) -> Iterator[None]:
+    """Prints what cannot be written, and why; the run continues."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        print(f"{sentence}: {str(error).splitlines()[0]}", flush=True)

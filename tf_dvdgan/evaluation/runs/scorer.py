@@ -1,0 +1,302 @@
+"""Scores of a model or of a folder of videos, by any protocol: `Scorer`.
+
+    scorer = scorer.Scorer("shards", model_dir="run", weights=["small.weights.h5"])
+    result = scorer("fid_small", truncation=0.5)
+
+`tools.score` and `tf_dvdgan.score` both call it.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tf_dvdgan import errors, run_directory
+from tf_dvdgan.data import clips as clips_lib
+from tf_dvdgan.data import files, windows
+from tf_dvdgan.evaluation.features.networks import lpips as lpips_lib
+from tf_dvdgan.evaluation.runs import (
+    comparison,
+    model_scores,
+    protocols,
+    published,
+    scoring,
+)
+from tf_dvdgan.models import vgan
+from tf_dvdgan.sampling import sampler as sampler_lib
+from tf_dvdgan.training import strategy as strategy_lib
+
+CACHE_DIR = os.path.join("~", ".cache", "tf_dvdgan")
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A trained model to be scored.
+
+    Attributes:
+      sampler: of its videos.
+      window: of the clips it was trained on.
+      class_names: in the order of its labels.
+      step: of its checkpoint.
+    """
+
+    sampler: sampler_lib.Sampler
+    window: windows.Window
+    class_names: list[str]
+    step: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Changes:
+    """What of a protocol is changed; None keeps what it says.
+
+    Attributes:
+      num_generated: generated videos.
+      num_real: real clips at most.
+      num_repeats: how often a model is sampled.
+    """
+
+    num_generated: int | None = None
+    num_real: int | None = None
+    num_repeats: int | None = None
+
+    def of(self, name: str) -> protocols.Protocol:
+        """The changed protocol of a name.
+
+        Raises:
+          UserError: there is no such protocol.
+        """
+        changed = {n: v for n, v in vars(self).items() if v is not None}
+        return dataclasses.replace(protocols.named(name), **changed)
+
+
+class Scorer:
+    """Scores a model, or clips in files, by named protocols.
+
+    Real clips and networks are opened once for each protocol, and features are kept in
+    the cache.
+
+    Args:
+      real: folder of real clips, videos or prepared shards.
+      generated: folder of generated clips, or a model.
+      weights: files of the networks' weights.
+      mean: of C3D's training clips, for the protocols that need it.
+      lpips: weights of LPIPS, of its backbone and of its linear layers.
+      split: of real shards, instead of the protocol's.
+      held_out: folder of real clips that were not trained on.
+      held_out_split: of shards; by default 'test', or 'validation'.
+      num_frames: of the clips of folders, for protocols that do not fix it.
+      stride: between the frames of real clips of folders, likewise.
+      resolution: that clips of folders are resized to.
+      changes: of the protocols.
+      num_resamples: of the bootstrap; 0 skips it.
+      batch_size: clips at a time; it does not change scores.
+      cache_dir: keeps features.
+      strategy: where networks run.
+
+    Raises:
+      UserError: a folder does not exist, or the model is an autoencoder.
+    """
+
+    def __init__(
+        self,
+        real: str,
+        generated: str | Model,
+        weights: Sequence[str] = (),
+        *,
+        mean: str | None = None,
+        lpips: Sequence[str] | None = None,
+        split: str | None = None,
+        held_out: str | None = None,
+        held_out_split: str | None = None,
+        num_frames: int | None = None,
+        stride: int | None = None,
+        resolution: int | None = None,
+        changes: Changes = Changes(),
+        num_resamples: int = 100,
+        batch_size: int = 16,
+        cache_dir: str = CACHE_DIR,
+        strategy: tf.distribute.Strategy | None = None,
+    ):
+        self._strategy = strategy or tf.distribute.get_strategy()
+        self._weights, self._mean, self._lpips = list(weights), mean, lpips
+        self._changes = changes
+        self._num_resamples, self._batch_size = num_resamples, batch_size
+        self._cache_dir = os.path.expanduser(cache_dir)
+        files.ready(self._cache_dir, writing=True)
+        self._model = None if isinstance(generated, str) else generated
+        self._window = (num_frames, stride, resolution)
+        classes: Sequence[str] = ()
+        if self._model is None:
+            self._generated = clips_lib.open_clips(generated)
+        else:
+            classes = self._model.window.classes
+            self._scores = self._scores_of(self._model)
+        self._open_real = functools.partial(
+            comparison.real_clips,
+            place=real,
+            split=split,
+            held_out=held_out,
+            held_out_split=held_out_split,
+            classes=classes,
+        )
+        self._real = functools.cache(self._open_real)
+        self._metric = functools.cache(self._make_metric)
+
+    def _scores_of(self, model: Model) -> model_scores.ModelScores:
+        if isinstance(model.sampler.networks.generator, vgan.Autoencoder):
+            raise errors.UserError(
+                "The model is an autoencoder, which reconstructs whole clips: score "
+                "what tools.sample draws from it, as --generated."
+            )
+        return model_scores.ModelScores(model.sampler, model.window, model.class_names)
+
+    def _make_metric(self, protocol: protocols.Protocol) -> scoring.FeatureMetric:
+        return scoring.FeatureMetric(
+            protocol,
+            self._weights,
+            len(self._real(protocol)[0].class_names) or None,
+            self._strategy,
+            self._mean,
+            self._cache_dir,
+            self._batch_size,
+        )
+
+    def __call__(self, name: str, truncation: float = 1.0) -> comparison.Result:
+        """Computes a score.
+
+        Args:
+          name: of the protocol.
+          truncation: factor of a model's latents.
+
+        Returns:
+          The score, with its metadata and warnings.
+
+        Raises:
+          UserError: the clips, the weights or the model do not fit the protocol.
+        """
+        protocol = self._changes.of(name)
+        if self._model is None:
+            return self._of_folder(protocol)
+        real, held_out = self._real(protocol)
+        if protocol.is_s3:
+            result = self._scores.s3(
+                protocol, real, held_out, self._cache_dir, self._weights
+            )
+        elif protocol.metric == protocols.PREDICTION:
+            network = lpips_lib.load(*self._lpips) if self._lpips else None
+            result = self._scores.prediction(protocol, real, network, self._batch_size)
+        else:
+            result = self._scores.by_features(
+                self._metric(protocol), real, held_out, truncation, self._num_resamples
+            )
+        result.metadata["step"] = self._model.step
+        return result
+
+    def _of_folder(self, protocol: protocols.Protocol) -> comparison.Result:
+        if protocol.needs_model:
+            raise errors.UserError(
+                f"{protocol.name} scores a model, and not videos: give --model_dir."
+            )
+        real, held_out = self._real(protocol)
+        window = comparison.window_of(protocol, *self._window)
+        metric = self._metric(protocol)
+        return comparison.compare_folders(
+            metric, real, self._generated, held_out, window, self._num_resamples
+        )
+
+
+def print_scores(
+    scorer: Scorer,
+    names: Sequence[str],
+    truncations: Sequence[float] = (1.0,),
+    output: str | None = None,
+    strategy: tf.distribute.Strategy | None = None,
+) -> None:
+    """Computes scores, prints each with its protocol, and adds them to a file.
+
+    Args:
+      scorer: computes them.
+      names: of the protocols.
+      truncations: factors of a model's latents.
+      output: JSON Lines file; None writes none.
+      strategy: only the chief of its workers prints and writes.
+
+    Raises:
+      UserError: see `Scorer`.
+    """
+    chief = strategy is None or strategy_lib.is_chief(strategy)
+    curves: dict[str, list[float]] = {name: [] for name in names}
+    best: dict[str, tuple[float, scoring.Score]] = {}
+    for truncation in truncations:
+        for name in names:
+            result = scorer(name, truncation)
+            if not chief:
+                continue
+            print(_described(result))
+            if output:
+                run_directory.add_row(output, _row(result))
+            value = result.score.value
+            curves[name].append(value)
+            if name not in best or value > best[name][1].value:
+                best[name] = (truncation, result.score)
+    if not chief:
+        return
+    if len(truncations) > 1:
+        print("\ntruncation  " + "  ".join(f"{name:>14}" for name in names))
+        for truncation, values in zip(
+            truncations, zip(*curves.values(), strict=True), strict=True
+        ):
+            cells = "  ".join(f"{value:14.4g}" for value in values)
+            print(f"{truncation:10g}  {cells}")
+        for name in names:
+            if protocols.named(name).metric == protocols.INCEPTION:
+                truncation, score = best[name]
+                print(f"Best {name} at truncation {truncation:g}: {score}")
+    for name in names:
+        table = published.table(name)
+        if table:
+            print(f"\nPublished, to compare with {name}:\n{table}")
+
+
+def _described(result: comparison.Result) -> str:
+    """A score with all that must be said beside it, in lines."""
+    known, weights = result.metadata, result.metadata["weights"]
+    at = f" at truncation {known['truncation']:g}" if "truncation" in known else ""
+    lines = [f"\n{known['name']}{at}: {result.score}"]
+    others = result.score.others.items()
+    if others:
+        lines.append("  " + "  ".join(f"{name} {value:.4g}" for name, value in others))
+    by = f"{known['network'] or 'none'} ({weights.get('source', 'no weights')}"
+    by += f", {weights['hash'][:12]})" if "hash" in weights else ")"
+    size = f", {known['resolution']} pixels" if known["resolution"] else ""
+    lines.append(f"  {known['metric']} by {by}, {known['preprocessing']}")
+    lines.append(f"  {known['num_frames']} frames, stride {known['stride']}{size}")
+    for side in ("real", "generated", "held-out"):
+        if side in known:
+            held, name = known[side]["num_clips"], known[side]["name"]
+            split = f", split {known[side]['split']}" if "split" in known[side] else ""
+            taken = known.get(f"num_{side}", held)
+            lines.append(f"  {side}: {taken} of {held} in {name}{split}")
+    if "truncation" in known:
+        lines.append(f"  generated: {known['num_generated']}, seed {known['seed']}")
+    lines.append(f"  compares with {known['compares_with']}")
+    lines += [f"  warning: {sentence}" for sentence in result.warnings]
+    return "\n".join(lines)
+
+
+def _row(result: comparison.Result) -> dict:
+    """A score as a line of `scores.jsonl`."""
+    score, name = result.score, result.metadata["name"]
+    others = {f"{name}/{other}": value for other, value in score.others.items()}
+    row = {
+        "step": result.metadata.get("step"),
+        "scores": {name: score.value, **others},
+        "sd": score.sd,
+        "standard_error": score.error,
+        "protocol": result.metadata,
+    }
+    return json.loads(json.dumps(row))

@@ -1,0 +1,119 @@
+"""Continuous evaluation: of every checkpoint, while the run trains or beside it."""
+
+import time
+
+import tensorflow as tf
+
+from tf_dvdgan import run_directory
+from tf_dvdgan.data import windows
+from tf_dvdgan.evaluation.runs import evaluator as evaluator_lib
+from tf_dvdgan.models import video_gan
+from tf_dvdgan.training import checkpoints, loop
+from tf_dvdgan.training import schedule as schedule_lib
+from tf_dvdgan.training import strategy as strategy_lib
+
+_POLL_SECONDS = 10.0
+
+
+def watch(
+    networks: video_gan.Networks,
+    evaluator: evaluator_lib.Evaluator,
+    model_dir: str,
+    last_step: int,
+    strategy: tf.distribute.Strategy,
+) -> None:
+    """Evaluates each checkpoint of a run once, until that of its last step.
+
+    Args:
+      networks: of the run, built under the strategy.
+      evaluator: of the run, under the strategy.
+      model_dir: directory of the run.
+      last_step: of the run.
+      strategy: where to sample and to extract features; several workers share the work.
+    """
+    directory = run_directory.RunDirectory(model_dir)
+    others = {d.name: d for d in networks.discriminators}
+    chief = strategy_lib.is_chief(strategy)
+    done = evaluator.evaluated()
+    print(f"Watching {model_dir}; {len(done)} steps have scores", flush=True)
+    skipped = []
+    while last_step not in done:
+        new = [step for step in checkpoints.steps(model_dir) if step not in done]
+        # Workers may see a folder change at different times; the chief's view counts.
+        step = int(strategy_lib.of_chief(strategy, new[0] if new else -1))
+        if step < 0:
+            time.sleep(_POLL_SECONDS)
+            continue
+        done.add(step)
+        try:
+            with strategy.scope():
+                checkpoints.restore_generator(
+                    model_dir, networks.generator, step, others
+                )
+            networks.frame_bank = directory.read_frame_bank()
+            scores = evaluator.evaluate(networks, step)
+        except checkpoints.UnreadableError as error:  # or removed by the run
+            print(f"Step {step} is skipped: {error}", flush=True)
+            skipped.append(str(step))
+        else:
+            if chief:
+                _print_scores(step, scores)
+    rest = f"all but {', '.join(skipped)} are" if skipped else "all is"
+    print(f"Step {last_step} is the run's last; {rest} evaluated")
+
+
+class EvaluationCallback:
+    """Evaluates each checkpoint in the process that trains; for `loop.train`.
+
+    Args:
+      model_dir: directory of the run.
+      data_dir: folder of prepared shards.
+      window: of the real clips.
+      plan: what is compared with what.
+      last_step: of the run.
+
+    Raises:
+      UserError: the plan cannot be followed.
+    """
+
+    def __init__(
+        self,
+        model_dir: str,
+        data_dir: str,
+        window: windows.Window,
+        plan: schedule_lib.EvaluationPlan,
+        last_step: int,
+    ):
+        evaluator_lib.check_plan(plan)  # refused now, not in an hour
+        self._arguments = (model_dir, data_dir, window, plan, last_step)
+        self._evaluator: evaluator_lib.Evaluator | None = None
+
+    def __call__(self, state: loop.State) -> None:
+        """Scores averaged weights; the training state is as before afterwards."""
+        evaluator = self._evaluator_on(state.trainer.strategy)
+        with state.averaged_weights():
+            scores = evaluator.evaluate(state.trainer.gan, state.step)
+        if strategy_lib.is_chief(state.trainer.strategy):
+            _print_scores(state.step, scores)
+
+    def evaluate_if_missing(self, state: loop.State) -> None:
+        """Scores a checkpoint, unless the process that wrote it has done so."""
+        strategy = state.trainer.strategy
+        lacks = state.step not in self._evaluator_on(strategy).evaluated()
+        if strategy_lib.of_chief(strategy, lacks):  # others may see fewer
+            self(state)
+
+    def _evaluator_on(
+        self, strategy: tf.distribute.Strategy
+    ) -> evaluator_lib.Evaluator:
+        if self._evaluator is None:
+            chief = strategy_lib.is_chief(strategy)
+            self._evaluator = evaluator_lib.Evaluator(
+                *self._arguments, strategy, writes=chief
+            )
+        return self._evaluator
+
+
+def _print_scores(step: int, scores: dict[str, float]) -> None:
+    text = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+    print(f"scores of step {step}: {text}", flush=True)

@@ -1,0 +1,1 @@
+"""Sampling a generator: latents, standing statistics, videos."""
