@@ -111,7 +111,7 @@ def decode(form: str, paths: Sequence[str], offset: int, recipe: Recipe) -> Deco
     sizes = set()
     for number, segment in enumerate(_cut(frames, recipe.segment_frames)):
         if recipe.stabilize:
-            segment = stabilization.stabilized(segment)
+            segment = stabilization.stabilize(segment)
         try:
             encoded = [_encode(frame, recipe, sizes) for frame in segment]
         except stabilization.CameraMotionError as error:

@@ -26,7 +26,7 @@ _BAIR_KEY = "{}/image_aux1/encoded"
 
 
 @contextlib.contextmanager
-def fetched(clip: sources.Clip, folder: str) -> Iterator[tuple[list[str], int]]:
+def fetch(clip: sources.Clip, folder: str) -> Iterator[tuple[list[str], int]]:
     """Makes a clip's files available locally while the context is open.
 
     Remote files are copied to temporary files. A TFRecord file holds hundreds of
@@ -51,12 +51,12 @@ def fetched(clip: sources.Clip, folder: str) -> Iterator[tuple[list[str], int]]:
         names = video_io.numbered_images(_names_in(path))
         paths = [os.path.join(path, name) for name in names]
     with contextlib.ExitStack() as copies:
-        yield [copies.enter_context(files.local(p)) for p in paths], clip.offset
+        yield [copies.enter_context(files.local_copy(p)) for p in paths], clip.offset
 
 
 def _names_in(folder: str) -> list[str]:
     try:
-        return files.names_in(folder)
+        return files.list_dir(folder)
     except OSError as error:
         raise video_io.VideoError(f"cannot be read: {error.strerror}") from error
 

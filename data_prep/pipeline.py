@@ -105,7 +105,7 @@ def _stable_hash(text: str, seed: int) -> bytes:
     return hashlib.blake2b(encoded, key=str(seed).encode()).digest()
 
 
-def begin(tasks: Sequence[ShardTask], settings: Settings) -> list[ShardTask]:
+def start_job(tasks: Sequence[ShardTask], settings: Settings) -> list[ShardTask]:
     """Prepares the output folder and selects the shards that still have to be written.
 
     A shard is written again if one of its rejected clips has changed since, or if the
@@ -186,8 +186,8 @@ class WriteShard(beam.DoFn):
         self._settings = settings
 
     def setup(self) -> None:
-        files.ready(self._settings.input_dir)
-        files.ready(self._settings.output_dir, writing=True)
+        files.register_filesystems(self._settings.input_dir)
+        files.register_filesystems(self._settings.output_dir, writing=True)
         if "tensorflow_io" in sys.modules and _is_beams_own_process():
             atexit.register(os._exit, 0)  # a normal exit would abort and fail the job
         self._decoder = decoding.Decoder(
@@ -209,7 +209,7 @@ class WriteShard(beam.DoFn):
         rejected, dropped, lengths = [], [], []
         index = {"lengths": [], "labels": []}
         with (
-            files.whole(path) as unfinished,
+            files.atomic_path(path) as unfinished,
             tf.io.TFRecordWriter(unfinished) as writer,
         ):
             for clip in task.clips:
@@ -252,7 +252,7 @@ class WriteShard(beam.DoFn):
         return {"path": clip.path, "reason": str(error), "stamp": stamp}
 
     def _decode(self, clip: sources.Clip) -> decoding.Decoded:
-        with forms.fetched(clip, self._settings.input_dir) as (paths, offset):
+        with forms.fetch(clip, self._settings.input_dir) as (paths, offset):
             return self._decoder.decode(clip.form, paths, offset)
 
     def _records(
@@ -289,7 +289,7 @@ def _receipt_path(task: ShardTask, settings: Settings) -> str:
 
 
 def _write_receipt(task: ShardTask, settings: Settings, receipt: dict) -> None:
-    files.write_whole(_receipt_path(task, settings), json.dumps(receipt))
+    files.atomic_write(_receipt_path(task, settings), json.dumps(receipt))
 
 
 def read_receipt(task: ShardTask, settings: Settings) -> dict | None:
@@ -319,7 +319,7 @@ def remove_leftovers(settings: Settings) -> None:
     if files.is_object_store(settings.output_dir):
         return  # files appear there only when they are complete
     for folder in (settings.output_dir, receipts_dir(settings)):
-        for name in files.names_in(folder):
+        for name in files.list_dir(folder):
             found = re.search(r"\.unfinished-(\d+)$", name)
             if found and not _is_running(int(found.group(1))):
                 tf.io.gfile.remove(os.path.join(folder, name))
@@ -354,7 +354,7 @@ class Outcome:
     list_path: str
 
 
-def finish(
+def finish_job(
     listing: sources.Listing,
     tasks: Sequence[ShardTask],
     settings: Settings,
@@ -430,7 +430,7 @@ def _checked_receipt(task: ShardTask, settings: Settings) -> dict:
 def _write_rejected(entries: Sequence[Mapping], settings: Settings) -> str:
     """Writes `rejected.jsonl` and returns its path."""
     path = os.path.join(settings.output_dir, "rejected.jsonl")
-    files.write_whole(path, "".join(json.dumps(entry) + "\n" for entry in entries))
+    files.atomic_write(path, "".join(json.dumps(entry) + "\n" for entry in entries))
     return path
 
 

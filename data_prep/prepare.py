@@ -116,13 +116,13 @@ def main(beam_flags: list[str]) -> None:
     listing = _list_clips()
     settings = _settings(listing, resize)
     tasks = pipeline.plan(listing, FLAGS.num_shards, FLAGS.seed)
-    unfinished = pipeline.begin(tasks, settings)
+    unfinished = pipeline.start_job(tasks, settings)
     local = not any(flag.startswith("--runner") for flag in beam_flags)
     with _local_log() if local else contextlib.nullcontext():
         with _ProgressThread(tasks, settings):
             _run_beam(beam_flags, unfinished, settings, local)
     pipeline.remove_leftovers(settings)  # workers outlive a killed job for a while
-    outcome = pipeline.finish(
+    outcome = pipeline.finish_job(
         listing, tasks, settings, FLAGS.max_bad_fraction, _made_with(settings)
     )
     report.show(outcome, settings.output_dir)
@@ -278,7 +278,7 @@ class _ProgressThread:
         )
         done = rejected = 0
         while waiting and not self._stop.wait(1.0):
-            found = files.names_in(pipeline.receipts_dir(self._settings))
+            found = files.list_dir(pipeline.receipts_dir(self._settings))
             for name in waiting.keys() & set(found):
                 receipt = pipeline.read_receipt(waiting[name], self._settings)
                 if receipt is not None:

@@ -30,7 +30,7 @@ def show(outcome: pipeline.Outcome, output_dir: str) -> None:
     clips = _random_clips(outcome.manifest, output_dir)
     if clips:
         path = os.path.join(output_dir, SHEET)
-        visualize.write_sheet(path, clips)
+        visualize.write_contact_sheet(path, clips)
         print(f"{terminal.printable(path)} shows some of the clips")
     print(f"{terminal.printable(output_dir)} is ready")
 

@@ -36,7 +36,7 @@ class CameraMotionError(video_io.VideoError):
     """Camera motion that cannot be removed; the message is the reason."""
 
 
-def stabilized(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def stabilize(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Warps frames to the coordinates of the first one.
 
     Args:

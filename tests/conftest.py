@@ -100,7 +100,7 @@ def demo_videos(tmp_path_factory) -> str:
     from tools import make_demo_videos
 
     folder = str(tmp_path_factory.mktemp("videos"))
-    make_demo_videos.write(folder, "shapes", 144, (24, 32), seed=0)
+    make_demo_videos.write_dataset(folder, "shapes", 144, (24, 32), seed=0)
     return folder
 
 
@@ -130,10 +130,12 @@ def prepare_in_process(
     recipe = decoding.Recipe(**{"resolution": 16, **recipe})
     settings = pipeline.Settings(input_dir, output_dir, recipe, decode_seconds)
     tasks = pipeline.plan(listing, num_shards, seed=0)
-    unfinished = pipeline.begin(tasks, settings)
+    unfinished = pipeline.start_job(tasks, settings)
     with beam.Pipeline(runner="FnApiRunner") as beam_pipeline:
         pipeline.run(beam_pipeline, unfinished, settings)
-    return pipeline.finish(listing, tasks, settings, max_bad_fraction=0.5, made_with={})
+    return pipeline.finish_job(
+        listing, tasks, settings, max_bad_fraction=0.5, made_with={}
+    )
 
 
 @pytest.fixture(scope="session")

@@ -188,4 +188,4 @@ def test_the_best_checkpoint_of_table_1_is_that_of_the_best_fid(file):
     plan = gin.get_configurable("evaluation.Plan")()
     assert plan.best == "fid_dvdgan" and plan.protocols == ["fid_dvdgan", "is_dvdgan"]
     assert plan.num_videos == 10_000 and plan.num_videos_at_end is None
-    assert protocols.named("fid_dvdgan").num_generated == 50_000
+    assert protocols.get("fid_dvdgan").num_generated == 50_000

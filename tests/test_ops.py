@@ -93,7 +93,7 @@ def test_upsample_repeats_pixels():
 def test_drawn_frames_are_of_their_own_video_and_never_twice():
     videos = tf.reshape(tf.range(5 * 8), [5, 8, 1, 1, 1])
     draws = tf.random.stateless_uniform([5, 8], [0, 1])
-    drawn = ops.draw_frames(videos, draws, 6).numpy().reshape(5, 6)
+    drawn = ops.sample_frames(videos, draws, 6).numpy().reshape(5, 6)
     for i, row in enumerate(drawn):
         assert len(set(row)) == 6
         assert set(row) <= set(range(8 * i, 8 * i + 8))
@@ -103,7 +103,7 @@ def test_drawn_frames_are_of_their_own_video_and_never_twice():
 def test_every_frame_is_drawn_equally_often():
     videos = tf.tile(tf.reshape(tf.range(6), [1, 6, 1, 1, 1]), [6000, 1, 1, 1, 1])
     draws = tf.random.stateless_uniform([6000, 6], [0, 2])
-    counts = np.bincount(ops.draw_frames(videos, draws, 2).numpy().ravel())
+    counts = np.bincount(ops.sample_frames(videos, draws, 2).numpy().ravel())
     np.testing.assert_allclose(counts / 2000, 1.0, atol=0.08)
 
 

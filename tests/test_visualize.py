@@ -114,7 +114,7 @@ def test_frames_of_a_long_video_are_in_raster_order():
 def test_videos_of_several_models_become_alike():
     small, large = np.zeros([2, 9, 4, 4, 3]), np.zeros([2, 5, 6, 6, 3])
     small[:] = np.arange(4)[:, None, None]
-    fitted = visualize.alike([small, large])
+    fitted = visualize.match_sizes([small, large])
     assert [videos.shape for videos in fitted] == [(2, 5, 6, 6, 3)] * 2
     np.testing.assert_array_equal(fitted[0][0, 0, :, 0, 0], [0, 0, 1, 2, 2, 3])
 
@@ -126,7 +126,7 @@ def test_units_are_shown_where_they_are_most_active():
     active[3, 1, 2, 1] = 9.0  # of unit 1, in frame 3
     active[:, :, :, 2] = 5.0  # unit 2 is active everywhere
     assert visualize.selective_units(active, 2)[0] == 1
-    picture = visualize.units(frames, active, [1], num_columns=2)
+    picture = visualize.unit_grid(frames, active, [1], num_columns=2)
     left = visualize._margin(["unit 1"])
     cell = picture[:64, left : left + 64]
     lit = (cell == frames[3]).all(axis=-1)

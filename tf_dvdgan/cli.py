@@ -86,7 +86,9 @@ class _Main:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
         try:
-            files.ready(*_remote_paths(flags.FLAGS.flag_values_dict().values()))
+            files.register_filesystems(
+                *_remote_paths(flags.FLAGS.flag_values_dict().values())
+            )
             return self._main(argv)
         except errors.InvalidValueError as error:
             logging.info("The invalid value was raised here:", exc_info=True)

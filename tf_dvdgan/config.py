@@ -36,6 +36,9 @@ _lock = threading.RLock()
 _SIZES = ("RESOLUTION", "NUM_FRAMES", "STRIDE", "BATCH_SIZE", "NUM_STEPS", "CH", "G_CH")
 # Names in the configs of older runs that nothing uses any more.
 _RETIRED = ("evaluation.Evaluator", "evaluation.watch")
+_RENAMED = {  # parameters in those configs
+    "training.train.accept_other_facts": "training.train.allow_config_mismatch",
+}
 
 for _name in layers.__all__:
     gin.register(getattr(layers, _name), module="layers")
@@ -157,6 +160,8 @@ def load_run(model_dir: str, parameters: Sequence[str] = ()) -> None:
             f"{model_dir!r} is not a run's directory: it has no {name}."
         )
     text = directory.read_config()
+    for old, new in _RENAMED.items():
+        text = text.replace(old, new)
     # A run writes only bindings. Gin's imports load modules, and some forms of them
     # make any function of any module configurable: a stranger's run could do anything.
     for line in text.splitlines():

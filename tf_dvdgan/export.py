@@ -90,7 +90,7 @@ def _check_replaceable(directory: str) -> None:
     """
     if tf.io.gfile.exists(directory) and not files.is_folder(directory):
         raise errors.UserError(f"{directory} is a file; name a folder to export to.")
-    for name in files.names_in(directory):
+    for name in files.list_dir(directory):
         if name.partition(".tmp")[0] not in _PARTS:
             raise errors.UserError(
                 f"{directory} holds {name!r}, which is no part of a SavedModel; name a "

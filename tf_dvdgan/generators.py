@@ -232,7 +232,7 @@ class SavedModelGenerator(Generator):
     """
 
     def __init__(self, directory: str):
-        files.ready(directory)
+        files.register_filesystems(directory)
         super().__init__(_read_description(directory))
         self.directory = directory
         self._model = tf.saved_model.load(directory)

@@ -72,7 +72,7 @@ class Shown:
 
     def save(self, path: str) -> None:
         """Writes the grid as a GIF."""
-        files.write_whole(path, self.gif)
+        files.atomic_write(path, self.gif)
 
 
 def show(
@@ -93,7 +93,7 @@ def show(
       The grid; its `save` writes a GIF.
     """
     videos = videos[np.newaxis] if videos.ndim == 4 else videos
-    cells = visualize.captioned(videos, names) if names else videos
+    cells = visualize.add_captions(videos, names) if names else videos
     columns = columns or max(1, round(len(videos) ** 0.5))
     frames = visualize.grid(cells, columns)
-    return Shown(video_io.gif_bytes(frames, fps), frames.shape[2:0:-1])
+    return Shown(video_io.encode_gif(frames, fps), frames.shape[2:0:-1])

@@ -13,7 +13,7 @@ _fused = True
 
 
 @contextlib.contextmanager
-def plain_form() -> Iterator[None]:
+def reference_ops() -> Iterator[None]:
     """Disables the fused ops for all graphs traced in this context.
 
     Resampling is then an op of its own, and a recurrence convolves a constant input
@@ -28,8 +28,8 @@ def plain_form() -> Iterator[None]:
         _fused = True
 
 
-def rewriting() -> bool:
-    """Whether ops are fused; `plain_form` disables it."""
+def fused_ops_enabled() -> bool:
+    """Whether ops are fused; `reference_ops` disables it."""
     return _fused
 
 
@@ -232,33 +232,36 @@ def average_pool(x: tf.Tensor, time: bool = False, factor: int = 2) -> tf.Tensor
     return tf.nn.avg_pool3d(x, [2, factor, factor], [2, factor, factor], "SAME")
 
 
-def draw_frames(videos: tf.Tensor, draws: tf.Tensor, num_frames: int) -> tf.Tensor:
+def sample_frames(
+    videos: tf.Tensor, uniform_noise: tf.Tensor, num_frames: int
+) -> tf.Tensor:
     """Samples frames uniformly without replacement, independently for each video.
 
     Args:
       videos: `[batch, time, height, width, channels]`.
-      draws: `[batch, time]` uniform noise; the frames with the largest values are
-        picked.
+      uniform_noise: `[batch, time]` uniform noise; the frames with the largest values
+        are picked.
       num_frames: number of frames to pick, at most `time`.
 
     Returns:
       `[batch, num_frames, height, width, channels]`.
     """
-    picked = tf.math.top_k(draws, num_frames, sorted=False).indices
+    picked = tf.math.top_k(uniform_noise, num_frames, sorted=False).indices
     return tf.gather(videos, picked, batch_dims=1)
 
 
-def random_half_crop(videos: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+def random_half_crop(videos: tf.Tensor, uniform_noise: tf.Tensor) -> tf.Tensor:
     """Crops each video to half its height and width, at its own random position.
 
     Args:
       videos: `[batch, time, height, width, channels]`.
-      draws: `[batch, 2]` uniform noise in [0, 1), the vertical and horizontal position.
+      uniform_noise: `[batch, 2]` uniform noise in [0, 1), the vertical and horizontal
+        position.
 
     Returns:
       `[batch, time, height // 2, width // 2, channels]`.
     """
-    for axis, draw in ((2, draws[:, 0]), (3, draws[:, 1])):
+    for axis, draw in ((2, uniform_noise[:, 0]), (3, uniform_noise[:, 1])):
         size = videos.shape[axis]
         num_positions = tf.cast(size - size // 2 + 1, draw.dtype)
         first = tf.cast(tf.floor(draw * num_positions), tf.int32)

@@ -114,7 +114,7 @@ def write_samples(
         )
     labels = _labels(generator, samples)
     columns = _columns(generator, samples, labels, beside, streams)
-    shown = visualize.alike([column.videos for column in columns])
+    shown = visualize.match_sizes([column.videos for column in columns])
     videos = np.stack(shown, axis=1).reshape(-1, *shown[0].shape[1:])
     names = generator.class_names
     metadata = [
@@ -124,7 +124,7 @@ def write_samples(
     ]
     if panel:
         picture = PANELS[panel](videos)[np.newaxis]
-        return visualize.write_one(
+        return visualize.write_video(
             style.output, f"{panel}.png", picture, 1, metadata[0]
         )
     several = len(columns) > 1
@@ -372,7 +372,7 @@ def write_interpolation(
     if style.suffix == "png":
         frames = visualize.columns(videos, captions, interpolation.num_steps)[None]
     else:
-        videos = visualize.captioned(videos, captions)
+        videos = visualize.add_captions(videos, captions)
         frames = visualize.grid(videos, interpolation.num_steps)
     changes, name = {"between": interpolation.between}, "interpolation"
     if interpolation.resample:
@@ -385,7 +385,7 @@ def write_interpolation(
         "num_rows": interpolation.num_rows,
         "num_steps": interpolation.num_steps,
     }
-    return visualize.write_one(
+    return visualize.write_video(
         style.output, f"{name}.{style.suffix}", frames, style.fps, metadata
     )
 
@@ -506,7 +506,7 @@ def write_units(
         raise errors.UserError(f"--units are numbers from 0 to {count - 1}.")
     numbers = [int(unit) for unit in units]
     numbers = numbers or visualize.selective_units(active, num_units)
-    picture = visualize.units(frames, active, numbers, num_frames)
+    picture = visualize.unit_grid(frames, active, numbers, num_frames)
     metadata = generator.metadata | {"layer": layer, "units": numbers}
     print(f"{len(numbers)} of {count} units on {len(frames)} frames")
-    return visualize.write_one(style.output, "units.png", picture[None], 1, metadata)
+    return visualize.write_video(style.output, "units.png", picture[None], 1, metadata)

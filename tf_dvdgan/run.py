@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
     from tf_dvdgan.evaluation.runs import watch
     from tf_dvdgan.training import loop, strategy
 
-    files.ready(FLAGS.model_dir, writing=True)
+    files.register_filesystems(FLAGS.model_dir, writing=True)
     manifest.load(FLAGS.data_dir)  # a wrong path is refused before devices are set up
     if FLAGS.mode == "eval":
         _evaluate()

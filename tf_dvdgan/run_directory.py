@@ -106,7 +106,7 @@ class RunDirectory:
           Step and path; None if there is no sheet.
         """
         pattern = rf"{kind}-(\d+)\.gif"
-        name = _newest(files.names_in(self.samples), pattern, step)
+        name = _newest(files.list_dir(self.samples), pattern, step)
         if name is None:
             return None
         return int(re.fullmatch(pattern, name)[1]), self._of("samples", name)
@@ -129,7 +129,7 @@ class RunDirectory:
 
     def write_config(self, text: str) -> None:
         """Writes the Gin config."""
-        files.write_whole(self._of(_CONFIG), text)
+        files.atomic_write(self._of(_CONFIG), text)
 
     def read_model(self) -> dict | None:
         """The resolved networks, see `model_file`; None if the run has no such file."""
@@ -138,7 +138,7 @@ class RunDirectory:
 
     def write_model(self, model: Mapping) -> None:
         """Writes the resolved networks."""
-        files.write_whole(self._of(_MODEL), json.dumps(model, indent=1))
+        files.atomic_write(self._of(_MODEL), json.dumps(model, indent=1))
 
     def write_operative_config(self, step: int, text: str) -> None:
         """Writes the config that is in use.
@@ -147,7 +147,7 @@ class RunDirectory:
           step: at which the run starts or resumes.
           text: of `gin.operative_config_str`.
         """
-        files.write_whole(self._of(f"operative_config-{step}.gin"), text)
+        files.atomic_write(self._of(f"operative_config-{step}.gin"), text)
 
     def read_operative_config(self, step: int | None = None) -> str:
         """The newest config that was in use.
@@ -158,7 +158,7 @@ class RunDirectory:
         Returns:
           Its text; empty if there is none.
         """
-        name = _newest(files.names_in(self.path), _OPERATIVE_CONFIG, step)
+        name = _newest(files.list_dir(self.path), _OPERATIVE_CONFIG, step)
         return _text(self._of(name)) if name else ""
 
     # The data.
@@ -171,7 +171,7 @@ class RunDirectory:
           dataset: name of the data set; empty if it has none.
         """
         known = {"class_names": list(class_names), "dataset": dataset}
-        files.write_whole(self._of(_DATASET), json.dumps(known))
+        files.atomic_write(self._of(_DATASET), json.dumps(known))
 
     @property
     def class_names(self) -> list[str]:
@@ -199,7 +199,7 @@ class RunDirectory:
         """Writes the frames that samples start from."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, frames=frames)
-        files.write_whole(self._of(_FRAME_BANK), buffer.getvalue())
+        files.atomic_write(self._of(_FRAME_BANK), buffer.getvalue())
 
     # What was measured.
 
@@ -224,7 +224,7 @@ def add_row(path: str, row: Mapping) -> None:
       row: only JSON's types.
     """
     text = "".join(json.dumps(entry) + "\n" for entry in [*_rows(path), row])
-    files.write_whole(path, text)
+    files.atomic_write(path, text)
 
 
 def _rows(path: str) -> list[dict]:

@@ -7,7 +7,7 @@ import numpy as np
 from tf_dvdgan import errors
 
 
-def read(path: str) -> dict[str, np.ndarray]:
+def load(path: str) -> dict[str, np.ndarray]:
     """Reads a state dict's tensors by name, as float32.
 
     The state dict may be nested under "state_dict". The prefix "module." that

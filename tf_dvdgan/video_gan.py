@@ -230,7 +230,7 @@ class VideoGAN:
                 f"evaluation.Plan.best = {protocols[0]!r}",
                 f"evaluation.Plan.weights = {paths!r}",
             ]
-        files.ready(model_dir, writing=True)
+        files.register_filesystems(model_dir, writing=True)
         with self._config(parameters):
             window = gin.get_configurable("data.Window")()
             source = self._source(data, window)
@@ -424,7 +424,7 @@ def load(path: str, step: int | str | None = None) -> VideoGAN:
     Raises:
       UserError: there is neither, or no such checkpoint.
     """
-    files.ready(path)
+    files.register_filesystems(path)
     if tf.io.gfile.exists(os.path.join(path, "saved_model.pb")):
         generator = generators.open_generator(None, step, path)
         return VideoGAN("", generator.class_names, None, generator)

@@ -157,7 +157,7 @@ def selective_units(active: np.ndarray, count: int) -> list[int]:
     return [int(unit) for unit in np.argsort(-ratio, kind="stable")[:count]]
 
 
-def units(
+def unit_grid(
     frames: np.ndarray, active: np.ndarray, numbers: Sequence[int], num_columns: int
 ) -> np.ndarray:
     """Shows where units are active in their top frames (paper 004, figure 6).
@@ -188,7 +188,7 @@ def units(
     return grid(np.stack(shown)[:, np.newaxis], len(best), names)[0]
 
 
-def alike(columns: Sequence[np.ndarray]) -> list[np.ndarray]:
+def match_sizes(columns: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Gives the videos of several models a common shape.
 
     Args:
@@ -208,7 +208,7 @@ def alike(columns: Sequence[np.ndarray]) -> list[np.ndarray]:
     return fitted
 
 
-def captioned(videos: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+def add_captions(videos: np.ndarray, captions: Sequence[str]) -> np.ndarray:
     """Writes a caption above each video; small videos are enlarged.
 
     Args:
@@ -232,7 +232,7 @@ def write(
     fps: float,
     facts: Sequence[Mapping[str, Any]],
     names: Sequence[str] = (),
-    across: Sequence[str] = (),
+    column_names: Sequence[str] = (),
 ) -> str:
     """Writes one file per video, and a grid of all videos.
 
@@ -244,26 +244,26 @@ def write(
       fps: frames per second.
       facts: metadata of each video, stored in its file and merged for the grid.
       names: names of the videos, written above or beside them in the grid.
-      across: column captions, if consecutive videos form rows of that length.
+      column_names: column captions, if consecutive videos form rows of that length.
 
     Returns:
       Path of the grid.
     """
     for stem, video, metadata in zip(stems, videos, facts, strict=True):
-        write_one(folder, f"{stem}.{file_format}", video, fps, metadata)
+        write_video(folder, f"{stem}.{file_format}", video, fps, metadata)
     if file_format == "png":
-        frames = strips(videos, _with_across(names, across))[None]
-    elif across:
-        captions = [*across] * (len(videos) // len(across))
-        rows = captioned(videos, captions)
-        frames = grid(rows, len(across), names[:: len(across)])
+        frames = strips(videos, _with_across(names, column_names))[None]
+    elif column_names:
+        captions = [*column_names] * (len(videos) // len(column_names))
+        rows = add_captions(videos, captions)
+        frames = grid(rows, len(column_names), names[:: len(column_names)])
     else:
-        cells = captioned(videos, names) if names else videos
+        cells = add_captions(videos, names) if names else videos
         frames = grid(cells, max(1, round(len(videos) ** 0.5)))
-    return write_one(folder, f"grid.{file_format}", frames, fps, _merged(facts))
+    return write_video(folder, f"grid.{file_format}", frames, fps, _merged(facts))
 
 
-def write_one(
+def write_video(
     folder: str, name: str, frames: np.ndarray, fps: float, facts: Mapping[str, Any]
 ) -> str:
     """Writes an image or a video with metadata.
@@ -284,10 +284,12 @@ def write_one(
     return path
 
 
-def _with_across(names: Sequence[str], across: Sequence[str]) -> list[str]:
-    if not across:
+def _with_across(names: Sequence[str], column_names: Sequence[str]) -> list[str]:
+    if not column_names:
         return [*names]
-    return [f"{name} {across[i % len(across)]}" for i, name in enumerate(names)]
+    return [
+        f"{name} {column_names[i % len(column_names)]}" for i, name in enumerate(names)
+    ]
 
 
 def _merged(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -299,7 +301,7 @@ def _merged(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def write_sheet(path: str, clips: Sequence[tuple[np.ndarray, str]]) -> None:
+def write_contact_sheet(path: str, clips: Sequence[tuple[np.ndarray, str]]) -> None:
     """Writes a contact sheet as PNG, one clip per row with its name.
 
     Args:
@@ -308,7 +310,7 @@ def write_sheet(path: str, clips: Sequence[tuple[np.ndarray, str]]) -> None:
     """
     videos, names = zip(*clips, strict=True)
     image = strips(np.stack(videos), names)
-    files.write_whole(path, video_io.png_bytes(image))
+    files.atomic_write(path, video_io.encode_png(image))
 
 
 def _shown(name: str) -> str:

@@ -88,7 +88,7 @@ def main(argv: list[str]) -> None:
         _time_data(folder, the_trainer, results["phases"])
     print(table(results))
     if FLAGS.json:
-        files.write_whole(FLAGS.json, json.dumps(results, indent=2))
+        files.atomic_write(FLAGS.json, json.dumps(results, indent=2))
 
 
 def _step_phases(the_trainer) -> dict[str, Callable]:
@@ -125,7 +125,7 @@ def _time_graph(name: str, function: Callable, the_trainer) -> dict:
 
     batch = next(iter(the_trainer.random_batches()))
     batches = [batch] * the_trainer.num_d_steps
-    with ops.plain_form():
+    with ops.reference_ops():
         plain = tf.function(lambda b: function(b)).get_concrete_function(batches)
     compiled = tf.function(lambda b: function(b), jit_compile=the_trainer.jit_compile)
     run = compiled.get_concrete_function(batches)
@@ -219,7 +219,7 @@ def _time_preparation(videos: str, shards: str, resolution: int) -> dict:
     """
     from . import make_demo_videos
 
-    make_demo_videos.write(videos, "shapes", _NUM_VIDEOS, (240, 320), seed=0)
+    make_demo_videos.write_dataset(videos, "shapes", _NUM_VIDEOS, (240, 320), seed=0)
     paths = glob.glob(os.path.join(videos, "*", "v_*"))
     inside = __package__.removesuffix("tools")  # "tf_dvdgan." once installed
     seconds = []

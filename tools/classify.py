@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
     from tf_dvdgan import classification
     from tf_dvdgan.data import files
 
-    files.ready(FLAGS.model_dir, writing=True)
+    files.register_filesystems(FLAGS.model_dir, writing=True)
     shares = []
     for text in FLAGS.shares:
         try:

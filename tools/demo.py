@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
     )
     classifier = os.path.join(output, "small_classifier.weights.h5")
     _make_data(videos, shards)
-    if files.missing(output, [os.path.basename(classifier)]):
+    if files.missing_names(output, [os.path.basename(classifier)]):
         _train_classifier(shards, classifier)
     _train(shards, classifier, run_dir)
     _run(
@@ -72,7 +72,9 @@ def main(argv: list[str]) -> None:
 
 
 def _make_data(videos: str, shards: str) -> None:
-    if files.missing(os.path.join(videos, "ucfTrainTestlist"), ["testlist01.txt"]):
+    if files.missing_names(
+        os.path.join(videos, "ucfTrainTestlist"), ["testlist01.txt"]
+    ):
         _run(
             "Videos, encoded, in UCF-101's layout",
             f"{_TOOLS}.make_demo_videos",

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
 
     if len(argv) != 2:
         raise errors.UserError("Name one folder of shards, or one TFRecord file.")
-    files.ready(argv[1])
+    files.register_filesystems(argv[1])
     if FLAGS.sheet:
         files.check_writable(FLAGS.sheet)
     class_names, shards = inspection.shards_at(argv[1])
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
         progress.update(done + 1, f"  {report.num_clips} records")
     _print_summary(report, len(shards))
     if FLAGS.sheet and report.sheet:
-        visualize.write_sheet(FLAGS.sheet, report.sheet)
+        visualize.write_contact_sheet(FLAGS.sheet, report.sheet)
         print(f"sheet    {files.absolute(FLAGS.sheet)}")
     _print_problems(report.problems)
     return 1 if report.problems else 0

@@ -147,7 +147,7 @@ def _digit(label: int, colour: tuple, rng: np.random.Generator) -> Draw:
     return draw
 
 
-def write(
+def write_dataset(
     output: str, kind: str, num_videos: int, size: tuple[int, int], seed: int
 ) -> None:
     """Writes the data set, the lists last.
@@ -192,7 +192,7 @@ def _write_lists(folder: str, names, train, test) -> None:
     }
     for file_name, lines in contents.items():
         text = "".join(f"{line}\n" for line in lines)
-        files.write_whole(os.path.join(folder, file_name), text)
+        files.atomic_write(os.path.join(folder, file_name), text)
 
 
 def main(argv: list[str]) -> None:
@@ -204,7 +204,7 @@ def main(argv: list[str]) -> None:
             "--size must be an even height and width of at least 16, as in 48,64."
         )
     files.check_writable(FLAGS.output, as_folder=True)
-    write(FLAGS.output, FLAGS.kind, FLAGS.num_videos, size, FLAGS.seed)
+    write_dataset(FLAGS.output, FLAGS.kind, FLAGS.num_videos, size, FLAGS.seed)
     print(f"{FLAGS.num_videos} videos in {FLAGS.output}")
 
 

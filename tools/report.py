@@ -47,15 +47,15 @@ def main(argv: list[str]) -> None:
     from tf_dvdgan.report import page
 
     output = FLAGS.output or run_directory.RunDirectory(FLAGS.model_dir).report
-    files.ready(*compared)
+    files.register_filesystems(*compared)
     if FLAGS.output:
         files.check_writable(output)
     if compared:
         html = page.of_runs(compared, FLAGS.step, FLAGS.data_dir)
     else:
         html = page.of_run(FLAGS.model_dir, FLAGS.step, FLAGS.data_dir, FLAGS.weights)
-    with files.cannot_be_written(output):
-        files.write_whole(output, html)
+    with files.report_write_errors(output):
+        files.atomic_write(output, html)
     print(f"{len(html) / 1e6:.1f} MB: {output}")
 
 

@@ -228,7 +228,7 @@ class Preflight:
         print(f"  figures   {self._path}")
 
     def _write(self) -> None:
-        files.write_whole(self._path, json.dumps(self._figures, indent=1) + "\n")
+        files.atomic_write(self._path, json.dumps(self._figures, indent=1) + "\n")
 
 
 def _requirement(compiled, core: hardware.Core) -> str:

@@ -88,7 +88,7 @@ def _list_files(place: str) -> Iterator[tuple[str, str | None]]:
         return
     found = {}
     for suffix in _LIST_SUFFIXES:
-        for name in files.names_in(place):
+        for name in files.list_dir(place):
             if name.lower().endswith(suffix) and _split_in(name):
                 found.setdefault(_split_in(name), os.path.join(place, name))
     if not found:

@@ -31,7 +31,7 @@ def read_lines(path: str, wants: str) -> list[str]:
     Raises:
       UserError: there is no such file.
     """
-    with files.local(path) as local:
+    with files.local_copy(path) as local:
         if not os.path.isfile(local):
             raise errors.UserError(f"{path} is missing. {wants}")
         with open(local, encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -153,7 +153,7 @@ def one_file(
     folder = place or input_dir
     found = [
         name
-        for name in files.names_in(folder)
+        for name in files.list_dir(folder)
         if name.lower().endswith(suffixes) and not name.startswith(".")
     ]
     if len(found) == 1:
@@ -171,7 +171,7 @@ def folder_reader(input_dir: str) -> Callable[[str], frozenset[str]]:
 
     @functools.cache
     def names_in(folder: str) -> frozenset[str]:
-        return frozenset(files.names_in(os.path.join(input_dir, folder)))
+        return frozenset(files.list_dir(os.path.join(input_dir, folder)))
 
     return names_in
 

@@ -40,14 +40,14 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
       UserError: a list is missing, or names a class that is not in `classInd.txt`.
     """
     lists_dir = options.lists or os.path.join(folder, _LISTS)
-    if options.lists and _LISTS in files.names_in(options.lists):
+    if options.lists and _LISTS in files.list_dir(options.lists):
         lists_dir = os.path.join(options.lists, _LISTS)
     class_names = _read_classes(os.path.join(lists_dir, "classInd.txt"))
     labels = {name.lower(): label for label, name in enumerate(class_names)}
 
     @functools.cache
     def names_in(parent: str) -> dict[str, str]:
-        names = files.names_in(os.path.join(folder, parent))
+        names = files.list_dir(os.path.join(folder, parent))
         return {name.lower(): name for name in names}
 
     clips = []

@@ -494,7 +494,7 @@ def test_remote_folders_are_read_as_local_ones(tmp_path, monkeypatch):
             path = pathlib.Path(parent, name)
             place = f"ram://clips/{path.relative_to(tmp_path)}"
             tf.io.gfile.makedirs(os.path.dirname(place))
-            files.write_whole(place, path.read_bytes())
+            files.atomic_write(place, path.read_bytes())
     source = clips.open_clips("ram://clips")
     assert source.num_clips == 3
     np.testing.assert_array_equal(read(source), read(expected))

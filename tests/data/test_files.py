@@ -11,18 +11,18 @@ from tf_dvdgan.data import files
 
 def test_a_file_is_whole_or_the_old_one(tmp_path):
     path = tmp_path / "file"
-    files.write_whole(str(path), "old")
-    with pytest.raises(KeyError), files.whole(str(path)) as place:
+    files.atomic_write(str(path), "old")
+    with pytest.raises(KeyError), files.atomic_path(str(path)) as place:
         with open(place, "w") as file:
             file.write("ne")
         raise KeyError("killed")
     assert path.read_text() == "old"
-    files.write_whole(str(path), b"new")
+    files.atomic_write(str(path), b"new")
     assert path.read_text() == "new"
 
 
 def test_on_an_object_store_a_file_is_written_in_its_place():
-    with files.whole("s3://bucket/file") as place:
+    with files.atomic_path("s3://bucket/file") as place:
         assert place == "s3://bucket/file"
 
 
@@ -39,18 +39,18 @@ def test_on_an_object_store_a_file_is_written_in_its_place():
 )
 def test_keys_in_paths_are_refused_and_not_repeated(path):
     with pytest.raises(errors.UserError, match=r"keys come from|may be a key") as error:
-        files.ready(path)
+        files.register_filesystems(path)
     assert "SECRET" not in str(error.value)
 
 
 def test_nothing_is_written_by_http():
     with pytest.raises(errors.UserError, match="http is read-only"):
-        files.ready("https://host/x", writing=True)
+        files.register_filesystems("https://host/x", writing=True)
 
 
 @pytest.mark.parametrize("path", ["https://host/videos", "http://host"])
 def test_http_has_no_folders(path):
-    for function in (files.names_in, files.is_folder):
+    for function in (files.list_dir, files.is_folder):
         with pytest.raises(errors.UserError, match="cannot be listed"):
             function(path)
 
@@ -61,7 +61,7 @@ def test_http_has_no_folders(path):
 def test_an_endpoint_that_would_hang_is_refused(monkeypatch, endpoint):
     monkeypatch.setenv("S3_ENDPOINT", endpoint)
     with pytest.raises(errors.UserError, match="as in http://") as error:
-        files.ready("s3://bucket/x")
+        files.register_filesystems("s3://bucket/x")
     assert "SECRET" not in str(error.value)
 
 
@@ -70,19 +70,19 @@ def test_an_endpoint_where_nobody_listens_is_named(monkeypatch):
         port = server.getsockname()[1]
     monkeypatch.setenv("S3_ENDPOINT", f"http://127.0.0.1:{port}")
     with pytest.raises(errors.UserError, match=f"Nothing answers at .*{port}"):
-        files.ready("s3://bucket/x")
+        files.register_filesystems("s3://bucket/x")
 
 
 def test_local_paths_want_nothing(tmp_path):
-    files.ready("/a", "b/c", "s3:/odd", writing=True)
+    files.register_filesystems("/a", "b/c", "s3:/odd", writing=True)
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to("nowhere")
-    assert files.names_in(str(tmp_path)) == ["dangling", "file", "folder"]
-    assert files.names_in(str(tmp_path / "none")) == []
-    assert files.missing(str(tmp_path), ["x", "file"]) == ["x"]
+    assert files.list_dir(str(tmp_path)) == ["dangling", "file", "folder"]
+    assert files.list_dir(str(tmp_path / "none")) == []
+    assert files.missing_names(str(tmp_path), ["x", "file"]) == ["x"]
     assert next(files.walk(str(tmp_path)))[1] == ["folder"]
-    with files.local(str(tmp_path / "file")) as path:
+    with files.local_copy(str(tmp_path / "file")) as path:
         assert path == str(tmp_path / "file")
     assert files.absolute("x") == os.path.join(os.getcwd(), "x")
     assert files.absolute("gs://b/x") == "gs://b/x"

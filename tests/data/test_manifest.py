@@ -18,4 +18,4 @@ def test_the_split_that_is_held_out(splits, held_out):
     filled = {name: [shard] for name in splits}
     empty = {name: [] for name in ("test", "validation") if name not in splits}
     made = manifest.Manifest("a", ["b"], 8, filled | empty, {}, {})
-    assert made.filled_splits == list(splits) and made.held_out_split == held_out
+    assert made.nonempty_splits == list(splits) and made.held_out_split == held_out

@@ -158,5 +158,5 @@ def test_the_same_frames_make_the_same_file(suffix):
     kept, found = [], set()
     for i in range(30):
         kept.append(np.zeros(97 * i, np.uint8))
-        found.add(video_io.video_bytes(frames, suffix, 25.0))
+        found.add(video_io.encode_video(frames, suffix, 25.0))
     assert len(found) == 1

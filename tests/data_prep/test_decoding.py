@@ -222,7 +222,7 @@ def test_a_folder_of_frames_is_read_by_number(decoder, tmp_path):
     (folder / "Thumbs.db").touch()
     (folder / "._3.png").touch()
     frames = sources.Clip("clip", 0, "clip", "train", "frames")
-    with forms.fetched(frames, str(tmp_path)) as (paths, offset):
+    with forms.fetch(frames, str(tmp_path)) as (paths, offset):
         decoded = decoder.decode("frames", paths, offset)
     assert decoded.fps == 12
     assert pixels(decoded.segments[0])[:, 5, 5, 0].tolist() == list(range(20, 241, 20))
@@ -297,22 +297,22 @@ def test_remote_clips_are_fetched(decoder, bair_record, tmp_path):
     tf.io.gfile.makedirs(f"{top}/clip")
     tf.io.gfile.copy(path, f"{top}/traj.tfrecords")
     for t in (10, 9, 8):
-        data = video_io.png_bytes(np.full([32, 32, 3], t, np.uint8))
+        data = video_io.encode_png(np.full([32, 32, 3], t, np.uint8))
         with tf.io.gfile.GFile(f"{top}/clip/{t}.png", "wb") as file:
             file.write(data)
     record = sources.Clip("traj.tfrecords", 0, "b", "train", "softmotion", offset)
-    with forms.fetched(record, top) as (paths, place):
+    with forms.fetch(record, top) as (paths, place):
         decoded = decoding.decode(
             "softmotion", paths, place, decoding.Recipe(64, "png")
         )
     np.testing.assert_array_equal(pixels(decoded.segments[0]), frames)
     images = sources.Clip("clip", 0, "c", "train", "frames")
-    with forms.fetched(images, top) as (paths, place):
+    with forms.fetch(images, top) as (paths, place):
         decoded = decoder.decode("frames", paths, place)
     assert pixels(decoded.segments[0])[:, 0, 0, 0].tolist() == [8, 9, 10]
     assert not any(map(os.path.exists, paths))
     for gone, form in (("no.tfrecords", "softmotion"), ("no", "frames")):
         nothing = sources.Clip(gone, 0, gone, "train", form, 5)
-        with forms.fetched(nothing, top) as (paths, place):
+        with forms.fetch(nothing, top) as (paths, place):
             with pytest.raises(video_io.VideoError):
                 decoder.decode(form, paths, place)

@@ -242,12 +242,12 @@ def test_what_was_mended_is_done_anew_and_nothing_else(tmp_path):
     settings = pipeline.Settings(str(videos), shards, decoding.Recipe(16))
     tasks = pipeline.plan(listing, 6, seed=0)
     manifest = os.path.join(shards, "manifest.json")
-    assert pipeline.begin(tasks, settings) == [] and os.path.exists(manifest)
+    assert pipeline.start_job(tasks, settings) == [] and os.path.exists(manifest)
     longer = dataclasses.replace(settings, decode_seconds=90.0)
     rejected = [t for t in tasks if t.clips[0].path in ("a/clip.avi", "b/clip.avi")]
     for name in "ab":
         (videos / name / "clip.avi").write_bytes(whole)
-    assert pipeline.begin(tasks, settings) == rejected
+    assert pipeline.start_job(tasks, settings) == rejected
     assert not os.path.exists(manifest)  # it would be of what is not there
     again = prepare_in_process(listing, str(videos), shards, num_shards=6)
     assert again.rejected == [] and again.manifest.num_clips("train") == 6
@@ -255,8 +255,8 @@ def test_what_was_mended_is_done_anew_and_nothing_else(tmp_path):
     (task,) = (t for t in tasks if t.clips[0].path == "b/clip.avi")
     os.remove(os.path.join(shards, task.file))
     prepare_in_process(listing, str(videos), shards, num_shards=6)
-    assert pipeline.begin(tasks, settings) == []
-    assert pipeline.begin(tasks, longer) == [task]
+    assert pipeline.start_job(tasks, settings) == []
+    assert pipeline.start_job(tasks, longer) == [task]
 
 
 def test_leftovers_of_dead_jobs_are_removed(tmp_path):
@@ -330,7 +330,7 @@ def test_lost_work_is_noticed(demo_videos, tmp_path):
     tasks = pipeline.plan(listing, num_shards=4, seed=0)
     os.remove(tmp_path / tasks[2].file)
     with pytest.raises(errors.UserError, match="the runner lost work"):
-        pipeline.finish(listing, tasks, settings, 0.5, {})
+        pipeline.finish_job(listing, tasks, settings, 0.5, {})
 
 
 def test_ucf101_flat_files_dos_line_ends_and_the_odd_spelling(tmp_path):

@@ -37,7 +37,7 @@ def change(frames):
 
 def test_a_still_scene_under_a_moving_camera_is_still():
     frames = filmed()
-    still = np.stack(list(stabilization.stabilized(frames)))
+    still = np.stack(list(stabilization.stabilize(frames)))
     np.testing.assert_array_equal(still[0], frames[0])
     assert change(frames) > 8 * change(still)
     # Every frame shows what the first one does, and not only its neighbour.
@@ -52,7 +52,7 @@ def test_a_still_scene_under_a_moving_camera_is_still():
 def test_holes_are_filled_from_the_frame_before():
     wide = scene()
     frames = np.stack([wide[100:228, 100 + 4 * t : 228 + 4 * t] for t in range(8)])
-    still = np.stack(list(stabilization.stabilized(frames)))
+    still = np.stack(list(stabilization.stabilize(frames)))
     # What the camera has left to the left of it stays as it was last seen.
     np.testing.assert_allclose(still[7, 8:-8, :20], frames[0][8:-8, :20], atol=30)
     assert np.abs(still[7] - frames[0].astype(float))[8:-8, 8:-8].mean() < 4
@@ -93,7 +93,7 @@ def test_what_moves_before_the_scene_moves_on():
     frames = filmed()
     for t in range(len(frames)):
         frames[t, 50:70, 10 + 4 * t : 30 + 4 * t] = [250, 20, 20]
-    still = np.stack(list(stabilization.stabilized(frames)))
+    still = np.stack(list(stabilization.stabilize(frames)))
     red = (still[..., 0] > 235) & (still[..., 1:].max(-1) < 35)
     columns = [np.nonzero(frame)[1].mean() for frame in red]
     assert columns[-1] - columns[0] > 60
@@ -102,17 +102,17 @@ def test_what_moves_before_the_scene_moves_on():
 def test_noise_is_refused():
     noise = np.random.default_rng(0).integers(0, 255, [4, 128, 128, 3], np.uint8)
     with pytest.raises(stabilization.CameraMotionError, match="camera motion"):
-        list(stabilization.stabilized(noise))
+        list(stabilization.stabilize(noise))
 
 
 def test_a_plain_scene_under_a_still_camera_stays_as_it_is():
     frames = np.full([6, 128, 128, 3], 90, np.uint8)
     for t in range(6):
         frames[t, 40:60, 10 * t : 10 * t + 20] = 200
-    np.testing.assert_array_equal(list(stabilization.stabilized(frames)), frames)
+    np.testing.assert_array_equal(list(stabilization.stabilize(frames)), frames)
     frames[3:] += 20  # the light changes, or the camera shows something else
     with pytest.raises(stabilization.CameraMotionError, match="camera motion unknown"):
-        list(stabilization.stabilized(frames))
+        list(stabilization.stabilize(frames))
 
 
 def test_a_segment_that_cannot_be_stabilized_is_dropped_alone(tmp_path):

@@ -139,7 +139,7 @@ def test_more_frames_than_the_loop_unrolls():
 def test_phi_is_one_of_figure_6(phi, shape):
     discriminator = dvd_gan.TemporalDiscriminator(16, 2, ch=1, downsampling=phi)
     videos = tf.random.stateless_normal([2, 3, 16, 16, 3], [0, 1])
-    draws = tf.random.stateless_uniform([2, discriminator.num_draws(3)], [0, 2])
+    draws = tf.random.stateless_uniform([2, discriminator.num_uniforms(3)], [0, 2])
     seen = discriminator.downsample(videos, draws)
     assert seen.shape == [2, 3, shape, shape, 3]
     assert discriminator(videos, tf.constant([0, 1]), draws).shape == [2]

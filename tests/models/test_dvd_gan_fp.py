@@ -99,7 +99,7 @@ def test_the_spatial_discriminator_draws_from_what_follows_alone():
         32, 1, ch=1, num_frames=2, skip_frames=2
     )
     videos = tf.random.stateless_normal([3, 5, 32, 32, 3], [0, 3])
-    draws = tf.random.stateless_uniform([3, discriminator.num_draws(5)], [0, 4])
+    draws = tf.random.stateless_uniform([3, discriminator.num_uniforms(5)], [0, 4])
     labels = tf.zeros([3], tf.int32)
     score = discriminator(videos, labels, draws)
     other = tf.concat([-videos[:, :2], videos[:, 2:]], axis=1)

@@ -98,9 +98,9 @@ def test_scores_are_distinguished_by_protocol(tmp_path):
 def test_sheets_and_configs_are_the_newest_up_to_a_step(tmp_path, step, expected):
     (tmp_path / "samples").mkdir()
     for number in (10, 20):
-        files.write_whole(str(tmp_path / f"samples/samples_ema-{number:07}.gif"), b"x")
+        files.atomic_write(str(tmp_path / f"samples/samples_ema-{number:07}.gif"), b"x")
         name = f"operative_config-{number}.gin"
-        files.write_whole(str(tmp_path / name), f"x = {number}")
+        files.atomic_write(str(tmp_path / name), f"x = {number}")
     directory = run_directory.RunDirectory(str(tmp_path))
     found = directory.newest_sheet("samples_ema", step)
     assert (found and found[0]) == expected

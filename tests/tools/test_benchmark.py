@@ -90,7 +90,7 @@ def test_the_switch_gives_the_same_function_with_the_work_of_the_plain_form(
         return function(x), flops.count(graph) - flops.count(power_iterations)
 
     y, count = run()
-    with ops.plain_form():
+    with ops.reference_ops():
         plain_y, plain_count = run()
     tf.debugging.assert_near(y, plain_y, atol=1e-5)
     assert plain_count == pytest.approx(ratio * count)
@@ -106,7 +106,7 @@ def test_a_plain_recurrence_convolves_its_constant_input_at_every_step(kind):
         return function(x), flops.count(function.get_concrete_function(x).graph)
 
     y, count = run()
-    with ops.plain_form():
+    with ops.reference_ops():
         plain_y, plain_count = run()
     tf.debugging.assert_near(y, plain_y, atol=1e-5)
     inputs = 2 * (2 * 4 * 4 * 9) * (9 * 3)  # of one frame, three kernels

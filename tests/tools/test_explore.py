@@ -362,7 +362,7 @@ def test_videos_are_generated_one_at_a_time_and_outdated_requests_are_skipped():
     studio = studio_lib.Studio(generator)
 
     async def ask():
-        wishes = [studio_lib.Wish(0, seed, 1.0) for seed in range(6)]
+        wishes = [studio_lib.VideoRequest(0, seed, 1.0) for seed in range(6)]
         return await asyncio.gather(
             *(studio.video(w, lambda w=w: w.seed != 3) for w in [*wishes, wishes[0]])
         )

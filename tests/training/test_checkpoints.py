@@ -163,9 +163,9 @@ def test_rolling_back_further_than_is_kept_takes_the_oldest(tmp_path):
 def test_a_changed_fact_is_refused_unless_accepted(tmp_path, capsys):
     trained_and_saved(tmp_path, 1)
     other = State(tmp_path, facts={"seed": 7})
-    with pytest.raises(errors.UserError, match="accept_other_facts = True"):
+    with pytest.raises(errors.UserError, match="allow_config_mismatch = True"):
         other.saved.restore()
-    assert other.saved.restore(accept_other_facts=True)
+    assert other.saved.restore(allow_config_mismatch=True)
     assert "seed changes from 0 to 7" in capsys.readouterr().out
     other.train_to(2).save()
     assert State(tmp_path, facts={"seed": 7}).saved.restore()  # from now on its own

@@ -10,26 +10,34 @@ from tf_dvdgan.training import divergence, loop, trainer
 from tf_dvdgan.training import strategy as strategy_lib
 
 
-def watch(**settings) -> divergence.Watch:
-    return divergence.Watch(divergence.Divergence(**settings), step=0)
+def monitor(**settings) -> divergence.DivergenceMonitor:
+    return divergence.DivergenceMonitor(divergence.Divergence(**settings), step=0)
 
 
 def test_what_is_no_number_is_told_with_the_last_good_step():
-    seen = watch()
+    seen = monitor()
     assert not seen.metrics(10, {"loss/generator": 1.0})
     (alarm,) = seen.metrics(20, {"loss/generator": float("nan"), "loss/a": 1.0})
-    assert (alarm.kind, alarm.good_until, alarm.action) == ("non_finite", 10, "stop")
-    assert "loss/generator not finite at step 20" in alarm.sentence
+    assert (alarm.kind, alarm.last_good_step, alarm.action) == (
+        "non_finite",
+        10,
+        "stop",
+    )
+    assert "loss/generator not finite at step 20" in alarm.message
 
 
 def test_a_pinned_discriminator_is_told_once_until_it_comes_loose():
-    seen = watch(pinned_steps=100, on_pinned="roll_back")
+    seen = monitor(pinned_steps=100, on_pinned="roll_back")
     told = []
     for step, accuracy in [(50, 0.9), (100, 1.0), (150, 1.0), (200, 1.0), (300, 0.5)]:
         told += seen.metrics(step, {"accuracy/d": accuracy})
     (alarm,) = told
-    assert (alarm.kind, alarm.good_until, alarm.action) == ("pinned", 50, "roll_back")
-    assert "from step 50 to 150" in alarm.sentence
+    assert (alarm.kind, alarm.last_good_step, alarm.action) == (
+        "pinned",
+        50,
+        "roll_back",
+    )
+    assert "from step 50 to 150" in alarm.message
     assert not seen.metrics(390, {"accuracy/d": 1.0})
     assert seen.metrics(400, {"accuracy/d": 1.0})
 
@@ -42,10 +50,14 @@ def test_collapsed_samples_are_told_with_the_last_sheet_that_varied():
         np.sqrt(varied.reshape(2, 4, -1).astype(float).var(1).mean()), rel=1e-5
     )
     assert divergence.diversity(same, 4) == 0.0
-    seen = watch()
+    seen = monitor()
     assert not seen.diversity(100, 0.8)
     (alarm,) = seen.diversity(200, 0.001)
-    assert (alarm.kind, alarm.good_until, alarm.action) == ("collapsed", 100, "warn")
+    assert (alarm.kind, alarm.last_good_step, alarm.action) == (
+        "collapsed",
+        100,
+        "warn",
+    )
     assert not seen.diversity(300, 0.001)
 
 
@@ -63,7 +75,7 @@ def test_a_run_goes_back_and_on_with_other_draws(
 
     def failing(self, batches, num_steps):
         metrics = run_steps(self, batches, num_steps)
-        step, attempt = int(self.step), int(self.attempt)
+        step, attempt = int(self.step), int(self.num_rollbacks)
         if step - num_steps < 5 <= step and attempt == 0:
             metrics["loss/generator"] = float("nan")
             self.generator_variables[0].assign_add(

@@ -98,7 +98,9 @@ def test_one_discriminator_update_equals_the_equations():
     fake = gan.generator(z, batch["label"], training=True)
     labels = tf.concat([batch["label"]] * 2, 0)
     for i, discriminator in enumerate(gan.discriminators):
-        draws = [twin._draws(i, trainer.fold_in(seed, stream)) for stream in (1, 2)]
+        draws = [
+            twin._uniform_noise(i, trainer.fold_in(seed, stream)) for stream in (1, 2)
+        ]
         scores = discriminator(
             tf.concat([real, fake], 0), labels, tf.concat(draws, 0), training=True
         ).numpy()
@@ -132,7 +134,7 @@ def test_the_average_equals_the_weights_until_its_start_and_lags_after():
     history = []
     for _ in range(4):
         t.run_steps(dataset(), 1)
-        average = optimizers.average_of(t.generator_optimizer, first).numpy()
+        average = optimizers.moving_average_of(t.generator_optimizer, first).numpy()
         history.append((first.numpy(), average))
     for weights, average in history[:2]:
         np.testing.assert_array_equal(weights, average)

@@ -190,13 +190,13 @@ def probe(folder: str, clip: ClipFile) -> ClipInfo:
     if clip.form == "array":
         _check_is_array(clip)
         return ClipInfo(*clip.shape, codec="raw")
-    with files.local(os.path.join(folder, clip.paths[0])) as path:
+    with files.local_copy(os.path.join(folder, clip.paths[0])) as path:
         if clip.form == "frames":
             height, width, _ = video_io.read_image(path).shape
             codec = os.path.splitext(path)[1][1:].lower().replace("jpg", "jpeg")
             return ClipInfo(len(clip.names), height, width, codec)
         reader = video_io.VideoReader(path)
-        frames, fps = reader.promised_frames, round(reader.fps, 2)
+        frames, fps = reader.declared_frames, round(reader.fps, 2)
         return ClipInfo(frames, reader.height, reader.width, reader.codec, fps)
 
 
@@ -221,7 +221,7 @@ def read(
       VideoError: it cannot be read.
     """
     if clip.form == "video":
-        with files.local(os.path.join(folder, clip.path)) as path:
+        with files.local_copy(os.path.join(folder, clip.path)) as path:
             return _read_video(path, window, stopped)
     read_one = {"array": _read_from_array, "frames": _read_image}[clip.form]
     count = len(clip.names) if clip.form == "frames" else _check_is_array(clip)
@@ -243,7 +243,7 @@ def read_frames(
     """
     end = start + (count - 1) * stride + 1
     try:
-        with files.local(path) as file:
+        with files.local_copy(path) as file:
             reader = video_io.VideoReader(file)
             taken = list(itertools.islice(reader, start, end, stride))
     except video_io.VideoError as error:
@@ -278,7 +278,7 @@ def _read_video(
     path: str, window: windows.Window, stopped: Callable[[], bool]
 ) -> tuple[np.ndarray, int]:
     reader = video_io.VideoReader(path, window.resolution)
-    expected = max(reader.promised_frames, 1)
+    expected = max(reader.declared_frames, 1)
     while True:
         # Where the middle is, only the end tells; but most containers are right, and
         # so no more frames are held than are wanted.
@@ -307,7 +307,7 @@ def _frames_of(
 
 
 def _read_image(folder: str, clip: ClipFile, number: int) -> np.ndarray:
-    with files.local(os.path.join(folder, clip.paths[number])) as path:
+    with files.local_copy(os.path.join(folder, clip.paths[number])) as path:
         return video_io.read_image(path)
 
 

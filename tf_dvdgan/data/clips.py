@@ -132,7 +132,7 @@ class ClipSource(abc.ABC):
 
 def is_prepared(path: str) -> bool:
     """Whether a place has prepared shards."""
-    files.ready(path)
+    files.register_filesystems(path)
     return tf.io.gfile.exists(os.path.join(path, manifest.FILE_NAME))
 
 

@@ -21,7 +21,7 @@ _OBJECT_STORES = ("s3", "gs", "az", "oss")
 _READ_ONLY = ("http", "https")
 
 
-def ready(*paths: str, writing: bool = False) -> None:
+def register_filesystems(*paths: str, writing: bool = False) -> None:
     """Registers the file systems of paths in this process; local ones need nothing.
 
     Args:
@@ -142,23 +142,25 @@ def check_writable(path: str, as_folder: bool = False) -> None:
     """
     import tensorflow as tf
 
-    ready(path, writing=True)
+    register_filesystems(path, writing=True)
     if tf.io.gfile.exists(path) and is_folder(path) != as_folder:
         other = "not a folder" if as_folder else "a folder"
         raise errors.UserError(f"{path!r} cannot be written: it is {other}.")
-    if is_object_store(path):  # no folders to check; `ready` has checked the bucket
+    if is_object_store(
+        path
+    ):  # no folders to check; `register_filesystems` has checked the bucket
         return
     above = path if as_folder else os.path.dirname(path)
     while above and not tf.io.gfile.exists(above):
         above = os.path.dirname(above)
     trial = os.path.join(above, f".trial-{os.getpid()}")
-    with cannot_be_written(path):
-        write_whole(trial, "")
+    with report_write_errors(path):
+        atomic_write(trial, "")
         tf.io.gfile.remove(trial)
 
 
 @contextlib.contextmanager
-def cannot_be_written(path: str) -> Iterator[None]:
+def report_write_errors(path: str) -> Iterator[None]:
     """Turns errors of writing to a path into a `UserError`."""
     import tensorflow as tf
 
@@ -170,7 +172,7 @@ def cannot_be_written(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def whole(path: str) -> Iterator[str]:
+def atomic_path(path: str) -> Iterator[str]:
     """Yields a temporary path to write to; renames it to `path` at the end."""
     if is_object_store(path):
         yield path
@@ -182,7 +184,7 @@ def whole(path: str) -> Iterator[str]:
     tf.io.gfile.rename(unfinished, path, overwrite=True)
 
 
-def write_whole(path: str, data: str | bytes) -> None:
+def atomic_write(path: str, data: str | bytes) -> None:
     """Writes a file atomically and creates the folders above it.
 
     Args:
@@ -193,14 +195,14 @@ def write_whole(path: str, data: str | bytes) -> None:
 
     if not is_object_store(path):
         tf.io.gfile.makedirs(os.path.dirname(path) or ".")
-    with whole(path) as unfinished:
+    with atomic_path(path) as unfinished:
         mode = "wb" if isinstance(data, bytes) else "w"
         with tf.io.gfile.GFile(unfinished, mode) as file:
             file.write(data)
 
 
 @contextlib.contextmanager
-def local(path: str) -> Iterator[str]:
+def local_copy(path: str) -> Iterator[str]:
     """Yields a local path to a file: its own, or that of a temporary copy.
 
     If a remote file does not exist, there is no file at the yielded path either.
@@ -238,7 +240,7 @@ def is_folder(path: str) -> bool:
     return tf.io.gfile.isdir(_as_folder(path))
 
 
-def names_in(folder: str) -> list[str]:
+def list_dir(folder: str) -> list[str]:
     """Lists the names in a folder, sorted; empty if there is no such folder.
 
     Raises:
@@ -264,7 +266,7 @@ def _check_has_folders(path: str) -> None:
         )
 
 
-def missing(folder: str, names: Sequence[str]) -> list[str]:
+def missing_names(folder: str, names: Sequence[str]) -> list[str]:
     """Finds the files that a folder lacks.
 
     Args:
@@ -279,7 +281,7 @@ def missing(folder: str, names: Sequence[str]) -> list[str]:
 
         paths = {name: os.path.join(folder, name) for name in names}
         return [name for name in names if not tf.io.gfile.exists(paths[name])]
-    existing = set(names_in(folder))
+    existing = set(list_dir(folder))
     return [name for name in names if name not in existing]
 
 
@@ -299,7 +301,7 @@ def walk(
     if not is_remote(folder):
         yield from os.walk(folder)
         return
-    names = names_in(folder)
+    names = list_dir(folder)
     folders = [
         name
         for name in names

@@ -63,14 +63,14 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     @property
-    def filled_splits(self) -> list[str]:
+    def nonempty_splits(self) -> list[str]:
         """Names of the splits that have clips."""
         return [name for name in self.splits if self.num_clips(name)]
 
     @property
     def held_out_split(self) -> str | None:
         """The split to evaluate on; None if all clips are for training."""
-        held = [name for name in _HELD_OUT if name in self.filled_splits]
+        held = [name for name in _HELD_OUT if name in self.nonempty_splits]
         return held[0] if held else None
 
     def class_counts(self, split: str) -> list[int]:
@@ -88,7 +88,7 @@ class Manifest:
     def save(self, directory: str) -> None:
         """Writes `manifest.json` atomically."""
         text = json.dumps(dataclasses.asdict(self), indent=1)
-        files.write_whole(os.path.join(directory, FILE_NAME), text + "\n")
+        files.atomic_write(os.path.join(directory, FILE_NAME), text + "\n")
 
 
 def load(directory: str) -> Manifest:

@@ -212,7 +212,7 @@ def shards_of(
     shards = [shard for shard in manifest.splits[split] if shard.num_clips]
     if not shards:
         raise errors.UserError(f"The split {split!r} in {data_dir} has no clips.")
-    missing = files.missing(data_dir, [shard.file for shard in shards])
+    missing = files.missing_names(data_dir, [shard.file for shard in shards])
     if missing:
         raise errors.UserError(
             f"{len(missing)} of {len(shards)} shards are missing from {data_dir}, "

@@ -162,7 +162,7 @@ def save(data_dir: str, splits: Mapping[str, Entries]) -> None:
         arrays[f"{split}/labels"] = entries.labels
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    files.write_whole(os.path.join(data_dir, FILE_NAME), buffer.getvalue())
+    files.atomic_write(os.path.join(data_dir, FILE_NAME), buffer.getvalue())
 
 
 def scan(path: str) -> Entries:

@@ -28,12 +28,12 @@ class TrainingData(Protocol):
     class_names: list[str]
     name: str
 
-    def check(self, class_conditional: bool, speaks: bool) -> None:
+    def check(self, class_conditional: bool, verbose: bool) -> None:
         """Refuses what cannot be trained on, and tells of what is odd.
 
         Args:
           class_conditional: whether classes are looked at.
-          speaks: whether this process tells.
+          verbose: whether this process tells.
 
         Raises:
           UserError: the data do not fit.
@@ -71,11 +71,11 @@ class Shards:
         self.class_names = self._manifest.class_names
         self.name = self._manifest.dataset
 
-    def check(self, class_conditional: bool, speaks: bool) -> None:
+    def check(self, class_conditional: bool, verbose: bool) -> None:
         """See `TrainingData`."""
         window = self._window
         shards = readers.shards_of(self._manifest, self.data_dir, "train", window)
-        if speaks:
+        if verbose:
             _tell_of_short_clips(shards, window)
         if class_conditional:
             readers.check_classes(self._manifest)
@@ -144,9 +144,9 @@ class Clips:
             )
         self._dataset = dataset.map(lambda video, label: _row(video, label, size))
 
-    def check(self, class_conditional: bool, speaks: bool) -> None:
+    def check(self, class_conditional: bool, verbose: bool) -> None:
         """See `TrainingData`."""
-        del speaks
+        del verbose
         if class_conditional and len(self.class_names) < 2:
             raise errors.UserError(
                 "A model with classes wants two at least; NUM_CLASSES = 0 makes one "

@@ -2,7 +2,7 @@
 
 OpenCV decodes (the fastest here), PyAV encodes and reads what a container declares,
 Pillow writes GIF and PNG and reads image files. Reading requires a local file; see
-`files.local`.
+`files.local_copy`.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ class VideoReader:
       width: width of the frames in pixels, after rotation and before resizing.
       height: height of the frames in pixels, after rotation and before resizing.
       codec: FFmpeg's name of the codec.
-      promised_frames: number of frames that the container declares; 0 if unknown.
+      declared_frames: number of frames that the container declares; 0 if unknown.
 
     Raises:
       VideoError: there is no such file, it is empty, its name is not UTF-8, or it has
@@ -71,7 +71,7 @@ class VideoReader:
             raise VideoError("empty file")
         if not _is_utf8(path):  # would crash the decoders
             raise VideoError("file name is not UTF-8")
-        self.codec, self.promised_frames, self._promised_seconds = _promised(path)
+        self.codec, self.declared_frames, self._promised_seconds = _promised(path)
         # One thread, because each core decodes a clip of its own.
         self._capture = cv2.VideoCapture(
             path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1]
@@ -106,8 +106,8 @@ class VideoReader:
     def _check_complete(self, count: int) -> None:
         if count == 0:
             raise VideoError("no frame can be decoded")
-        if count < self.promised_frames - _MISSING_FRAMES_ALLOWED:
-            to_show = _frames_to_show(self.path, self.promised_frames)
+        if count < self.declared_frames - _MISSING_FRAMES_ALLOWED:
+            to_show = _frames_to_show(self.path, self.declared_frames)
             if count < to_show - _MISSING_FRAMES_ALLOWED:
                 raise VideoError(f"truncated: {count} of {to_show} frames")
         if self._promised_seconds:
@@ -267,7 +267,7 @@ def resize(frame: np.ndarray, size: Sequence[int]) -> np.ndarray:
     return cv2.resize(frame, tuple(size[::-1]), interpolation=cv2.INTER_LINEAR)
 
 
-def video_bytes(
+def encode_video(
     frames: Iterable[np.ndarray], suffix: str, fps: float, description: str = ""
 ) -> bytes:
     """Encodes frames as H.264 (.mp4) or MPEG-4 (.avi).
@@ -318,7 +318,7 @@ def _add_stream(
     return stream
 
 
-def gif_bytes(
+def encode_gif(
     frames: Sequence[np.ndarray], fps: float = 12.5, description: str = ""
 ) -> bytes:
     """Encodes frames as a GIF that loops forever.
@@ -345,7 +345,7 @@ def gif_bytes(
     return buffer.getvalue()
 
 
-def png_bytes(image: np.ndarray, description: str = "") -> bytes:
+def encode_png(image: np.ndarray, description: str = "") -> bytes:
     """Encodes an image as PNG.
 
     Args:
@@ -380,11 +380,11 @@ def write_video(
     """
     suffix = os.path.splitext(path)[1].lower()
     if suffix in _CODECS:
-        data = video_bytes(frames, suffix, fps, description)
+        data = encode_video(frames, suffix, fps, description)
     elif suffix == ".gif":
-        data = gif_bytes(list(frames), fps, description)
+        data = encode_gif(list(frames), fps, description)
     elif suffix == ".png":
-        data = png_bytes(np.concatenate(list(frames), axis=1), description)
+        data = encode_png(np.concatenate(list(frames), axis=1), description)
     else:
         raise ValueError(f"Expected .mp4, .avi, .gif or .png. Received: {path}")
-    files.write_whole(path, data)
+    files.atomic_write(path, data)

@@ -36,8 +36,8 @@ class Page:
     def __init__(self, studio: studio_lib.Studio):
         self._studio = studio
         self._generator = studio.generator
-        self._wish: studio_lib.Wish | None = None
-        self._shown: tuple[np.ndarray, studio_lib.Wish] | None = None
+        self._request: studio_lib.VideoRequest | None = None
+        self._shown: tuple[np.ndarray, studio_lib.VideoRequest] | None = None
         self._upload: tuple[str, bytes] | None = None
         self._clip: studio_lib.Clip | None = None
         ui.add_css(_STYLE)
@@ -54,7 +54,7 @@ class Page:
         generator = self._generator
         side, count = generator.resolution, len(generator.class_names)
         facts = [f"{side} x {side} pixels", f"{generator.num_frames} frames"]
-        if self._studio.knows_classes:
+        if self._studio.class_conditional:
             facts.append(f"{count} classes")
         with ui.element("header"):
             ui.label(generator.name).props("role=heading aria-level=1").classes("title")
@@ -89,7 +89,7 @@ class Page:
         self._truncation = self._draw_slider(
             "Truncation", 1.0, 0.05, "typical", "diverse"
         )
-        target = "class and seed" if self._studio.knows_classes else "seed"
+        target = "class and seed" if self._studio.class_conditional else "seed"
         self._interpolates = ui.switch(
             f"Interpolate to another {target}", on_change=self._refresh
         ).classes("interpolation")
@@ -107,7 +107,7 @@ class Page:
         select = ui.select(
             names, label=label, value=number, with_input=True, on_change=self._refresh
         ).props("outlined options-dense")
-        select.set_visibility(self._studio.knows_classes)
+        select.set_visibility(self._studio.class_conditional)
         return select
 
     def _draw_seed(self, label: str, value: int) -> ui.number:
@@ -199,7 +199,7 @@ class Page:
             return
         name, data = self._upload
         start = int(self._start.value)
-        read = functools.partial(self._studio.frames_of, name, data, start)
+        read = functools.partial(self._studio.read_frames, name, data, start)
         try:
             frames = await asyncio.to_thread(read)
         except errors.UserError as error:
@@ -207,7 +207,7 @@ class Page:
             return
         self._clip = studio_lib.Clip(name, start, frames)
         strip = np.concatenate(list(studio_lib.enlarged(frames)), axis=1)
-        self._strip.props["src"] = _data_url("image/png", video_io.png_bytes(strip))
+        self._strip.props["src"] = _data_url("image/png", video_io.encode_png(strip))
         self._strip.props["alt"] = f"{len(frames)} conditioning frames."
         self._caption.text = f"{name}, from frame {start}"
         self._clip_figure.set_visibility(True)
@@ -215,27 +215,28 @@ class Page:
 
     async def _refresh(self) -> None:
         """Generates and shows the video that the controls describe."""
-        wish = self._read_controls()
-        if wish is None or wish == self._wish:
+        request = self._read_controls()
+        if request is None or request == self._request:
             return
-        self._wish = wish
+        self._request = request
         self._progress.set_visibility(True)
         self._status.text = "Generating the video … (a new truncation takes longer)"
         began = time.monotonic()
         try:
-            video = await self._studio.video(wish, lambda: wish is self._wish)
+            video = await self._studio.video(request, lambda: request is self._request)
         except errors.UserError as error:
-            self._fail(wish, _error_message(error, wish, self._generator))
+            self._fail(request, _error_message(error, request, self._generator))
         except Exception:
             logging.exception("video generation failed")
             self._fail(
-                wish, "The video could not be generated; the terminal shows the error."
+                request,
+                "The video could not be generated; the terminal shows the error.",
             )
         else:
-            if wish is self._wish:
-                self._show(video, wish, time.monotonic() - began)
+            if request is self._request:
+                self._show(video, request, time.monotonic() - began)
 
-    def _read_controls(self) -> studio_lib.Wish | None:
+    def _read_controls(self) -> studio_lib.VideoRequest | None:
         """The request in the controls; None if one of them is empty or invalid."""
         seeds = [self._seed.value]
         if self._interpolates.value:
@@ -251,7 +252,7 @@ class Page:
                 "other_seed": int(self._other_seed.value),
                 "steps": round(self._position.value * studio_lib.STEPS),
             }
-        return studio_lib.Wish(
+        return studio_lib.VideoRequest(
             labels[0],
             int(self._seed.value),
             round(self._truncation.value, 2),
@@ -259,10 +260,12 @@ class Page:
             clip=self._clip,
         )
 
-    def _show(self, video: np.ndarray, wish: studio_lib.Wish, seconds: float) -> None:
-        shown = self._studio.shown_facts(wish)
-        data = video_io.video_bytes(studio_lib.enlarged(video), ".mp4", studio_lib.FPS)
-        self._shown = video, wish
+    def _show(
+        self, video: np.ndarray, request: studio_lib.VideoRequest, seconds: float
+    ) -> None:
+        shown = self._studio.describe(request)
+        data = video_io.encode_video(studio_lib.enlarged(video), ".mp4", studio_lib.FPS)
+        self._shown = video, request
         self._video.set_source(_data_url("video/mp4", data))
         description = ", ".join(f"{name} {value}" for name, value in shown)
         self._video.props["aria-label"] = f"Generated video: {description}"
@@ -276,10 +279,10 @@ class Page:
         self._error.set_visibility(False)
         self._status.text = f"Generated in {seconds:.2f} s"
 
-    def _fail(self, wish: studio_lib.Wish, sentence: str) -> None:
-        if wish is not self._wish:
+    def _fail(self, request: studio_lib.VideoRequest, sentence: str) -> None:
+        if request is not self._request:
             return
-        self._wish = None  # so that the same request can be retried
+        self._request = None  # so that the same request can be retried
         self._progress.set_visibility(False)
         self._status.text = ""
         self._show_error(sentence)
@@ -290,10 +293,10 @@ class Page:
 
     def _download(self, kind: str) -> None:
         """Downloads the video that is shown, in its original size."""
-        video, wish = self._shown
-        data = self._studio.file_of(video, wish, kind)
-        name = files.safe_name(self._generator.class_names[wish.label])
-        ui.download(data, f"{name}-{wish.seed}.{kind}")
+        video, request = self._shown
+        data = self._studio.encode(video, request, kind)
+        name = files.safe_name(self._generator.class_names[request.label])
+        ui.download(data, f"{name}-{request.seed}.{kind}")
 
 
 def _heading(text: str) -> None:
@@ -308,9 +311,11 @@ def _number_error(value: float | None) -> str | None:
 
 
 def _error_message(
-    error: errors.UserError, wish: studio_lib.Wish, generator: generators.Generator
+    error: errors.UserError,
+    request: studio_lib.VideoRequest,
+    generator: generators.Generator,
 ) -> str:
-    if generator.num_conditioning_frames and not wish.clip:
+    if generator.num_conditioning_frames and not request.clip:
         return "This model needs conditioning frames: choose a clip."
     return str(error)
 

@@ -41,7 +41,7 @@ class Clip:
 
 
 @dataclasses.dataclass(frozen=True)
-class Wish:
+class VideoRequest:
     """A request for a video.
 
     Attributes:
@@ -76,18 +76,18 @@ class Studio:
         self._cached_video = functools.lru_cache(_CACHE_SIZE)(self._generate)
 
     @property
-    def knows_classes(self) -> bool:
+    def class_conditional(self) -> bool:
         """Whether there are classes to choose from."""
         return len(self.generator.class_names) > 1
 
     async def video(
-        self, wish: Wish, still_wanted: Callable[[], bool]
+        self, request: VideoRequest, is_current: Callable[[], bool]
     ) -> np.ndarray | None:
         """Generates a video after those requested before it.
 
         Args:
-          wish: the request.
-          still_wanted: called when it is this video's turn; if it returns False, the
+          request: the request.
+          is_current: called when it is this video's turn; if it returns False, the
             request is skipped.
 
         Returns:
@@ -98,59 +98,62 @@ class Studio:
         """
 
         def work():
-            return self._cached_video(wish) if still_wanted() else None
+            return self._cached_video(request) if is_current() else None
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def shown_facts(self, wish: Wish) -> list[tuple[str, str]]:
+    def describe(self, request: VideoRequest) -> list[tuple[str, str]]:
         """Names and values of a request's parameters, for the page."""
         names = self.generator.class_names
-        shown = [("Class", names[wish.label])] if self.knows_classes else []
-        shown += [("Seed", str(wish.seed)), ("Truncation", f"{wish.truncation:g}")]
-        if wish.steps:
-            end = f"seed {wish.other_seed}"
-            if self.knows_classes:
-                end = f"{names[wish.other_label]}, {end}"
-            shown.append(("Interpolation", f"{wish.steps / STEPS:.0%} to {end}"))
-        if wish.clip:
-            shown.append(("Clip", f"{wish.clip.name}, frame {wish.clip.start}"))
+        shown = [("Class", names[request.label])] if self.class_conditional else []
+        shown += [
+            ("Seed", str(request.seed)),
+            ("Truncation", f"{request.truncation:g}"),
+        ]
+        if request.steps:
+            end = f"seed {request.other_seed}"
+            if self.class_conditional:
+                end = f"{names[request.other_label]}, {end}"
+            shown.append(("Interpolation", f"{request.steps / STEPS:.0%} to {end}"))
+        if request.clip:
+            shown.append(("Clip", f"{request.clip.name}, frame {request.clip.start}"))
         return shown
 
-    def facts(self, wish: Wish) -> dict:
+    def metadata(self, request: VideoRequest) -> dict:
         """A request's parameters and the model's origin, for a file's metadata."""
         names = self.generator.class_names
         known = {
-            "class": names[wish.label],
-            "seed": wish.seed,
-            "truncation": wish.truncation,
+            "class": names[request.label],
+            "seed": request.seed,
+            "truncation": request.truncation,
         }
-        if wish.steps:
+        if request.steps:
             known["towards"] = {
-                "class": names[wish.other_label],
-                "seed": wish.other_seed,
-                "share": wish.steps / STEPS,
+                "class": names[request.other_label],
+                "seed": request.other_seed,
+                "share": request.steps / STEPS,
             }
-        if wish.clip:
-            known |= {"video": wish.clip.name, "start_frame": wish.clip.start}
+        if request.clip:
+            known |= {"video": request.clip.name, "start_frame": request.clip.start}
         return self.generator.metadata | known
 
-    def file_of(self, video: np.ndarray, wish: Wish, kind: str) -> bytes:
+    def encode(self, video: np.ndarray, request: VideoRequest, kind: str) -> bytes:
         """Encodes a video in its original size, with the parameters as metadata.
 
         Args:
           video: `[time, height, width, 3]` uint8.
-          wish: the request that it was generated for.
+          request: the request that it was generated for.
           kind: 'gif' or 'mp4'.
 
         Returns:
           The file's contents.
         """
-        comment = json.dumps(self.facts(wish))
+        comment = json.dumps(self.metadata(request))
         if kind == "gif":
-            return video_io.gif_bytes(video, FPS, comment)
-        return video_io.video_bytes(video, ".mp4", FPS, comment)
+            return video_io.encode_gif(video, FPS, comment)
+        return video_io.encode_video(video, ".mp4", FPS, comment)
 
-    def frames_of(self, name: str, data: bytes, start: int) -> np.ndarray:
+    def read_frames(self, name: str, data: bytes, start: int) -> np.ndarray:
         """Reads the conditioning frames from an uploaded video.
 
         Args:
@@ -180,17 +183,17 @@ class Studio:
                 sentence = str(error).replace(path, terminal.printable(name))
                 raise errors.UserError(sentence) from None
 
-    def _generate(self, wish: Wish) -> np.ndarray:
+    def _generate(self, request: VideoRequest) -> np.ndarray:
         one_hot = np.eye(len(self.generator.class_names), dtype=np.float32)
         z, other_z = (
             latents.draw(self.generator.latent, 1, seed).numpy()
-            for seed in (wish.seed, wish.other_seed)
+            for seed in (request.seed, request.other_seed)
         )
-        z = latents.interpolate(z, other_z, STEPS + 1)[:, wish.steps]
-        ends = one_hot[[wish.label]], one_hot[[wish.other_label]]
-        weights = latents.interpolate(*ends, STEPS + 1)[:, wish.steps]
-        frames = wish.clip.frames[np.newaxis] if wish.clip else None
-        return self.generator.videos(z, weights, wish.truncation, frames)[0]
+        z = latents.interpolate(z, other_z, STEPS + 1)[:, request.steps]
+        ends = one_hot[[request.label]], one_hot[[request.other_label]]
+        weights = latents.interpolate(*ends, STEPS + 1)[:, request.steps]
+        frames = request.clip.frames[np.newaxis] if request.clip else None
+        return self.generator.videos(z, weights, request.truncation, frames)[0]
 
 
 def enlarged(frames: np.ndarray) -> np.ndarray:

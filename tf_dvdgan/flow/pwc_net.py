@@ -158,8 +158,8 @@ def load(path: str | None) -> PWCNet:
     Raises:
       UserError: the file does not exist, or does not hold PWC-Net's weights.
     """
-    files.ready(path or "")
-    with files.local(path or "") as file:
+    files.register_filesystems(path or "")
+    with files.local_copy(path or "") as file:
         if not os.path.isfile(file):
             raise errors.UserError(
                 f"The motion constraint needs PWC-Net's weights, but {path!r} is not "
@@ -183,7 +183,7 @@ def load(path: str | None) -> PWCNet:
 
 def _load_state_dict(network: PWCNet, path: str) -> None:
     """Reads a PyTorch state dict, whose kernels are `[out, in, h, w]`."""
-    state = state_dict.read(path)
+    state = state_dict.load(path)
     for name, layer in network.parts.items():
         # A convolution that an activation follows is item 0 of a Sequential.
         key = f"{name}.0" if f"{name}.0.weight" in state else name

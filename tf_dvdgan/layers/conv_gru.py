@@ -63,7 +63,7 @@ class ConvGRU(tf.keras.layers.Layer):
           `[batch, num_frames, height, width, channels]`: the state after each step.
         """
         num_frames = num_frames or x.shape[1]
-        if not ops.rewriting() and x.shape[1] == 1:
+        if not ops.fused_ops_enabled() and x.shape[1] == 1:
             x = tf.repeat(x, num_frames, axis=1)
         reset = self.reset.normalized_kernel(training)
         update = self.update.normalized_kernel(training)
@@ -162,7 +162,9 @@ def run_over_time(
     channels = inputs.shape[-1] // 3
     unrolled = num_frames <= _MAX_UNROLLED_FRAMES
     # The first step of an unrolled loop can skip the convolutions of a zero state.
-    from_zero = unrolled and initial_state is None and not mixing and ops.rewriting()
+    from_zero = (
+        unrolled and initial_state is None and not mixing and ops.fused_ops_enabled()
+    )
     loop = _unrolled if unrolled else _scanned
     if initial_state is None:
         initial_state = tf.zeros_like(inputs[:, 0, ..., :channels])

@@ -42,7 +42,7 @@ import gin
 import tensorflow as tf
 
 from tf_dvdgan import errors, layers, ops
-from tf_dvdgan.layers import recomputation
+from tf_dvdgan.layers import gradient_checkpointing
 
 GENERATOR_WIDTHS = {
     16: (8, 4, 2),
@@ -184,7 +184,7 @@ class Generator(tf.keras.Model):
                     block(width, False, normalization, name=f"stage_{i}_block_1"),
                     last(name=f"stage_{i}_last_attention") if last else None,
                     block(next_width, True, normalization, name=f"stage_{i}_block_2"),
-                    recomputation.caller(recompute, i),
+                    gradient_checkpointing.maybe_checkpoint(recompute, i),
                     name=f"stage_{i}",
                 )
             )
@@ -323,7 +323,7 @@ class _Discriminator(tf.keras.Model):
     ) -> tf.Tensor:
         """Returns the score of each frame or remaining time step: `[batch, time]`."""
         for i, block in enumerate(self.blocks):
-            run = recomputation.caller(self.recompute, i)
+            run = gradient_checkpointing.maybe_checkpoint(self.recompute, i)
             x = run(block, x, training=training)
             if str(i) in self.attention:
                 x = run(self.attention[str(i)], x, training=training)
@@ -383,7 +383,7 @@ class SpatialDiscriminator(_Discriminator):
         self.num_frames = num_frames
         self.skip_frames = skip_frames
 
-    def num_draws(self, num_frames: int) -> int:
+    def num_uniforms(self, num_frames: int) -> int:
         """Returns how many random numbers a video of `num_frames` frames needs."""
         return num_frames - self.skip_frames
 
@@ -391,7 +391,7 @@ class SpatialDiscriminator(_Discriminator):
         self,
         videos: tf.Tensor,
         labels: tf.Tensor | None = None,
-        draws: tf.Tensor | None = None,
+        uniform_noise: tf.Tensor | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
         """Scores videos.
@@ -399,8 +399,8 @@ class SpatialDiscriminator(_Discriminator):
         Args:
           videos: `[batch, time, height, width, 3]`.
           labels: `[batch]` class ids, or `[batch, num_classes]` class weights.
-          draws: `[batch, num_draws(time)]` uniform noise in [0, 1) that selects the
-            frames; None takes the first ones.
+          uniform_noise: `[batch, num_uniforms(time)]` uniform noise in [0, 1) that
+            selects the frames; None takes the first ones.
           training: whether spectral normalization updates its vectors.
 
         Returns:
@@ -415,10 +415,10 @@ class SpatialDiscriminator(_Discriminator):
                 f"{self.name} judges {self.num_frames} frames of each video. "
                 f"Received: videos with {videos.shape[1]} frames to draw from"
             )
-        if draws is None:
+        if uniform_noise is None:
             frames = videos[:, : self.num_frames]
         else:
-            frames = ops.draw_frames(videos, draws, self.num_frames)
+            frames = ops.sample_frames(videos, uniform_noise, self.num_frames)
         scores = self.scores(frames, labels, training)
         return tf.reduce_sum(scores, axis=1) if self.sum_frames else scores
 
@@ -473,7 +473,7 @@ class TemporalDiscriminator(_Discriminator):
             )
         self.downsampling = downsampling
 
-    def num_draws(self, num_frames: int) -> int:
+    def num_uniforms(self, num_frames: int) -> int:
         """Returns how many random numbers a video needs."""
         del num_frames
         return 2 if self.downsampling == "crop" else 0
@@ -482,7 +482,7 @@ class TemporalDiscriminator(_Discriminator):
         self,
         videos: tf.Tensor,
         labels: tf.Tensor | None = None,
-        draws: tf.Tensor | None = None,
+        uniform_noise: tf.Tensor | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
         """Scores videos.
@@ -490,23 +490,25 @@ class TemporalDiscriminator(_Discriminator):
         Args:
           videos: `[batch, time, height, width, 3]`.
           labels: `[batch]` class ids, or `[batch, num_classes]` class weights.
-          draws: `[batch, num_draws(time)]` uniform noise in [0, 1), the position of the
-            crop; None crops the center.
+          uniform_noise: `[batch, num_uniforms(time)]` uniform noise in [0, 1), the
+            position of the crop; None crops the center.
           training: whether spectral normalization updates its vectors.
 
         Returns:
           `[batch]` float32.
         """
-        scores = self.scores(self.downsample(videos, draws), labels, training)
+        scores = self.scores(self.downsample(videos, uniform_noise), labels, training)
         return tf.reduce_sum(scores, axis=1)
 
-    def downsample(self, videos: tf.Tensor, draws: tf.Tensor | None) -> tf.Tensor:
+    def downsample(
+        self, videos: tf.Tensor, uniform_noise: tf.Tensor | None
+    ) -> tf.Tensor:
         """Applies phi.
 
         Args:
           videos: `[batch, time, height, width, 3]`.
-          draws: `[batch, 2]` uniform noise in [0, 1), the position of the crop; None
-            crops the center.
+          uniform_noise: `[batch, 2]` uniform noise in [0, 1), the position of the crop;
+            None crops the center.
 
         Returns:
           `[batch, time, height', width', 3]`, the input of the blocks.
@@ -514,9 +516,9 @@ class TemporalDiscriminator(_Discriminator):
         if self.downsampling == "none":
             return videos
         if self.downsampling == "crop":
-            if draws is None:
-                draws = tf.fill([tf.shape(videos)[0], 2], 0.5)
-            return ops.random_half_crop(videos, draws)
+            if uniform_noise is None:
+                uniform_noise = tf.fill([tf.shape(videos)[0], 2], 0.5)
+            return ops.random_half_crop(videos, uniform_noise)
         return ops.average_pool(videos, factor=int(self.downsampling[-1]))
 
 

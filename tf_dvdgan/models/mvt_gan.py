@@ -52,7 +52,7 @@ import tensorflow as tf
 
 from tf_dvdgan import errors, layers, losses
 from tf_dvdgan.flow import pwc_net
-from tf_dvdgan.layers import recomputation
+from tf_dvdgan.layers import gradient_checkpointing
 from tf_dvdgan.models import dvd_gan
 
 _WIDTHS = (16, 16, 8, 4, 2, 1)
@@ -218,7 +218,7 @@ class Generator(tf.keras.Model):
         for i, block in enumerate(self.blocks):
             if self.shift is not None and i < _NUM_SHIFTED:
                 x = self.shift(x)
-            run = recomputation.caller(self.recompute, i)
+            run = gradient_checkpointing.maybe_checkpoint(self.recompute, i)
             x = run(block, x, condition, training=training)
             if i + 1 == _ATTENTION_AFTER:
                 x = self.attention(x, training=training)
@@ -263,7 +263,7 @@ class VideoDiscriminator(tf.keras.Model):
             num_classes, activation=tf.identity, name="head"
         )
 
-    def num_draws(self, num_frames: int) -> int:
+    def num_uniforms(self, num_frames: int) -> int:
         """Returns 0: it needs no random numbers."""
         del num_frames
         return 0
@@ -272,7 +272,7 @@ class VideoDiscriminator(tf.keras.Model):
         self,
         videos: tf.Tensor,
         labels: tf.Tensor | None = None,
-        draws: tf.Tensor | None = None,
+        uniform_noise: tf.Tensor | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
         """Scores videos.
@@ -280,14 +280,14 @@ class VideoDiscriminator(tf.keras.Model):
         Args:
           videos: `[batch, time, height, width, 3]`.
           labels: `[batch]` class ids, or `[batch, num_classes]` class weights.
-          draws: unused.
+          uniform_noise: unused.
           training: whether to use batch statistics and to update the vectors of
             spectral normalization.
 
         Returns:
           `[batch]` float32.
         """
-        del draws
+        del uniform_noise
         x = videos
         for i, convolution in enumerate(self.convolutions):
             x = convolution(x, training=training)

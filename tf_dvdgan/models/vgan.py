@@ -288,7 +288,7 @@ class Discriminator(tf.keras.Model):
         self.encoder = VideoEncoder(resolution, ch, name="encoder")
         self.logits = tf.keras.layers.Dense(2, name="logits", **_kernels())
 
-    def num_draws(self, num_frames: int) -> int:
+    def num_uniforms(self, num_frames: int) -> int:
         """Returns 0: it needs no random numbers."""
         del num_frames
         return 0
@@ -297,7 +297,7 @@ class Discriminator(tf.keras.Model):
         self,
         videos: tf.Tensor,
         labels: tf.Tensor | None = None,
-        draws: tf.Tensor | None = None,
+        uniform_noise: tf.Tensor | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
         """Scores videos.
@@ -305,13 +305,13 @@ class Discriminator(tf.keras.Model):
         Args:
           videos: `[batch, time, height, width, 3]`.
           labels: unused.
-          draws: unused.
+          uniform_noise: unused.
           training: whether to use batch statistics.
 
         Returns:
           `[batch]` float32, the log-odds that each video is real.
         """
-        del labels, draws
+        del labels, uniform_noise
         logits = self.logits(flatten(self.encoder(videos, training=training)))
         return tf.cast(logits[:, 1] - logits[:, 0], tf.float32)
 

@@ -56,9 +56,9 @@ class Networks(tf.Module):
     Args:
       generator: has `num_frames` (of the whole video), `num_classes` and
         `num_conditioning_frames`.
-      discriminators: each called with (videos, labels, draws, training=...), gives a
-        score for each video; has `num_draws(num_frames)`, how many random numbers a
-        video wants, and says whether it `has_batch_norm`.
+      discriminators: each called with (videos, labels, uniform_noise, training=...),
+        gives a score for each video; has `num_uniforms(num_frames)`, how many random
+        numbers a video wants, and says whether it `has_batch_norm`.
       latent: distribution of z.
       generator_loss: of the generator, from one discriminator's scores.
       discriminator_loss: of one discriminator, from its scores of real and fake videos.

@@ -86,14 +86,14 @@ def of_gif(path: str, alt: str, label: str = "") -> Film:
     Returns:
       The GIF's frames as a video.
     """
-    with files.local(path) as file, Image.open(file, formats=["GIF"]) as image:
+    with files.local_copy(path) as file, Image.open(file, formats=["GIF"]) as image:
         frames = [np.asarray(f.convert("RGB")) for f in ImageSequence.Iterator(image)]
     height, width = (side - side % 2 for side in frames[0].shape[:2])
     return _encoded([frame[:height, :width] for frame in frames], alt, label)
 
 
 def _encoded(frames: Sequence[np.ndarray], alt: str, label: str) -> Film:
-    data = video_io.video_bytes(frames, ".mp4", _FPS)
+    data = video_io.encode_video(frames, ".mp4", _FPS)
     source = "data:video/mp4;base64," + base64.b64encode(data).decode()
     height, width = frames[0].shape[:2]
     return Film(label, alt, source, width, height)

@@ -111,7 +111,7 @@ def read_events(model_dir: str, folder: str) -> Events:
 
 def _summaries(folder: str) -> Iterator[tuple[int, summary_pb2.Summary.Value]]:
     """Steps and values in a folder's event files, in the order of the files."""
-    for name in files.names_in(folder):
+    for name in files.list_dir(folder):
         if "tfevents" in name:
             path = os.path.join(folder, name)
             for event in event_file_loader.EventFileLoader(path).Load():

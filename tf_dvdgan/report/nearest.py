@@ -79,7 +79,7 @@ def metric_of(weights: Sequence[str]) -> scoring.FeatureMetric:
       UserError: the weights belong to another network.
     """
     name = "fid_small" if weights else "fid_pixels"
-    return scoring.FeatureMetric(protocols.named(name), weights)
+    return scoring.FeatureMetric(protocols.get(name), weights)
 
 
 def _by_number(real: sources.ClipSelection, numbers: set[int]) -> dict[int, np.ndarray]:

@@ -117,13 +117,13 @@ class Checkpoints:
             reason = re.sub(r"^\{\{.*?\}\} ?| ?\[Op:\w+\]$", "", reason)
             raise SaveError(reason) from None
 
-    def restore(self, accept_other_facts: bool = False) -> bool:
+    def restore(self, allow_config_mismatch: bool = False) -> bool:
         """Restores the newest checkpoint that can be read.
 
         Learning rates and the like stay as configured.
 
         Args:
-          accept_other_facts: whether a changed fact is no mistake.
+          allow_config_mismatch: whether a changed fact is no mistake.
 
         Returns:
           Whether there was one.
@@ -139,12 +139,12 @@ class Checkpoints:
         for name, variable in self._saved_facts.items():
             if int(variable) == self._facts[name]:
                 continue
-            if not accept_other_facts:
+            if not allow_config_mismatch:
                 raise errors.UserError(
                     f"This run has {name} {int(variable)}; it would not be the same "
                     f"run with {self._facts[name]}. Set it back, use a new "
                     "--model_dir, or accept it: "
-                    "--gin_param='training.train.accept_other_facts = True'."
+                    "--gin_param='training.train.allow_config_mismatch = True'."
                 )
             print(f"{name} changes from {int(variable)} to {self._facts[name]}")
             variable.assign(self._facts[name])
@@ -243,7 +243,7 @@ def _list(directory: str, paths: Sequence[str]) -> None:
     state = tf.compat.v1.train.generate_checkpoint_state_proto(
         directory, names[-1], names, [now] * len(names), now - 1.0
     )
-    files.write_whole(os.path.join(directory, "checkpoint"), str(state))
+    files.atomic_write(os.path.join(directory, "checkpoint"), str(state))
 
 
 def keep_as_best(model_dir: str, step: int) -> None:
@@ -307,7 +307,7 @@ def restore_generator(
         holder = tf.train.Checkpoint(generator=generator, generator_optimizer=optimizer)
         holder.restore(path).expect_partial()
         for variable in generator.trainable_variables:
-            variable.assign(optimizers.average_of(optimizer, variable))
+            variable.assign(optimizers.moving_average_of(optimizer, variable))
     return int(found)
 
 

@@ -18,14 +18,14 @@ class Alarm:
 
     Attributes:
       kind: 'non_finite', 'pinned' or 'collapsed'.
-      sentence: message for the log.
-      good_until: last step before the problem.
+      message: message for the log.
+      last_good_step: last step before the problem.
       action: 'warn', 'stop' or 'roll_back'.
     """
 
     kind: str
-    sentence: str
-    good_until: int
+    message: str
+    last_good_step: int
     action: str
 
 
@@ -72,7 +72,7 @@ class Divergence:
                 )
 
 
-class Watch:
+class DivergenceMonitor:
     """Raises alarms from training metrics and from the diversity of samples.
 
     Args:
@@ -84,14 +84,14 @@ class Watch:
         self._policy = policy
         self.forget(step)
 
-    def forget(self, step: int) -> None:
+    def reset(self, step: int) -> None:
         """Resets the monitor to a step, as after a rollback."""
         self._last_finite = step
         self._last_unpinned: dict[str, int] = {}  # step, by name of the metric
         self._start = self._last_diverse = step
         self._reported: set[str] = set()  # alarms that have not cleared yet
 
-    def metrics(self, step: int, metrics: Mapping[str, float]) -> list[Alarm]:
+    def check_metrics(self, step: int, metrics: Mapping[str, float]) -> list[Alarm]:
         """Checks training metrics.
 
         Args:
@@ -104,9 +104,9 @@ class Watch:
         policy = self._policy
         bad = [name for name, value in metrics.items() if not math.isfinite(value)]
         if bad:
-            sentence = f"{', '.join(bad)} not finite at step {step}."
+            message = f"{', '.join(bad)} not finite at step {step}."
             last_finite = self._last_finite
-            return [Alarm("non_finite", sentence, last_finite, policy.on_non_finite)]
+            return [Alarm("non_finite", message, last_finite, policy.on_non_finite)]
         alarms = []
         self._last_finite = step
         for name, accuracy in metrics.items():
@@ -118,14 +118,14 @@ class Watch:
             since = self._last_unpinned.get(name, self._start)
             if step - since >= policy.pinned_steps and name not in self._reported:
                 self._reported.add(name)
-                sentence = (
+                message = (
                     f"{name} has been at least {policy.pinned_accuracy:g} from step "
                     f"{since} to {step}: the generator may have stopped learning."
                 )
-                alarms.append(Alarm("pinned", sentence, since, policy.on_pinned))
+                alarms.append(Alarm("pinned", message, since, policy.on_pinned))
         return alarms
 
-    def diversity(self, step: int, share: float) -> list[Alarm]:
+    def check_diversity(self, step: int, share: float) -> list[Alarm]:
         """Checks the diversity of samples.
 
         Args:
@@ -143,11 +143,11 @@ class Watch:
         if "diversity" in self._reported:
             return []
         self._reported.add("diversity")
-        sentence = (
+        message = (
             f"The diversity of samples of a class is {100 * share:.1f} % of that of "
             f"real clips at step {step}: the generator has collapsed."
         )
-        return [Alarm("collapsed", sentence, self._last_diverse, policy.on_collapsed)]
+        return [Alarm("collapsed", message, self._last_diverse, policy.on_collapsed)]
 
 
 def diversity(videos: np.ndarray, columns: int) -> float:

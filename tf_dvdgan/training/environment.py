@@ -33,7 +33,7 @@ def describe(strategy: tf.distribute.Strategy) -> dict[str, str]:
     devices = tf.config.list_logical_devices()
     kinds = [device.device_type for device in devices]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-    index, num_workers = strategy_lib.place_among_workers(strategy)
+    index, num_workers = strategy_lib.worker_index_and_count(strategy)
     return {
         "command": command_line(sys.orig_argv),
         "commit": commit() or "unknown",

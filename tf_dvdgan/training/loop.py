@@ -114,7 +114,7 @@ def prepare(
     window: windows.Window = gin.REQUIRED,
     schedule: schedule_lib.Schedule = schedule_lib.Schedule(),
     on_divergence: divergence.Divergence = divergence.Divergence(),
-    accept_other_facts: bool = False,
+    allow_config_mismatch: bool = False,
 ) -> "TrainingLoop | None":
     """Prepares a run, from its start or from its newest checkpoint.
 
@@ -132,7 +132,7 @@ def prepare(
       window: frames and pixels taken of each clip.
       schedule: when checkpoints, sample sheets and the end come.
       on_divergence: what happens when the run diverges.
-      accept_other_facts: whether a run may resume with another seed or batch size.
+      allow_config_mismatch: whether a run may resume with another seed or batch size.
 
     Returns:
       The loop; None if the run has its last step already.
@@ -146,7 +146,7 @@ def prepare(
     if isinstance(data, str):
         data = training_data.Shards(data, window)
     # Networks without variables: they only say whether they use classes.
-    data.check(video_gan.build(data.class_names).class_conditional, speaks=chief)
+    data.check(video_gan.build(data.class_names).class_conditional, verbose=chief)
     # 2. Networks, optimizers and their variables.
     trainer = trainer_lib.build(strategy, data.class_names)
     # 3. The newest checkpoint, or the start.
@@ -158,7 +158,7 @@ def prepare(
         schedule.asynchronous_checkpoints,
         writes=chief,
     )
-    resumed = saved.restore(accept_other_facts)
+    resumed = saved.restore(allow_config_mismatch)
     step = int(trainer.step.numpy())
     if chief:
         terminal.say(f"{'Resuming from' if resumed else 'Starting at'} step {step}")
@@ -178,7 +178,7 @@ def prepare(
     if given:
         trainer.gan.frame_bank = _frame_bank(directory, data, given, chief)
     observer = observer_lib.Observer(
-        model_dir, trainer, data.class_names, window, speaks=chief
+        model_dir, trainer, data.class_names, window, verbose=chief
     )
     observer.config(step, protocols)
     observer.real_clips(data)
@@ -318,7 +318,7 @@ class TrainingLoop:
     def _train(self) -> signal.Signals | None:
         schedule, observer = self._schedule, self._observer
         step = self._step
-        self._watch = divergence.Watch(self._policy, step)
+        self._monitor = divergence.DivergenceMonitor(self._policy, step)
         batches = self._batches(step)
         observer.start(schedule.num_steps)
         self._evaluate_start(step)
@@ -337,12 +337,12 @@ class TrainingLoop:
                     metrics = self._trainer.run_steps(batches, num_steps)
                 step += num_steps
                 seconds = observer.progress(step, num_steps, metrics) or seconds
-                self._alarms = self._watch.metrics(step, metrics)
+                self._alarms = self._monitor.check_metrics(step, metrics)
                 if all(alarm.action == "warn" for alarm in self._alarms):
                     self._act(self._state(step, metrics))
                 if self._handle_alarms(step):
                     step = self._step
-                    self._watch.forget(step)
+                    self._monitor.reset(step)
                     batches = self._batches(step)
             self._finish(step)
         return stopped_by
@@ -390,7 +390,7 @@ class TrainingLoop:
             failed = self._not_saved(state.step, error)
         # Only the chief writes, and all workers end together.
         self._save_failed = bool(
-            strategy_lib.of_chief(self._trainer.strategy, bool(failed))
+            strategy_lib.broadcast_from_chief(self._trainer.strategy, bool(failed))
         )
         if not self._save_failed:
             return
@@ -408,10 +408,10 @@ class TrainingLoop:
 
     def _show_samples(self, state: State) -> None:
         """Writes sample sheets, which may raise an alarm."""
-        share = strategy_lib.of_chief(
+        share = strategy_lib.broadcast_from_chief(
             self._trainer.strategy, self._observer.samples(state.step)
         )
-        self._alarms += self._watch.diversity(state.step, share)
+        self._alarms += self._monitor.check_diversity(state.step, share)
 
     def _not_saved(self, step: int, error: Exception) -> str:
         newest = self._saved.newest or "none"
@@ -428,31 +428,31 @@ class TrainingLoop:
         grave = [alarm for alarm in self._alarms if alarm.action != "warn"]
         if not grave:
             return False
-        alarm, attempt = grave[0], int(self._trainer.attempt.numpy()) + 1
+        alarm, rollback = grave[0], int(self._trainer.num_rollbacks.numpy()) + 1
         advice = (
             "Lower the learning rates or change trainer.build.seed, and start again."
         )
         if alarm.action == "stop":
             newest = self._saved.newest or "none: the run diverged before its first"
             raise errors.UserError(
-                f"{alarm.sentence} The last checkpoint is {newest}. {advice}"
+                f"{alarm.message} The last checkpoint is {newest}. {advice}"
             )
-        if attempt > self._policy.max_roll_backs:
+        if rollback > self._policy.max_roll_backs:
             raise errors.UserError(
-                f"{alarm.sentence} The run has gone back {attempt - 1} times already. "
+                f"{alarm.message} The run has gone back {rollback - 1} times already. "
                 f"{advice}"
             )
-        back = self._saved.roll_back(alarm.good_until)
+        back = self._saved.roll_back(alarm.last_good_step)
         if back is None:
             raise errors.UserError(
-                f"{alarm.sentence} There is no checkpoint yet to go back to. {advice}"
+                f"{alarm.message} There is no checkpoint yet to go back to. {advice}"
             )
-        self._trainer.attempt.assign(attempt)
+        self._trainer.num_rollbacks.assign(rollback)
         if self._chief:
             limit = self._policy.max_roll_backs
             print(
                 f"Back to step {back}, with other random draws and another order of "
-                f"the data from there ({attempt} of at most {limit} times)",
+                f"the data from there ({rollback} of at most {limit} times)",
                 flush=True,
             )
         return True
@@ -474,7 +474,7 @@ class TrainingLoop:
             self._saved.wait()
         except checkpoints.SaveError as error:
             failed = self._not_saved(step, error)
-        if strategy_lib.of_chief(self._trainer.strategy, bool(failed)):
+        if strategy_lib.broadcast_from_chief(self._trainer.strategy, bool(failed)):
             raise errors.UserError(failed or f"The chief cannot save step {step}.")
         if not self._chief:
             return

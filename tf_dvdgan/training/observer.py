@@ -32,7 +32,7 @@ class Observer:
       the_trainer: whose state is shown.
       class_names: of the data.
       window: of the real clips that are shown.
-      speaks: whether this process shows anything; of several workers one does, but all
+      verbose: whether this process shows anything; of several workers one does, but all
         must call the same methods, as what they compute takes every replica.
     """
 
@@ -42,13 +42,13 @@ class Observer:
         the_trainer: trainer.Trainer,
         class_names: Sequence[str],
         window: windows.Window,
-        speaks: bool = True,
+        verbose: bool = True,
     ):
         self._directory = run_directory.RunDirectory(model_dir)
         self._trainer = the_trainer
         self._window = window
-        self._speaks = speaks
-        self._summaries = summaries.Summaries(model_dir, writes=speaks)
+        self._speaks = verbose
+        self._summaries = summaries.Summaries(model_dir, writes=verbose)
         gan, strategy = the_trainer.gan, the_trainer.strategy
         size = min(standing_statistics.BATCH_SIZE, the_trainer.global_batch_size)
         self._sampler = sampler.Sampler(gan, strategy, _STANDING_BATCHES, size)
@@ -159,9 +159,9 @@ class Observer:
     def alarm(self, step: int, alarm: divergence.Alarm) -> None:
         """Says that something has gone wrong, and marks it in TensorBoard."""
         if self._speaks:
-            print(f"ALARM: {alarm.sentence}", flush=True)
+            print(f"ALARM: {alarm.message}", flush=True)
         self._summaries.scalars(step, {f"alarms/{alarm.kind}": 1.0})
-        self._summaries.text(step, f"alarms/{alarm.kind}", alarm.sentence)
+        self._summaries.text(step, f"alarms/{alarm.kind}", alarm.message)
 
     def samples(self, step: int) -> float:
         """Samples of fixed latents, with the raw weights and with their averages.

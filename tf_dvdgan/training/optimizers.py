@@ -100,7 +100,7 @@ def create_slots(
     optimizer._create_all_weights(variables)
 
 
-def average_of(
+def moving_average_of(
     optimizer: tf.keras.optimizers.legacy.Optimizer, variable: tf.Variable
 ) -> tf.Variable:
     """Returns the moving average of a variable.
@@ -133,7 +133,7 @@ def averaged_weights(
     """
     raw = [variable.numpy() for variable in variables]
     for variable in variables:
-        variable.assign(average_of(optimizer, variable).read_value())
+        variable.assign(moving_average_of(optimizer, variable).read_value())
     try:
         yield
     finally:

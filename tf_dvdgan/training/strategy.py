@@ -60,7 +60,7 @@ def spans_workers(strategy: tf.distribute.Strategy) -> bool:
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Returns whether this process writes the outputs that only one worker writes."""
-    return place_among_workers(strategy)[0] == 0
+    return worker_index_and_count(strategy)[0] == 0
 
 
 def sum_over_workers(
@@ -80,7 +80,7 @@ def sum_over_workers(
     return _adder(strategy)(tf.constant(values, tf.float64)).numpy().tolist()
 
 
-def of_chief(strategy: tf.distribute.Strategy, value: float) -> float:
+def broadcast_from_chief(strategy: tf.distribute.Strategy, value: float) -> float:
     """Broadcasts the chief's value, so that all workers take the same decision.
 
     Args:
@@ -111,7 +111,7 @@ def _adder(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]
     return over_workers
 
 
-def place_among_workers(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+def worker_index_and_count(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     """Returns this worker's index (0 is the chief) and the number of workers."""
     count = _num_workers(strategy)
     if count == 1:

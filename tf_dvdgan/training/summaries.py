@@ -96,7 +96,7 @@ class Summaries:
         if not self._writes:
             return f"{stem}.png"
         frames = visualize.grid(videos, columns, names)
-        gif = video_io.gif_bytes(frames, _FPS)
+        gif = video_io.encode_gif(frames, _FPS)
         with self._forgiving(), self._writer.as_default(step):
             height, width = frames.shape[1:3]
             tf.summary.write(
@@ -105,9 +105,9 @@ class Summaries:
                 metadata=_image_metadata(tag),
             )
             self._writer.flush()
-            files.write_whole(f"{stem}.gif", gif)
+            files.atomic_write(f"{stem}.gif", gif)
             sheet = visualize.strips(videos[::columns], names)
-            files.write_whole(f"{stem}.png", video_io.png_bytes(sheet))
+            files.atomic_write(f"{stem}.png", video_io.encode_png(sheet))
         return f"{stem}.png"
 
 

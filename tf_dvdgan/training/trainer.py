@@ -23,7 +23,7 @@ Batch = Mapping[str, tf.Tensor]
 _DATA_SEED_STRIDE = 1_000_003
 
 # Streams of random numbers within a step.
-_LATENTS, _REAL_DRAWS, _FAKE_DRAWS, _REAL_NOISE, _FAKE_NOISE = range(5)
+_LATENTS, _REAL_NOISE_UNIFORM, _FAKE_NOISE_UNIFORM, _REAL_NOISE, _FAKE_NOISE = range(5)
 
 
 class Trainer:
@@ -42,8 +42,8 @@ class Trainer:
 
     Attributes:
       step: number of generator updates so far.
-      attempt: number of rollbacks so far; each changes the random numbers and the order
-        of the data.
+      num_rollbacks: number of rollbacks so far; each changes the random numbers and the
+        order of the data.
 
     Raises:
       InvalidValueError: the batch size is not a multiple of the number of replicas, or
@@ -84,7 +84,7 @@ class Trainer:
         optimizers.create_slots(generator_optimizer, self.generator_variables)
         optimizers.create_slots(discriminator_optimizer, self.discriminator_variables)
         self.step = _counter("step")
-        self.attempt = _counter("attempt")
+        self.num_rollbacks = _counter("attempt")
         self.metric_names = self._metric_names()
         self.jit_compile = jit_compile
         # The step does not need AutoGraph, which takes a third of the tracing time.
@@ -97,7 +97,7 @@ class Trainer:
         discriminators = {d.name: d for d in self.gan.discriminators}
         return {
             "step": self.step,
-            "attempt": self.attempt,
+            "attempt": self.num_rollbacks,
             "generator": self.gan.generator,
             "generator_optimizer": self.generator_optimizer,
             "discriminator_optimizer": self.discriminator_optimizer,
@@ -107,7 +107,7 @@ class Trainer:
     @property
     def data_seed(self) -> int:
         """Seed of the data's order, which changes with every rollback."""
-        return self.seed + _DATA_SEED_STRIDE * int(self.attempt.numpy())
+        return self.seed + _DATA_SEED_STRIDE * int(self.num_rollbacks.numpy())
 
     def random_batches(self) -> tf.data.Dataset:
         """Creates identical batches of noise for one replica, for benchmarks.
@@ -170,7 +170,7 @@ class Trainer:
         Returns:
           `[n]` float32, metrics in the order of `metric_names`.
         """
-        seed = tf.stack([tf.constant(self.seed, tf.int64), self.attempt])
+        seed = tf.stack([tf.constant(self.seed, tf.int64), self.num_rollbacks])
         step_seed = fold_in(seed, self.step)
         metrics = []
         if self.gan.discriminators:
@@ -201,15 +201,15 @@ class Trainer:
         losses, scores, accuracies = [], [], []
         with tf.GradientTape() as tape:
             for i, discriminator in enumerate(gan.discriminators):
-                draws = tf.concat(
+                uniform_noise = tf.concat(
                     [
-                        self._draws(i, fold_in(seed, _REAL_DRAWS)),
-                        self._draws(i, fold_in(seed, _FAKE_DRAWS)),
+                        self._uniform_noise(i, fold_in(seed, _REAL_NOISE_UNIFORM)),
+                        self._uniform_noise(i, fold_in(seed, _FAKE_NOISE_UNIFORM)),
                     ],
                     axis=0,
                 )
                 real_scores, fake_scores = _score_real_and_fake(
-                    discriminator, videos, labels, draws
+                    discriminator, videos, labels, uniform_noise
                 )
                 losses.append(gan.discriminator_loss(real_scores, fake_scores))
                 scores += [tf.reduce_mean(real_scores), tf.reduce_mean(fake_scores)]
@@ -261,8 +261,10 @@ class Trainer:
             fake = self._with_noise(outputs["videos"], fold_in(seed, _FAKE_NOISE))
             loss = tf.constant(0.0)
             for i, discriminator in enumerate(gan.discriminators):
-                draws = self._draws(i, fold_in(seed, _FAKE_DRAWS))
-                scores = discriminator(fake, labels, draws, training=True)
+                uniform_noise = self._uniform_noise(
+                    i, fold_in(seed, _FAKE_NOISE_UNIFORM)
+                )
+                scores = discriminator(fake, labels, uniform_noise, training=True)
                 loss += gan.generator_loss(scores)
             terms = [
                 term(gan.generator, outputs, real, labels)
@@ -304,13 +306,13 @@ class Trainer:
         draw = functools.partial(self.gan.latent.sample, seed=fold_in(seed, _LATENTS))
         return self._own_rows(draw(self.global_batch_size))
 
-    def _draws(self, discriminator: int, seed: tf.Tensor) -> tf.Tensor:
+    def _uniform_noise(self, discriminator: int, seed: tf.Tensor) -> tf.Tensor:
         num_frames = self.gan.generator.num_frames
-        num_draws = self.gan.discriminators[discriminator].num_draws(num_frames)
-        draws = tf.random.stateless_uniform(
-            [self.global_batch_size, num_draws], fold_in(seed, discriminator)
+        num_uniforms = self.gan.discriminators[discriminator].num_uniforms(num_frames)
+        uniform_noise = tf.random.stateless_uniform(
+            [self.global_batch_size, num_uniforms], fold_in(seed, discriminator)
         )
-        return self._own_rows(draws)
+        return self._own_rows(uniform_noise)
 
     def _own_rows(self, x: tf.Tensor) -> tf.Tensor:
         """Returns this replica's rows of an array for the global batch."""
@@ -393,7 +395,7 @@ def _score_real_and_fake(
     discriminator: tf.keras.Model,
     videos: tf.Tensor,
     labels: tf.Tensor,
-    draws: tf.Tensor,
+    uniform_noise: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Scores the first half of a batch, real videos, and the second half, fake ones.
 
@@ -401,12 +403,15 @@ def _score_real_and_fake(
     a mixed batch would leak information between real and fake.
     """
     if not discriminator.has_batch_norm:
-        scores = discriminator(videos, labels, draws, training=True)
+        scores = discriminator(videos, labels, uniform_noise, training=True)
         return tuple(tf.split(scores, 2))
     return tuple(
         discriminator(*part, training=True)
         for part in zip(
-            tf.split(videos, 2), tf.split(labels, 2), tf.split(draws, 2), strict=True
+            tf.split(videos, 2),
+            tf.split(labels, 2),
+            tf.split(uniform_noise, 2),
+            strict=True,
         )
     )
 

@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
             child.kill()
     print(table(seconds))
     if FLAGS.json:
-        files.write_whole(FLAGS.json, json.dumps(seconds, indent=2))
+        files.atomic_write(FLAGS.json, json.dumps(seconds, indent=2))
 
 
 def contestants(has_bfloat16: bool) -> list[str]:

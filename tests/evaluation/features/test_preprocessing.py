@@ -132,7 +132,7 @@ def test_c3d_needs_16_frames(name, mean):
 def test_mean_is_read(tmp_path, mean):
     path = str(tmp_path / "mean2.npz")
     np.savez(path, mean=mean.transpose(3, 0, 1, 2).astype(np.float64))
-    found = preprocessing.load_mean(path)
+    found = preprocessing.load_c3d_mean(path)
     np.testing.assert_array_equal(found, mean)
     assert found.dtype == np.float32
 
@@ -140,15 +140,15 @@ def test_mean_is_read(tmp_path, mean):
 def test_files_without_a_mean_are_rejected(tmp_path):
     path = str(tmp_path / "file.npz")
     with pytest.raises(errors.UserError, match=r"cannot be read from .*file\.npz"):
-        preprocessing.load_mean(path)
+        preprocessing.load_c3d_mean(path)
     for content in (b"", b"PK\x03\x04 cut off", b"\x80\x04]\x94."):
         with open(path, "wb") as file:
             file.write(content)
         with pytest.raises(errors.UserError, match="cannot be read"):
-            preprocessing.load_mean(path)
+            preprocessing.load_c3d_mean(path)
     np.savez(path, other=np.zeros(3))
     with pytest.raises(errors.UserError, match="mean"):
-        preprocessing.load_mean(path)
+        preprocessing.load_c3d_mean(path)
     np.savez(path, mean=np.zeros([3, 16, 112, 112]))
     with pytest.raises(errors.UserError, match=r"\(3, 16, 112, 112\)"):
-        preprocessing.load_mean(path)
+        preprocessing.load_c3d_mean(path)

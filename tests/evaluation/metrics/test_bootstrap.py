@@ -41,6 +41,6 @@ def test_seed_makes_it_reproducible():
 
 
 def test_interval_is_95_percent_of_a_normal_distribution():
-    low, high = bootstrap.interval(3.0, 0.5)
+    low, high = bootstrap.confidence_interval(3.0, 0.5)
     x = np.random.default_rng(0).normal(3.0, 0.5, 100_000)
     assert abs(((low < x) & (x < high)).mean() - 0.95) < 0.005

@@ -67,9 +67,9 @@ def test_memorization_detects_replay_but_the_frechet_distance_does_not():
     training, held_out = points(0, 400), points(1, 300)
     honest = points(2, 300)
     replayed = training[:300] + 1e-3 * points(3, 300)
-    assert neighbours.memorization(honest, training, held_out).share < 0.12
+    assert neighbours.memorization(honest, training, held_out).rate < 0.12
     found = neighbours.memorization(replayed, training, held_out)
-    assert found.share == 1.0
+    assert found.rate == 1.0
     np.testing.assert_array_equal(found.nearest, np.arange(300))
     real = moments(held_out)
     of_replayed = frechet.distance(real, moments(replayed))

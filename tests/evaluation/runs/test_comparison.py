@@ -16,7 +16,7 @@ from tf_dvdgan.sampling import sampler as sampler_lib
 from tools import make_demo_videos
 
 PIXELS = dataclasses.replace(
-    protocols.named("fid_pixels"), num_real=None, num_generated=24
+    protocols.get("fid_pixels"), num_real=None, num_generated=24
 )
 WINDOW = windows.Window(4, 16, 2)
 CLASS_NAMES = make_demo_videos.class_names("shapes")
@@ -94,9 +94,11 @@ def test_s3_of_a_model_trains_on_as_many_clips_as_are_real(
     gan, demo_shards, tmp_path, monkeypatch
 ):
     recipe = dataclasses.replace(s3.RECIPE, epochs=1)
-    monkeypatch.setattr(s3.Scorer.__init__, "__defaults__", (recipe, None, None, None))
+    monkeypatch.setattr(
+        s3.S3Scorer.__init__, "__defaults__", (recipe, None, None, None)
+    )
     protocol = dataclasses.replace(
-        protocols.named("s3_scratch"),
+        protocols.get("s3_scratch"),
         network="small_classifier",
         preprocessing="unit_range",
         num_frames=None,
@@ -119,7 +121,7 @@ def test_s3_of_a_model_trains_on_as_many_clips_as_are_real(
 
 def test_s3_of_the_paper_wants_weights_to_start_from(gan, demo_shards, tmp_path):
     real, held_out = splits(demo_shards)
-    protocol = dataclasses.replace(protocols.named("s3_mvt"), num_frames=None)
+    protocol = dataclasses.replace(protocols.get("s3_mvt"), num_frames=None)
     with pytest.raises(errors.UserError, match="needs weights of resnet3d_18, a file"):
         scores_of(gan).s3(protocol, real, held_out, str(tmp_path))
 
@@ -138,7 +140,7 @@ def continuing_gan(demo_shards) -> video_gan.Networks:
 def test_predictions_continue_the_held_out_clips(continuing_gan, demo_shards):
     gan = continuing_gan
     protocol = dataclasses.replace(
-        protocols.named("prediction"), num_real=3, samples_per_clip=2
+        protocols.get("prediction"), num_real=3, samples_per_clip=2
     )
     real = clips.open_clips(demo_shards, "test")
     found = scores_of(gan, 6, 1).prediction(protocol, real).score
@@ -218,7 +220,7 @@ def test_warnings_of_a_model_are_of_what_was_taken(gan, demo_shards):
 def test_a_prediction_score_of_a_model_without_frames_is_refused(gan, demo_shards):
     with pytest.raises(errors.UserError, match="start from frames"):
         real, _ = splits(demo_shards)
-        scores_of(gan).prediction(protocols.named("prediction"), real)
+        scores_of(gan).prediction(protocols.get("prediction"), real)
 
 
 def test_frechet_distances_of_predictions_are_of_many_samples_of_each_clip(

@@ -9,7 +9,7 @@ from tf_dvdgan import errors
 from tf_dvdgan.evaluation.features import networks, preprocessing
 from tf_dvdgan.evaluation.runs import protocols
 
-ALL = list(protocols.NAMED.values())
+ALL = list(protocols.PROTOCOLS.values())
 
 
 @pytest.mark.parametrize("protocol", ALL, ids=lambda protocol: protocol.name)
@@ -37,26 +37,26 @@ def test_is_restored_from_json(protocol):
 
 
 def test_names_are_unique():
-    for name, protocol in protocols.NAMED.items():
-        assert protocols.named(name) is protocol and protocol.name == name
+    for name, protocol in protocols.PROTOCOLS.items():
+        assert protocols.get(name) is protocol and protocol.name == name
 
 
 def test_numbers_match_the_papers():
-    fvd, bair = protocols.named("fvd_unterthiner"), protocols.named("fvd_bair")
+    fvd, bair = protocols.get("fvd_unterthiner"), protocols.get("fvd_bair")
     assert (fvd.num_frames, fvd.num_generated, fvd.output) == (16, 2048, "logits")
     assert bair.num_generated == bair.num_real * bair.samples_per_clip == 25_600
-    tgan = protocols.named("is_c3d_tgan")
+    tgan = protocols.get("is_c3d_tgan")
     assert (tgan.num_generated, tgan.num_repeats) == (10_000, 10)
-    assert protocols.named("is_dvdgan").num_classes == 600
+    assert protocols.get("is_dvdgan").num_classes == 600
 
 
 def test_lower_is_better_only_for_distances():
-    low = {name for name, p in protocols.NAMED.items() if p.lower_is_better}
-    named = {name for name in protocols.NAMED if name.startswith(("fid", "fvd"))}
+    low = {name for name, p in protocols.PROTOCOLS.items() if p.lower_is_better}
+    named = {name for name in protocols.PROTOCOLS if name.startswith(("fid", "fvd"))}
     assert low == named
 
 
 def test_an_unknown_name_is_one_sentence_with_a_suggestion():
     with pytest.raises(errors.UserError, match="Did you mean 'fid_small'") as error:
-        protocols.named("fid_smal")
+        protocols.get("fid_smal")
     assert "\n" not in str(error.value)

@@ -123,10 +123,10 @@ def test_rows_are_unique_and_better_depends_on_the_metric():
 
 def test_protocols_exist_and_agree():
     named = {row.protocol for row in published.rows()} - {""}
-    assert named <= set(protocols.NAMED)
+    assert named <= set(protocols.PROTOCOLS)
     for row in published.rows():
         if row.protocol:
-            lower = protocols.named(row.protocol).lower_is_better
+            lower = protocols.get(row.protocol).lower_is_better
             assert lower == (row.better == "down")
     of_tganv2 = [row for row in published.rows() if row.method == "TGANv2"]
     assert {row.protocol for row in of_tganv2} == {"is_c3d_tgan2"}

@@ -71,9 +71,9 @@ def of_classes(classes, count=24, labels=None, **arguments) -> Coloured:
     return Coloured(classes, labels, **arguments)
 
 
-def sides(classes=range(CLASSES), seed=1, **arguments) -> s3.Sides:
+def sides(classes=range(CLASSES), seed=1, **arguments) -> s3.Splits:
     train = of_classes(list(classes), seed=seed, **arguments)
-    return s3.Sides(train, of_classes(list(classes), seed=seed + 1, **arguments))
+    return s3.Splits(train, of_classes(list(classes), seed=seed + 1, **arguments))
 
 
 fake = functools.partial(sides, seed=3)
@@ -85,8 +85,8 @@ def tiny(monkeypatch):
 
 
 @pytest.fixture
-def scorer(tmp_path) -> s3.Scorer:
-    return s3.Scorer("tiny", "unit_range", CLASSES, str(tmp_path / "cache"), RECIPE)
+def scorer(tmp_path) -> s3.S3Scorer:
+    return s3.S3Scorer("tiny", "unit_range", CLASSES, str(tmp_path / "cache"), RECIPE)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def fitted(monkeypatch) -> list[str]:
         (fake([0, 1]), 0.5, 1.0),
         (fake(labels=[0, 1, 3, 2]), 0.5, 0.5),
         # Training clips have the right labels, test clips do not: only ReS is low.
-        (s3.Sides(fake().train, fake(labels=[1, 0, 3, 2]).test), 1.0, 0.0),
+        (s3.Splits(fake().train, fake(labels=[1, 0, 3, 2]).test), 1.0, 0.0),
     ],
     ids=["the same", "all wrong", "half missing", "half wrong", "test wrong"],
 )
@@ -130,12 +130,12 @@ def test_equation_9():
 def test_trains_on_as_many_generated_clips_as_real_ones(scorer):
     labels = np.resize(range(CLASSES), 240)
     wrong = np.where(np.arange(240) < 24, labels, (labels + 1) % CLASSES)
-    found = scorer(sides(), s3.Sides(Coloured(labels, wrong), fake().test))
+    found = scorer(sides(), s3.Splits(Coloured(labels, wrong), fake().test))
     assert found.ser == 1.0
 
 
 def test_unreadable_clips_are_skipped(scorer):
-    real = s3.Sides(of_classes(range(CLASSES), 25, gap=3), sides().test)
+    real = s3.Splits(of_classes(range(CLASSES), 25, gap=3), sides().test)
     assert scorer(real, fake()).value == 1.0
 
 
@@ -148,11 +148,11 @@ def test_the_classifier_of_real_clips_is_trained_once_for_all_models(
     assert scorer(sides(), fake([0, 1])).ser == 0.5 and len(fitted) == 3
     other = dataclasses.replace(RECIPE, seed=1)
     cache_dir = str(tmp_path / "cache")
-    s3.Scorer("tiny", "unit_range", CLASSES, cache_dir, other)(sides(), fake())
+    s3.S3Scorer("tiny", "unit_range", CLASSES, cache_dir, other)(sides(), fake())
     assert len(fitted) == 5
 
 
-def first_weights(path, classes: int, value: float) -> str:
+def initial_weights(path, classes: int, value: float) -> str:
     shapes = {"logits/kernel": [3, classes], "logits/bias": [classes]}
     arrays = {n: np.full(shape, value, np.float32) for n, shape in shapes.items()}
     weights.save("tiny", arrays, str(path), "typed")
@@ -160,17 +160,17 @@ def first_weights(path, classes: int, value: float) -> str:
 
 
 def test_classifiers_start_from_given_weights(tmp_path, fitted):
-    file = first_weights(tmp_path / "a.weights.h5", CLASSES, 0.25)
+    file = initial_weights(tmp_path / "a.weights.h5", CLASSES, 0.25)
     make = functools.partial(
-        s3.Scorer, "tiny", "unit_range", CLASSES, str(tmp_path / "cache"), RECIPE
+        s3.S3Scorer, "tiny", "unit_range", CLASSES, str(tmp_path / "cache"), RECIPE
     )
-    scorer = make(first_weights=file)
+    scorer = make(initial_weights=file)
     new = scorer._new_network()
     assert all((v.numpy() == 0.25).all() for v in new.variables)
-    assert scorer.first.source == "typed"
+    assert scorer.initial_metadata.source == "typed"
     # The last layer stays random if the number of classes differs.
-    others = first_weights(tmp_path / "b.weights.h5", CLASSES + 3, 0.25)
-    new = make(first_weights=others)._new_network()
+    others = initial_weights(tmp_path / "b.weights.h5", CLASSES + 3, 0.25)
+    new = make(initial_weights=others)._new_network()
     assert (
         new.linear.kernel.shape == [3, CLASSES]
         and not (new.linear.kernel == 0.25)[0, 0]
@@ -184,12 +184,12 @@ def test_classifiers_start_from_given_weights(tmp_path, fitted):
 
 
 def test_weights_of_another_network_are_rejected(tmp_path, monkeypatch):
-    file = first_weights(tmp_path / "a.weights.h5", CLASSES, 0.0)
+    file = initial_weights(tmp_path / "a.weights.h5", CLASSES, 0.0)
     monkeypatch.setitem(networks.NETWORKS, "other", Tiny)
     with pytest.raises(
         errors.UserError, match="weights of tiny; this S3 needs weights of other"
     ):
-        s3.Scorer("other", "unit_range", CLASSES, str(tmp_path), first_weights=file)
+        s3.S3Scorer("other", "unit_range", CLASSES, str(tmp_path), initial_weights=file)
 
 
 def test_a_classifier_is_cached_before_the_next_is_trained(scorer, fitted, monkeypatch):
@@ -240,7 +240,7 @@ def test_clips_are_shuffled_differently_each_epoch(tmp_path):
         (sides(), fake(count=0), "There are no generated training clips"),
         (sides(), fake(size=(2, 6, 6)), "2 frames of 8x6 pixels, the generated"),
         (
-            s3.Sides(sides().train, sides(labels=[1, 2, 3, 0]).test),
+            s3.Splits(sides().train, sides(labels=[1, 2, 3, 0]).test),
             fake(),
             "gets none of the real test clips right",
         ),

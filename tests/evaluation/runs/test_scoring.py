@@ -218,7 +218,7 @@ class Clips:
 
 
 def test_clips_are_shown_to_the_network_of_the_weights(small, tmp_path):
-    protocol = protocols.named("fid_small")
+    protocol = protocols.get("fid_small")
     metric = scoring.FeatureMetric(protocol, [small], 3, None, None, str(tmp_path), 2)
     found = metric.extract_features(Clips())
     network, facts = weights_lib.load(small)
@@ -236,7 +236,7 @@ def test_clips_are_shown_to_the_network_of_the_weights(small, tmp_path):
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_pixels_want_no_weights_and_stay_float32(precision):
     tf.keras.mixed_precision.set_global_policy(precision)
-    pixels = scoring.FeatureMetric(protocols.named("fid_pixels"))
+    pixels = scoring.FeatureMetric(protocols.get("fid_pixels"))
     found = pixels.extract_features(Clips())
     clips = np.stack([row["video"] for row in Clips().rows(0, 0, 1)]) / 127.5 - 1
     means = clips[:, [0, 2, 5, 7]].reshape(5, 4, 4, 8, 4, 8, 3).mean((3, 5))
@@ -259,7 +259,7 @@ def mistakes(small, tmp_path):
 def test_each_mistake_gets_one_sentence(small, tmp_path, number):
     name, arguments, sentence = mistakes(small, tmp_path)[number]
     with pytest.raises(errors.UserError, match=sentence) as error:
-        scoring.FeatureMetric(protocols.named(name), **{"num_classes": 3, **arguments})
+        scoring.FeatureMetric(protocols.get(name), **{"num_classes": 3, **arguments})
     assert "\n" not in str(error.value)
 
 
@@ -279,7 +279,7 @@ def test_a_mean_that_is_missing_or_wrong_is_one_sentence(c3d_weights, tmp_path):
         (wrong, "3, 4"),
     ):
         with pytest.raises(errors.UserError, match=sentence) as error:
-            scoring.FeatureMetric(protocols.named("is_c3d_tgan"), mean=mean)
+            scoring.FeatureMetric(protocols.get("is_c3d_tgan"), mean=mean)
         assert "\n" not in str(error.value)
 
 
@@ -288,15 +288,13 @@ def test_another_mean_is_another_protocol(c3d_weights, tmp_path):
     for value in (0.0, 1.0):
         path = str(tmp_path / "mean2.npz")  # the same name
         np.savez(path, mean=np.full([3, 16, 128, 171], value, np.float32))
-        found = scoring.FeatureMetric(
-            protocols.named("is_c3d_tgan"), mean=path
-        ).metadata
+        found = scoring.FeatureMetric(protocols.get("is_c3d_tgan"), mean=path).metadata
         shown.append(found["weights"])
     assert shown[0] != shown[1] and shown[0]["mean"] == "mean2.npz"
 
 
 def test_features_are_kept_apart_by_weights_and_preprocessing(small, tmp_path):
-    protocol = protocols.named("fid_small")
+    protocol = protocols.get("fid_small")
     other = str(tmp_path / "other.weights.h5")
     network, _ = weights_lib.load(small)
     arrays = {n: v.numpy() + 1 for n, v in weights_lib.variables(network).items()}

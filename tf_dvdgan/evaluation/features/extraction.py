@@ -49,7 +49,7 @@ class Features:
     @functools.cached_property
     def _names(self) -> list[str]:
         names, done = [], 0
-        for name in files.names_in(self._folder):
+        for name in files.list_dir(self._folder):
             places = _places(name)
             if places and places[0] == done and self._read(name):
                 names.append(name)
@@ -76,7 +76,7 @@ class Features:
         buffer = io.BytesIO()
         np.savez(buffer, **rows)
         name = f"part-{self.num_places:010}-{num_places:010}.npz"
-        files.write_whole(os.path.join(self._folder, name), buffer.getvalue())
+        files.atomic_write(os.path.join(self._folder, name), buffer.getvalue())
         self._names.append(name)
 
     def parts(self) -> Iterator[Mapping[str, np.ndarray]]:
@@ -133,7 +133,7 @@ class Extractor:
         batch_size: int = 16,
     ):
         self._strategy = strategy
-        self._worker, self._num_workers = strategy_lib.place_among_workers(strategy)
+        self._worker, self._num_workers = strategy_lib.worker_index_and_count(strategy)
         self._replicas = strategy.num_replicas_in_sync // self._num_workers
         self._size = -(-batch_size // strategy.num_replicas_in_sync)  # of a replica
 
@@ -182,7 +182,7 @@ class Extractor:
         features = Features(os.path.join(cache_dir, key[:32]))
         chief = self._worker == 0
         own = features.num_places if chief else 0
-        done = int(strategy_lib.of_chief(self._strategy, own))
+        done = int(strategy_lib.broadcast_from_chief(self._strategy, own))
         if done >= source.num_clips:
             return features
         progress = terminal.Progress(task or "", source.num_clips, done=done)

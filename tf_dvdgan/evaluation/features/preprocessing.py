@@ -75,7 +75,7 @@ def tgan_c3d(videos: tf.Tensor, mean: np.ndarray) -> tf.Tensor:
 
     Args:
       videos: `[batch, 16, height, width, 3]` uint8, RGB.
-      mean: `[16, 128, 171, 3]`, from `load_mean`.
+      mean: `[16, 128, 171, 3]`, from `load_c3d_mean`.
 
     Returns:
       `[batch, 16, 112, 112, 3]`, BGR.
@@ -99,7 +99,7 @@ def tgan2_c3d(videos: tf.Tensor, mean: np.ndarray) -> tf.Tensor:
 
     Args:
       videos: `[batch, 16, height, width, 3]` uint8, RGB.
-      mean: `[16, 128, 171, 3]`, from `load_mean`.
+      mean: `[16, 128, 171, 3]`, from `load_c3d_mean`.
 
     Returns:
       `[batch, 16, 112, 112, 3]`, BGR.
@@ -129,7 +129,7 @@ def resnet3d(videos: tf.Tensor) -> tf.Tensor:
     return _resize(videos, 112, _triangle) - tf.constant(_ACTIVITYNET_MEAN)
 
 
-def load_mean(path: str) -> np.ndarray:
+def load_c3d_mean(path: str) -> np.ndarray:
     """Reads the mean of C3D's training clips, TGAN's `mean2.npz`.
 
     Args:
@@ -141,8 +141,8 @@ def load_mean(path: str) -> np.ndarray:
     Raises:
       UserError: the file cannot be read, or does not hold such an array.
     """
-    files.ready(path)
-    with files.local(path) as file:
+    files.register_filesystems(path)
+    with files.local_copy(path) as file:
         try:
             mean = np.load(file, allow_pickle=False)["mean"]
         except (

@@ -31,7 +31,7 @@ def standard_error(
     return float(np.std(values, ddof=1))
 
 
-def interval(score: float, error: float) -> tuple[float, float]:
+def confidence_interval(score: float, error: float) -> tuple[float, float]:
     """95 % confidence interval of a normally distributed score.
 
     Args:

@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-K = 3  # neighbour that sets a ball's radius, as in Kynkäänniemi et al., 2019
+DEFAULT_K = 3  # neighbour that sets a ball's radius, as in Kynkäänniemi et al., 2019
 _BLOCK = 1024  # rows whose distances to all others are in memory at once
 
 
@@ -17,7 +17,7 @@ class Memorization:
     """Whether generated videos are closer to the training clips than real ones are.
 
     Attributes:
-      share: fraction of generated videos whose distance to the nearest training clip is
+      rate: fraction of generated videos whose distance to the nearest training clip is
         below the `quantile` of the held-out clips' distances. It is about `quantile`
         if generated videos are no closer than new clips, 1 if they replay them.
       quantile: of the held-out clips' distances.
@@ -25,7 +25,7 @@ class Memorization:
       distances: `[count]`, distance to that clip.
     """
 
-    share: float
+    rate: float
     quantile: float
     nearest: np.ndarray
     distances: np.ndarray
@@ -69,7 +69,7 @@ def nearest(
 
 
 def precision_and_recall(
-    real: np.ndarray, generated: np.ndarray, k: int = K
+    real: np.ndarray, generated: np.ndarray, k: int = DEFAULT_K
 ) -> tuple[float, float]:
     """Improved precision and recall (Kynkäänniemi et al., 2019, section 3).
 
@@ -137,5 +137,5 @@ def memorization(
     indices, distances = (x[:, 0] for x in nearest(generated, training))
     held_out_distances = nearest(held_out, training)[1][:, 0]
     threshold = np.quantile(held_out_distances, quantile)
-    share = float((distances < threshold).mean())
-    return Memorization(share, quantile, indices, distances)
+    rate = float((distances < threshold).mean())
+    return Memorization(rate, quantile, indices, distances)

@@ -28,7 +28,7 @@ def check_plan(plan: schedule_lib.EvaluationPlan) -> None:
         among them.
     """
     for name in (*plan.protocols, plan.best):
-        if protocols_lib.named(name).needs_model:
+        if protocols_lib.get(name).needs_model:
             raise errors.UserError(
                 f"{name} is not a protocol for a run that trains; tools.score has it."
             )
@@ -79,13 +79,13 @@ class Evaluator:
         self._writes = writes
         self._strategy = strategy or tf.distribute.get_strategy()
         held = readers.load_manifest(data_dir, window)
-        self._splits = held.filled_splits
+        self._splits = held.nonempty_splits
         self._held_out = plan.held_out or held.held_out_split
         # Of real clips: protocols with the same network extract their features once.
         self._cache = tempfile.TemporaryDirectory(prefix="tf_dvdgan-")
         self._metrics = {
             name: scoring.FeatureMetric(
-                protocols_lib.named(name),
+                protocols_lib.get(name),
                 plan.weights,
                 len(held.class_names),
                 self._strategy,
@@ -144,7 +144,7 @@ class Evaluator:
 
     def _protocol(self, name: str, at_end: bool) -> protocols_lib.Protocol:
         """A protocol with the plan's number of videos."""
-        protocol, plan = protocols_lib.named(name), self._plan
+        protocol, plan = protocols_lib.get(name), self._plan
         count = plan.num_videos_at_end if at_end else plan.num_videos
         if count is None:
             return protocol
@@ -251,7 +251,7 @@ class Evaluator:
             for row in self._directory.read_scores()
             if row["protocol"] == metadata and row["step"] != step
         ]
-        sign = 1.0 if protocols_lib.named(best).lower_is_better else -1.0
+        sign = 1.0 if protocols_lib.get(best).lower_is_better else -1.0
         row = {"step": step, "scores": dict(scores), "protocol": metadata}
         # The checkpoint first: killed in between, the step is evaluated again.
         if not at_end and all(sign * scores[best] < sign * value for value in known):

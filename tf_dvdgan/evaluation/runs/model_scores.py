@@ -113,16 +113,16 @@ class ModelScores:
         Raises:
           UserError: there are no held-out clips, too few frames, or no such weights.
         """
-        first_weights = None
+        initial_weights = None
         if protocol.metric == protocols.S3:
-            first_weights = scoring.file_for(protocol, weights_files, None)
+            initial_weights = scoring.file_for(protocol, weights_files, None)
         if held_out is None:
             raise errors.UserError(
                 f"{protocol.name} tests with real clips that were not trained on: "
                 "give shards with both splits as --real, or a folder as --held_out."
             )
         window = self._window(protocol)
-        sides = s3.Sides(
+        sides = s3.Splits(
             self._select(protocol, real, window),
             self._select(protocol, held_out, window),
         )
@@ -130,16 +130,16 @@ class ModelScores:
         of_model = functools.partial(
             sources.ModelSource, self._sampler, num_frames=window.num_frames
         )
-        generated = s3.Sides(
+        generated = s3.Splits(
             of_model(count, protocol.seed),
             of_model(sides.test.num_clips, protocol.seed + 1),
         )
-        scorer = s3.Scorer(
+        scorer = s3.S3Scorer(
             protocol.network,
             protocol.preprocessing,
             len(self._class_names),
             cache_dir,
-            first_weights=first_weights,
+            initial_weights=initial_weights,
             strategy=self._sampler.strategy,
             task=protocol.name,
         )
@@ -149,8 +149,8 @@ class ModelScores:
         metadata = dataclasses.asdict(protocol) | self._metadata(window, real, 1.0)
         metadata |= {"num_real": count, "num_generated": count}
         metadata["weights"] = {"source": "random first weights"}
-        if scorer.first:
-            metadata["weights"] = dataclasses.asdict(scorer.first)
+        if scorer.initial_metadata:
+            metadata["weights"] = dataclasses.asdict(scorer.initial_metadata)
         score = scoring.Score(found.value, others=others)
         return comparison.Result(score, metadata, [])
 

@@ -81,7 +81,7 @@ class Protocol:
 
 _OWN = "nothing published: runs on the same data, by the same weights"
 
-NAMED = {
+PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
         Protocol(
@@ -217,15 +217,15 @@ NAMED = {
 }
 
 
-def named(name: str) -> Protocol:
+def get(name: str) -> Protocol:
     """Returns the protocol of a name.
 
     Raises:
       UserError: there is no such protocol.
     """
-    if name not in NAMED:
+    if name not in PROTOCOLS:
         raise errors.UserError(
-            f"There is no protocol {name!r}; choose from {', '.join(NAMED)}."
-            + errors.did_you_mean(name, NAMED)
+            f"There is no protocol {name!r}; choose from {', '.join(PROTOCOLS)}."
+            + errors.did_you_mean(name, PROTOCOLS)
         )
-    return NAMED[name]
+    return PROTOCOLS[name]

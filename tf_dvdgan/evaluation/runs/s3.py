@@ -69,7 +69,7 @@ class S3:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sides:
+class Splits:
     """Labelled training and test clips, either real or generated.
 
     Attributes:
@@ -81,7 +81,7 @@ class Sides:
     test: sources.Source
 
 
-class Scorer:
+class S3Scorer:
     """Trains and tests the two classifiers.
 
     Clips are written to the folder for temporary files while a score is computed.
@@ -94,8 +94,8 @@ class Scorer:
       num_classes: number of classes.
       cache_dir: folder of trained classifiers.
       recipe: training hyperparameters.
-      first_weights: weights file that both classifiers start from, except for the last
-        layer if it has another number of classes; None starts from random weights.
+      initial_weights: weights file that both classifiers start from, except for the
+        last layer if it has another number of classes; None starts from random weights.
       strategy: where the classifiers and the generator run.
       task: label of the progress display; None shows no progress.
 
@@ -113,7 +113,7 @@ class Scorer:
         num_classes: int,
         cache_dir: str,
         recipe: classifiers.Recipe = RECIPE,
-        first_weights: str | None = None,
+        initial_weights: str | None = None,
         strategy: tf.distribute.Strategy | None = None,
         task: str | None = None,
     ):
@@ -129,17 +129,17 @@ class Scorer:
         self._cache_dir = cache_dir
         self._recipe = recipe
         self._task = task
-        self.first: weights.Facts | None = None
-        self._first_network: tf.keras.Model | None = None
-        if first_weights is not None:
-            self._first_network, self.first = weights.load(first_weights)
-            if self.first.network != network:
+        self.initial_metadata: weights.WeightsMetadata | None = None
+        self._initial_network: tf.keras.Model | None = None
+        if initial_weights is not None:
+            self._initial_network, self.initial_metadata = weights.load(initial_weights)
+            if self.initial_metadata.network != network:
                 raise errors.UserError(
-                    f"{first_weights!r} holds weights of {self.first.network}; this "
-                    f"S3 needs weights of {network}."
+                    f"{initial_weights!r} holds weights of "
+                    f"{self.initial_metadata.network}; this S3 needs those of {network}."
                 )
 
-    def __call__(self, real: Sides, generated: Sides) -> S3:
+    def __call__(self, real: Splits, generated: Splits) -> S3:
         """Scores generated clips.
 
         Args:
@@ -254,9 +254,9 @@ class Scorer:
 
     def _new_network(self) -> tf.keras.Model:
         """Makes a classifier with the initial weights."""
-        network = weights.built(self._network, self._num_classes)
-        if self._first_network is not None:
-            initial = weights.variables(self._first_network)
+        network = weights.build(self._network, self._num_classes)
+        if self._initial_network is not None:
+            initial = weights.variables(self._initial_network)
             for name, variable in weights.variables(network).items():
                 # Shapes differ in the last layer if the classes do.
                 if initial[name].shape == variable.shape:
@@ -269,8 +269,8 @@ class Scorer:
         recipe["optimizer"] = self._recipe.optimizer(0.0).get_config()
         parts = [self._network, self._preprocess, self._num_classes, recipe]
         parts += [train.fingerprint, train.num_clips, test.fingerprint, test.num_clips]
-        if self.first is not None:
-            parts.append(self.first.hash)
+        if self.initial_metadata is not None:
+            parts.append(self.initial_metadata.hash)
         text = json.dumps(parts, sort_keys=True, default=float)
         key = hashlib.sha256(text.encode()).hexdigest()
         return f"s3-{key[:32]}{weights.SUFFIX}"

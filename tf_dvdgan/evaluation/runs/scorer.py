@@ -70,7 +70,7 @@ class Changes:
           UserError: there is no such protocol.
         """
         changed = {n: v for n, v in vars(self).items() if v is not None}
-        return dataclasses.replace(protocols.named(name), **changed)
+        return dataclasses.replace(protocols.get(name), **changed)
 
 
 class Scorer:
@@ -126,7 +126,7 @@ class Scorer:
         self._changes = changes
         self._num_resamples, self._batch_size = num_resamples, batch_size
         self._cache_dir = os.path.expanduser(cache_dir)
-        files.ready(self._cache_dir, writing=True)
+        files.register_filesystems(self._cache_dir, writing=True)
         self._model = None if isinstance(generated, str) else generated
         self._window = (num_frames, stride, resolution)
         classes: Sequence[str] = ()
@@ -253,7 +253,7 @@ def print_scores(
             cells = "  ".join(f"{value:14.4g}" for value in values)
             print(f"{truncation:10g}  {cells}")
         for name in names:
-            if protocols.named(name).metric == protocols.INCEPTION:
+            if protocols.get(name).metric == protocols.INCEPTION:
                 truncation, score = best[name]
                 print(f"Best {name} at truncation {truncation:g}: {score}")
     for name in names:

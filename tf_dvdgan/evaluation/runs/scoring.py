@@ -41,7 +41,7 @@ class Score:
         if self.sd is not None:
             text += f" ± {self.sd:.2g}"
         if self.error is not None:
-            low, high = bootstrap.interval(self.value, self.error)
+            low, high = bootstrap.confidence_interval(self.value, self.error)
             text += f" (95 %: {low:.4g} to {high:.4g})"
         return text
 
@@ -283,7 +283,7 @@ def _preprocessing(
             f"{protocol.name} needs the mean of C3D's training clips, TGAN's "
             "mean2.npz: give it with --mean."
         )
-    clip = preprocessing.load_mean(mean)
+    clip = preprocessing.load_c3d_mean(mean)
     found = hashlib.sha256(np.ascontiguousarray(clip)).hexdigest()
     metadata = {"mean": os.path.basename(mean), "mean_hash": found}
     return lambda videos: function(videos, clip), metadata
@@ -315,7 +315,7 @@ def file_for(
     """
     held = []
     for path in paths:
-        facts = weights_lib.read_facts(path)
+        facts = weights_lib.read_metadata(path)
         if facts.network == protocol.network and num_classes in (
             None,
             facts.num_classes,
@@ -370,11 +370,11 @@ def _neighbours(real, generated, held_out, output: str) -> dict[str, float]:
     """Precision, recall and the share that is memorized."""
     sides = [real, generated] + ([held_out] if held_out is not None else [])
     sides = [side.get(output, _NEIGHBOURS_OF) for side in sides]
-    if min(map(len, sides)) <= neighbours.K:
+    if min(map(len, sides)) <= neighbours.DEFAULT_K:
         return {}
     precision, recall = neighbours.precision_and_recall(*sides[:2])
     found = {"precision": precision, "recall": recall}
     if held_out is not None:
         memorized = neighbours.memorization(sides[1], sides[0], sides[2])
-        found["memorization"] = memorized.share
+        found["memorization"] = memorized.rate
     return found

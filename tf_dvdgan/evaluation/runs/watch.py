@@ -40,7 +40,7 @@ def watch(
     while last_step not in done:
         new = [step for step in checkpoints.steps(model_dir) if step not in done]
         # Workers may see a folder change at different times; the chief's view counts.
-        step = int(strategy_lib.of_chief(strategy, new[0] if new else -1))
+        step = int(strategy_lib.broadcast_from_chief(strategy, new[0] if new else -1))
         if step < 0:
             time.sleep(_POLL_SECONDS)
             continue
@@ -100,7 +100,7 @@ class EvaluationCallback:
         """Scores a checkpoint, unless the process that wrote it has done so."""
         strategy = state.trainer.strategy
         lacks = state.step not in self._evaluator_on(strategy).evaluated()
-        if strategy_lib.of_chief(strategy, lacks):  # others may see fewer
+        if strategy_lib.broadcast_from_chief(strategy, lacks):  # others may see fewer
             self(state)
 
     def _evaluator_on(

@@ -34,7 +34,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts:
+class WeightsMetadata:
     """Metadata of a weights file.
 
     Attributes:
@@ -63,7 +63,9 @@ def variables(network: tf.keras.Model) -> dict[str, tf.Variable]:
     return by_path
 
 
-def convert(source: str, network_name: str, output: str, note: str = "") -> Facts:
+def convert(
+    source: str, network_name: str, output: str, note: str = ""
+) -> WeightsMetadata:
     """Converts published weights to a weights file.
 
     Args:
@@ -94,7 +96,7 @@ def save(
     output: str,
     source: str,
     class_names: Sequence[str] = (),
-) -> Facts:
+) -> WeightsMetadata:
     """Writes a weights file.
 
     Args:
@@ -114,7 +116,7 @@ def save(
     check_output(output)
     network, num_classes = _build_with(arrays, network_name, source)
     names = tuple(class_names)
-    facts = Facts(network_name, num_classes, source, digest(network), names)
+    facts = WeightsMetadata(network_name, num_classes, source, digest(network), names)
     with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
         file = os.path.join(folder, f"network{SUFFIX}")
         network.save_weights(file)
@@ -123,12 +125,12 @@ def save(
             h5.attrs.update(dataclasses.asdict(facts) | as_json)
         with open(file, "rb") as written:
             data = written.read()
-    with files.cannot_be_written(output):
-        files.write_whole(output, data)
+    with files.report_write_errors(output):
+        files.atomic_write(output, data)
     return facts
 
 
-def load(path: str) -> tuple[tf.keras.Model, Facts]:
+def load(path: str) -> tuple[tf.keras.Model, WeightsMetadata]:
     """Loads a network with its weights.
 
     Args:
@@ -140,8 +142,8 @@ def load(path: str) -> tuple[tf.keras.Model, Facts]:
     Raises:
       UserError: the file does not exist, is not a weights file, or is damaged.
     """
-    files.ready(path)
-    with files.local(path) as file, tempfile.TemporaryDirectory() as folder:
+    files.register_filesystems(path)
+    with files.local_copy(path) as file, tempfile.TemporaryDirectory() as folder:
         if not os.path.isfile(file):
             raise errors.UserError(f"There is no file of weights at {path!r}.")
         link = os.path.join(folder, f"network{SUFFIX}")  # Keras requires the suffix
@@ -149,7 +151,7 @@ def load(path: str) -> tuple[tf.keras.Model, Facts]:
         facts = _read_metadata(link, path)
         _network_class(facts.network)
         try:
-            network = built(facts.network, facts.num_classes)
+            network = build(facts.network, facts.num_classes)
             network.load_weights(link)
             intact = digest(network) == facts.hash
         except (OSError, KeyError, ValueError, RuntimeError):
@@ -162,14 +164,14 @@ def load(path: str) -> tuple[tf.keras.Model, Facts]:
     return network, facts
 
 
-def read_facts(path: str) -> Facts:
+def read_metadata(path: str) -> WeightsMetadata:
     """Reads the metadata of a weights file without checking its values.
 
     Raises:
       UserError: the file does not exist, or is not a weights file.
     """
-    files.ready(path)
-    with files.local(path) as file:
+    files.register_filesystems(path)
+    with files.local_copy(path) as file:
         if not os.path.isfile(file):
             raise errors.UserError(f"There is no file of weights at {path!r}.")
         return _read_metadata(file, path)
@@ -197,12 +199,12 @@ def read(path: str) -> dict[str, np.ndarray]:
     Raises:
       UserError: the path does not exist or cannot be read.
     """
-    files.ready(path)
+    files.register_filesystems(path)
     prefix = _checkpoint_prefix(path)
     try:
         if prefix:
             return _read_checkpoint(prefix)
-        with files.local(path) as file:
+        with files.local_copy(path) as file:
             return _read_file(file, path)
     except errors.UserError:
         raise
@@ -218,7 +220,7 @@ def _checkpoint_prefix(path: str) -> str:
             return prefix
     if not tf.io.gfile.isdir(bare):
         return ""
-    indices = [name for name in files.names_in(bare) if name.endswith(".index")]
+    indices = [name for name in files.list_dir(bare) if name.endswith(".index")]
     if len(indices) != 1:
         raise errors.UserError(
             f"{path!r} must be the folder of a SavedModel or of a single checkpoint; "
@@ -255,10 +257,10 @@ def _read_file(file: str, path: str) -> dict[str, np.ndarray]:
         if is_npz:
             with np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
-        return state_dict.read(file)
+        return state_dict.load(file)
     with open(file, "rb") as start:
         if start.read(1) == b"\x80":  # PyTorch's older format begins with a pickle
-            return state_dict.read(file)
+            return state_dict.load(file)
     raise errors.UserError(
         f"{path!r} is not in a known format: use a TensorFlow checkpoint, a "
         "SavedModel's folder, a Keras h5 file, a PyTorch state dict or an npz file."
@@ -310,7 +312,7 @@ def _build_with(
     network_class = _network_class(network_name)
     try:
         num_classes = _num_classes(network_class, arrays)
-        network = built(network_name, num_classes)
+        network = build(network_name, num_classes)
         for name, variable in variables(network).items():
             _assign(variable, arrays, name)
     except ValueError as error:
@@ -347,7 +349,7 @@ def _assign(variable: tf.Variable, arrays: Arrays, name: str) -> None:
     variable.assign(np.asarray(array, np.float32))
 
 
-def built(name: str, num_classes: int) -> tf.keras.Model:
+def build(name: str, num_classes: int) -> tf.keras.Model:
     """Builds a network with randomly initialized variables.
 
     Args:
@@ -388,12 +390,12 @@ def check_output(path: str) -> None:
     files.check_writable(path)
 
 
-def _read_metadata(file: str, path: str) -> Facts:
+def _read_metadata(file: str, path: str) -> WeightsMetadata:
     """Reads the attributes of a local file; `path` names it in messages."""
     try:
         with h5py.File(file, "r") as h5:
             attributes = dict(h5.attrs)
-        return Facts(
+        return WeightsMetadata(
             str(attributes["network"]),
             int(attributes["num_classes"]),
             str(attributes["source"]),

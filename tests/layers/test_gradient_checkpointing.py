@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tf_dvdgan import layers
-from tf_dvdgan.layers import recomputation
+from tf_dvdgan.layers import gradient_checkpointing
 
 X = (2, 3, 8, 8, 4)
 CASES = {
@@ -46,7 +46,7 @@ def run(case: str, recompute: bool):
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             if recompute:
-                y = recomputation.recompute(layer, *inputs, training=True)
+                y = gradient_checkpointing.checkpoint(layer, *inputs, training=True)
             else:
                 y = layer(*inputs, training=True)
             loss = tf.reduce_sum(tf.square(y))

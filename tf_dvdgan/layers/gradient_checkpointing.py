@@ -1,6 +1,6 @@
 """Gradient checkpointing (Chen et al., 2016): trades time for memory.
 
-A layer called through `recompute` stores only its inputs for the gradient, and its
+A layer called through `checkpoint` stores only its inputs for the gradient, and its
 forward pass runs again in the backward pass. Gradients and state equal those of a plain
 call: kernels are normalized once, outside the part that runs twice, and batch norm
 updates no state in training.
@@ -13,7 +13,7 @@ import tensorflow as tf
 from tf_dvdgan.layers import spectral_norm
 
 
-def caller(chosen: bool | Sequence[int], i: int) -> Callable[..., tf.Tensor]:
+def maybe_checkpoint(chosen: bool | Sequence[int], i: int) -> Callable[..., tf.Tensor]:
     """Selects whether the layers of one block use gradient checkpointing.
 
     Args:
@@ -21,10 +21,10 @@ def caller(chosen: bool | Sequence[int], i: int) -> Callable[..., tf.Tensor]:
       i: number of the block.
 
     Returns:
-      `recompute`, or a plain call with the same signature.
+      `checkpoint`, or a plain call with the same signature.
     """
-    recomputes = chosen if isinstance(chosen, bool) else i in chosen
-    return recompute if recomputes else _call
+    is_chosen = chosen if isinstance(chosen, bool) else i in chosen
+    return checkpoint if is_chosen else _call
 
 
 def _call(
@@ -33,7 +33,7 @@ def _call(
     return layer(*inputs, training=training)
 
 
-def recompute(
+def checkpoint(
     layer: tf.keras.layers.Layer, *inputs: object, training: bool | None
 ) -> tf.Tensor:
     """Calls a layer with gradient checkpointing.
