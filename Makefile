@@ -2,7 +2,6 @@
 # make check     lints and runs quick tests of layers, losses, models and data reading
 # make test      lints and runs the tests; test-all includes the slow ones
 # make coverage  prints line coverage; COVERED='tests/test_cli.py' selects tests
-# make types     runs the type checker
 # make docs      builds the pages and the API reference in docs/_build/html
 # make format    formats the code
 
@@ -15,7 +14,7 @@ ON_BOTH_CORES := -n 2 --dist=loadfile --no-loadscope-reorder
 CHECKED := $(addprefix tests/, test_layout.py test_ops.py test_losses.py layers models \
 	conformance/test_layers.py data/test_readers.py data/test_transforms.py)
 
-.PHONY: demo check test test-all coverage docs lint types format clean
+.PHONY: demo check test test-all coverage docs lint format clean
 
 $(VENV)/ready: setup.py constraints.txt pyproject.toml
 	@echo "Setting up $(VENV); this takes a few minutes the first time"
@@ -46,9 +45,6 @@ docs: $(VENV)/ready
 lint: $(VENV)/ready
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-# Once `make types` passes, lint runs it too: $(PY) -m mypy
-
-types: $(VENV)/ready
 	$(PY) -m mypy
 
 format: $(VENV)/ready

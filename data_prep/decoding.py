@@ -26,7 +26,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -107,8 +107,9 @@ def decode(form: str, paths: Sequence[str], offset: int, recipe: Recipe) -> Deco
     """
     at_once = len(recipe.size) == 1 and not recipe.stabilize
     fps, frames = forms.read(form, paths, offset, recipe.size[0] if at_once else None)
-    segments, dropped = {}, {}
-    sizes = set()
+    segments: dict[int, list[bytes]] = {}
+    dropped: dict[int, str] = {}
+    sizes: set[tuple[int, int]] = set()
     for number, segment in enumerate(_cut(frames, recipe.segment_frames)):
         if recipe.stabilize:
             segment = stabilization.stabilize(segment)
@@ -149,10 +150,10 @@ def _cut(frames: Iterator[np.ndarray], length: int) -> Iterator[Iterable[np.ndar
 def _encode(frame: np.ndarray, recipe: Recipe, sizes: set[tuple[int, int]]) -> bytes:
     """Encodes a frame; `sizes` collects the sizes of the clip's frames."""
     frame = video_io.resize(frame, recipe.size)
-    if min(frame.shape[:2]) < recipe.resolution:
-        height, width = frame.shape[:2]
+    height, width = frame.shape[:2]
+    if min(height, width) < recipe.resolution:
         raise video_io.VideoError(f"smaller than --resolution: {width} x {height}")
-    sizes.add(frame.shape[:2])
+    sizes.add((height, width))
     if len(sizes) > 1:
         raise video_io.VideoError("frames of different sizes")
     options = []
@@ -225,9 +226,12 @@ class Decoder:
             stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )
+        assert self._child.stdin and self._child.stdout
+        self._requests = self._child.stdin
+        self._replies = self._child.stdout
         self._is_new = True
         with _time_limit(self._child, _SECONDS_TO_START):
-            if self._child.stdout.readline() != _READY:
+            if self._replies.readline() != _READY:
                 raise RuntimeError(
                     f"The decoder does not start, see standard error: {_command()}"
                 )
@@ -236,9 +240,9 @@ class Decoder:
         self._is_new = False
         with _time_limit(self._child, self._seconds) as too_long:
             try:
-                self._child.stdin.write(line)
-                self._child.stdin.flush()
-                reply = _read_reply(self._child.stdout)
+                self._requests.write(line)
+                self._requests.flush()
+                reply = _read_reply(self._replies)
             except (OSError, EOFError):
                 reply = None
         if reply is None or too_long.is_set():
@@ -284,7 +288,7 @@ def _how_it_ended(code: int) -> str:
     return f"{name}, probably out of memory" if name == "SIGKILL" else name
 
 
-def _read_reply(pipe: BinaryIO) -> Decoded:
+def _read_reply(pipe: IO[bytes]) -> Decoded:
     """Reads a reply.
 
     Raises:
@@ -304,7 +308,7 @@ def _read_reply(pipe: BinaryIO) -> Decoded:
     return Decoded(**reply | {"segments": segments, "dropped": dict(reply["dropped"])})
 
 
-def _read_all(pipe: BinaryIO, size: int) -> bytes:
+def _read_all(pipe: IO[bytes], size: int) -> bytes:
     data = pipe.read(size)
     if len(data) < size:
         raise EOFError
@@ -320,7 +324,7 @@ def serve() -> None:
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # if memory runs out, kill this process first
     cv2.setNumThreads(1)
-    requests = queue.SimpleQueue()
+    requests: queue.SimpleQueue[dict] = queue.SimpleQueue()
     threading.Thread(target=_read_requests, args=[requests], daemon=True).start()
     replies.write(_READY)
     replies.flush()
@@ -328,14 +332,16 @@ def serve() -> None:
         _answer(requests.get(), replies)
 
 
-def _read_requests(requests: queue.SimpleQueue) -> None:
+def _read_requests(requests: queue.SimpleQueue[dict]) -> None:
     """Reads in a thread, to notice even during a clip that the parent has exited."""
     for line in sys.stdin.buffer:
         requests.put(json.loads(line))
     os._exit(0)
 
 
-def _answer(request: dict, replies: BinaryIO) -> None:
+def _answer(request: dict, replies: IO[bytes]) -> None:
+    reply: dict[str, Any]
+    frames: list[bytes] = []
     # Ends this process if the parent has exited while a decoder holds the GIL.
     signal.setitimer(signal.ITIMER_REAL, 2 * request["seconds"])
     try:
@@ -346,12 +352,12 @@ def _answer(request: dict, replies: BinaryIO) -> None:
             Recipe(**request["recipe"]),
         )
     except video_io.VideoError as error:
-        reply, frames = {"reason": str(error)}, []
+        reply = {"reason": str(error)}
     except MemoryError:
-        reply, frames = {"reason": "the decoder failed: out of memory"}, []
+        reply = {"reason": "the decoder failed: out of memory"}
     except Exception as error:
         first_line = f"{type(error).__name__} {error}".split("\n")[0]
-        reply, frames = {"reason": f"the decoder failed: {first_line}"}, []
+        reply = {"reason": f"the decoder failed: {first_line}"}
     else:
         frames = list(itertools.chain.from_iterable(decoded.segments.values()))
         reply = vars(decoded) | {

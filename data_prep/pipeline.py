@@ -164,7 +164,7 @@ def run(
 
     Args:
       pipeline: a pipeline on any runner.
-      tasks: the shards to write, from `begin`.
+      tasks: the shards to write, from `start_job`.
       settings: of the job.
     """
     (
@@ -206,8 +206,10 @@ class WriteShard(beam.DoFn):
         """Writes the records of a shard and returns its receipt."""
         path = os.path.join(self._settings.output_dir, task.file)
         class_counts = [0] * len(task.class_names)
-        rejected, dropped, lengths = [], [], []
-        index = {"lengths": [], "labels": []}
+        rejected: list[dict] = []
+        dropped: list[dict] = []
+        lengths: list[int] = []  # of the clips, in frames
+        index: dict[str, list[int]] = {"lengths": [], "labels": []}  # of the records
         with (
             files.atomic_path(path) as unfinished,
             tf.io.TFRecordWriter(unfinished) as writer,
@@ -377,10 +379,11 @@ def finish_job(
       UserError: clips are missing, or too many were rejected.
     """
     receipts = [_checked_receipt(task, settings) for task in tasks]
-    splits = {clip.split: [] for clip in listing.clips}
-    index = {split: [] for split in splits}
+    splits: dict[str, list[manifest_lib.Shard]] = {c.split: [] for c in listing.clips}
+    index: dict[str, list[record_index.Entries]] = {split: [] for split in splits}
     num_written = dict.fromkeys(splits, 0)
-    rejected, dropped = [], []
+    rejected: list[dict] = []
+    dropped: list[dict] = []
     for task, receipt in zip(tasks, receipts, strict=True):
         split = task.clips[0].split
         splits[split].append(manifest_lib.Shard(**receipt["shard"]))
@@ -418,7 +421,7 @@ def _checked_receipt(task: ShardTask, settings: Settings) -> dict:
     receipt = read_receipt(task, settings)
     num_written = receipt["num_written"] if receipt else 0
     num_rejected = len(receipt["rejected"]) if receipt else 0
-    if num_written + num_rejected != len(task.clips):
+    if receipt is None or num_written + num_rejected != len(task.clips):
         raise errors.UserError(
             f"{task.file} should hold {len(task.clips)} clips, but {num_written} were "
             f"written and {num_rejected} rejected: the runner lost work. Run the same "

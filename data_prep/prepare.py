@@ -40,6 +40,37 @@ def define_flags() -> None:
     flags.DEFINE_enum("dataset", "folder", sources.NAMES, "Data set in --input.")
     flags.DEFINE_string("input", None, "Folder of videos.", required=True)
     flags.DEFINE_string("output", None, "Folder for the shards.", required=True)
+    flags.DEFINE_enum("split_list", "1", ["1", "2", "3"], "UCF-101 split to use.")
+    flags.DEFINE_string(
+        "lists", None, "The data set's list files, if they are not in --input."
+    )
+    flags.DEFINE_float(
+        "test_share",
+        None,
+        "Fraction of each class's clips to hold out as the split 'test', for data sets "
+        "without splits of their own.",
+        lower_bound=0,
+        upper_bound=0.9,
+    )
+    flags.DEFINE_integer(
+        "num_shards",
+        16,
+        "Maximum number of shards per split; use a few per worker.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer("seed", 0, "Seed of the order of the clips.")
+    flags.DEFINE_float(
+        "max_bad_fraction",
+        0.05,
+        "Fail if more than this fraction of the files is rejected.",
+        lower_bound=0,
+        upper_bound=1,
+    )
+    _define_recipe_flags()
+
+
+def _define_recipe_flags() -> None:
+    """Defines the flags for cutting, resizing and encoding a clip."""
     flags.DEFINE_integer(
         "resolution",
         64,
@@ -52,24 +83,6 @@ def define_flags() -> None:
         None,
         "Size of the stored frames: a number for the smaller side (keeps the aspect "
         "ratio), HEIGHT,WIDTH, or none. By default the smaller side is --resolution.",
-    )
-    flags.DEFINE_integer(
-        "num_shards",
-        16,
-        "Maximum number of shards per split; use a few per worker.",
-        lower_bound=1,
-    )
-    flags.DEFINE_enum("split_list", "1", ["1", "2", "3"], "UCF-101 split to use.")
-    flags.DEFINE_string(
-        "lists", None, "The data set's list files, if they are not in --input."
-    )
-    flags.DEFINE_float(
-        "test_share",
-        None,
-        "Fraction of each class's clips to hold out as the split 'test', for data sets "
-        "without splits of their own.",
-        lower_bound=0,
-        upper_bound=0.9,
     )
     flags.DEFINE_enum(
         "encoding",
@@ -94,14 +107,6 @@ def define_flags() -> None:
     )
     flags.DEFINE_float(
         "decode_seconds", 60.0, "Reject clips that take longer.", lower_bound=0.1
-    )
-    flags.DEFINE_integer("seed", 0, "Seed of the order of the clips.")
-    flags.DEFINE_float(
-        "max_bad_fraction",
-        0.05,
-        "Fail if more than this fraction of the files is rejected.",
-        lower_bound=0,
-        upper_bound=1,
     )
 
 
@@ -227,10 +232,10 @@ def _local_log() -> Iterator[None]:
     Ctrl-C ends this process at once: the workers receive it too, and Beam would wait
     for them forever.
     """
-    terminal, stream = os.dup(2), sys.stderr
+    original_fd, stream = os.dup(2), sys.stderr
     fd, log = tempfile.mkstemp(prefix="prepare-", suffix=".log")
     os.dup2(fd, 2)
-    sys.stderr = os.fdopen(terminal, "w", closefd=False)
+    sys.stderr = os.fdopen(original_fd, "w", closefd=False)
 
     def end(number: int, frame: object) -> None:
         os.remove(log)
@@ -248,8 +253,8 @@ def _local_log() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
         sys.stderr.flush()
         sys.stderr = stream
-        os.dup2(terminal, 2)
-        os.close(terminal)
+        os.dup2(original_fd, 2)
+        os.close(original_fd)
         os.close(fd)
 
 
@@ -328,4 +333,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    run()

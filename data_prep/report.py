@@ -53,7 +53,7 @@ def _table(outcome: pipeline.Outcome) -> Iterator[str]:
 
 def _show_classes(found: manifest.Manifest) -> None:
     """Prints the class histogram, and a warning about classes without clips."""
-    counts = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
     for split in found.splits:
         numbers = found.class_counts(split)
         counts.update(dict(zip(found.class_names, numbers, strict=True)))

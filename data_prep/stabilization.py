@@ -48,13 +48,14 @@ def stabilize(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     Raises:
       CameraMotionError: no homography fits two consecutive frames.
     """
-    sift = cv2.SIFT_create(_MAX_KEYPOINTS)
+    sift = cv2.SIFT.create(_MAX_KEYPOINTS)
     to_first = np.eye(3)
-    before = still = None
+    before: _View | None = None
+    still: np.ndarray | None = None
     for t, frame in enumerate(frames):
         grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
         view = _View(grey, *sift.detectAndCompute(grey, None))
-        if before is None:
+        if before is None or still is None:
             still = frame
         else:
             to_first = to_first @ _homography(view, before, t)
@@ -115,4 +116,9 @@ def _matches(view: _View, before: _View) -> tuple[np.ndarray, np.ndarray]:
     ]
     points = [view.keypoints[match.queryIdx].pt for match in good]
     target = [before.keypoints[match.trainIdx].pt for match in good]
-    return np.float64(points).reshape(-1, 2), np.float64(target).reshape(-1, 2)
+    return _coordinates(points), _coordinates(target)
+
+
+def _coordinates(points: Sequence[Sequence[float]]) -> np.ndarray:
+    """`[count, 2]` float64; `count` may be 0."""
+    return np.array(points, np.float64).reshape(-1, 2)

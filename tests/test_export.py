@@ -277,7 +277,7 @@ def test_an_interpolation_ends_in_what_it_goes_between(saved_model, tmp_path):
         ("sample", ["--model_dir=/nowhere"], "Name either a run's folder"),
         ("interpolate", ["--resample=A"], "has no subspaces"),
         ("interpolate", ["--between=both", "--classes=1"], "--classes names 2 here"),
-        ("interpolate", ["--classes=Dancing"], "knows no class 'Dancing'"),
+        ("interpolate", ["--classes=Dancing"], "has no class 'Dancing'"),
         ("predict", ["--video=mine.mp4"], "does not start from frames"),
     ],
 )
@@ -291,7 +291,7 @@ def test_a_mistake_gets_one_sentence(saved_model, tmp_path, module, flags, sente
 def test_an_unknown_class_gets_one_sentence(run_dir, tmp_path):
     result = sample(run_dir, tmp_path, "--class_name=Dancing")
     assert result.returncode == 1
-    assert "The model knows no class 'Dancing'" in result.stderr
+    assert "The model has no class 'Dancing'" in result.stderr
     assert "Traceback" not in result.stderr
     result = sample("/nowhere", tmp_path)
     assert result.returncode == 1 and "not a run's directory" in result.stderr

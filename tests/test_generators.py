@@ -197,8 +197,8 @@ def test_the_digest_is_the_one_that_stands_beside_scores():
     [
         ((None, None, None), "Name either a run's folder"),
         (("run", None, "saved"), "Name either a run's folder"),
-        ((None, "best", "saved"), "A SavedModel holds one step"),
-        ((None, None, "/nowhere"), r"holds no SavedModel \(no saved_model\.pb\)"),
+        ((None, "best", "saved"), "A SavedModel has only one step"),
+        ((None, None, "/nowhere"), r"is not a SavedModel: it has no saved_model\.pb"),
         (("/nowhere", None, None), "not a run's directory"),
     ],
 )
@@ -211,7 +211,7 @@ def test_another_program_s_saved_model_is_refused(tmp_path):
     module = tf.Module()
     module.variable = tf.Variable(1.0)
     tf.saved_model.save(module, str(tmp_path / "other"))
-    with pytest.raises(errors.UserError, match="none of this package's, or older"):
+    with pytest.raises(errors.UserError, match="not from this version of tf_dvdgan"):
         generators.open_generator(None, saved_model=str(tmp_path / "other"))
     assert os.listdir(tmp_path) == ["other"]
 

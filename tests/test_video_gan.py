@@ -1,5 +1,6 @@
 """The Python interface, as a notebook uses it."""
 
+import json
 import os
 import pathlib
 import re
@@ -93,10 +94,33 @@ def test_a_gan_is_trained_sampled_saved_and_reopened(fitted, demo_shards, tmp_pa
     assert np.abs(found.astype(int) - videos).max() <= 1
     with pytest.raises(dvd.UserError, match="can be sampled, and no more"):
         exported.fit(demo_shards, 5, str(tmp_path / "run"))
-    with pytest.raises(dvd.UserError, match="scored by videos"):
+    with pytest.raises(dvd.UserError, match="score a folder of its videos"):
         dvd.score(demo_shards, exported, "fid_pixels", cache_dir=str(tmp_path))
-    with pytest.raises(dvd.UserError, match="saved already"):
+    with pytest.raises(dvd.UserError, match="SavedModel already"):
         exported.save(str(tmp_path / "again"))
+
+
+def test_checkpoints_are_scored_and_the_best_is_kept(demo_shards, tmp_path):
+    few = ["evaluation.Plan.num_videos = 8"]
+    gan = quick(resolution=16, num_frames=4, parameters=few)
+    folder = str(tmp_path / "run")
+    gan.fit(
+        demo_shards,
+        steps=2,
+        model_dir=folder,
+        protocols=["fid_pixels"],
+        checkpoint_every=1,
+    )
+    rows = [json.loads(line) for line in open(f"{folder}/scores.jsonl")]
+    assert [row["step"] for row in rows] == [0, 1, 2, 2]  # the last with all videos
+    values = [row["scores"]["fid_pixels"] for row in rows[:3]]
+    best = dvd.load(folder, step="best").generator.metadata["step"]
+    assert values[best] == min(values)
+    with pytest.raises(dvd.UserError, match="Protocols need prepared shards"):
+        data = dataset(shape=(2, 8, 8, 3))
+        quick().fit(data, 2, str(tmp_path / "x"), protocols=["fid_pixels"])
+    with pytest.raises(dvd.UserError, match="Did you mean 'fid_pixels'"):
+        gan.fit(demo_shards, 3, folder, protocols=["fid_pixel"])
 
 
 def test_a_run_resumes_and_says_how_it_went(tmp_path):
@@ -238,7 +262,7 @@ def test_frames_are_continued(demo_shards, tmp_path):
     np.testing.assert_array_equal(videos[:, :2], [frames] * 3)
     assert (videos[0] != videos[1]).any()
     assert gan.sample(2).shape == (2, 6, 16, 16, 3)
-    with pytest.raises(dvd.UserError, match=r"\[2, 16, 16, 3\], unlike \[2, 8, 8, 3\]"):
+    with pytest.raises(dvd.UserError, match=r"\[2, 16, 16, 3\], not \[2, 8, 8, 3\]"):
         gan.predict_frames(frames[:, ::2, ::2])
 
 
@@ -298,11 +322,11 @@ def test_a_grid_plays_in_a_notebook(tmp_path):
     [
         (lambda: dvd.VideoGAN.from_preset("dvdgan_v3"), "no Gin file 'dvdgan_v3'"),
         (lambda: dvd.load("/nowhere"), "not a run's directory"),
-        (lambda: new(ch=0), "CH is a whole number from 1 on"),
+        (lambda: new(ch=0), "CH must be a whole number of at least 1"),
         (lambda: new("vgan", [], conditioning_frames=2), "Nothing in the config uses"),
         (lambda: new().sample(), "The classes are not known yet"),
         (lambda: new(class_names=NAMES).sample(class_name="ran"), "Did you mean 'run'"),
-        (lambda: new(class_names=NAMES).sample(2, ["run"]), "1 names of classes for 2"),
+        (lambda: new(class_names=NAMES).sample(2, ["run"]), "1 class names for 2"),
         (lambda: new(class_names=NAMES).sample(truncation=2), "from 0 to 1"),
         (
             lambda: new(class_names=NAMES).predict_frames(np.zeros([1, 16, 16, 3])),
@@ -312,16 +336,16 @@ def test_a_grid_plays_in_a_notebook(tmp_path):
             lambda: new(class_names=NAMES).fit(
                 dataset().batch(2).batch(2), 1, "/tmp/x"
             ),
-            "The model makes videos",
+            "The model needs videos",
         ),
         (
             lambda: new(
                 class_names=NAMES,
                 parameters=["dvd_gan.SpatialDiscriminator.num_frames = 5"],
             ).fit(dataset(), 1, "/tmp/x"),
-            "judges 5 frames of each video. Received: videos with 4",
+            "scores 5 frames of each video. Received: videos with 4",
         ),
-        (lambda: new().fit(dataset(), 1, "/tmp/x"), "names no classes"),
+        (lambda: new().fit(dataset(), 1, "/tmp/x"), "has no class names"),
         (lambda: new(class_names=NAMES).fit(dataset(0), 1, "/tmp/x"), "is empty"),
     ],
     ids=range(13),
@@ -362,6 +386,7 @@ SMALLER = {
     "steps=20_000": "steps=2",
     "step=20_000": "step=2",
     "steps=20_010": "steps=4",
+    "steps=20_020": "steps=6",
     "resolution=32": "resolution=16",
     "resolution=64": "resolution=16",
     ", ::2, ::2]": "]",

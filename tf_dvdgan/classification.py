@@ -1,13 +1,14 @@
 """Representation learning: action classification by a discriminator (paper 004).
 
 Defaults are those of the authors' main_ucf.lua: Adam at 2e-4 with beta_1 0.5, 1,000
-updates of 256 clips. They train on random crops of stabilized clips (`data_prep.prepare
---stabilize`); here each clip contributes its middle window.
+updates of 256 clips. The authors train on random crops of stabilized clips
+(`data_prep.prepare --stabilize`); this module uses the middle window of each clip.
 """
 
 import dataclasses
 import fractions
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,11 +22,12 @@ from tf_dvdgan.models import vgan
 
 @dataclasses.dataclass(frozen=True)
 class Clips:
-    """Labelled clips of a data set, one window of each, in memory.
+    """Labelled clips of a data set in memory, one window per clip.
 
     Attributes:
-      train: (videos `[count, time, height, width, 3]` uint8, labels `[count]`).
-      test: the same of the test split.
+      train: (videos `[count, time, height, width, 3]` uint8, labels `[count]`) of the
+        training split.
+      test: videos and labels of the test split.
     """
 
     train: tuple[np.ndarray, np.ndarray]
@@ -33,11 +35,11 @@ class Clips:
 
     @classmethod
     def read(cls, data_dir: str, window: windows.Window) -> "Clips":
-        """Reads both splits, the middle window of each clip.
+        """Reads the middle window of each clip of both splits.
 
         Args:
           data_dir: folder of prepared shards.
-          window: of each clip.
+          window: window of each clip.
 
         Returns:
           The clips.
@@ -45,23 +47,24 @@ class Clips:
         Raises:
           UserError: a split does not exist.
         """
-        splits = []
-        for split in ("train", "test"):
+
+        def read(split: str) -> tuple[np.ndarray, np.ndarray]:
             source = clips_lib.ShardSource(data_dir, split, window.classes)
             examples = [*source.examples(window)]
             videos = np.stack([example.video for example in examples])
-            splits.append((videos, np.array([e.label for e in examples])))
-        return cls(*splits)
+            return videos, np.array([example.label for example in examples])
+
+        return cls(read("train"), read("test"))
 
 
 @dataclasses.dataclass(frozen=True)
 class FineTuning:
-    """How a classifier is fine-tuned.
+    """Settings for fine-tuning a classifier.
 
     Attributes:
-      num_steps: updates.
-      batch_size: clips of one update.
-      learning_rate: of Adam.
+      num_steps: number of updates.
+      batch_size: clips per update.
+      learning_rate: learning rate of Adam.
     """
 
     num_steps: int = 1000
@@ -78,22 +81,22 @@ def classify(
     fine_tuning: FineTuning = FineTuning(),
     seed: int = 0,
 ) -> None:
-    """Measures what a run's discriminator has learnt, on shares of the labelled clips.
+    """Measures the accuracy of a run's discriminator as a classifier.
 
-    Prints a table, and adds a row for each share to the run's `classify.jsonl`.
+    Prints a table, and adds a row for each fraction of clips to `classify.jsonl`.
 
     Args:
       model_dir: directory of the run.
       data_dir: folder of prepared shards with classes.
-      step: of the checkpoint, or 'best'; the newest by default.
-      shares: of the labelled clips, above 0 and at most 1.
-      frozen: whether a logistic regression is fitted to frozen features; otherwise
-        classifiers are trained, from the run's weights and from new ones.
-      fine_tuning: how.
-      seed: of the choice of clips and of new weights.
+      step: step of the checkpoint, or 'best'; the newest by default.
+      shares: fractions of the labelled clips to train on, above 0 and at most 1.
+      frozen: whether to fit a logistic regression to frozen features; otherwise
+        classifiers are trained from the run's weights and from random weights.
+      fine_tuning: settings of the classifiers' training.
+      seed: seed of the choice of clips and of random weights.
 
     Raises:
-      UserError: the discriminator is not VGAN's.
+      UserError: the model has no discriminator, or it is not VGAN's.
     """
     model = trained.load(model_dir, step, with_discriminators=True)
     if not model.gan.discriminators:
@@ -102,7 +105,8 @@ def classify(
         )
     discriminator = model.gan.discriminators[0]
     check(discriminator)
-    window = dataclasses.replace(model.window, classes=())  # the data may be others
+    # The data may have other classes than the run's.
+    window = dataclasses.replace(model.window, classes=())
     clips = Clips.read(data_dir, window)
     num_classes = len(clips_lib.ShardSource(data_dir).class_names)
 
@@ -122,7 +126,11 @@ def classify(
     print(f"{'share':>6} {'clips':>6}{headings}   chance {1 / num_classes:.3f}")
     directory = run_directory.RunDirectory(model_dir)
     for share in shares:
-        row = {"share": str(share), "step": model.step, "seed": seed}
+        row: dict[str, Any] = {
+            "share": str(share),
+            "step": model.step,
+            "seed": seed,
+        }
         for name, way in ways.items():
             row[name], row["clips"] = way(float(share))
         cells = "".join(f"{row[name]:>21.3f}" for name in ways)
@@ -139,19 +147,20 @@ def fine_tune(
     fine_tuning: FineTuning = FineTuning(),
     seed: int = 0,
 ) -> tuple[float, int]:
-    """Trains a classifier on a share of the clips and measures it on the test split.
+    """Trains a classifier on some of the clips and measures it on the test split.
 
     Args:
-      discriminator: whose convolutions to start from; it is not changed.
-      clips: labelled.
-      num_classes: K.
-      pretrained: whether to start from its weights, or from new ones.
-      share: of each class's training clips that is used, at least one clip.
-      fine_tuning: how.
-      seed: of the choice of clips, their order and new weights.
+      discriminator: discriminator with the convolutions to start from; unchanged.
+      clips: labelled clips.
+      num_classes: number of classes.
+      pretrained: whether to start from the discriminator's weights; otherwise from
+        random ones.
+      share: fraction of each class's training clips to use, at least one clip.
+      fine_tuning: settings of the training.
+      seed: seed of the choice of clips, their order and random weights.
 
     Returns:
-      Accuracy on the test split, and the number of clips trained on.
+      Accuracy on the test split, and the number of training clips.
 
     Raises:
       UserError: the discriminator is not VGAN's.
@@ -189,17 +198,18 @@ def logistic_regression(
     batch_size: int = 64,
     seed: int = 0,
 ) -> tuple[float, int]:
-    """Fits a linear classifier to a discriminator's features, which are frozen.
+    """Fits a linear classifier to a discriminator's frozen features.
 
     Args:
-      discriminator: its batch norm uses statistics of the training clips.
-      clips: labelled.
-      share: of each class's training clips that is used, at least one clip.
-      batch_size: clips at a time.
-      seed: of the choice of clips.
+      discriminator: discriminator with the features; its batch norm uses statistics of
+        the training clips.
+      clips: labelled clips.
+      share: fraction of each class's training clips to use, at least one clip.
+      batch_size: batch size of the discriminator.
+      seed: seed of the choice of clips.
 
     Returns:
-      Accuracy on the test split, and the number of clips trained on.
+      Accuracy on the test split, and the number of training clips.
 
     Raises:
       UserError: the discriminator is not VGAN's, or there is only one class.
@@ -230,14 +240,14 @@ def check(discriminator: tf.keras.Model) -> None:
     """Raises a `UserError` unless a discriminator is VGAN's."""
     if not isinstance(discriminator, vgan.Discriminator):
         raise errors.UserError(
-            "Action classification is for VGAN's discriminator; this is another."
+            "Action classification needs VGAN's discriminator; this is another one."
         )
 
 
 def _accumulate_statistics(
     network: vgan.Classifier | vgan.Discriminator, videos: np.ndarray, batch_size: int
 ) -> None:
-    """Standing statistics of a network's batch norm, over its training clips."""
+    """Computes standing statistics of a network's batch norm over training clips."""
     for norm in network.encoder.norms:
         norm.reset_standing_statistics()
     for i in range(0, len(videos), batch_size):
@@ -245,8 +255,10 @@ def _accumulate_statistics(
             network(_floats(videos[i : i + batch_size]), training=False)
 
 
-def _choose(train, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same share of each class's clips."""
+def _choose(
+    train: tuple[np.ndarray, np.ndarray], share: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Chooses the same fraction of each class's clips at random."""
     videos, labels = train
     rng = np.random.default_rng(seed)
     chosen = []

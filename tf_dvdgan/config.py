@@ -1,8 +1,8 @@
-"""Gin: finding files, strict parsing with suggestions, reading a run's config back.
+"""Gin configs: finds files, checks every name, and reads the configs of runs.
 
-Layers, ops and losses know nothing of Gin; what configs may name of them is registered
-here. Models and training register their own; all modules of `models` are imported, so
-that a new model needs no entry anywhere.
+Layers, ops and losses do not depend on Gin; those that configs may use are registered
+here. Models and training register themselves. All modules of `models` are imported, so
+a new model needs no entry here.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from tf_dvdgan import errors, layers, losses, models, run_directory
 from tf_dvdgan.data import windows
 from tf_dvdgan.training import loop, optimizers  # noqa: F401, registers what they name
 
-# What Gin keeps of a config.
+# Gin's global state.
 _STATE = (
     "_CONFIG",
     "_IMPORTS",
@@ -34,7 +34,7 @@ _STATE = (
 )
 _lock = threading.RLock()
 _SIZES = ("RESOLUTION", "NUM_FRAMES", "STRIDE", "BATCH_SIZE", "NUM_STEPS", "CH", "G_CH")
-# Names in the configs of older runs that nothing uses any more.
+# Names in the configs of older runs that are not used any more.
 _RETIRED = ("evaluation.Evaluator", "evaluation.watch")
 _RENAMED = {  # parameters in those configs
     "training.train.accept_other_facts": "training.train.allow_config_mismatch",
@@ -58,7 +58,7 @@ for _module in pkgutil.iter_modules(models.__path__):
 
 
 def gin_directory() -> str:
-    """Where the Gin files that come with the package lie."""
+    """Returns the folder of the Gin files that come with the package."""
     package = os.path.dirname(os.path.abspath(__file__))
     installed = os.path.join(package, "gin")
     checkout = os.path.join(os.path.dirname(package), "gin")
@@ -67,9 +67,9 @@ def gin_directory() -> str:
 
 @contextlib.contextmanager
 def isolated() -> Iterator[None]:
-    """Inside, Gin holds a config of its own, at first none; after it, the one before.
+    """Clears Gin's config within a context and restores it afterwards.
 
-    Gin keeps its config for the whole process. One thread at a time is inside.
+    Gin's config is global to the process; other threads wait until the context ends.
     """
     with _lock:
         before = {name: copy.copy(getattr(gin.config, name)) for name in _STATE}
@@ -83,10 +83,10 @@ def isolated() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _our_files() -> Iterator[None]:
-    """Inside, Gin looks for files in the package, too, and reads remote ones.
+    """Makes Gin find the package's files and remote ones within a context.
 
-    Only files: Gin's own reader takes the first folder of 'models/x.gin' for a Python
-    package, and fails on any folder of that name.
+    Gin's own reader is replaced: it takes 'models' in 'models/x.gin' for a Python
+    package, and fails if there is a folder of that name.
     """
     readers, places = gin.config._FILE_READERS, gin.config._LOCATION_PREFIXES
     gin.config._FILE_READERS = [(tf.io.gfile.GFile, tf.io.gfile.exists)]
@@ -100,18 +100,18 @@ def _our_files() -> Iterator[None]:
 def load(
     files: Sequence[str], parameters: Sequence[str] = (), of_run: str = ""
 ) -> None:
-    """Parses Gin files and then single bindings, instead of what was parsed before.
+    """Parses Gin files and then single bindings; replaces Gin's previous config.
 
-    The config is the process's, unless this is called inside `isolated`.
+    The config is global to the process, unless this is called inside `isolated`.
 
     Args:
-      files: looked for as given, then among the files of the package.
+      files: paths, or names of files that come with the package.
       parameters: bindings such as 'trainer.build.seed = 3'.
-      of_run: a config that a run wrote, instead of files; it may bind what nothing
-        uses.
+      of_run: text of a run's config, instead of files; unlike parameters it may define
+        unused macros.
 
     Raises:
-      UserError: a file is missing, or a name in it or in a binding does not exist.
+      UserError: a file is missing, or a name in a file or binding does not exist.
     """
     gin.clear_config()
     checked = _Names()
@@ -133,13 +133,13 @@ def load(
         gin.finalize()
     except errors.UserError:
         raise
-    except Exception as error:  # Gin raises all kinds, some made on the fly
+    except Exception as error:  # Gin raises many types, some created dynamically
         first_line = str(error).strip().splitlines()[0]
         raise errors.UserError(f"The Gin config cannot be used: {first_line}") from None
 
 
 def is_run(model_dir: str) -> bool:
-    """Whether a run was started in a directory."""
+    """Returns whether a run was started in a directory."""
     return run_directory.RunDirectory(model_dir).is_run
 
 
@@ -148,10 +148,11 @@ def load_run(model_dir: str, parameters: Sequence[str] = ()) -> None:
 
     Args:
       model_dir: directory of the run.
-      parameters: bindings that are added.
+      parameters: additional bindings.
 
     Raises:
-      UserError: there is no run in the directory, or its config does more than bind.
+      UserError: there is no run in the directory, or its config contains imports or
+        includes.
     """
     directory = run_directory.RunDirectory(model_dir)
     if not directory.is_run:
@@ -162,28 +163,28 @@ def load_run(model_dir: str, parameters: Sequence[str] = ()) -> None:
     text = directory.read_config()
     for old, new in _RENAMED.items():
         text = text.replace(old, new)
-    # A run writes only bindings. Gin's imports load modules, and some forms of them
-    # make any function of any module configurable: a stranger's run could do anything.
+    # A run writes only bindings. Gin's imports load modules, and some make any function
+    # configurable: somebody else's run could execute arbitrary code.
     for line in text.splitlines():
         words = line.split()
         if words and words[0] in ("import", "include", "from"):
             raise errors.UserError(
-                f"{directory.config_path} has a line that no run writes, "
-                f"{line.strip()!r}: it could run code of others. Remove the line if "
-                "you trust it."
+                f"{directory.config_path} contains {line.strip()!r}, which no run "
+                "writes and which can run arbitrary code. Remove the line to use the "
+                "config."
             )
     load([], parameters, text)
 
 
 class _Names(config_parser.ParserDelegate):
-    """Checks every name of a config before Gin reads it.
+    """Checks every name in a config before Gin parses it.
 
-    Gin's own errors are made for whoever writes the code, and it accepts a misspelt
-    macro as a new one and any parameter of what has **kwargs.
+    Gin's own errors are meant for developers, and Gin accepts a misspelled macro as a
+    new one, and any parameter of a function with **kwargs.
     """
 
-    def __init__(self):
-        self._references: list[str] = []  # of the statement that is being parsed
+    def __init__(self) -> None:
+        self._references: list[str] = []  # in the current statement
         self._used: list[str] = []  # macros
         self._defined: set[str] = set()
         self._must_be_used: list[str] = []
@@ -198,7 +199,7 @@ class _Names(config_parser.ParserDelegate):
         """Checks a file and those that it includes.
 
         Raises:
-          UserError: it does not exist, or has a wrong name.
+          UserError: the file, or a name in it, does not exist.
         """
         self.check(_read(file), file)
 
@@ -207,11 +208,11 @@ class _Names(config_parser.ParserDelegate):
 
         Args:
           text: the bindings.
-          where: they stand, for messages.
-          must_be_used: whether a macro that nothing uses is a mistake.
+          where: source of the bindings, for messages.
+          must_be_used: whether an unused macro is an error.
 
         Raises:
-          UserError: a name does not exist, or the text is not a config.
+          UserError: a name does not exist, or the text is not a Gin config.
         """
         try:
             for statement in config_parser.ConfigParser(text, self):
@@ -231,10 +232,9 @@ class _Names(config_parser.ParserDelegate):
         references, self._references = self._references, []
         if isinstance(statement, config_parser.ImportStatement):
             raise errors.UserError(
-                f"A config only binds and includes; it cannot have "
-                f"{statement.format()!r}, because a run's config is read by whoever "
-                "samples it, and imports run code. Models are files of "
-                "tf_dvdgan/models."
+                f"A config may only contain bindings and includes, not "
+                f"{statement.format()!r}: imports run code, and whoever samples a run "
+                "loads its config. Add new models to tf_dvdgan/models."
             )
         if isinstance(statement, config_parser.IncludeStatement):
             self.check_file(statement.filename)
@@ -257,15 +257,15 @@ class _Names(config_parser.ParserDelegate):
                 _check_known(name, place)
 
     def check_macros(self) -> None:
-        """Checks macros, once everything was checked.
+        """Checks macros; call it after all other checks.
 
         Raises:
-          UserError: one is used and never defined, or set and never used.
+          UserError: a macro is used and not defined, or must be used and is not.
         """
         for name in self._used:
             if name not in self._defined:
                 raise errors.UserError(
-                    f"The config uses %{name}, which nothing defines."
+                    f"The config uses %{name}, which is not defined."
                     + errors.did_you_mean(name, self._defined)
                 )
         for name in self._must_be_used:
@@ -277,7 +277,7 @@ class _Names(config_parser.ParserDelegate):
 
 
 def _read(file: str) -> str:
-    """The text of a file, as given or among the files of the package."""
+    """Returns the text of a file, given by its path or its name in the package."""
     for path in (file, os.path.join(gin_directory(), file)):
         if tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path):
             with tf.io.gfile.GFile(path) as opened:
@@ -294,7 +294,7 @@ def _read(file: str) -> str:
 
 
 def _check_known(name: str, place: str) -> str:
-    """The full name of what a config names, of which it may give the end."""
+    """Returns the full name of a configurable; a config may use the end of it."""
     registry = gin.config._REGISTRY
     if len(registry.matching_selectors(name)) != 1:
         known = [selector for selector, _ in registry.items()]
@@ -302,25 +302,25 @@ def _check_known(name: str, place: str) -> str:
         near = errors.did_you_mean(name, known) or errors.did_you_mean(
             short, {selector.split(".")[-1] for selector in known}
         )
-        raise errors.UserError(f"Gin knows nothing called {name!r} ({place}).{near}")
+        raise errors.UserError(f"There is no configurable {name!r} ({place}).{near}")
     return registry.matching_selectors(name)[0]
 
 
 def _check_sizes() -> None:
-    """Refuses sizes such as BATCH_SIZE = 0, on which TensorFlow fails much later."""
+    """Rejects sizes such as BATCH_SIZE = 0, with which TensorFlow fails much later."""
     for (name, selector), values in gin.config._CONFIG.items():
         if selector != "gin.macro" or name not in _SIZES:
             continue
         size = values["value"]
-        is_plain = isinstance(size, int | float | str | None)  # no reference
+        is_plain = isinstance(size, int | float | str | None)  # not a reference
         if is_plain and not (isinstance(size, int) and size > 0):
             raise errors.UserError(
-                f"{name} is a whole number from 1 on, unlike {size!r}."
+                f"{name} must be a whole number of at least 1, not {size!r}."
             )
 
 
 def _parameters(owner: str) -> list[str]:
-    """Names that a configurable's signature spells out."""
+    """Returns the names of a configurable's explicit parameters."""
     signature = inspect.signature(gin.config._REGISTRY.get_match(owner).wrapped)
     explicit = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [p.name for p in signature.parameters.values() if p.kind in explicit]

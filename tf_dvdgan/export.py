@@ -1,23 +1,23 @@
-"""A trained generator as a SavedModel that needs nothing but TensorFlow.
+"""Exports a trained generator as a SavedModel that needs only TensorFlow.
 
-It keeps standing statistics for a grid of truncations and interpolates between them.
-Its signatures, for n videos:
+It contains standing statistics for a grid of truncations and interpolates between them.
+The signatures, for n videos:
 
-- `generate`, which is `serving_default` too: (count, label, truncation, seed), all
-  scalars, to `videos`, those that `tools.sample` makes of the seed. A label of -1 draws
-  one for each video.
+- `generate`, also named `serving_default`: (count, label, truncation, seed), all
+  scalars, to `videos`, the same as `tools.sample` generates from the seed. A label of
+  -1 draws a random class for each video.
 - `generate_from_latents`: (z `[n, latent]`, class_weights `[n, classes]`, truncation)
-  to `videos`. Rows of class_weights are one-hot, or mix classes. z is not truncated
-  yet: it is multiplied by the truncation here.
+  to `videos`. Rows of class_weights are one-hot, or mix classes. The signature
+  multiplies z by the truncation.
 - `draw_latents`: (count, seed) to `z`.
 
 `videos` are `[n, time, height, width, 3]` uint8. `generate_float` and
-`generate_from_latents_float` are the same as float32 in [-1, 1].
+`generate_from_latents_float` return them as float32 in [-1, 1].
 
-A model without classes takes neither label nor class_weights. A model that starts from
-frames takes them as `frames` `[n, given, height, width, 3]` uint8, which stands for
-count, too. Assets: `class_names.txt`, a name a line; `generator.json`, what
-`generators.describe` says. docs/serving.md shows requests.
+A model without classes takes neither label nor class_weights. A prediction model takes
+`frames` `[n, conditioning_frames, height, width, 3]` uint8, which also replace count.
+Assets: `class_names.txt`, one name per line; `generator.json`, the result of
+`generators.describe`. docs/serving.md has examples of requests.
 """
 
 import contextlib
@@ -34,8 +34,8 @@ from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import latents, sampler, standing_statistics
 
 TRUNCATIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
-_WHOLE = "saved_model.pb"
-_PARTS = (_WHOLE, "fingerprint.pb", "variables", "assets")
+_GRAPH = "saved_model.pb"  # written last
+_PARTS = (_GRAPH, "fingerprint.pb", "variables", "assets")
 
 
 def export(
@@ -45,17 +45,17 @@ def export(
     num_batches: int = 16,
     batch_size: int = 32,
 ) -> None:
-    """Writes a SavedModel; it is whole or not there at all.
+    """Writes a SavedModel, completely or not at all.
 
     Args:
-      model: with its weights in place.
-      directory: to write to.
-      truncations: increasing; for each, statistics are made.
-      num_batches: for each truncation's statistics.
-      batch_size: of those batches.
+      model: the trained model.
+      directory: folder of the SavedModel.
+      truncations: truncations to compute standing statistics for, in increasing order.
+      num_batches: number of batches that statistics are averaged over.
+      batch_size: size of these batches.
 
     Raises:
-      UserError: the directory holds something else than a SavedModel.
+      UserError: the directory contains files that are not of a SavedModel.
     """
     _check_replaceable(directory)
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +67,7 @@ def export(
 
 
 def _write_assets(model: trained.TrainedModel, folder: str) -> dict[str, str]:
-    """Writes what stands beside the network as files: attribute to path."""
+    """Writes the assets; returns their paths by attribute of the module."""
     names = [terminal.printable(name) for name in model.class_names]
     description = generators.describe(model) | {"class_names": names}
     assets = {
@@ -83,33 +83,33 @@ def _write_assets(model: trained.TrainedModel, folder: str) -> dict[str, str]:
 
 
 def _check_replaceable(directory: str) -> None:
-    """Refuses to write over what is no SavedModel, whole or begun.
+    """Checks that a directory contains at most a SavedModel, or an incomplete one.
 
     Raises:
-      UserError: something else is there.
+      UserError: it is a file, or contains other files.
     """
     if tf.io.gfile.exists(directory) and not files.is_folder(directory):
         raise errors.UserError(f"{directory} is a file; name a folder to export to.")
     for name in files.list_dir(directory):
         if name.partition(".tmp")[0] not in _PARTS:
             raise errors.UserError(
-                f"{directory} holds {name!r}, which is no part of a SavedModel; name a "
-                "folder of its own to export to."
+                f"{directory} contains {name!r}, which is not part of a SavedModel; "
+                "export to an empty folder."
             )
 
 
 @contextlib.contextmanager
 def _replacing(directory: str) -> Iterator[str]:
-    """Gives a folder to write a SavedModel to, which then takes a directory's place.
+    """Yields a folder to write a SavedModel to, which then replaces the directory.
 
-    Killed at any moment, there is a whole SavedModel or none. TensorFlow writes
-    `saved_model.pb` when all it wants is there, so on an object store, where folders
-    cannot be moved, it goes first and comes last.
+    If the process is killed, there is a complete SavedModel or none. Object stores
+    cannot rename folders; there the old `saved_model.pb` is removed first, and
+    TensorFlow writes the new one after all other files.
     """
     if files.is_object_store(directory):
-        whole = os.path.join(directory, _WHOLE)
-        if tf.io.gfile.exists(whole):
-            tf.io.gfile.remove(whole)
+        graph = os.path.join(directory, _GRAPH)
+        if tf.io.gfile.exists(graph):
+            tf.io.gfile.remove(graph)
         yield directory
         return
     directory = files.absolute(directory).rstrip("/")
@@ -133,7 +133,7 @@ def _remove(*folders: str) -> None:
 
 
 class _ExportedGenerator(tf.Module):
-    """The generator's variables and functions; no Keras object is saved."""
+    """The generator's variables and functions, without Keras objects."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class _ExportedGenerator(tf.Module):
         self.description = tf.saved_model.Asset(assets["description"])
 
     def signatures(self, gan: video_gan.Networks) -> dict[str, Callable]:
-        """What is served, by name; functions know their arguments by name, too."""
+        """Returns the signatures by name; all take keyword arguments."""
         num_classes = gan.generator.num_classes
 
         def from_latents(z, truncation, class_weights=None, frames=None):
@@ -185,7 +185,7 @@ class _ExportedGenerator(tf.Module):
         }
 
     def _statistics(self, truncation: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        """Statistics between the two nearest truncations of the grid."""
+        """Interpolates the statistics of the two nearest truncations of the grid."""
         grid = self.truncations
         position = tf.reduce_sum(tf.cast(grid[1:-1] <= truncation, tf.int32))
         low, high = grid[position], grid[position + 1]
@@ -212,7 +212,7 @@ def _as_float(run: Callable) -> Callable:
 
 
 def _input_specs(gan: video_gan.Networks) -> dict[str, dict[str, tf.TensorSpec]]:
-    """What functions take: of a seed, of latents, of a count and a seed."""
+    """Returns the inputs of the functions of a seed, of latents, and of a count."""
     generator = gan.generator
     size, given = generator.resolution, generator.num_conditioning_frames
     shapes = {
@@ -227,14 +227,14 @@ def _input_specs(gan: video_gan.Networks) -> dict[str, dict[str, tf.TensorSpec]]
     count, frames = ([], ["frames"]) if given else (["count"], [])
     has_classes = generator.num_classes > 1
     label, class_weights = ["label"] * has_classes, ["class_weights"] * has_classes
-    wanted = {
+    inputs = {
         "seed": [*count, *frames, *label, "truncation", "seed"],
         "z": ["z", *class_weights, *frames, "truncation"],
         "count": ["count", "seed"],
     }
     return {
         key: {name: tf.TensorSpec(*shapes[name], name) for name in names}
-        for key, names in wanted.items()
+        for key, names in inputs.items()
     }
 
 
@@ -244,7 +244,7 @@ def _grid(
     num_batches: int,
     batch_size: int,
 ) -> list[tuple[tf.Variable, tf.Variable]]:
-    """Each normalization layer's mean and variance, `[truncations, time, channels]`."""
+    """Computes mean and variance of each layer, `[truncations, time, channels]`."""
     standing = standing_statistics.StandingStatistics(gan, batch_size)
     grid = [standing.compute(num_batches, truncation) for truncation in truncations]
     return [

@@ -1,10 +1,10 @@
-"""Counts a graph's floating point operations: convolutions and matrix products."""
+"""Counts the floating-point operations of convolutions and matrix products."""
 
 import tensorflow as tf
 
-# Where each has the convolution's result (or its gradient) and the kernel (or its
-# gradient): each element of the result takes as many products as an output channel of
-# the kernel has elements.
+# For each operation, where the convolution's result and the kernel (or their gradients)
+# are: each element of the result takes as many products as the kernel has elements per
+# output channel.
 _CONVOLUTIONS = {
     "Conv2D": ("outputs", 0, "inputs", 1),
     "Conv2DBackpropInput": ("inputs", 2, "inputs", 1),
@@ -18,16 +18,16 @@ _LOOPS = ("While", "StatelessWhile")
 
 
 def count(graph: tf.Graph) -> int:
-    """Counts the operations of one run of a graph.
+    """Counts the operations of one execution of a graph.
 
     A multiplication and an addition count as two. The body of a loop counts once per
     iteration, up to the loop's maximum; a function counts once per call.
 
     Args:
-      graph: with static shapes.
+      graph: a graph with static shapes.
 
     Returns:
-      Floating point operations of all convolutions and matrix products.
+      Floating-point operations of all convolutions and matrix products.
 
     Raises:
       ValueError: a shape or the length of a loop is unknown.
@@ -49,7 +49,7 @@ def _of_operation(op: tf.Operation) -> int:
     if op.type in _LOOPS:
         times = tf.get_static_value(op.inputs[1])
         if times is None or times < 0:
-            raise ValueError(f"The loop {op.name!r} has no known length")
+            raise ValueError(f"The length of the loop {op.name!r} is unknown.")
         return int(times) * count(_function(op.graph, op.get_attr("body").name))
     return 0
 
@@ -57,7 +57,9 @@ def _of_operation(op: tf.Operation) -> int:
 def _elements(tensor: tf.Tensor, op: tf.Operation) -> int:
     number = tensor.shape.num_elements()
     if number is None:
-        raise ValueError(f"{op.name!r} has no known shape. Received: {tensor.shape}")
+        raise ValueError(
+            f"The shape of {op.name!r} is unknown. Received: {tensor.shape}"
+        )
     return number
 
 

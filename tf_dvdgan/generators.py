@@ -1,14 +1,14 @@
-"""A generator that one can sample, from a run's directory or a SavedModel alike.
+"""Generators to sample videos from: of a run's directory or of a SavedModel.
 
     generator = generators.open_generator(model_dir="RUN", step="best")
     generator = generators.open_generator(None, saved_model="RUN/export/1300")
     z = latents.draw(generator.latent, count=4, seed=0)
     videos = generator.videos(z, labels=[0, 0, 1, 1], truncation=0.5)
 
-`videos` takes latents as they are drawn and multiplies them by the truncation itself,
-because statistics belong to it, too: both sources give the same videos, to rounding,
-for the truncations that a SavedModel keeps statistics of. Between them it interpolates
-statistics, while a run makes them for just that truncation.
+`videos` takes untruncated latents and multiplies them by the truncation itself, because
+the standing statistics depend on it too. Both kinds generate the same videos, up to
+rounding, for the truncations whose statistics a SavedModel stores. Between them a
+SavedModel interpolates the statistics, while a run computes them.
 """
 
 import abc
@@ -30,27 +30,31 @@ DESCRIPTION = "generator.json"  # an asset of our SavedModels
 
 
 class Generator(abc.ABC):
-    """What makes videos of latents and classes.
+    """Generates videos from latents and classes.
+
+    Args:
+      description: the result of `describe`.
 
     Attributes:
-      class_names: of the classes; one name if it knows none.
-      resolution: height and width.
-      num_frames: of a video, conditioning frames included.
-      num_conditioning_frames: how many frames of a video are given; 0 for none.
-      stride: every n-th frame of a clip is seen in training.
-      window: what was taken of its data, for reading clips that are alike.
+      class_names: class names; one name for a model without classes.
+      resolution: height and width of the videos, in pixels.
+      num_frames: frames per video, including conditioning frames.
+      num_conditioning_frames: number of frames that a video starts from; 0 for none.
+      stride: the model was trained on every n-th frame of a clip.
+      window: window of the training clips, to read other clips in the same way.
       latent: distribution of z, for `latents.draw`.
       name: model and step, for titles.
-      metadata: model, step, fingerprint of the weights and this package's version, for
-        the files of its videos.
-      place: run's directory or SavedModel's folder; empty if it was made in memory.
+      metadata: model, step, fingerprint of the weights and version of this package, for
+        the metadata of video files.
+      place: directory of the run or folder of the SavedModel; empty if the generator
+        exists only in memory.
     """
 
     def __init__(self, description: dict[str, Any]):
         self.class_names: list[str] = description["class_names"]
         self.num_conditioning_frames: int = description["num_conditioning_frames"]
         self.window = windows.Window(**description["window"])
-        self.resolution = self.window.resolution
+        self.resolution: int = description["window"]["resolution"]
         self.num_frames = self.window.num_frames
         self.stride = self.window.stride
         self.latent = video_gan.GaussianLatent(**description["latent"])
@@ -60,26 +64,26 @@ class Generator(abc.ABC):
 
     @property
     def is_autoencoder(self) -> bool:
-        """Whether it gives whole clips back; a latent has nothing to say then."""
+        """Whether it reconstructs whole clips, regardless of the latent."""
         return self.num_conditioning_frames == self.num_frames
 
     def check_makes_videos(self) -> None:
-        """Refuses an autoencoder.
+        """Checks that the generator generates videos from latents.
 
         Raises:
-          UserError: it is one.
+          UserError: it is an autoencoder.
         """
         if self.is_autoencoder:
             raise errors.UserError(
-                f"{self.name} is an autoencoder: it gives whole clips back, and makes "
-                "none of latents; python -m tools.sample draws from a run's."
+                f"{self.name} is an autoencoder: it reconstructs whole clips and has "
+                "no latents; python -m tools.sample samples one from its run."
             )
 
     def label_of(self, name: str) -> int:
-        """A class's number, from its name or its number.
+        """Returns the number of a class, given its name or its number as text.
 
         Raises:
-          UserError: there is no such class.
+          UserError: the class does not exist.
         """
         names = self.class_names
         if name in names:
@@ -87,7 +91,7 @@ class Generator(abc.ABC):
         if name.isdigit() and int(name) < len(names):
             return int(name)
         raise errors.UserError(
-            f"The model knows no class {name!r}; it has {len(names)}, named "
+            f"The model has no class {name!r}; it has {len(names)}: "
             f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}."
             + errors.did_you_mean(name, names)
         )
@@ -101,22 +105,22 @@ class Generator(abc.ABC):
         frames: np.ndarray | None = None,
         batch_size: int = sampler_lib.BATCH_SIZE,
     ) -> np.ndarray:
-        """Makes videos; each depends only on its own row.
+        """Generates videos; each depends only on its own row of the arguments.
 
         Args:
           z: `[n, latent.size]`, not truncated yet.
-          labels: `[n]` class numbers, or `[n, num_classes]` float weights of classes.
-          truncation: factor of z; statistics are those made for it.
-          frames: `[n, num_conditioning_frames, height, width, 3]` uint8, for a model
-            that starts from frames; by default those that its run kept, in turn.
-          batch_size: videos at a time; it does not change them.
+          labels: `[n]` class numbers, or `[n, num_classes]` float class weights.
+          truncation: factor of z; also selects the standing statistics.
+          frames: `[n, num_conditioning_frames, height, width, 3]` uint8, for a
+            prediction model; by default the videos cycle through the run's frame bank.
+          batch_size: batch size; does not affect the videos.
 
         Returns:
           `[n, num_frames, height, width, 3]` uint8.
 
         Raises:
-          UserError: the model starts from frames, and there are none; or it is an
-            autoencoder.
+          UserError: the model is an autoencoder, or it is a SavedModel of a prediction
+            model and `frames` is None.
         """
 
 
@@ -128,30 +132,36 @@ def open_generator(
     """Opens a run's directory or a SavedModel.
 
     Args:
-      model_dir: of a run.
-      step: of the run: a checkpoint's number or 'best'; the newest by default.
-      saved_model: folder that `tools.export` wrote, instead of a run.
+      model_dir: directory of a run; None to open a SavedModel.
+      step: checkpoint of the run: its step or 'best'; the newest by default.
+      saved_model: folder of a SavedModel from `tools.export`; None to open a run.
+
+    Returns:
+      The generator.
 
     Raises:
-      UserError: both are named or neither, or what is named is not there.
+      UserError: both or neither are given, or there is no such model.
     """
-    if bool(model_dir) == bool(saved_model):
+    generator: Generator
+    if saved_model and not model_dir:
+        if step is not None:
+            raise errors.UserError(
+                "A SavedModel has only one step: --step is for --model_dir."
+            )
+        generator = SavedModelGenerator(saved_model)
+        generator.place = saved_model
+    elif model_dir and not saved_model:
+        generator = RunGenerator(trained.load(model_dir, step))
+        generator.place = model_dir
+    else:
         raise errors.UserError(
             "Name either a run's folder, --model_dir, or a SavedModel's, --saved_model."
         )
-    if saved_model and step is not None:
-        raise errors.UserError("A SavedModel holds one step: --step is of --model_dir.")
-    generator: Generator
-    if saved_model:
-        generator = SavedModelGenerator(saved_model)
-    else:
-        generator = RunGenerator(trained.load(model_dir, step))
-    generator.place = saved_model or model_dir
     return generator
 
 
 def describe(model: trained.TrainedModel) -> dict[str, Any]:
-    """What `Generator` says of itself, as JSON can hold it."""
+    """Returns the description that a `Generator` is created from, as JSON types."""
     generator, latent = model.gan.generator, model.gan.latent
     kind = type(generator)
     return {
@@ -169,16 +179,16 @@ def describe(model: trained.TrainedModel) -> dict[str, Any]:
 
 
 class RunGenerator(Generator):
-    """A run's generator; statistics are made for each truncation that is asked for.
+    """Generator of a run; computes standing statistics for every truncation used.
 
     Args:
-      model: with its weights in place.
-      **statistics: how standing statistics are made, see `Sampler`.
+      model: the trained model.
+      **statistics: arguments of `Sampler` for the standing statistics.
 
     Attributes:
       model: as given.
-      gan: its networks.
-      sampler: of its videos.
+      gan: the networks.
+      sampler: samples the videos.
     """
 
     def __init__(self, model: trained.TrainedModel, **statistics: int):
@@ -202,12 +212,12 @@ class RunGenerator(Generator):
     def activations(
         self, frames: np.ndarray, layer: int, batch_size: int = 64
     ) -> np.ndarray:
-        """Hidden units of what reads the first frame of VGAN's future predictor.
+        """Computes hidden units of the frame encoder of VGAN's future predictor.
 
         Args:
           frames: `[n, height, width, 3]` uint8.
-          layer: which convolution, counted from 1.
-          batch_size: how many at a time; it does not change them.
+          layer: number of the convolution, counted from 1.
+          batch_size: batch size; does not affect the result.
 
         Returns:
           `[n, height', width', units]` float32.
@@ -222,13 +232,13 @@ class RunGenerator(Generator):
 
 
 class SavedModelGenerator(Generator):
-    """A SavedModel that `export.export` wrote.
+    """Generator of a SavedModel from `export.export`.
 
     Args:
-      directory: where it lies.
+      directory: folder of the SavedModel.
 
     Attributes:
-      directory: the same.
+      directory: as given.
     """
 
     def __init__(self, directory: str):
@@ -250,7 +260,7 @@ class SavedModelGenerator(Generator):
         if self.num_conditioning_frames and frames is None:
             raise errors.UserError(
                 f"The model in {self.directory} starts from frames, and a SavedModel "
-                "keeps none; python -m tools.predict continues a video with it."
+                "contains none; use python -m tools.predict to continue a video."
             )
         labels = np.asarray(labels)
         if labels.ndim == 1:
@@ -269,11 +279,13 @@ class SavedModelGenerator(Generator):
 def _read_description(directory: str) -> dict[str, Any]:
     path = os.path.join(directory, "assets", DESCRIPTION)
     if not tf.io.gfile.exists(os.path.join(directory, "saved_model.pb")):
-        raise errors.UserError(f"{directory} holds no SavedModel (no saved_model.pb).")
+        raise errors.UserError(
+            f"{directory} is not a SavedModel: it has no saved_model.pb."
+        )
     if not tf.io.gfile.exists(path):
         raise errors.UserError(
-            f"The SavedModel in {directory} is none of this package's, or older than "
-            f"this version: it has no assets/{DESCRIPTION}. Export the run again."
+            f"The SavedModel in {directory} is not from this version of tf_dvdgan: it "
+            f"has no assets/{DESCRIPTION}. Export the run again."
         )
     with tf.io.gfile.GFile(path) as file:
         return json.loads(file.read())

@@ -1,4 +1,4 @@
-"""What notebooks show: a run's curves, and videos in a grid that plays."""
+"""Notebook output: the curves of a run, and videos as an animated grid."""
 
 import base64
 import dataclasses
@@ -12,11 +12,11 @@ from tf_dvdgan.data import files, video_io
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """Curves of a run, as TensorBoard has them; a notebook draws the losses.
+    """TensorBoard's curves of a run; a notebook plots the losses.
 
     Attributes:
       history: values by tag, such as 'loss/generator'.
-      steps: their steps, by the same tags.
+      steps: the steps of the values, by tag.
     """
 
     history: dict[str, list[float]]
@@ -37,7 +37,7 @@ class History:
 
 
 def history_of(model_dir: str) -> History:
-    """Reads the curves of a run's directory."""
+    """Reads the training curves of a run from its directory."""
     from tf_dvdgan.report import history
 
     curves = history.read_events(model_dir, "train").curves
@@ -48,10 +48,10 @@ def history_of(model_dir: str) -> History:
 
 
 class Shown:
-    """Videos as a notebook shows them: a grid that plays.
+    """Videos as an animated grid that a notebook displays.
 
     Args:
-      gif: the grid, encoded.
+      gif: the encoded grid.
       size: width and height, in pixels.
 
     Attributes:
@@ -81,12 +81,12 @@ def show(
     columns: int | None = None,
     fps: float = 8.0,
 ) -> Shown:
-    """A grid of videos that plays in a notebook, when it is the last line of a cell.
+    """Arranges videos in an animated grid; a notebook displays it.
 
     Args:
-      videos: `[count, time, height, width, 3]` uint8, or a single one.
-      names: of each, written above it.
-      columns: of the grid; by default it is about square.
+      videos: `[count, time, height, width, 3]` uint8, or a single video.
+      names: caption of each video; empty for none.
+      columns: number of columns; by default the grid is about square.
       fps: frames per second.
 
     Returns:
@@ -96,4 +96,5 @@ def show(
     cells = visualize.add_captions(videos, names) if names else videos
     columns = columns or max(1, round(len(videos) ** 0.5))
     frames = visualize.grid(cells, columns)
-    return Shown(video_io.encode_gif(frames, fps), frames.shape[2:0:-1])
+    _, height, width, _ = frames.shape
+    return Shown(video_io.encode_gif(frames, fps), (width, height))

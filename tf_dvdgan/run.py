@@ -2,18 +2,18 @@
 
   python -m tf_dvdgan.run --gin_file=demo.gin --data_dir=SHARDS --model_dir=RUN
 
---gin_file may be one of the files that come with the package (demo.gin,
-papers/dvdgan_v2/...) or your own, and may be given several times; --gin_param sets a
-single value, as in --gin_param='RESOLUTION = 64'. Started again with the same
---model_dir, a run resumes from its newest checkpoint; its own config is taken where
-none is given.
+--gin_file is a file that comes with the package (demo.gin, papers/dvdgan_v2/...) or a
+path, and may be repeated; --gin_param sets a single value, as in
+--gin_param='RESOLUTION = 64'. The same command with the same --model_dir resumes the
+run from its newest checkpoint. Without --gin_file the run's own config is used.
 
---mode=train_and_eval scores every checkpoint as well and keeps the best in RUN/best;
---mode=eval does so from a process of its own, while the run trains or afterwards.
---profile_steps=10 traces ten steps for the profile page of TensorBoard.
+--mode=train_and_eval also scores every checkpoint and copies the best to RUN/best;
+--mode=eval does so in a separate process, while the run trains or afterwards.
+--profile_steps=10 traces ten steps for TensorBoard's profiler.
 
-SIGTERM or Ctrl-C stops training after the steps in hand, saved; the exit code is 143 or
-130 then, and 0 once the run has its last step. A second one stops at once.
+SIGTERM or Ctrl-C finishes the current call to the device, saves a checkpoint and stops;
+the exit code is then 143 or 130, and 0 after the last step of the run. A second signal
+stops at once.
 """
 
 import os
@@ -31,16 +31,16 @@ _SECONDS_BEFORE_START = 5.0
 
 def define_flags() -> None:
     flags.DEFINE_enum(
-        "mode", "train", ["train", "eval", "train_and_eval"], "What to do."
+        "mode", "train", ["train", "eval", "train_and_eval"], "What to run."
     )
-    flags.DEFINE_multi_string("gin_file", [], "Gin file; may be given several times.")
-    flags.DEFINE_multi_string("gin_param", [], "A Gin binding, such as 'a.b = 1'.")
+    flags.DEFINE_multi_string("gin_file", [], "Gin file; may be repeated.")
+    flags.DEFINE_multi_string("gin_param", [], "Gin binding, such as 'a.b = 1'.")
     flags.DEFINE_string("model_dir", None, "The run's folder.", required=True)
     flags.DEFINE_string("data_dir", None, "Folder of prepared shards.", required=True)
     flags.DEFINE_integer(
         "profile_steps",
         0,
-        "Trace so many steps, soon after the start, for TensorBoard's profiler.",
+        "Number of steps to trace for TensorBoard's profiler, soon after the start.",
         lower_bound=0,
     )
     cli.define_strategy()
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
     from tf_dvdgan.training import loop, strategy
 
     files.register_filesystems(FLAGS.model_dir, writing=True)
-    manifest.load(FLAGS.data_dir)  # a wrong path is refused before devices are set up
+    manifest.load(FLAGS.data_dir)  # reports a wrong path before devices are set up
     if FLAGS.mode == "eval":
         _evaluate()
         return 0
@@ -95,7 +95,7 @@ def main(argv: list[str]) -> int:
 
 
 def _evaluate() -> None:
-    """Evaluates the checkpoints of a run, once it has a config."""
+    """Waits for a run and evaluates its checkpoints."""
     import gin
 
     from tf_dvdgan import config, trained
@@ -125,10 +125,10 @@ def _evaluate() -> None:
 
 
 def _start_again(error: Exception) -> NoReturn:
-    """Becomes the same command again: it waits for the others, and resumes.
+    """Restarts this command, which waits for the other workers and resumes.
 
-    TensorFlow cannot let a worker back into a cluster, so all start again, each from
-    the newest checkpoint.
+    A worker cannot rejoin a TensorFlow cluster, so all workers restart from the newest
+    checkpoint.
     """
     reason = type(error).__name__
     print(
@@ -142,7 +142,7 @@ def _start_again(error: Exception) -> NoReturn:
 
 def run() -> None:
     define_flags()
-    cli.run(main, if_interrupted="The same command resumes from what is saved.")
+    cli.run(main, if_interrupted="The same command resumes from the last checkpoint.")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
-"""A run's directory: the names and formats of all that lies in it.
+"""The directory of a run: names and formats of its files.
 
-    config.gin                   the parsed config; read when the run resumes model.json
-    the networks, resolved: class and arguments of every part
-    operative_config-<step>.gin  what was used, at each start dataset.json class names,
-    name of the data set frame_bank.npz               first frames of real clips, where
-    a model starts from some checkpoints/, best/          TensorFlow checkpoints
-    scores.jsonl                 scores, each with its protocol classify.jsonl
-    what tools.classify measured train/, eval/ TensorBoard events samples/
-    sample sheets export/<step>/ SavedModel report.html                  the page of
-    tools.report
+    config.gin                   the config of the run, parsed when it resumes
+    model.json                   class and arguments of every part of the networks
+    operative_config-<step>.gin  the operative config of each start
+    dataset.json                 class names and name of the data set
+    frame_bank.npz               first frames of real clips, for prediction models
+    checkpoints/, best/          TensorFlow checkpoints
+    scores.jsonl                 scores with their protocols
+    classify.jsonl               results of tools.classify
+    train/, eval/                TensorBoard events
+    samples/                     sample sheets
+    export/<step>/               SavedModel
+    report.html                  page of tools.report
 
 Paths may be remote. Files are written completely or not at all.
 """
@@ -40,7 +43,7 @@ class RunDirectory:
     """Reads and writes the files of a run.
 
     Attributes:
-      path: of the directory.
+      path: path of the directory.
     """
 
     path: str
@@ -74,7 +77,7 @@ class RunDirectory:
         return self._of(SCORES_FILE)
 
     def events(self, kind: str) -> str:
-        """Folder of TensorBoard's events, of 'train' or 'eval'."""
+        """Folder of TensorBoard's events; `kind` is 'train' or 'eval'."""
         return self._of(kind)
 
     def export(self, step: int) -> str:
@@ -82,34 +85,35 @@ class RunDirectory:
         return self._of("export", str(step))
 
     def sheet(self, kind: str, step: int) -> str:
-        """A sample sheet's path, without the suffix.
+        """Returns the path of a sample sheet without the suffix.
 
         Args:
-          kind: such as 'samples_ema'.
-          step: of the run.
+          kind: kind of the sheet, such as 'samples_ema'.
+          step: step of the run.
 
         Returns:
-          The path; `.gif` and `.png` follow.
+          The path, to be completed by `.gif` or `.png`.
         """
         return self._of("samples", f"{kind}-{step:07}")
 
     def newest_sheet(
         self, kind: str, step: int | None = None
     ) -> tuple[int, str] | None:
-        """The newest moving sample sheet.
+        """Finds the newest animated sample sheet.
 
         Args:
           kind: 'real', 'samples_raw' or 'samples_ema'.
-          step: later sheets are ignored.
+          step: ignores later sheets.
 
         Returns:
           Step and path; None if there is no sheet.
         """
-        pattern = rf"{kind}-(\d+)\.gif"
-        name = _newest(files.list_dir(self.samples), pattern, step)
-        if name is None:
+        names = files.list_dir(self.samples)
+        newest = _newest(names, rf"{kind}-(\d+)\.gif", step)
+        if newest is None:
             return None
-        return int(re.fullmatch(pattern, name)[1]), self._of("samples", name)
+        found, name = newest
+        return found, self._of("samples", name)
 
     # The config and the model.
 
@@ -124,7 +128,7 @@ class RunDirectory:
         return self._of(_CONFIG)
 
     def read_config(self) -> str:
-        """The Gin config that the run was started with; empty if there is none."""
+        """Returns the Gin config of the run; empty if there is none."""
         return _text(self._of(_CONFIG))
 
     def write_config(self, text: str) -> None:
@@ -132,50 +136,50 @@ class RunDirectory:
         files.atomic_write(self._of(_CONFIG), text)
 
     def read_model(self) -> dict | None:
-        """The resolved networks, see `model_file`; None if the run has no such file."""
+        """Returns what `models.resolved.resolve` wrote; None without `model.json`."""
         text = _text(self._of(_MODEL))
         return json.loads(text) if text else None
 
     def write_model(self, model: Mapping) -> None:
-        """Writes the resolved networks."""
+        """Writes the result of `models.resolved.resolve`."""
         files.atomic_write(self._of(_MODEL), json.dumps(model, indent=1))
 
     def write_operative_config(self, step: int, text: str) -> None:
-        """Writes the config that is in use.
+        """Writes the operative config.
 
         Args:
-          step: at which the run starts or resumes.
-          text: of `gin.operative_config_str`.
+          step: step at which the run starts or resumes.
+          text: result of `gin.operative_config_str`.
         """
         files.atomic_write(self._of(f"operative_config-{step}.gin"), text)
 
     def read_operative_config(self, step: int | None = None) -> str:
-        """The newest config that was in use.
+        """Reads the newest operative config.
 
         Args:
-          step: later configs are ignored.
+          step: ignores configs of later steps.
 
         Returns:
-          Its text; empty if there is none.
+          The text; empty if there is none.
         """
-        name = _newest(files.list_dir(self.path), _OPERATIVE_CONFIG, step)
-        return _text(self._of(name)) if name else ""
+        newest = _newest(files.list_dir(self.path), _OPERATIVE_CONFIG, step)
+        return _text(self._of(newest[1])) if newest else ""
 
     # The data.
 
     def write_dataset(self, class_names: Sequence[str], dataset: str) -> None:
-        """Writes what sampling needs to know of the data.
+        """Writes the properties of the data that sampling needs.
 
         Args:
-          class_names: in the order of the labels.
+          class_names: class names in the order of the labels.
           dataset: name of the data set; empty if it has none.
         """
-        known = {"class_names": list(class_names), "dataset": dataset}
-        files.atomic_write(self._of(_DATASET), json.dumps(known))
+        properties = {"class_names": list(class_names), "dataset": dataset}
+        files.atomic_write(self._of(_DATASET), json.dumps(properties))
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the classes that the run was trained on."""
+        """Class names of the training data."""
         return json.loads(_text(self._of(_DATASET)))["class_names"]
 
     @property
@@ -184,10 +188,10 @@ class RunDirectory:
         return json.loads(_text(self._of(_DATASET)) or "{}").get("dataset", "")
 
     def read_frame_bank(self) -> np.ndarray | None:
-        """Frames that samples start from.
+        """Reads the frame bank: frames that samples of a prediction model start from.
 
         Returns:
-          `[count, frames, height, width, 3]` uint8; None if the model starts from none.
+          `[count, frames, height, width, 3]` uint8; None for other models.
         """
         path = self._of(_FRAME_BANK)
         if not tf.io.gfile.exists(path):
@@ -196,19 +200,19 @@ class RunDirectory:
             return np.load(io.BytesIO(file.read()), allow_pickle=False)["frames"]
 
     def write_frame_bank(self, frames: np.ndarray) -> None:
-        """Writes the frames that samples start from."""
+        """Writes the frame bank, see `read_frame_bank`."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, frames=frames)
         files.atomic_write(self._of(_FRAME_BANK), buffer.getvalue())
 
-    # What was measured.
+    # The results.
 
     def read_scores(self) -> list[dict]:
-        """Rows of `scores.jsonl`, with "step", "scores" and "protocol" each."""
+        """Reads the rows of `scores.jsonl`, each with "step", "scores", "protocol"."""
         return _rows(self.scores_file)
 
     def read_classification(self) -> list[dict]:
-        """Rows of `classify.jsonl`, see `classification.classify`."""
+        """Reads the rows of `classify.jsonl`, see `classification.classify`."""
         return _rows(self._of(_CLASSIFICATION))
 
     def add_classification(self, row: Mapping) -> None:
@@ -220,8 +224,8 @@ def add_row(path: str, row: Mapping) -> None:
     """Adds a row to a JSON Lines file, completely or not at all.
 
     Args:
-      path: of the file; it is created if it does not exist.
-      row: only JSON's types.
+      path: path of the file, which is created if it does not exist.
+      row: the row, of JSON types.
     """
     text = "".join(json.dumps(entry) + "\n" for entry in [*_rows(path), row])
     files.atomic_write(path, text)
@@ -231,16 +235,17 @@ def _rows(path: str) -> list[dict]:
     return [json.loads(line) for line in _text(path).splitlines() if line.strip()]
 
 
-def _newest(names: Sequence[str], pattern: str, step: int | None) -> str | None:
-    """The name with the highest step, none beyond a given one."""
-    found = {name: re.fullmatch(pattern, name) for name in names}
-    steps = {name: int(match[1]) for name, match in found.items() if match}
-    steps = {n: i for n, i in steps.items() if step is None or i <= step}
-    return max(steps, key=lambda name: steps[name], default=None)
+def _newest(
+    names: Sequence[str], pattern: str, last: int | None
+) -> tuple[int, str] | None:
+    """Returns the highest step up to `last`, and its name; None if there is none."""
+    matches = [match for name in names if (match := re.fullmatch(pattern, name))]
+    steps = [(int(match[1]), match[0]) for match in matches]
+    return max((s for s in steps if last is None or s[0] <= last), default=None)
 
 
 def _text(path: str) -> str:
-    """A file's text; empty if there is none."""
+    """Returns the text of a file; empty if it does not exist."""
     if not tf.io.gfile.exists(path):
         return ""
     with tf.io.gfile.GFile(path) as file:

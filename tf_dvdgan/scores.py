@@ -1,6 +1,7 @@
-"""Scores from Python: the function behind `python -m tools.score`."""
+"""The Python interface to scores; `python -m tools.score` is the command."""
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from tf_dvdgan import errors, video_gan
 from tf_dvdgan.evaluation.runs import comparison
@@ -17,37 +18,37 @@ def score(
     num_generated: int | None = None,
     num_real: int | None = None,
     num_repeats: int | None = None,
-    **options: object,
+    **options: Unpack[scorer_lib.Options],
 ) -> comparison.Result:
     """Scores generated videos against real ones by a named protocol.
 
-    The same as the command `python -m tools.score`; docs/evaluation.md has the
-    protocols.
+    docs/evaluation.md describes the protocols.
 
     Args:
       real: folder of prepared shards or of videos.
-      generated: a GAN with the weights of a run, or a folder of videos.
-      protocol: its name, such as "fid_small" or "fvd_unterthiner".
-      weights: file of the network's weights, or several of which one fits.
-      truncation: of a GAN's latents.
-      num_generated: videos, instead of the protocol's number.
-      num_real: most real clips, instead of the protocol's number.
-      num_repeats: times that a GAN is sampled, instead of the protocol's number.
-      **options: of `Scorer`: mean, lpips, split, held_out, held_out_split, num_frames,
-        stride, resolution, num_resamples, batch_size, cache_dir.
+      generated: a GAN that was loaded or fitted, or a folder of videos.
+      protocol: name of the protocol, such as "fid_small" or "fvd_unterthiner".
+      weights: weights file of the protocol's network, or several files; the first that
+        fits is used.
+      truncation: factor of a GAN's latents.
+      num_generated: number of generated videos; the protocol's by default.
+      num_real: maximum number of real clips; the protocol's by default.
+      num_repeats: number of times a GAN is sampled; the protocol's by default.
+      **options: further arguments of `Scorer`: mean, lpips, split, held_out,
+        held_out_split, num_frames, stride, resolution, num_resamples, batch_size,
+        cache_dir, strategy.
 
     Returns:
       `score` with `value`, `sd`, `error` and `others`; `metadata`, the protocol as it
       was used; `warnings`.
 
     Raises:
-      UserError: the clips, the weights or the protocol do not fit.
+      UserError: the clips, the weights or the model do not fit the protocol.
     """
     changes = scorer_lib.Changes(num_generated, num_real, num_repeats)
-    if not isinstance(generated, str):
-        generated = _model(generated)
+    scored = generated if isinstance(generated, str) else _model(generated)
     paths = [weights] if isinstance(weights, str) else list(weights)
-    scorer = scorer_lib.Scorer(real, generated, paths, changes=changes, **options)
+    scorer = scorer_lib.Scorer(real, scored, paths, changes=changes, **options)
     return scorer(protocol, truncation)
 
 
@@ -56,7 +57,7 @@ def _model(gan: video_gan.VideoGAN) -> scorer_lib.Model:
     sampler = getattr(generator, "sampler", None)
     if sampler is None:
         raise errors.UserError(
-            "A SavedModel is scored by videos that it has made: name their folder."
+            "A SavedModel cannot be scored directly: score a folder of its videos."
         )
     return scorer_lib.Model(
         sampler, generator.window, generator.class_names, generator.metadata["step"]

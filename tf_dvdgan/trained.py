@@ -1,4 +1,4 @@
-"""A trained model, rebuilt from its run's directory."""
+"""Loads a trained model from the directory of its run."""
 
 import dataclasses
 
@@ -12,13 +12,14 @@ from tf_dvdgan.training import checkpoints
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """What sampling, export and evaluation need.
+    """A trained model, for sampling, export and evaluation.
 
     Attributes:
       gan: networks; the generator has averaged weights.
-      class_names: of the data it was trained on; one name if it has no classes.
-      step: of the checkpoint.
-      window: frames, pixels and stride of its videos.
+      class_names: class names of the training data; one name for a model without
+        classes.
+      step: step of the checkpoint.
+      window: frames, resolution and stride of the videos.
     """
 
     gan: video_gan.Networks
@@ -30,12 +31,12 @@ class TrainedModel:
 def load(
     model_dir: str, step: int | str | None = None, with_discriminators: bool = False
 ) -> TrainedModel:
-    """Builds a run's model outside any strategy and restores a checkpoint.
+    """Builds a run's model and restores a checkpoint.
 
     Args:
       model_dir: directory of the run.
-      step: of the checkpoint, or 'best'; the newest by default.
-      with_discriminators: whether their weights are restored too.
+      step: step of the checkpoint, or 'best'; the newest by default.
+      with_discriminators: whether to restore the discriminators' weights too.
 
     Returns:
       The model.
@@ -53,10 +54,10 @@ def load(
 
 
 def build(model_dir: str) -> tuple[video_gan.Networks, windows.Window]:
-    """Builds a run's networks, with first weights.
+    """Builds a run's networks with initial weights.
 
-    They are those of its `model.json`; of its `config.gin` if it has none, as the runs
-    of earlier versions.
+    They are built from `model.json`, or from `config.gin` for runs of earlier versions,
+    which have no `model.json`.
 
     Args:
       model_dir: directory of the run.

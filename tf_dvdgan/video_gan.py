@@ -9,8 +9,8 @@
     gan.save("exported")
     gan = dvd.load("run", step="best")
 
-Presets are the Gin files of `gin/`. Each GAN has a config of its own: nothing of it
-stays behind in Gin or in Keras, so that several live side by side.
+Presets are the Gin files in `gin/`. Each GAN has its own config and leaves no global
+state in Gin or Keras, so several GANs can be used side by side.
 """
 
 import contextlib
@@ -42,15 +42,22 @@ from tf_dvdgan.training import strategy as strategy_lib
 Action = loop.Action
 State = loop.State
 
-_PLACES = ("{}", "{}.gin", "models/{}.gin")  # where a preset's file may lie in gin/
+_PLACES = ("{}", "{}.gin", "models/{}.gin")  # of a preset's file in gin/
 
 
 class VideoGAN:
-    """A video GAN with its config; see `from_preset` and `load`.
+    """A video GAN with its config; created by `from_preset` and `load`.
+
+    Args:
+      text: the Gin config; empty for a SavedModel.
+      class_names: class names in the order of the labels; None until the data are
+        known.
+      model_dir: directory of the run with the weights; None if there is no run yet.
+      generator: generator to sample; None to open it when it is first used.
 
     Attributes:
-      class_names: of its classes; None until the data name them.
-      model_dir: of the run that holds its weights; None without one.
+      class_names: as given, or those of the data after `fit`.
+      model_dir: as given, or the directory of the last `fit`.
     """
 
     def __init__(
@@ -62,9 +69,9 @@ class VideoGAN:
     ):
         self.class_names = None if class_names is None else list(class_names)
         self.model_dir = model_dir
-        self._text = text  # of the config
+        self._text = text
         self._parameters: list[str] = []
-        self._objects: dict[str, Any] = {}  # what Gin's text cannot hold, by parameter
+        self._objects: dict[str, Any] = {}  # values that Gin's syntax cannot express
         self._generator = generator
 
     @classmethod
@@ -82,28 +89,28 @@ class VideoGAN:
         seed: int = 0,
         parameters: Sequence[str] = (),
     ) -> "VideoGAN":
-        """Makes a GAN as a Gin file describes it, without weights.
+        """Creates a GAN from a Gin file, without trained weights.
 
         Args:
-          preset: a file of `gin/models`, such as "dvdgan_v2", "dvdgan_fp_v2", "mvt_gan"
-            or "vgan"; any other of `gin/`, such as "demo"; or a path.
-          class_names: of the classes; by default those of the data it is trained on,
-            and [] for a model without classes.
-          resolution: height and width of its videos, in pixels. This and the following
-            are the file's by default.
-          num_frames: length of its videos.
-          stride: every n-th frame of a clip is taken in training.
+          preset: a file in `gin/models`, such as "dvdgan_v2", "dvdgan_fp_v2", "mvt_gan"
+            or "vgan"; another file in `gin/`, such as "demo"; or a path.
+          class_names: class names; by default those of the training data. [] makes a
+            model without classes.
+          resolution: height and width of the videos, in pixels. This and the following
+            sizes default to the file's.
+          num_frames: length of the videos, in frames.
+          stride: training takes every n-th frame of a clip.
           ch: width multiplier of all networks.
           conditioning_frames: number of frames that a prediction model starts from.
           precision: 'float32', or 'bfloat16' for compute with float32 parameters.
-          seed: of everything random, the first weights too.
-          parameters: other Gin bindings, as in "trainer.build.num_d_steps = 1".
+          seed: seed of the initial weights and of all random numbers in training.
+          parameters: other Gin bindings, such as "trainer.build.num_d_steps = 1".
 
         Returns:
           The GAN.
 
         Raises:
-          UserError: there is no such preset, or it has no such size.
+          UserError: the preset does not exist, or does not have one of the sizes.
         """
         sizes = {
             "RESOLUTION": resolution,
@@ -135,19 +142,22 @@ class VideoGAN:
         discriminator_loss: Callable | None = None,
         jit_compile: bool | None = None,
     ) -> None:
-        """Changes how it trains; the rest stays as in the preset, which is the paper's.
+        """Overrides training settings; the others keep the preset's (paper's) values.
 
         Args:
-          batch_size: videos of one update, over all replicas.
-          num_d_steps: discriminator updates for each generator update.
-          generator_learning_rate: of the generator.
-          discriminator_learning_rate: of the discriminators.
-          generator_optimizer: makes a `tf.keras.optimizers.legacy.Optimizer` of a
+          batch_size: number of videos per update, over all replicas.
+          num_d_steps: discriminator updates per generator update.
+          generator_learning_rate: learning rate of the generator.
+          discriminator_learning_rate: learning rate of the discriminators.
+          generator_optimizer: creates a `tf.keras.optimizers.legacy.Optimizer` from a
             learning rate.
-          discriminator_optimizer: makes that of the discriminators.
-          generator_loss: of one discriminator's scores `[batch]` of generated videos.
-          discriminator_loss: of its scores `[batch]` of real and of generated videos.
-          jit_compile: whether XLA compiles the step.
+          discriminator_optimizer: creates the discriminators' optimizer from a learning
+            rate.
+          generator_loss: function of one discriminator's scores `[batch]` of generated
+            videos.
+          discriminator_loss: function of one discriminator's scores `[batch]` of real
+            and of generated videos.
+          jit_compile: whether to compile the step with XLA.
 
         Raises:
           UserError: a value is invalid.
@@ -161,14 +171,14 @@ class VideoGAN:
         }
         objects = {
             "trainer.build.generator_optimizer": generator_optimizer,
-            "trainer.build.discriminator_optimizer": _at_any_rate(
+            "trainer.build.discriminator_optimizer": _ignoring_updates(
                 discriminator_optimizer
             ),
             "video_gan.build.generator_loss": generator_loss,
             "video_gan.build.discriminator_loss": discriminator_loss,
         }
         parameters = [f"{n} = {v!r}" for n, v in literal.items() if v is not None]
-        with self._config(parameters):  # refused now, not when training begins
+        with self._config(parameters):  # reports errors now, not in `fit`
             pass
         self._parameters += parameters
         self._objects |= {n: v for n, v in objects.items() if v is not None}
@@ -186,32 +196,33 @@ class VideoGAN:
         checkpoint_every: int | None = None,
         samples_every: int | None = None,
     ) -> notebook.History:
-        """Trains until a step, from the newest checkpoint in `model_dir` if it has one.
+        """Trains up to a step, from the newest checkpoint in `model_dir` if it has one.
 
-        By default it writes checkpoints, sample sheets and TensorBoard's curves, and
-        raises alarms, like the command `python -m tf_dvdgan.run`; either resumes a run
-        of the other. Ctrl-C stops after the steps in hand, saved.
+        Writes checkpoints, sample sheets and TensorBoard summaries and raises alarms
+        like the command `python -m tf_dvdgan.run`; each can resume a run of the other.
+        Ctrl-C finishes the current call to the device, saves a checkpoint and stops.
 
         Args:
-          data: folder of prepared shards; or a dataset of `(video, label)`, videos
-            `[time, height, width, 3]` uint8 or float32 in [-1, 1], or batches of them,
-            which is read in its own order, over and over.
-          steps: the run's last step, counted from its start.
-          model_dir: of the run; it is made if it is not there.
+          data: folder of prepared shards; or a dataset of `(video, label)` or of
+            batches of them, with videos `[time, height, width, 3]` uint8 or float32 in
+            [-1, 1]. A dataset is repeated and not shuffled.
+          steps: last step of the run, counted from its start.
+          model_dir: directory of the run; created if it does not exist.
           actions: functions that are called every n steps.
-          protocols: scores of each checkpoint, such as ["fid_small"]; the first selects
-            the checkpoint that `load(model_dir, step="best")` opens. The data are
-            prepared shards then.
-          weights: file of the network's weights for them, or several.
+          protocols: evaluation protocols for each checkpoint, such as ["fid_small"];
+            `load(model_dir, step="best")` opens the checkpoint that is best by the
+            first one. They require prepared shards.
+          weights: weights file of the protocols' network, or several files.
           strategy: where to train; all devices of this machine by default.
           checkpoint_every: steps between checkpoints; the preset's by default.
           samples_every: steps between sample sheets; the preset's by default.
 
         Returns:
-          The run's curves.
+          The training curves of the run.
 
         Raises:
-          UserError: data, config and run do not fit, or the run has diverged.
+          UserError: the data, the config and the run do not match, or the run has
+            diverged.
         """
         schedule = {
             "num_steps": steps,
@@ -243,7 +254,7 @@ class VideoGAN:
                 actions=actions,
             )
         self.class_names, self.model_dir = source.class_names, model_dir
-        self._generator = None  # with its weights from before
+        self._generator = None  # has the weights from before training
         if run:
             run.run()
         return notebook.history_of(model_dir)
@@ -256,21 +267,23 @@ class VideoGAN:
         seed: int = 0,
         frames: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Makes videos with averaged weights and standing statistics.
+        """Generates videos with averaged weights and standing statistics.
 
         Args:
-          count: how many.
-          class_name: of all, or of each; by default classes in turn.
+          count: number of videos.
+          class_name: class of all videos, or one class per video; by default the
+            videos cycle through the classes.
           truncation: factor of the latents, from 0 to 1.
-          seed: of the latents; the same seed gives the same videos.
-          frames: for a model that starts from frames, `[n, given, height, width, 3]`
-            uint8, taken in turn; by default those that its run kept.
+          seed: seed of the latents; the same seed yields the same videos.
+          frames: for a prediction model, `[n, conditioning_frames, height, width, 3]`
+            uint8; the videos cycle through them. By default the run's frame bank.
 
         Returns:
           `[count, time, height, width, 3]` uint8.
 
         Raises:
-          UserError: there is no such class, or the model has no weights to sample.
+          UserError: a class does not exist, `truncation` is out of range, or a
+            SavedModel of a prediction model is sampled without `frames`.
         """
         generator = self.generator
         names = generator.class_names
@@ -282,10 +295,10 @@ class VideoGAN:
             labels = [generator.label_of(name) for name in class_name]
         else:
             raise errors.UserError(
-                f"There are {len(class_name)} names of classes for {count} videos."
+                f"There are {len(class_name)} class names for {count} videos."
             )
         if not 0 <= truncation <= 1:
-            raise errors.UserError(f"truncation is from 0 to 1, unlike {truncation}.")
+            raise errors.UserError(f"truncation must be from 0 to 1, not {truncation}.")
         if frames is not None:
             frames = sampler_lib.in_turn(frames, count)
         z = latents.draw(generator.latent, count, seed)
@@ -298,19 +311,20 @@ class VideoGAN:
         truncation: float = 1.0,
         seed: int = 0,
     ) -> np.ndarray:
-        """Continues a video.
+        """Predicts continuations of a video.
 
         Args:
-          frames: `[given, height, width, 3]` uint8, at the model's size.
-          count: how many futures.
+          frames: `[conditioning_frames, height, width, 3]` uint8, of the model's
+            resolution.
+          count: number of continuations.
           truncation: factor of the latents.
-          seed: of the latents.
+          seed: seed of the latents.
 
         Returns:
           `[count, time, height, width, 3]` uint8; each begins with `frames`.
 
         Raises:
-          UserError: the model does not start from frames, or from other sizes.
+          UserError: it is not a prediction model, or `frames` has another shape.
         """
         generator = self.generator
         given, side = generator.num_conditioning_frames, generator.resolution
@@ -318,7 +332,7 @@ class VideoGAN:
             raise errors.UserError(f"{generator.name} does not start from frames.")
         if frames.shape != (given, side, side, 3):
             raise errors.UserError(
-                f"{generator.name} starts from {[given, side, side, 3]}, unlike "
+                f"{generator.name} needs frames of shape {[given, side, side, 3]}, not "
                 f"{list(frames.shape)}."
             )
         return self.sample(count, None, truncation, seed, frames[np.newaxis])
@@ -329,24 +343,27 @@ class VideoGAN:
         """Writes a SavedModel that needs only TensorFlow; `load` opens it, too.
 
         Args:
-          directory: to write to.
-          truncations: increasing; for each, standing statistics are computed.
+          directory: folder of the SavedModel.
+          truncations: truncations to compute standing statistics for, in increasing
+            order.
 
         Raises:
-          UserError: it is one already, or the directory holds something else.
+          UserError: this GAN is a SavedModel, or the directory contains other files.
         """
         model = getattr(self.generator, "model", None)
         if model is None:
-            raise errors.UserError("A SavedModel is saved already: copy its folder.")
+            raise errors.UserError(
+                "This is a SavedModel already: copy its folder instead."
+            )
         files.check_writable(directory, as_folder=True)
         export.export(model, directory, truncations)
 
     @property
     def generator(self) -> generators.Generator:
-        """Samples videos: with the run's weights, or initial ones without a run.
+        """The generator with the run's weights; with initial weights without a run.
 
         Raises:
-          UserError: its classes are not known yet.
+          UserError: the classes are not known yet.
         """
         if self._generator is None and self.model_dir is not None:
             self._generator = generators.open_generator(self.model_dir)
@@ -359,11 +376,11 @@ class VideoGAN:
         """Generator and discriminators as Keras models.
 
         Raises:
-          UserError: it is a SavedModel.
+          UserError: this GAN is a SavedModel.
         """
         model = getattr(self.generator, "model", None)
         if model is None:
-            raise errors.UserError("A SavedModel has functions and no Keras models.")
+            raise errors.UserError("A SavedModel has no Keras models, only functions.")
         return model.gan
 
     def _untrained(self) -> trained.TrainedModel:
@@ -372,14 +389,16 @@ class VideoGAN:
             seed = gin.query_parameter("trainer.build.seed")
             tf.keras.utils.set_random_seed(seed)
             networks = video_gan.build(self.class_names or ["video"])
-            if self.class_names is None and networks.class_conditional:
-                raise errors.UserError(
-                    "The classes are not known yet: name them as class_names, or fit "
-                    "the model first."
-                )
+            names = ["video"]
+            if networks.class_conditional:
+                if self.class_names is None:
+                    raise errors.UserError(
+                        "The classes are not known yet: name them as class_names, or "
+                        "fit the model first."
+                    )
+                names = self.class_names
             networks.build()
             window = gin.get_configurable("data.Window")()
-        names = self.class_names if networks.class_conditional else ["video"]
         return trained.TrainedModel(networks, names, 0, window)
 
     def _source(
@@ -389,20 +408,20 @@ class VideoGAN:
             source = training_data.Shards(data, window)
             if self.class_names and source.class_names != self.class_names:
                 raise errors.UserError(
-                    f"The model's classes are {self.class_names}, those of {data} are "
+                    f"The model has the classes {self.class_names}, but {data} has "
                     f"{source.class_names}."
                 )
             return source
-        # Networks without variables yet: they are only asked.
+        # Without variables: only to find out whether they use classes.
         if self.class_names is None and video_gan.build(["video"]).class_conditional:
-            raise errors.UserError("A dataset names no classes; give class_names.")
+            raise errors.UserError("A dataset has no class names: pass class_names.")
         return training_data.Clips(data, self.class_names or ["video"], window)
 
     @contextlib.contextmanager
     def _config(self, parameters: Sequence[str] = ()) -> Iterator[None]:
-        """Inside, Gin holds this GAN's config."""
+        """Activates this GAN's config in Gin within a context."""
         if not self._text:
-            raise errors.UserError("A SavedModel can only be sampled.")
+            raise errors.UserError("A SavedModel can only be sampled, not trained.")
         with config.isolated():
             config.load([], [*self._parameters, *parameters], self._text)
             with gin.unlock_config():
@@ -415,14 +434,14 @@ def load(path: str, step: int | str | None = None) -> VideoGAN:
     """Opens a run's directory or a SavedModel.
 
     Args:
-      path: of either.
-      step: of a run: a checkpoint's number or 'best'; the newest by default.
+      path: directory of a run, or folder of a SavedModel.
+      step: checkpoint of a run: its step or 'best'; the newest by default.
 
     Returns:
-      The GAN; that of a run can be trained on, that of a SavedModel only sampled.
+      The GAN. One from a run can be trained further, a SavedModel only sampled.
 
     Raises:
-      UserError: there is neither, or no such checkpoint.
+      UserError: the path is neither, or the checkpoint does not exist.
     """
     files.register_filesystems(path)
     if tf.io.gfile.exists(os.path.join(path, "saved_model.pb")):
@@ -439,20 +458,20 @@ def load(path: str, step: int | str | None = None) -> VideoGAN:
 def _evaluation(
     model_dir: str, data: str | tf.data.Dataset, window: windows.Window, steps: int
 ) -> watch.EvaluationCallback:
-    """Scores each checkpoint, by the plan that Gin holds."""
+    """Creates the evaluation of checkpoints by the plan in Gin's config."""
     if not isinstance(data, str):
         raise errors.UserError(
-            "Checkpoints are scored against prepared shards: give their folder as "
-            "data, or omit protocols."
+            "Protocols need prepared shards: pass their folder as data, or omit "
+            "protocols."
         )
     plan = gin.get_configurable("evaluation.Plan")()
     return watch.EvaluationCallback(model_dir, data, window, plan, steps)
 
 
 def _file_of(preset: str) -> str:
-    """The Gin file of a preset; its name itself if there is none.
+    """Returns the Gin file of a preset, or the name itself if there is none.
 
-    A file that does not exist is refused where files are read, with similar names.
+    `config.load` reports missing files, and suggests similar names.
     """
     for place in _PLACES:
         file = place.format(preset)
@@ -461,8 +480,8 @@ def _file_of(preset: str) -> str:
     return preset
 
 
-def _at_any_rate(optimizer: Callable | None) -> Callable | None:
-    """A user's optimizer, without the number of updates per step that ours takes."""
+def _ignoring_updates(optimizer: Callable | None) -> Callable | None:
+    """Wraps a user's optimizer to accept and ignore `updates_per_step`."""
     if optimizer is None:
         return None
 

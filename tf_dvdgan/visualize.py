@@ -1,5 +1,6 @@
 """Draws videos as grids, frame strips and contact sheets with captions."""
 
+import dataclasses
 import json
 import math
 import os
@@ -25,6 +26,21 @@ _BACKGROUND = 24
 _ACTIVE_SHARE = 0.005  # top share of a unit's activations (Zhou et al., 2015)
 _DARKENING = 4  # divides pixels where a unit is not active
 _TEXT = (235, 235, 235)
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """Where and how videos are written.
+
+    Attributes:
+      output: folder to write to.
+      suffix: file format, 'gif', 'mp4' or 'png'.
+      fps: frames per second.
+    """
+
+    output: str
+    suffix: str = "gif"
+    fps: float = 8.0
 
 
 def grid(videos: np.ndarray, columns: int, names: Sequence[str] = ()) -> np.ndarray:
@@ -335,7 +351,7 @@ def _margin(names: Sequence[str]) -> int:
     return round(max(_font().getlength(name) for name in names)) + 12
 
 
-def _font() -> ImageFont.FreeTypeFont:
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=_FONT_SIZE)
 
 

@@ -3,11 +3,12 @@
   python -m tools.classify --model_dir=RUN --data_dir=SHARDS
   python -m tools.classify --model_dir=RUN --data_dir=SHARDS --frozen
 
-Replaces the discriminator's last layer by dropout 0.5 and a linear layer over the
-data's classes. For each share of the labelled clips the classifier is trained twice,
-from the run's weights and from new ones. Its accuracy on the test split is printed and
-added to <model_dir>/classify.jsonl, which tools.report plots over the number of clips.
-With --frozen a logistic regression is fitted to the discriminator's frozen features.
+Replaces the discriminator's last layer with dropout 0.5 and a linear layer over the
+data's classes. For each fraction of the labelled clips it trains the classifier twice,
+from the run's weights and from scratch. Prints the accuracy on the test split and
+appends it to <model_dir>/classify.jsonl, which tools.report plots over the number of
+clips. With --frozen it fits a logistic regression to the frozen discriminator's
+features instead.
 """
 
 from absl import flags
@@ -21,12 +22,12 @@ def define_flags() -> None:
     flags.DEFINE_string("model_dir", None, "The run's folder.", required=True)
     flags.DEFINE_string("data_dir", None, "Shards with classes.", required=True)
     cli.define_step()
-    flags.DEFINE_list("shares", ["1/8", "1/4", "1/2", "1"], "Of the labelled clips.")
+    flags.DEFINE_list("shares", ["1/8", "1/4", "1/2", "1"], "Fractions of the clips.")
     flags.DEFINE_bool("frozen", False, "Logistic regression instead of fine-tuning.")
-    flags.DEFINE_integer("num_steps", 1000, "Of the fine-tuning.", lower_bound=1)
-    flags.DEFINE_integer("batch_size", 256, "Of the fine-tuning.", lower_bound=1)
-    flags.DEFINE_float("learning_rate", 2e-4, "Of the fine-tuning.", lower_bound=0)
-    flags.DEFINE_integer("seed", 0, "Of the choice of clips and the new weights.")
+    flags.DEFINE_integer("num_steps", 1000, "Fine-tuning steps.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 256, "Clips per step.", lower_bound=1)
+    flags.DEFINE_float("learning_rate", 2e-4, "Learning rate.", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "Seed of the choice of clips and of new weights.")
 
 
 def main(argv: list[str]) -> None:
@@ -43,10 +44,12 @@ def main(argv: list[str]) -> None:
             shares.append(fractions.Fraction(text))
         except (ValueError, ZeroDivisionError):
             raise errors.UserError(
-                f"--shares are numbers such as 1/8: {text!r}"
+                f"--shares must be fractions such as 1/8, not {text!r}."
             ) from None
         if not 0 < shares[-1] <= 1:
-            raise errors.UserError(f"A share is above 0 and at most 1: {text!r}")
+            raise errors.UserError(
+                f"--shares must be greater than 0 and at most 1, not {text!r}."
+            )
     fine_tuning = classification.FineTuning(
         FLAGS.num_steps, FLAGS.batch_size, FLAGS.learning_rate
     )

@@ -2,10 +2,10 @@
 
   python -m tools.convert_weights --network=i3d --input=PATH --output=FILE.weights.h5
 
-PATH is what others publish: a TensorFlow checkpoint's prefix (model.ckpt) or folder,
-the folder of a SavedModel (TF-Hub's, unpacked), a Keras h5 file, a PyTorch state dict
-or an npz file. Which of the known namings it has is found out. Prints the network, its
-number of classes and the hash, which stands beside every score.
+PATH is a TensorFlow checkpoint (prefix, such as model.ckpt, or folder), the folder of a
+SavedModel (TF-Hub's, unpacked), a Keras h5 file, a PyTorch state dict or an npz file.
+The naming of its variables is detected. Prints the network, its number of classes and
+the hash that scores are stored with.
 """
 
 from absl import flags
@@ -22,7 +22,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "note",
         "",
-        "Where they are from, such as 'TF-Hub deepmind/i3d-kinetics-400/1'.",
+        "Origin of the weights, such as 'TF-Hub deepmind/i3d-kinetics-400/1'.",
     )
 
 

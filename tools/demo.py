@@ -1,4 +1,4 @@
-"""The whole job in small: from videos to a trained, scored and exported generator.
+"""A small end-to-end run: from videos to a trained, scored and exported generator.
 
   python -m tools.demo --output=FOLDER
 
@@ -176,7 +176,7 @@ def _run(title: str, *command: str) -> None:
 @contextlib.contextmanager
 def _noted_signals() -> Iterator[list[int]]:
     """Collects the signals that ask the demo to stop, except ignored ones."""
-    noted = []
+    noted: list[int] = []
     handlers = {
         number: signal.signal(number, lambda number, frame: noted.append(number))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -4,9 +4,8 @@
   python -m tools.explore --saved_model=RUN/export/2000 --port=8090 --open_browser
 
 The page has controls for class, seed, truncation, and for interpolation to another
-class or seed; a model that starts from frames continues an uploaded clip. The page
-loads nothing from other machines, and only this machine reaches it unless --host says
-otherwise.
+class or seed; a prediction model continues an uploaded clip. The page loads nothing
+from other machines, and only this machine can reach it unless --host is set.
 """
 
 from absl import flags
@@ -20,7 +19,7 @@ def define_flags() -> None:
     cli.define_generator()
     flags.DEFINE_string("host", "127.0.0.1", "Address to listen at.")
     flags.DEFINE_integer(
-        "port", 8088, "Port to listen at; 0 for any that is free.", 0, 65535
+        "port", 8088, "Port to listen at; 0 for any free port.", 0, 65535
     )
     flags.DEFINE_bool("open_browser", False, "Whether to open the page in a browser.")
 
@@ -30,7 +29,8 @@ def main(argv: list[str]) -> None:
     try:
         from tf_dvdgan.explorer import server
     except ModuleNotFoundError as error:
-        if error.name.split(".")[0] not in ("nicegui", "fastapi", "uvicorn"):
+        package = (error.name or "").split(".")[0]
+        if package not in ("nicegui", "fastapi", "uvicorn"):
             raise
         raise errors.UserError(
             "The page needs NiceGUI: pip install 'tf_dvdgan[explore]'."

@@ -2,9 +2,9 @@
 
   python -m tools.export --model_dir=RUN
 
-It holds averaged weights, standing statistics for several truncations and the class
-names, and needs only TensorFlow, not this package. tf_dvdgan/export.py describes its
-signatures, docs/serving.md requests to a server.
+The SavedModel has the averaged weights, standing statistics for several truncations and
+the class names; it needs only TensorFlow, not this package. tf_dvdgan/export.py
+documents its signatures, docs/serving.md requests to a server.
 """
 
 from absl import flags
@@ -21,10 +21,10 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "truncations",
         ["0", "0.25", "0.5", "0.75", "1"],
-        "Standing statistics are computed for each, and interpolated in between.",
+        "Truncations to compute standing statistics for; others are interpolated.",
     )
     flags.register_validator(
-        "truncations", cli.are_truncations, message="it is numbers from 0 to 1"
+        "truncations", cli.are_truncations, message="it must be numbers from 0 to 1"
     )
 
 
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
 
     truncations = sorted({float(text) for text in FLAGS.truncations})
     if len(truncations) < 2:
-        raise errors.UserError("--truncations needs at least two, as in 0.5,1.")
+        raise errors.UserError("--truncations needs at least two numbers, as in 0.5,1.")
     files.check_writable(FLAGS.output or FLAGS.model_dir, as_folder=True)
     model = trained.load(FLAGS.model_dir, FLAGS.step)
     directory = run_directory.RunDirectory(FLAGS.model_dir)

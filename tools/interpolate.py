@@ -1,4 +1,4 @@
-"""Interpolates between samples, or shows what a part of the latent means.
+"""Interpolates between samples, or shows the effect of a part of the latent.
 
   python -m tools.interpolate --model_dir=RUN --output=FOLDER --classes=Punch
   python -m tools.interpolate --saved_model=RUN/export/2000 --output=FOLDER
@@ -7,9 +7,10 @@
 
 Interpolates linearly between latents of one class, between the embeddings of classes
 with one latent, or both at once (001, figures 15 and 16; 003, figures 8 to 11).
-`--resample` freezes all subspaces of MVT-GAN's latent but one, which is drawn again
-(003, figure 12). As PNG each video is a column and time runs down; as GIF and MP4 each
-row moves. The same seed gives the same videos; the file's metadata have it.
+`--resample` freezes all subspaces of MVT-GAN's latent except one, which is resampled
+(003, figure 12). In a PNG each video is a column and time runs down; in a GIF or MP4
+each row of videos plays. The same seed generates the same videos; it is in the file's
+metadata.
 """
 
 from absl import flags
@@ -24,33 +25,35 @@ def define_flags() -> None:
     cli.define_generator()
     cli.define_pictures("png")
     flags.DEFINE_enum(
-        "between", "latents", ["latents", "classes", "both"], "What changes."
+        "between", "latents", ["latents", "classes", "both"], "What to interpolate."
     )
     flags.DEFINE_list(
         "classes",
         None,
-        "Names or numbers: the class, or from which to which. By default the first.",
+        "Name or number of the class, or of the first and the last class. By default "
+        "the model's first.",
     )
-    flags.DEFINE_list("resample", None, "Subspaces, A to C, each drawn again in a row.")
-    flags.DEFINE_integer("num_rows", 1, "How many interpolations.", lower_bound=1)
-    flags.DEFINE_integer("num_steps", 8, "Videos in each.", lower_bound=2)
+    flags.DEFINE_list("resample", None, "Subspaces, A to C, to resample, one per row.")
+    flags.DEFINE_integer("num_rows", 1, "Number of interpolations.", lower_bound=1)
+    flags.DEFINE_integer("num_steps", 8, "Videos per interpolation.", lower_bound=2)
     flags.DEFINE_float(
         "truncation", 1.0, "Factor of the latents.", lower_bound=0.0, upper_bound=1.0
     )
-    flags.DEFINE_integer("seed", 0, "Of the latents.")
+    flags.DEFINE_integer("seed", 0, "Seed of the latents.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    from tf_dvdgan import generators, pictures
+    from tf_dvdgan import generators, visualize
+    from tf_dvdgan.pictures import interpolations
 
     if FLAGS.resample and FLAGS["between"].present:
-        raise errors.UserError("--between and --resample exclude each other.")
+        raise errors.UserError("Set either --between or --resample, not both.")
     files.check_writable(FLAGS.output, as_folder=True)
     generator = generators.open_generator(
         FLAGS.model_dir, FLAGS.step, FLAGS.saved_model
     )
-    interpolation = pictures.Interpolation(
+    interpolation = interpolations.Interpolation(
         FLAGS.between,
         FLAGS.resample or (),
         FLAGS.classes,
@@ -59,8 +62,8 @@ def main(argv: list[str]) -> None:
         FLAGS.truncation,
         FLAGS.seed,
     )
-    style = pictures.Style(FLAGS.output, FLAGS.format, FLAGS.fps)
-    path = pictures.write_interpolation(generator, interpolation, style)
+    style = visualize.Style(FLAGS.output, FLAGS.format, FLAGS.fps)
+    path = interpolations.write_interpolation(generator, interpolation, style)
     print(f"Interpolations of {generator.name}: {path}")
 
 

@@ -12,7 +12,7 @@ import functools
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -33,7 +33,9 @@ _CLIPS_PER_GROUP = 4  # clips of a group share colours, as UCF-101's share a sce
 _TEST_EVERY = 4  # every fourth group is in the test split
 _SUPERSAMPLING = 4
 
-Draw = Callable[[np.ndarray, float, float], None]
+Colour = tuple[float, float, float]
+# Paints on a canvas `[height, width, 3]`; takes the centre `[2]` (x, y) and the radius.
+Draw = Callable[[np.ndarray, np.ndarray, float], None]
 
 
 def class_names(kind: str) -> tuple[str, ...]:
@@ -60,6 +62,7 @@ def render(kind: str, label: int, size: tuple[int, int], seed: list[int]) -> np.
     background = _background(group_rng, height, width)
     colour = _rgb(group_rng.uniform(), group_rng.uniform(0.75, 1.0), 1.0)
     radius = min(size) * rng.uniform(0.17, 0.23)
+    draw: Draw
     if kind == "shapes":
         draw = functools.partial(_draw_shape, SHAPES[label // len(MOTIONS)], colour)
         motion = MOTIONS[label % len(MOTIONS)]
@@ -83,8 +86,9 @@ def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray
     return np.broadcast_to(top * (1 - weight) + bottom * weight, (height, width, 3))
 
 
-def _rgb(hue: float, saturation: float, value: float) -> tuple[float, float, float]:
-    return tuple(255.0 * c for c in colorsys.hsv_to_rgb(hue, saturation, value))
+def _rgb(hue: float, saturation: float, value: float) -> Colour:
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+    return 255.0 * red, 255.0 * green, 255.0 * blue
 
 
 def _path(motion: str, rng: np.random.Generator) -> Iterator[tuple[float, float]]:
@@ -115,7 +119,7 @@ def _frame(
 
 
 def _draw_shape(
-    shape: str, colour: tuple, canvas: np.ndarray, centre: np.ndarray, radius: float
+    shape: str, colour: Colour, canvas: np.ndarray, centre: np.ndarray, radius: float
 ) -> None:
     if shape == "Circle":
         cv2.circle(canvas, np.round(centre).astype(int), round(radius), colour, -1)
@@ -127,7 +131,7 @@ def _draw_shape(
     cv2.fillPoly(canvas, [np.round(corners).astype(np.int32)], colour)
 
 
-def _digit(label: int, colour: tuple, rng: np.random.Generator) -> Draw:
+def _digit(label: int, colour: Colour, rng: np.random.Generator) -> Draw:
     """Returns a function that paints a random 8x8 digit of scikit-learn's."""
     from sklearn import datasets
 
@@ -162,7 +166,8 @@ def write_dataset(
     import tensorflow as tf
 
     names = class_names(kind)
-    train, test = [], []
+    train: list[tuple[str, int]] = []
+    test: list[tuple[str, int]] = []
     progress = terminal.Progress("writing videos", num_videos)
     for i in range(num_videos):
         label, index = i % len(names), i // len(names)
@@ -180,7 +185,12 @@ def write_dataset(
     _write_lists(os.path.join(output, "ucfTrainTestlist"), names, train, test)
 
 
-def _write_lists(folder: str, names, train, test) -> None:
+def _write_lists(
+    folder: str,
+    names: Sequence[str],
+    train: Sequence[tuple[str, int]],
+    test: Sequence[tuple[str, int]],
+) -> None:
     """Writes UCF-101's three lists, whose labels count from 1."""
     import tensorflow as tf
 

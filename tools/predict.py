@@ -3,10 +3,10 @@
   python -m tools.predict --model_dir=RUN --video=FILE --output=FOLDER --num_samples=4
   python -m tools.predict --saved_model=RUN/export/2000 --video=FILE --output=FOLDER
 
-Takes as many frames of the video as the model starts from (1, 5, ...), at the stride of
-its training, from --start_frame on. The video is resized and its centre cropped as in
-evaluation. Writes one file for each sample, the given frames first, and a grid. The
-same seed gives the same samples; the files' metadata have it.
+Reads the model's conditioning frames from the video, from --start_frame on, at the
+stride of its training, resized and cropped as in evaluation. Writes a file per sample,
+which begins with the conditioning frames, and a grid. The same seed generates the same
+samples; it is in the files' metadata.
 """
 
 from absl import flags
@@ -20,27 +20,28 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     cli.define_generator()
     cli.define_pictures()
-    flags.DEFINE_string("video", None, "File to continue.", required=True)
-    flags.DEFINE_integer("num_samples", 4, "How many continuations.", lower_bound=1)
-    flags.DEFINE_integer("start_frame", 0, "First frame to take.", lower_bound=0)
+    flags.DEFINE_string("video", None, "Video file to continue.", required=True)
+    flags.DEFINE_integer("num_samples", 4, "Number of continuations.", lower_bound=1)
+    flags.DEFINE_integer("start_frame", 0, "First conditioning frame.", lower_bound=0)
     flags.DEFINE_float(
         "truncation", 1.0, "Factor of the latents.", lower_bound=0.0, upper_bound=1.0
     )
-    flags.DEFINE_integer("seed", 0, "Of the latents.")
+    flags.DEFINE_integer("seed", 0, "Seed of the latents.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    from tf_dvdgan import generators, pictures
+    from tf_dvdgan import generators, visualize
+    from tf_dvdgan.pictures import predictions
 
     files.check_writable(FLAGS.output, as_folder=True)
     generator = generators.open_generator(
         FLAGS.model_dir, FLAGS.step, FLAGS.saved_model
     )
-    path = pictures.write_predictions(
+    path = predictions.write_predictions(
         generator,
         FLAGS.video,
-        pictures.Style(FLAGS.output, FLAGS.format, FLAGS.fps),
+        visualize.Style(FLAGS.output, FLAGS.format, FLAGS.fps),
         count=FLAGS.num_samples,
         start_frame=FLAGS.start_frame,
         truncation=FLAGS.truncation,

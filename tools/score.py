@@ -6,15 +6,15 @@
       --weights=small.weights.h5 --real=SHARDS --model_dir=RUN
 
 A folder holds prepared shards, or videos (mp4, avi, gif, ...), arrays (.npy) and
-folders of numbered frames, with or without classes as sub-folders. Each score is
-printed with its protocol and the published scores to compare it with. Scores of a model
-are added to the run's scores.jsonl, those of folders to --output.
+folders of numbered frames, with or without a sub-folder per class. Each score is
+printed with its protocol and the published scores that it is comparable with. Scores of
+a model are appended to the run's scores.jsonl, those of folders to --output.
 
-Features of clips are kept in --cache_dir: those of real clips are extracted once, and a
-stopped command resumes. --truncations=0.2,0.4,0.6,0.8,1 scores a model at each, with
-standing statistics of its own. tools.convert_weights makes files of weights from
-published ones, tools.train_classifier those of the small classifier. docs/evaluation.md
-has the protocols in a table.
+Features of clips are cached in --cache_dir: those of real clips are extracted only
+once, and a stopped command resumes. --truncations=0.2,0.4,0.6,0.8,1 scores a model at
+each truncation, with its own standing statistics. tools.convert_weights converts
+published weights, tools.train_classifier trains the small classifier.
+docs/evaluation.md lists the protocols.
 """
 
 import os
@@ -28,41 +28,54 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    flags.DEFINE_multi_string("protocol", None, "Name; may be repeated.", required=True)
+    flags.DEFINE_multi_string(
+        "protocol", None, "Protocol; may be repeated.", required=True
+    )
     flags.DEFINE_string("real", None, "Folder of real clips.", required=True)
-    flags.DEFINE_string("held_out", None, "Real clips that were not trained on.")
     flags.DEFINE_string(
-        "held_out_split", None, "Of shards; by default 'test', or else 'validation'."
+        "held_out", None, "Folder of real clips outside the training set."
+    )
+    flags.DEFINE_string(
+        "held_out_split",
+        None,
+        "Split of the held-out shards; by default 'test', or else 'validation'.",
     )
     flags.DEFINE_string("generated", None, "Folder of generated clips.")
     flags.DEFINE_string("model_dir", None, "A run's folder, to score its model.")
     cli.define_step()
-    flags.DEFINE_multi_string("weights", [], "File of weights; may be repeated.")
+    flags.DEFINE_multi_string("weights", [], "Weights file; may be repeated.")
     flags.DEFINE_string("mean", None, "Mean of C3D's training clips, mean2.npz.")
     flags.DEFINE_list(
-        "lpips", None, "Weights of LPIPS: of its backbone, and of its linear layers."
+        "lpips", None, "Two weights files of LPIPS: its backbone, its linear layers."
     )
-    flags.DEFINE_list("truncations", ["1"], "Factors of a model's latents.")
-    flags.DEFINE_string("split", None, "Of real shards, instead of the protocol's.")
+    flags.DEFINE_list(
+        "truncations", ["1"], "Factors of a model's latents, from 0 to 1."
+    )
+    flags.DEFINE_string(
+        "split", None, "Split of real shards, instead of the protocol's."
+    )
     for name, of_what in (
-        ("num_generated", "Videos, instead of the protocol's number."),
-        ("num_real", "Most real clips, instead of the protocol's number."),
-        ("num_repeats", "Times a model is sampled, instead of the protocol's."),
-        ("num_frames", "Of each clip of a folder, if the protocol leaves it open."),
-        ("stride", "Every n-th real frame, if the protocol leaves it open."),
-        ("resolution", "Clips of folders are resized to it."),
+        ("num_generated", "Number of generated videos, instead of the protocol's."),
+        ("num_real", "Maximum number of real clips, instead of the protocol's."),
+        (
+            "num_repeats",
+            "Number of times to sample a model, instead of the protocol's.",
+        ),
+        ("num_frames", "Frames per clip of a folder, if the protocol leaves it open."),
+        ("stride", "Use every n-th real frame, if the protocol leaves it open."),
+        ("resolution", "Size to resize the clips of folders to, in pixels."),
     ):
         flags.DEFINE_integer(name, None, of_what, lower_bound=1)
     flags.DEFINE_integer(
-        "num_resamples", 100, "Of the bootstrap; 0 skips it.", lower_bound=0
+        "num_resamples", 100, "Resamples of the bootstrap; 0 skips it.", lower_bound=0
     )
     flags.register_validator(
-        "num_resamples", lambda count: count != 1, message="one has no spread"
+        "num_resamples", lambda count: count != 1, message="it must be 0 or at least 2"
     )
-    flags.DEFINE_integer("batch_size", 16, "Clips at a time.", lower_bound=1)
-    flags.DEFINE_string("output", None, "JSON Lines file that scores are added to.")
+    flags.DEFINE_integer("batch_size", 16, "Clips per batch.", lower_bound=1)
+    flags.DEFINE_string("output", None, "JSON Lines file to append scores to.")
     flags.DEFINE_string(
-        "cache_dir", os.path.join("~", ".cache", "tf_dvdgan"), "Keeps features."
+        "cache_dir", os.path.join("~", ".cache", "tf_dvdgan"), "Folder of features."
     )
     cli.define_strategy()
 
@@ -104,7 +117,7 @@ def main(argv: list[str]) -> None:
 
 
 def _model(strategy):
-    """The run's model on the strategy."""
+    """The run's model, with its variables on the strategy's devices."""
     from tf_dvdgan import trained
     from tf_dvdgan.evaluation.runs import scorer as scorer_lib
     from tf_dvdgan.sampling import sampler
@@ -120,19 +133,21 @@ def _model(strategy):
 
 
 def _checked_flags() -> list[float]:
-    """Refuses flags that do not go together; returns the truncations."""
+    """Rejects flags that exclude each other; returns the truncations."""
     if (FLAGS.generated is None) == (FLAGS.model_dir is None):
-        raise errors.UserError("Give either --generated or --model_dir.")
+        raise errors.UserError("Set either --generated or --model_dir.")
     if FLAGS.lpips and len(FLAGS.lpips) != 2:
-        raise errors.UserError("--lpips is two files with a comma between them.")
+        raise errors.UserError("--lpips must be two files separated by a comma.")
     if not cli.are_truncations(FLAGS.truncations):
         raise errors.UserError(
-            "--truncations are numbers from 0 to 1 with commas between them, unlike "
+            "--truncations must be numbers from 0 to 1, separated by commas, not "
             f"{','.join(FLAGS.truncations)!r}."
         )
     truncations = [float(text) for text in FLAGS.truncations]
     if FLAGS.generated and truncations != [1.0]:
-        raise errors.UserError("--truncations are for a model; these clips are made.")
+        raise errors.UserError(
+            "--truncations needs --model_dir: it does not apply to --generated."
+        )
     of_folders = ("num_frames", "stride", "resolution")
     of_models = ("step", "num_repeats", "lpips")
     given, other, others = "model_dir", "generated", of_folders
@@ -145,16 +160,16 @@ def _checked_flags() -> list[float]:
 
 
 def _check_protocols(asked, truncations: list[float]) -> None:
-    """Refuses protocols that do not fit the flags."""
+    """Rejects protocols that the other flags do not allow."""
     from tf_dvdgan.evaluation.runs import protocols
 
     for protocol in asked:
         if not protocol.needs_model:
             continue
         if FLAGS.generated:
-            raise errors.UserError(f"{protocol.name} scores a model: give --model_dir.")
+            raise errors.UserError(f"{protocol.name} scores a model: set --model_dir.")
         if truncations != [1.0]:
-            raise errors.UserError(f"{protocol.name} is defined for truncation 1 only.")
+            raise errors.UserError(f"{protocol.name} is defined only for truncation 1.")
     if FLAGS.lpips and all(p.metric != protocols.PREDICTION for p in asked):
         raise errors.UserError("--lpips is for --protocol=prediction.")
 
@@ -163,7 +178,7 @@ def run() -> None:
     define_flags()
     cli.run(
         main,
-        if_interrupted="Features so far are kept in --cache_dir; the same command "
+        if_interrupted="Features extracted so far are in --cache_dir; the same command "
         "resumes from there.",
     )
 

@@ -80,7 +80,7 @@ def main(argv: list[str]) -> None:
     precision = ["video_gan.build.precision = 'bfloat16'"] if FLAGS.bfloat16 else []
     config.load(FLAGS.gin_file, [*FLAGS.gin_param, *precision])
     python = _environment()
-    with terminal.clock("making the variables"):
+    with terminal.clock("creating variables"):
         class_names = [f"class_{i}" for i in range(FLAGS.num_classes)]
         the_program = program.build(FLAGS.part, class_names)
     metadata = {

@@ -1,13 +1,14 @@
-"""Trains the small classifier on prepared clips, for scores of models that learn them.
+"""Trains the small classifier on prepared clips, to score models of the same clips.
 
   python -m tools.train_classifier --data_dir=SHARDS --output=FILE.weights.h5
 
-Trains on random windows of the 'train' split. The learning rate is divided by ten each
-time that four epochs in a row have not improved the accuracy on the 'test' split, which
-is printed at the end. Scores compare only by the same file: train it once for a data
-set, with the number of frames and the stride of the models, and keep it.
+Trains on random windows of the 'train' split. The learning rate is divided by ten
+whenever the accuracy on the 'test' split has not improved for four epochs in a row;
+that accuracy is printed at the end. Scores are comparable only if they use the same
+weights file: train one per data set, with the models' number of frames and stride, and
+keep it.
 
-With few clips the classifier stays weak, and scores by a weak classifier mean little:
+With few clips the classifier stays weak, and scores of a weak classifier mean little:
 check its accuracy on the held-out clips.
 """
 
@@ -21,19 +22,21 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     flags.DEFINE_string("data_dir", None, "Shards with classes.", required=True)
     flags.DEFINE_string("output", None, "File; ends in .weights.h5.", required=True)
-    flags.DEFINE_integer("num_frames", 8, "Of each clip.", lower_bound=1)
+    flags.DEFINE_integer("num_frames", 8, "Frames per clip.", lower_bound=1)
     flags.DEFINE_integer("stride", 2, "Every n-th frame.", lower_bound=1)
-    flags.DEFINE_integer("epochs", 30, "Over the training clips.", lower_bound=1)
+    flags.DEFINE_integer("epochs", 30, "Passes over the training clips.", lower_bound=1)
     flags.DEFINE_float(
         "target_accuracy",
         None,
-        "Stop after an epoch with this accuracy on held-out clips.",
+        "Stop after the first epoch with this accuracy on held-out clips.",
         lower_bound=0,
         upper_bound=1,
     )
-    flags.DEFINE_float("learning_rate", 3e-3, "Of Adam, at the start.", lower_bound=0)
-    flags.DEFINE_integer("batch_size", 32, "Over all replicas.", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "Of weights and windows.", lower_bound=0)
+    flags.DEFINE_float("learning_rate", 3e-3, "Initial learning rate.", lower_bound=0)
+    flags.DEFINE_integer(
+        "batch_size", 32, "Clips per step, over all replicas.", lower_bound=1
+    )
+    flags.DEFINE_integer("seed", 0, "Seed of weights and windows.", lower_bound=0)
     cli.define_strategy()
 
 

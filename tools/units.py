@@ -2,11 +2,11 @@
 
   python -m tools.units --model_dir=RUN --data_dir=SHARDS --output=FOLDER
 
-Runs the network that reads the first frame on first frames of clips. Each row of
-units.png is one unit of a layer: the frames on which it is most active, dark where its
-activation, enlarged to the frame, is not among its top 0.5 % on these clips (Zhou et
-al., 2015). Without --units the most selective units are shown: those with the largest
-ratio of maximum to mean activation.
+Runs the encoder of first frames on clips' first frames. Each row of units.png shows one
+unit of a layer: the frames that activate it most, darkened where its activation,
+enlarged to the frame, is not in the top 0.5 % over these clips (Zhou et al., 2015).
+Without --units it shows the most selective units: those with the largest ratio of
+maximum to mean activation.
 """
 
 from absl import flags
@@ -22,24 +22,27 @@ def define_flags() -> None:
     flags.DEFINE_string("data_dir", None, "Shards of clips.", required=True)
     flags.DEFINE_string("output", None, "Folder to write to.", required=True)
     flags.DEFINE_integer(
-        "layer", 4, "Which convolution, counted from the pixels.", lower_bound=1
+        "layer", 4, "Convolution, counted from 1 at the pixels.", lower_bound=1
     )
     flags.DEFINE_list("units", [], "Numbers of units; by default the most selective.")
-    flags.DEFINE_integer("num_units", 8, "How many, by default.", lower_bound=1)
-    flags.DEFINE_integer("num_frames", 8, "Shown of each unit.", lower_bound=1)
-    flags.DEFINE_integer("num_clips", 2000, "Used at most.", lower_bound=1)
+    flags.DEFINE_integer(
+        "num_units", 8, "Number of units without --units.", lower_bound=1
+    )
+    flags.DEFINE_integer("num_frames", 8, "Frames shown per unit.", lower_bound=1)
+    flags.DEFINE_integer("num_clips", 2000, "Maximum number of clips.", lower_bound=1)
 
 
 def main(argv: list[str]) -> None:
     del argv
-    from tf_dvdgan import generators, pictures
+    from tf_dvdgan import generators, visualize
     from tf_dvdgan.data import files
+    from tf_dvdgan.pictures import units
 
     files.check_writable(FLAGS.output, as_folder=True)
-    path = pictures.write_units(
+    path = units.write_units(
         generators.open_generator(FLAGS.model_dir, FLAGS.step),
         FLAGS.data_dir,
-        pictures.Style(FLAGS.output),
+        visualize.Style(FLAGS.output),
         layer=FLAGS.layer,
         units=FLAGS.units,
         num_units=FLAGS.num_units,

@@ -49,7 +49,7 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
             video_id, _, label = (part.strip() for part in line.partition(";"))
             if label not in labels:
                 raise errors.UserError(
-                    f"{name} gives {video_id!r} the class {label!r}, which is not in "
+                    f"{name} assigns {video_id!r} to class {label!r}, which is not in "
                     f"{_list_name('labels')}.{errors.did_you_mean(label, labels)}"
                 )
             path = os.path.join(top, lists.inside(video_id, name))

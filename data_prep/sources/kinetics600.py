@@ -68,7 +68,7 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
 
 def _read_rows(place: str) -> dict[_Key, tuple[str, str]]:
     """Label and split of each clip; of repeated entries the first counts."""
-    rows = {}
+    rows: dict[_Key, tuple[str, str]] = {}
     for path, split in _list_files(place):
         unlabelled = 0
         for row in lists.read_table(path, _COLUMNS, _HINT, spaced="label"):
@@ -86,11 +86,12 @@ def _list_files(place: str) -> Iterator[tuple[str, str | None]]:
     if place.lower().endswith(_LIST_SUFFIXES):
         yield place, _split_in(place)
         return
-    found = {}
+    found: dict[str, str] = {}
     for suffix in _LIST_SUFFIXES:
         for name in files.list_dir(place):
-            if name.lower().endswith(suffix) and _split_in(name):
-                found.setdefault(_split_in(name), os.path.join(place, name))
+            split = _split_in(name)
+            if name.lower().endswith(suffix) and split:
+                found.setdefault(split, os.path.join(place, name))
     if not found:
         raise errors.UserError(f"{place} has no lists. {_HINT}")
     for names in _SPLITS:
@@ -110,8 +111,8 @@ def _split_of(row: Mapping[str, str], of_list: str | None, path: str) -> str:
     split = _CANONICAL_SPLIT.get(named) if named else of_list
     if split is None:
         raise errors.UserError(
-            f"{path} gives {row['youtube_id']!r} the split {named!r}; name train, "
-            "validate or test, in a column split or in the list's file name."
+            f"{path} assigns {row['youtube_id']!r} to split {named!r}; name train, "
+            "validate or test in the column split or in the list's file name."
         )
     return split
 

@@ -150,12 +150,12 @@ def test_encoded_videos_are_nearly_what_was_written(tmp_path, suffix):
 def test_the_middle_is_that_of_the_frames_and_not_of_the_promise(tmp_path, monkeypatch):
     write_movie(tmp_path / "a.avi", smooth(0, time=20))
     expected = read(clips.open_clips(str(tmp_path)))
-    promised = video_io._promised
+    declared = video_io._declared
     for wrong in (0, 3, 22):
         monkeypatch.setattr(
             video_io,
-            "_promised",
-            lambda path, wrong=wrong: (promised(path)[0], wrong, 0.0),
+            "_declared",
+            lambda path, wrong=wrong: (declared(path)[0], wrong, 0.0),
         )
         source = clips.open_clips(str(tmp_path))
         np.testing.assert_array_equal(read(source), expected)
@@ -329,7 +329,7 @@ def test_bad_files_are_left_out_and_named(tmp_path):
         assert rejected["x3.npy"] == "truncated"
         assert rejected["x4"] == "an image cannot be decoded: frame_3.png"
     text = warned(source, source, 0, WINDOW)
-    assert "4 real clips cannot be read and are left out, x" in text
+    assert "4 real clips cannot be read and are skipped, for example x" in text
 
 
 def test_more_than_a_twentieth_of_bad_files_is_an_error(tmp_path):

@@ -236,7 +236,7 @@ def test_a_missing_folder_and_a_missing_shard_are_named(shards, tmp_path):
 def test_a_data_set_without_classes_is_refused(names, counts):
     shard = manifest_lib.Shard("x", 7, 1, counts, 9)
     manifest = manifest_lib.Manifest("folder", names, 16, {"train": [shard]}, {}, {})
-    with pytest.raises(errors.UserError, match="The model wants classes"):
+    with pytest.raises(errors.UserError, match="needs clips of several classes"):
         readers.check_classes(manifest)
 
 

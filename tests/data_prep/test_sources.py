@@ -218,7 +218,7 @@ def test_kinetics600_one_list_of_all_splits(tmp_path):
         (["label,youtube_id,time_start,time_end", "a,b"], "Row 2 .* 2 fields"),
         (
             ["label,youtube_id,time_start,time_end,split", "a,-0wR5jVB_WP,1,2,../x"],
-            "the split '../x'",
+            "to split '../x'",
         ),
         (
             ["label,youtube_id,time_start,time_end", "../a,-0wR5jVB_WP,1,2"],
@@ -305,7 +305,7 @@ def test_jester(tmp_path):
     ("line", "sentence"),
     [
         ("7;Swiping left", "Did you mean 'Swiping Left'"),
-        ("7", "the class ''"),
+        ("7", "to class ''"),
         ("../7;Swiping Left", "stay inside it"),
     ],
 )

@@ -77,13 +77,13 @@ def test_frames_are_stabilized_at_the_size_that_they_have(tmp_path):
     video_io.write_video(path, filmed(6, size=160))
     seen = []
 
-    def stabilized(frames):
+    def stabilize(frames):
         seen.extend(frames)
         return iter(seen)
 
     recipe = decoding.Recipe(32, stabilize=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stabilization, "stabilized", stabilized)
+        patch.setattr(stabilization, "stabilize", stabilize)
         decoded = decoding.decode("video", [path], 0, recipe)
     assert {frame.shape for frame in seen} == {(160, 160, 3)}
     assert (decoded.height, decoded.width) == (32, 32)

@@ -93,7 +93,7 @@ def test_given_statistics_take_their_place():
         y, of_other = layer(x, training=False), other(x, training=False)
     np.testing.assert_allclose(y, (x - 2.0) / np.sqrt(9.0 + 1e-4), atol=1e-5)
     np.testing.assert_allclose(of_other, x / np.sqrt(1.0 + 1e-4), atol=1e-5)
-    with pytest.raises(ValueError, match="2 layers need statistics"):
+    with pytest.raises(ValueError, match="2 layers need a mean and"):
         with cbn.use_statistics([layer, other], given):
             pass
 

@@ -172,7 +172,7 @@ def test_projection_head_equals_numpy():
 
 def test_too_few_frames_for_k_are_refused():
     discriminator = dvd_gan.SpatialDiscriminator(16, 2, ch=1, num_frames=8)
-    with pytest.raises(ValueError, match="judges 8 frames"):
+    with pytest.raises(ValueError, match="scores 8 frames"):
         discriminator(tf.zeros([1, 4, 16, 16, 3]), tf.constant([0]))
 
 

@@ -213,7 +213,7 @@ def test_runs_stand_beside_one_another_with_the_same_classes(
     (single,) = alone.glob("0001_*.png")
     np.testing.assert_array_equal(np.asarray(Image.open(beside[0])), Image.open(single))
     result = sample(vgan_run, tmp_path, f"--beside={tiny_run}", *flags)
-    assert result.returncode == 1 and "knows no class 'video'" in result.stderr
+    assert result.returncode == 1 and "has no class 'video'" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_the_autoencoder_samples_from_a_mixture_and_is_no_classifier(
     flags = [f"--model_dir={run_dir}", f"--real={demo_shards}"]
     result = run_module("tools.score", *flags, "--protocol=fid_pixels")
     assert result.returncode == 1
-    assert "an autoencoder, which gives whole clips back" in result.stderr
+    assert "an autoencoder, which reconstructs whole clips" in result.stderr
     html = page.of_run(run_dir)
-    assert html.count("an autoencoder: it gives whole clips back") == 3  # sections
+    assert html.count("an autoencoder: it reconstructs whole clips") == 3  # sections
     assert "python -m tools.sample" in html

@@ -271,7 +271,7 @@ def test_copies_become_reshapes_and_aliases_stay():
 
 def test_a_config_that_makes_no_model_gets_a_sentence():
     config.load([TINY], ["RESOLUTION = 24"])
-    with pytest.raises(errors.UserError, match=r"The config makes no model: .*24"):
+    with pytest.raises(errors.UserError, match=r"defines no valid model: .*24"):
         program.build("generate", CLASSES)
 
 

@@ -39,7 +39,7 @@ def test_it_writes_a_file_that_says_what_it_is(demo_shards, tmp_path):
     dataset = manifest_lib.load(demo_shards).dataset
     source = (
         f"tools.train_classifier on {dataset}: 108 clips of 9 classes, 4 frames at "
-        f"stride 1, 16 pixels; 4 epochs, seed 0; {share} of held-out clips right"
+        f"stride 1, 16 pixels; 4 epochs, seed 0; {share} held-out accuracy"
     )
     assert facts.class_names[1] == "VerticalCircle"
     assert facts.source == source

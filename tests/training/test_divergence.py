@@ -16,8 +16,8 @@ def monitor(**settings) -> divergence.DivergenceMonitor:
 
 def test_what_is_no_number_is_told_with_the_last_good_step():
     seen = monitor()
-    assert not seen.metrics(10, {"loss/generator": 1.0})
-    (alarm,) = seen.metrics(20, {"loss/generator": float("nan"), "loss/a": 1.0})
+    assert not seen.check_metrics(10, {"loss/generator": 1.0})
+    (alarm,) = seen.check_metrics(20, {"loss/generator": float("nan"), "loss/a": 1.0})
     assert (alarm.kind, alarm.last_good_step, alarm.action) == (
         "non_finite",
         10,
@@ -30,7 +30,7 @@ def test_a_pinned_discriminator_is_told_once_until_it_comes_loose():
     seen = monitor(pinned_steps=100, on_pinned="roll_back")
     told = []
     for step, accuracy in [(50, 0.9), (100, 1.0), (150, 1.0), (200, 1.0), (300, 0.5)]:
-        told += seen.metrics(step, {"accuracy/d": accuracy})
+        told += seen.check_metrics(step, {"accuracy/d": accuracy})
     (alarm,) = told
     assert (alarm.kind, alarm.last_good_step, alarm.action) == (
         "pinned",
@@ -38,8 +38,8 @@ def test_a_pinned_discriminator_is_told_once_until_it_comes_loose():
         "roll_back",
     )
     assert "from step 50 to 150" in alarm.message
-    assert not seen.metrics(390, {"accuracy/d": 1.0})
-    assert seen.metrics(400, {"accuracy/d": 1.0})
+    assert not seen.check_metrics(390, {"accuracy/d": 1.0})
+    assert seen.check_metrics(400, {"accuracy/d": 1.0})
 
 
 def test_collapsed_samples_are_told_with_the_last_sheet_that_varied():
@@ -51,14 +51,14 @@ def test_collapsed_samples_are_told_with_the_last_sheet_that_varied():
     )
     assert divergence.diversity(same, 4) == 0.0
     seen = monitor()
-    assert not seen.diversity(100, 0.8)
-    (alarm,) = seen.diversity(200, 0.001)
+    assert not seen.check_diversity(100, 0.8)
+    (alarm,) = seen.check_diversity(200, 0.001)
     assert (alarm.kind, alarm.last_good_step, alarm.action) == (
         "collapsed",
         100,
         "warn",
     )
-    assert not seen.diversity(300, 0.001)
+    assert not seen.check_diversity(300, 0.001)
 
 
 @pytest.mark.parametrize("settings", [{"on_non_finite": "warn"}, {"on_pinned": "no"}])
@@ -96,7 +96,7 @@ def test_a_run_goes_back_and_on_with_other_draws(
     loop.train(str(tmp_path), demo_shards, strategy_lib.create("one_device"))
     out = capsys.readouterr().out
     assert "ALARM: loss/generator not finite at step 5" in out
-    assert "Back to step 3" in out and "Trained 6 steps" in out
+    assert "Rolled back to step 3" in out and "Trained 6 steps" in out
     assert [row[:2] for row in seen] == [
         *[(step, 0) for step in (1, 2, 3, 4)],
         *[(step, 1) for step in (4, 5, 6)],

@@ -6,7 +6,7 @@ import pytest
 from conftest import TINY_VGAN
 
 from tf_dvdgan import config
-from tf_dvdgan.training import loop, trainer
+from tf_dvdgan.training import loop, stopping, trainer
 from tf_dvdgan.training import strategy as strategy_lib
 
 
@@ -29,7 +29,7 @@ def test_workers_agree_on_a_signal_and_on_the_chiefs_steps(
     def ask(worker: int, summed) -> tuple[signal.Signals | None, int]:
         monkeypatch.setattr(strategy_lib, "is_chief", lambda strategy: worker == 0)
         monkeypatch.setattr(strategy_lib, "sum_over_workers", summed)
-        return loop._agree(None, received[worker], steps[worker])
+        return stopping.sync_decision(None, received[worker], steps[worker])
 
     added = []
 

@@ -313,7 +313,7 @@ def test_a_second_signal_ends_it_at_once(demo_shards, tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     err = process.stderr.readline()
-    assert "Stopping after the steps in hand" in err
+    assert "Stopping after the current steps" in err
     process.send_signal(signal.SIGTERM)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, err + rest
@@ -340,10 +340,10 @@ def mistakes(demo_shards, whole_run, tmp_path):
         ((f"--model_dir={tmp_path}", "--data_dir=/nowhere"), "'/nowhere'"),
         ((*good, "--gin_param=RESOLUTION=32"), "--resolution=32"),
         ((*good, "--gin_param=NUM_FRAMES=1"), "with 1 frames to draw from"),
-        ((*old, "--gin_param=NUM_STEPS=9", "--gin_param=CH=4"), "another architecture"),
-        ((*old, "--gin_param=trainer.build.seed=5"), "This run has seed 0"),
+        ((*old, "--gin_param=NUM_STEPS=9", "--gin_param=CH=4"), "not match the arch"),
+        ((*old, "--gin_param=trainer.build.seed=5"), "was started with seed 0"),
         ((*good, "--strategy=multi_worker"), "TF_CONFIG"),
-        ((*good, "--gin_param=evaluation.Plan.best = 's3_mvt'"), "tools.score has it"),
+        ((*good, "--gin_param=evaluation.Plan.best = 's3_mvt'"), "use tools.score"),
         ((*good, infinite, quick), "finite"),
     ]
 

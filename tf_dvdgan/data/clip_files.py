@@ -1,7 +1,7 @@
-"""Clips that lie in any folder: which there are, and the middle window of each.
+"""Lists the clips in any folder, and reads the middle window of each.
 
-A clip is a video file, an array of NumPy's, a part of one, or a folder of numbered
-images. It is read as the records of prepared shards are: see `readers`.
+A clip is a video file, a NumPy array, a row of one, or a folder of numbered images. It
+is resized and cropped like the records of prepared shards, see `readers`.
 """
 
 import dataclasses
@@ -18,22 +18,23 @@ from tf_dvdgan.data import files, video_io, windows
 
 _MOVIES = (*video_io.VIDEO_SUFFIXES, ".gif")
 _ARRAYS = (".npy",)
-_GRIDS = ("grid.gif", "grid.mp4")  # tools.sample writes one beside its videos
+_GRIDS = ("grid.gif", "grid.mp4")  # written by tools.sample beside its videos
 _CHANNELS = 3
 _DIGITS_OR_NOT = "([0-9]+)|([^0-9]+)"
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipFile:
-    """A clip as it lies in a folder.
+    """A clip in a folder.
 
     Attributes:
-      path: of the file, or of the folder of images; relative to the folder.
+      path: path of its file or of its folder of images, relative to the listed folder.
       form: 'video', 'array' or 'frames'.
-      names: of the images, in order.
-      shape: (time, height, width) in the array; empty if it is no array.
-      offset: of its first byte in the array's file.
-      number: in an array of several; None where it has a file of its own.
+      names: names of the images, in order; empty for other forms.
+      shape: (time, height, width) of an array's clip; empty for other forms, and for
+        an array that cannot be read.
+      offset: position of the clip's first byte in the array's file.
+      number: index of the clip in its array; None if it is the file's only clip.
     """
 
     path: str
@@ -45,25 +46,25 @@ class ClipFile:
 
     @property
     def name(self) -> str:
-        """What a person calls it."""
+        """The clip's name in messages."""
         return self.path if self.number is None else f"{self.path}[{self.number}]"
 
     @property
     def paths(self) -> list[str]:
-        """Its files, relative to the folder."""
+        """Paths of the clip's files, relative to the listed folder."""
         return [os.path.join(self.path, name) for name in self.names] or [self.path]
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipInfo:
-    """What is known of a clip before it is decoded.
+    """Properties of a clip that are known without decoding it.
 
     Attributes:
-      num_frames: how many there should be; 0 where only decoding tells.
-      height: of the frames, in pixels.
-      width: likewise.
-      codec: what the frames are encoded by; 'raw' in arrays.
-      fps: frames per second; None where nothing tells.
+      num_frames: number of frames that the file declares; 0 if unknown.
+      height: height of the frames, in pixels.
+      width: width of the frames, in pixels.
+      codec: format of the frames; 'raw' for arrays.
+      fps: frames per second; None if unknown.
     """
 
     num_frames: int
@@ -74,16 +75,19 @@ class ClipInfo:
 
 
 def list_clips(path: str) -> list[ClipFile]:
-    """Lists the clips below a folder in the order of their names, by number.
+    """Lists the clips below a folder, sorted by name; numbers in names are compared.
 
-    Files that are no clips are passed over, and names that begin with a dot.
+    Skips files that are not clips, and names that begin with a dot.
 
     Args:
-      path: of the folder; or of a single video file or array.
+      path: path of the folder, or of a single video file or array.
+
+    Returns:
+      The clips.
 
     Raises:
-      UserError: there are none; videos and frames lie in one folder; or an array holds
-        something else.
+      UserError: there are no clips, a folder has both videos and numbered images, or
+        an array does not hold clips.
     """
     if files.is_folder(path):
         clips = _clips_below(path)
@@ -94,14 +98,14 @@ def list_clips(path: str) -> list[ClipFile]:
         raise errors.UserError(f"There is nothing at {path}.")
     if not clips:
         raise errors.UserError(
-            f"{path} has no clips: no videos ({', '.join(_MOVIES)}), no arrays (.npy), "
-            "no folders of numbered images."
+            f"{path} has no clips: no videos ({', '.join(_MOVIES)}), arrays (.npy) or "
+            "folders of numbered images."
         )
     return sorted(clips, key=lambda clip: (_by_number(clip.path), clip.number))
 
 
 def _clips_below(folder: str) -> list[ClipFile]:
-    clips = []
+    clips: list[ClipFile] = []
     for parent, folders, names in files.walk(folder, (*_MOVIES, *_ARRAYS)):
         folders[:] = [name for name in folders if not name.startswith(".")]
         clips += _clips_among(folder, parent[len(folder) :].strip("/"), names)
@@ -109,7 +113,7 @@ def _clips_below(folder: str) -> list[ClipFile]:
 
 
 def _by_number(path: str) -> list[list[tuple[str, int]]]:
-    """A key that puts 2.avi before 10.avi, and a folder's clips together."""
+    """Sort key that puts 2.avi before 10.avi and keeps a folder's clips together."""
     return [
         [(text, int(digits or 0)) for digits, text in re.findall(_DIGITS_OR_NOT, name)]
         for name in path.split("/")
@@ -117,12 +121,12 @@ def _by_number(path: str) -> list[list[tuple[str, int]]]:
 
 
 def _clips_among(folder: str, inside: str, names: Sequence[str]) -> list[ClipFile]:
-    """The clips of one folder, not of those below it.
+    """The clips of one folder, without its sub-folders.
 
     Args:
-      folder: that paths are relative to.
-      inside: path of the one.
-      names: of its files.
+      folder: the listed folder.
+      inside: path of the folder below it.
+      names: names of the folder's files.
     """
     names = [name for name in names if not name.startswith(".")]
     names = [name for name in names if name not in _GRIDS] or names
@@ -132,8 +136,8 @@ def _clips_among(folder: str, inside: str, names: Sequence[str]) -> list[ClipFil
     if images and (movies or arrays):
         place, other = os.path.join(folder, inside), (movies + arrays)[0]
         raise errors.UserError(
-            f"{place} has numbered images and {other!r} side by side, and one of them "
-            "may be a copy of the other; move one kind away."
+            f"{place} has both numbered images and {other!r}, which may be copies of "
+            "the same clip; move one kind to another folder."
         )
     if images:
         return [ClipFile(inside, "frames", tuple(images))]
@@ -146,20 +150,20 @@ def _clips_among(folder: str, inside: str, names: Sequence[str]) -> list[ClipFil
 def _clips_of_array(folder: str, path: str) -> list[ClipFile]:
     try:
         with tf.io.gfile.GFile(os.path.join(folder, path), "rb") as file:
-            shape, fortran, dtype = _array_header(file)
+            shape, is_fortran, dtype = _array_header(file)
             start = file.tell()
     except (ValueError, OSError, tf.errors.OpError):
-        return [ClipFile(path, "array")]  # told when it is read, as other bad files
+        return [ClipFile(path, "array")]  # reading it reports the error
     if dtype != np.uint8:
         raise errors.UserError(
-            f"{path} holds {dtype}; clips are uint8, 0 to 255. From [-1, 1] they are "
-            "made by (x + 1) * 127.5, from [0, 1] by x * 255, rounded."
+            f"{path} holds {dtype}; clips are uint8, 0 to 255. Convert values in "
+            "[-1, 1] by (x + 1) * 127.5, values in [0, 1] by x * 255, and round."
         )
-    if len(shape) not in (4, 5) or shape[-1] != _CHANNELS or 0 in shape or fortran:
-        order = ", in Fortran's order" if fortran else ""
+    if len(shape) not in (4, 5) or shape[-1] != _CHANNELS or 0 in shape or is_fortran:
+        order = " in Fortran order" if is_fortran else ""
         raise errors.UserError(
             f"{path} has the shape {list(shape)}{order}; clips are [time, height, "
-            "width, 3] or [count, time, height, width, 3], in C's order."
+            "width, 3] or [count, time, height, width, 3] in C order."
         )
     if len(shape) == 4:
         return [ClipFile(path, "array", shape=shape[:3], offset=start)]
@@ -171,9 +175,9 @@ def _clips_of_array(folder: str, path: str) -> list[ClipFile]:
 
 
 def _array_header(file: tf.io.gfile.GFile) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether in Fortran's order, and type of what a .npy file holds.
+    """Shape, whether in Fortran order, and type of a .npy file's array.
 
-    Nothing is unpickled, whatever it is.
+    Does not unpickle anything.
     """
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
@@ -182,22 +186,30 @@ def _array_header(file: tf.io.gfile.GFile) -> tuple[tuple[int, ...], bool, np.dt
 
 
 def probe(folder: str, clip: ClipFile) -> ClipInfo:
-    """Looks at a clip, without decoding more than an image of it.
+    """Reads a clip's properties; decodes at most one image.
+
+    Args:
+      folder: the listed folder.
+      clip: the clip.
+
+    Returns:
+      The properties.
 
     Raises:
-      VideoError: it cannot be read.
+      VideoError: the clip cannot be read.
     """
     if clip.form == "array":
         _check_is_array(clip)
-        return ClipInfo(*clip.shape, codec="raw")
+        num_frames, height, width = clip.shape
+        return ClipInfo(num_frames, height, width, codec="raw")
     with files.local_copy(os.path.join(folder, clip.paths[0])) as path:
         if clip.form == "frames":
             height, width, _ = video_io.read_image(path).shape
             codec = os.path.splitext(path)[1][1:].lower().replace("jpg", "jpeg")
             return ClipInfo(len(clip.names), height, width, codec)
         reader = video_io.VideoReader(path)
-        frames, fps = reader.declared_frames, round(reader.fps, 2)
-        return ClipInfo(frames, reader.height, reader.width, reader.codec, fps)
+        num_frames, fps = reader.declared_frames, round(reader.fps, 2)
+        return ClipInfo(num_frames, reader.height, reader.width, reader.codec, fps)
 
 
 def read(
@@ -206,19 +218,19 @@ def read(
     window: windows.Window,
     stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[np.ndarray, int]:
-    """Reads the middle window of a clip, which is decoded to its end.
+    """Reads the middle window of a clip; decodes a video to its end.
 
     Args:
-      folder: the clip's path is relative to it.
-      clip: which one.
-      window: of a clip that is too short the last frame is repeated.
-      stopped: asked between the frames of a video; reading then ends at once.
+      folder: the listed folder.
+      clip: the clip.
+      window: the window; repeats the last frame if the clip is too short.
+      stopped: called before each frame of a video; reading stops if it returns True.
 
     Returns:
-      `[num_frames, height, width, 3]` uint8, and how many frames the clip has.
+      `[num_frames, height, width, 3]` uint8, and the number of frames in the clip.
 
     Raises:
-      VideoError: it cannot be read.
+      VideoError: the clip cannot be read, or reading was stopped.
     """
     if clip.form == "video":
         with files.local_copy(os.path.join(folder, clip.path)) as path:
@@ -231,15 +243,22 @@ def read(
 
 
 def read_frames(
-    path: str, count: int, stride: int, start: int, resolution: int
+    path: str, count: int, stride: int, start: int, resolution: int | None
 ) -> np.ndarray:
-    """Reads the frames to start from, resized and cropped as in evaluation.
+    """Reads conditioning frames of a video, resized and cropped as in evaluation.
+
+    Args:
+      path: local or remote path of the video.
+      count: number of frames to read.
+      stride: reads every n-th frame.
+      start: index of the first frame to read.
+      resolution: height and width in pixels; None keeps the video's.
 
     Returns:
       `[count, resolution, resolution, 3]` uint8.
 
     Raises:
-      UserError: the file is no video, or too short.
+      UserError: the file is not a video, or too short.
     """
     end = start + (count - 1) * stride + 1
     try:
@@ -250,14 +269,22 @@ def read_frames(
         raise errors.UserError(f"{path} cannot be used: {error}.") from None
     if len(taken) < count:
         raise errors.UserError(
-            f"{path} is too short: the model starts from {count} frames, each "
-            f"{stride} apart, from frame {start} on."
+            f"{path} is too short: the model needs {count} conditioning frames, "
+            f"{stride} frames apart, from frame {start} on."
         )
     return np.stack([fit(frame, resolution) for frame in taken])
 
 
 def fit(frame: np.ndarray, resolution: int | None) -> np.ndarray:
-    """Resizes a frame's smaller side, and takes the square in the centre."""
+    """Resizes a frame's smaller side, and crops the square in the centre.
+
+    Args:
+      frame: `[height, width, 3]` uint8.
+      resolution: size of the square, in pixels; None keeps the frame as it is.
+
+    Returns:
+      `[resolution, resolution, 3]` uint8.
+    """
     if resolution is None:
         return frame
     frame = video_io.resize_smallest_side(frame, resolution)
@@ -280,8 +307,8 @@ def _read_video(
     reader = video_io.VideoReader(path, window.resolution)
     expected = max(reader.declared_frames, 1)
     while True:
-        # Where the middle is, only the end tells; but most containers are right, and
-        # so no more frames are held than are wanted.
+        # Only the end of a video shows where its middle is. But most containers declare
+        # the right length; assuming it, only the window's frames are kept in memory.
         chosen = window.frame_numbers(expected).numpy().tolist()
         frames, count = _frames_of(reader, set(chosen), window.resolution, stopped)
         if count == expected:
@@ -295,7 +322,7 @@ def _frames_of(
     resolution: int | None,
     stopped: Callable[[], bool],
 ) -> tuple[dict[int, np.ndarray], int]:
-    """Some frames of a video, by number, and how many it has."""
+    """The chosen frames of a video by index, and the video's number of frames."""
     frames, count = {}, 0
     for frame in video:
         if stopped():
@@ -312,14 +339,14 @@ def _read_image(folder: str, clip: ClipFile, number: int) -> np.ndarray:
 
 
 def _check_is_array(clip: ClipFile) -> int:
-    """Gives the number of frames."""
+    """Checks that an array's header could be read; returns the number of frames."""
     if not clip.shape:
         raise video_io.VideoError("not an array that NumPy wrote")
     return clip.shape[0]
 
 
 def _read_from_array(folder: str, clip: ClipFile, number: int) -> np.ndarray:
-    """One frame; no more of the file is read, however large it is."""
+    """Reads one frame, and only its bytes."""
     shape = (*clip.shape[1:], _CHANNELS)
     size = int(np.prod(shape))
     try:

@@ -1,8 +1,9 @@
-"""Clips to be scored: prepared shards of ours, or any folder that others left.
+"""Sources of clips for evaluation: prepared shards, or folders of videos.
 
-Every clip is given once, in an order without meaning that stays the same, as the middle
-window of it in the centre of its frames; so two sides of a comparison are cut alike,
-whatever they came as. `warnings` says what else is not alike.
+Every source yields each clip once, in a fixed arbitrary order: the middle window in
+time and the centre crop in space. Both sides of a comparison are therefore cut in the
+same way, whatever their format. `evaluation.runs.comparability` warns about other
+differences.
 """
 
 import abc
@@ -33,16 +34,16 @@ from tf_dvdgan.data import (
 from tf_dvdgan.data.clip_files import ClipInfo
 
 _MAX_BAD_SHARE = 0.05
-_PROBED = 8  # clips that stand for all of a folder's in what is said about it
+_PROBED = 8  # number of clips that `clip_info` describes
 
 
 class Example(NamedTuple):
-    """A clip that was read.
+    """A decoded clip.
 
     Attributes:
       video: `[num_frames, height, width, 3]` uint8.
-      label: of its class; None where there are no classes.
-      number: in the source, of `num_clips`.
+      label: number of the class; None if there are no classes.
+      number: number of the clip in the source, from 0 to `num_clips` - 1.
     """
 
     video: np.ndarray
@@ -51,24 +52,24 @@ class Example(NamedTuple):
 
 
 class ClipSource(abc.ABC):
-    """Clips of one place, in an order without meaning.
+    """Clips of a folder or file, in an arbitrary but fixed order.
 
     Attributes:
-      path: of the place.
-      num_clips: how many there are; those that turn out bad are among them.
-      class_names: in the order of the labels; empty where there are no classes.
+      path: path of the folder or file.
+      num_clips: number of clips, including unreadable ones.
+      class_names: class names in the order of the labels; empty if there are none.
     """
 
     path: str
     num_clips: int
     class_names: list[str]
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._rejected: dict[str, str] = {}
 
     @property
     def rejected(self) -> list[tuple[str, str]]:
-        """Path and reason of what could not be read so far."""
+        """Paths of clips that could not be read so far, with the reasons."""
         return list(self._rejected.items())
 
     @property
@@ -79,11 +80,11 @@ class ClipSource(abc.ABC):
     @property
     @abc.abstractmethod
     def clip_info(self) -> list[ClipInfo]:
-        """What a handful of clips are like."""
+        """Properties of a few of the clips."""
 
     @abc.abstractmethod
     def short_clips(self, window: windows.Window) -> str:
-        """Says which clips are known to be shorter than a window; '' where none is."""
+        """Describes the clips that are known to be shorter than a window, or ''."""
 
     @abc.abstractmethod
     def examples(
@@ -96,14 +97,17 @@ class ClipSource(abc.ABC):
         """Reads the clips.
 
         Args:
-          window: of each. A clip that is too short repeats its last frame.
-          skip: so many of the first are left out.
-          worker: number of the one that reads; the others read the other clips.
-          num_workers: they take clips in turn.
+          window: window of each clip. Clips that are too short repeat the last frame.
+          skip: number of clips to skip at the start.
+          worker: index of this worker.
+          num_workers: number of workers; each reads every `num_workers`-th clip.
+
+        Yields:
+          The clips in order, without those that cannot be read.
 
         Raises:
-          UserError: too many cannot be read, or frames differ in size and are not
-            resized.
+          UserError: too many clips cannot be read, or the frames differ in size and the
+            window has no resolution.
         """
 
     def clips(
@@ -113,25 +117,35 @@ class ClipSource(abc.ABC):
         worker: int = 0,
         num_workers: int = 1,
     ) -> Iterator[np.ndarray]:
-        """The videos of `examples` alone."""
+        """Reads the videos of the clips.
+
+        Args:
+          window: window of each clip. Clips that are too short repeat the last frame.
+          skip: number of clips to skip at the start.
+          worker: index of this worker.
+          num_workers: number of workers; each reads every `num_workers`-th clip.
+
+        Yields:
+          `[num_frames, height, width, 3]` uint8, as `examples`.
+        """
         for example in self.examples(window, skip, worker, num_workers):
             yield example.video
 
     def describe(self) -> dict:
-        """What stands in a protocol: JSON's types alone."""
-        facts = self.clip_info
+        """Returns the metadata that is written beside scores, as JSON types."""
+        infos = self.clip_info
         return {
             "name": os.path.basename(self.path.rstrip("/")),
             "num_clips": self.num_clips,
-            "fps": sorted({fact.fps for fact in facts if fact.fps is not None}),
-            "sizes": sorted({f"{fact.width}x{fact.height}" for fact in facts}),
-            "codecs": sorted({fact.codec for fact in facts}),
-            "num_probed": len(facts),
+            "fps": sorted({info.fps for info in infos if info.fps is not None}),
+            "sizes": sorted({f"{info.width}x{info.height}" for info in infos}),
+            "codecs": sorted({info.codec for info in infos}),
+            "num_probed": len(infos),
         }
 
 
 def is_prepared(path: str) -> bool:
-    """Whether a place has prepared shards."""
+    """Returns whether a folder contains prepared shards."""
     files.register_filesystems(path)
     return tf.io.gfile.exists(os.path.join(path, manifest.FILE_NAME))
 
@@ -139,13 +153,17 @@ def is_prepared(path: str) -> bool:
 def open_clips(
     path: str, split: str | None = None, classes: Sequence[str] = ()
 ) -> ClipSource:
-    """Finds out what lies in a place; nothing is decoded yet.
+    """Opens the clips at a path, without decoding them.
 
     Args:
-      path: of prepared shards, of a folder of videos, arrays and frames, or of a single
+      path: folder of prepared shards, folder of videos, arrays and frames, or a single
         video or array.
-      split: of shards; by default what is held out, or 'train' where nothing is.
-      classes: of shards, the only ones that are taken; see `windows.Window`.
+      split: split of shards; by default the held-out split, or 'train' if there is
+        none.
+      classes: the only classes of shards to use, see `windows.Window`; empty for all.
+
+    Returns:
+      The clips.
 
     Raises:
       UserError: there are no clips, or no such split or class.
@@ -154,19 +172,20 @@ def open_clips(
         return ShardSource(path, split, classes)
     if split is not None:
         raise errors.UserError(
-            f"{path} has no {manifest.FILE_NAME}, so no split {split!r}; name "
-            "the folder of the split itself."
+            f"{path} has no {manifest.FILE_NAME} and therefore no split {split!r}; "
+            "name the folder of the split itself."
         )
     return FolderSource(path)
 
 
 class ShardSource(ClipSource):
-    """A split of prepared shards.
+    """The clips of a split of prepared shards.
 
     Args:
-      path: of their folder.
-      split: see `open_clips`.
-      classes: see there.
+      path: folder of the shards.
+      split: name of the split; by default the held-out split, or 'train' if there is
+        none.
+      classes: the only classes to use; empty for all.
     """
 
     def __init__(
@@ -185,7 +204,7 @@ class ShardSource(ClipSource):
 
     @property
     def class_counts(self) -> list[int]:
-        """Clips of each class."""
+        """Number of clips of each class."""
         return self._manifest.class_counts(self.split)
 
     @functools.cached_property
@@ -241,7 +260,7 @@ class ShardSource(ClipSource):
 
 @contextlib.contextmanager
 def _reading_shards(path: str) -> Iterator[None]:
-    """Turns what TensorFlow says of damaged shards into a sentence."""
+    """Converts TensorFlow's errors about damaged shards to a `UserError`."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -260,23 +279,22 @@ def _info_of_record(serialized: tf.Tensor) -> ClipInfo:
 
 
 class FolderSource(ClipSource):
-    """Videos, arrays and folders of frames; see `clip_files`.
+    """Clips that are videos, arrays and folders of frames; see `clip_files`.
 
-    Where all clips lie in sub-folders, and none deeper, these are the classes, in
-    alphabetical order.
+    If all clips are in direct sub-folders, these are the classes, sorted by name.
 
     Args:
-      path: of the folder, or of a single video or array.
+      path: folder, or a single video or array.
 
     Attributes:
-      names: of the clips, in the order in which they are given.
+      names: names of the clips, in order.
     """
 
     def __init__(self, path: str):
         super().__init__()
         self.path = path.rstrip("/")
         self._root = path if files.is_folder(path) else os.path.dirname(path)
-        # A protocol takes the first so many, which by name would be the first classes.
+        # Protocols use the first clips; sorted by name these would be a few classes.
         self._clips = sorted(
             clip_files.list_clips(self.path), key=lambda clip: _sha256([clip.name])
         )
@@ -285,7 +303,7 @@ class FolderSource(ClipSource):
         folders = [clip.path.split("/")[:-1] for clip in self._clips]
         has_classes = all(len(above) == 1 for above in folders)
         self.class_names = sorted({above[0] for above in folders if has_classes})
-        # Of each clip by its number, as far as known: videos are looked at, or read.
+        # Lengths by number of the clip; those of videos follow when they are read.
         self._lengths = {
             number: len(clip.names) or clip.shape[0]
             for number, clip in enumerate(self._clips)
@@ -307,12 +325,12 @@ class FolderSource(ClipSource):
         found = []
         for number in range(0, self.num_clips, step)[:_PROBED]:
             try:
-                fact = clip_files.probe(self._root, self._clips[number])
-            except video_io.VideoError:  # counted when it is read
+                info = clip_files.probe(self._root, self._clips[number])
+            except video_io.VideoError:  # `examples` reports it
                 continue
-            found.append(fact)
-            if fact.num_frames:
-                self._lengths.setdefault(number, fact.num_frames)
+            found.append(info)
+            if info.num_frames:
+                self._lengths.setdefault(number, info.num_frames)
         return found
 
     def short_clips(self, window: windows.Window) -> str:
@@ -321,8 +339,8 @@ class FolderSource(ClipSource):
         if not short:
             return ""
         return (
-            f"{len(short)} of {len(lengths)} that were looked at, the shortest of "
-            f"{min(short)} frames"
+            f"{len(short)} of {len(lengths)} examined, the shortest has {min(short)} "
+            "frames"
         )
 
     def describe(self) -> dict:
@@ -348,14 +366,14 @@ class FolderSource(ClipSource):
             if video.shape != first[1]:
                 raise errors.UserError(
                     f"{first[0]} has frames of {_size(first[1])} and {clip.name} of "
-                    f"{_size(video.shape)}; name a resolution that both are resized to."
+                    f"{_size(video.shape)}; set a resolution to resize all clips to."
                 )
             yield Example(video, self._label(clip), number)
 
     def _read(
         self, numbers: range, window: windows.Window
     ) -> Iterator[tuple[int, np.ndarray | video_io.VideoError]]:
-        """Videos, or why there is none, read ahead by a few threads."""
+        """Yields videos or errors by number, read ahead in a few threads."""
         stopped = threading.Event()
 
         def read(number: int) -> np.ndarray | video_io.VideoError:
@@ -369,21 +387,21 @@ class FolderSource(ClipSource):
             self._lengths[number] = length
             return video
 
-        # OpenCV decodes without Python's lock, so threads are enough.
+        # OpenCV releases the GIL while it decodes.
         num_threads = max(2, min(os.cpu_count() or 2, 8))
         try:
             videos = prefetch.map_ahead(read, numbers, num_threads)
             yield from zip(numbers, videos, strict=True)
         finally:
-            stopped.set()  # or an interrupted process waits for whole videos
+            stopped.set()  # otherwise Ctrl-C would wait for whole videos
 
     def _check_few_are_bad(self, allowed: float) -> None:
         if len(self._rejected) > allowed:
             name, reason = self.rejected[0]
             raise errors.UserError(
-                f"{len(self._rejected)} clips in {self.path} cannot be read, "
-                f"{terminal.printable(name)} among them ({reason}); at most "
-                f"{_MAX_BAD_SHARE:.0%} of {self.num_clips} may be left out of a score."
+                f"{len(self._rejected)} clips in {self.path} cannot be read: "
+                f"{terminal.printable(name)} ({reason}); a score may skip at most "
+                f"{_MAX_BAD_SHARE:.0%} of {self.num_clips} clips."
             )
 
     def _label(self, clip: clip_files.ClipFile) -> int | None:

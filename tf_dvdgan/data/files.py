@@ -137,8 +137,8 @@ def check_writable(path: str, as_folder: bool = False) -> None:
       as_folder: whether the path is a folder.
 
     Raises:
-      UserError: the path cannot be written, or is a folder where a file is expected or
-        the other way round.
+      UserError: the path cannot be written, is a folder although a file is expected,
+        or a file although a folder is expected.
     """
     import tensorflow as tf
 
@@ -146,9 +146,7 @@ def check_writable(path: str, as_folder: bool = False) -> None:
     if tf.io.gfile.exists(path) and is_folder(path) != as_folder:
         other = "not a folder" if as_folder else "a folder"
         raise errors.UserError(f"{path!r} cannot be written: it is {other}.")
-    if is_object_store(
-        path
-    ):  # no folders to check; `register_filesystems` has checked the bucket
+    if is_object_store(path):  # no folders; the bucket has been checked
         return
     above = path if as_folder else os.path.dirname(path)
     while above and not tf.io.gfile.exists(above):

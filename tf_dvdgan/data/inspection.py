@@ -87,7 +87,7 @@ class Report:
         height, width = int(context["height"]), int(context["width"])
         if len(frames) != int(context["num_frames"]) or not len(frames):
             raise ValueError(
-                f"{len(frames)} frames, the record says {context['num_frames']}"
+                f"{len(frames)} frames, the record declares {context['num_frames']}"
             )
         for i in range(len(frames)) if all_frames else {0, len(frames) - 1}:
             shape = tf.io.decode_image(frames[i], 3).shape

@@ -50,7 +50,7 @@ class Manifest:
       splits: name of each split to its shards.
       num_rejected: kind of reason to the number of clips rejected for it;
         `rejected.jsonl` lists them.
-      made_with: flags of the preparation.
+      made_with: flags of the preparation, as JSON values.
       schema_version: version of this file and of the records.
     """
 
@@ -59,7 +59,7 @@ class Manifest:
     resolution: int
     splits: dict[str, list[Shard]]
     num_rejected: dict[str, int]
-    made_with: dict[str, str | int | float]
+    made_with: dict[str, object]
     schema_version: int = SCHEMA_VERSION
 
     @property

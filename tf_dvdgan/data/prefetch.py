@@ -1,4 +1,4 @@
-"""Work that is done ahead, in threads, while its results are used."""
+"""Computes items ahead in threads while earlier ones are used."""
 
 import collections
 import concurrent.futures
@@ -16,17 +16,16 @@ def map_ahead(
     num_threads: int,
     num_ahead: int | None = None,
 ) -> Iterator[U]:
-    """Calls a function of each argument; results come in order.
+    """Calls a function on each argument, in threads.
 
     Args:
-      function: called in threads.
-      arguments: read as far as calls are started.
-      num_threads: how many run at a time.
-      num_ahead: results that are made before they are asked for; by default two for
-        each thread.
+      function: the function.
+      arguments: its arguments; read only as calls start.
+      num_threads: number of threads.
+      num_ahead: number of results that are computed ahead; by default two per thread.
 
     Yields:
-      The results.
+      The results, in the order of the arguments.
     """
     executor = concurrent.futures.ThreadPoolExecutor(num_threads)
     left = iter(arguments)
@@ -45,18 +44,21 @@ def map_ahead(
 
 
 def ahead(items: Iterable[T], num_ahead: int = 2) -> Iterator[T]:
-    """Makes a few items of an iterable ahead, in one thread.
+    """Computes a few items of an iterable ahead, in one thread.
 
     Args:
-      items: what is iterated over.
-      num_ahead: items made before they are asked for.
+      items: the iterable.
+      num_ahead: number of items that are computed ahead.
 
     Yields:
       The items.
     """
-    iterator, end = iter(items), object()
-    calls = itertools.repeat(None)
-    for item in map_ahead(lambda _: next(iterator, end), calls, 1, num_ahead):
-        if item is end:
+    iterator, calls = iter(items), itertools.repeat(None)
+
+    def next_item(_: None) -> list[T]:
+        return [*itertools.islice(iterator, 1)]  # empty at the end
+
+    for item in map_ahead(next_item, calls, 1, num_ahead):
+        if not item:
             return
-        yield item
+        yield item[0]

@@ -1,10 +1,10 @@
-"""From TFRecord shards to batches of clips.
+"""Datasets of clips from TFRecord shards.
 
-For training, row i of batch b is a function of the seed, b and i alone: not of the
-number of workers, of threads, or of whether the run was stopped in between. `order`
-says which record it is, `record_index` where that lies; so a worker reads the records
-of its own rows and nothing else. The window and crop of a row are drawn from the seed
-and the row's number since the start.
+In training, row i of batch b depends only on the seed, b and i: not on the number of
+workers or threads, nor on interruptions of the run. `order` chooses the record and
+`record_index` locates it, so a worker reads only the records of its own rows. The
+window and crop of a row are drawn from the seed and the number of the row since the
+start of the run.
 """
 
 import dataclasses
@@ -19,8 +19,8 @@ from tf_dvdgan.data import files, record_index, records, windows
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.data import order as order_lib
 
-_REMOTE_READS = 32  # under way at a time; each waits for its answer
-_DRAW_STREAM = 1 << 32  # keeps the seeds of draws apart from those of orders
+_REMOTE_READS = 32  # parallel reads, each with a round trip
+_DRAW_STREAM = 1 << 32  # separates the seeds of windows from those of orders
 
 
 def training_dataset(
@@ -33,18 +33,18 @@ def training_dataset(
     worker: int = 0,
     num_workers: int = 1,
 ) -> tf.data.Dataset:
-    """Endless training rows of one worker, in order, not yet batched.
+    """Creates the infinite training data of one worker, in order, not batched.
 
     Args:
-      data_dir: of the shards and the manifest.
-      window: drawn uniformly in time and space; a clip that is too short repeats its
-        last frame.
-      global_batch_size: rows of a batch, over all workers; each has an equal part.
-      seed: of all that is random.
-      first_batch: the number of the first batch given, to go on with a run.
-      split: which split.
-      worker: number of this worker.
-      num_workers: how many there are.
+      data_dir: folder of prepared shards.
+      window: window of each clip, at a uniformly random position in time and space; a
+        clip that is too short repeats its last frame.
+      global_batch_size: rows per batch over all workers, which have equal shares.
+      seed: seed of the order, the windows and the flips.
+      first_batch: number of the first batch, to resume a run.
+      split: name of the split.
+      worker: index of this worker.
+      num_workers: number of workers.
 
     Returns:
       Elements {'video': `[time, height, width, 3]` uint8, 'label': int32 scalar}.
@@ -53,11 +53,11 @@ def training_dataset(
       UserError: there is no such data, split or resolution; or there is no index and
         a shard is damaged.
     """
-    whole = manifest_lib.load(data_dir)
-    manifest, labels = _of_classes(whole, data_dir, window)
+    full_manifest = manifest_lib.load(data_dir)
+    manifest, labels = _of_classes(full_manifest, data_dir, window)
     shards_of(manifest, data_dir, split, window)
     try:
-        index = record_index.load(data_dir, whole, split)
+        index = record_index.load(data_dir, full_manifest, split)
     except tf.errors.DataLossError as error:
         raise damaged(data_dir, error) from error
     labels_of_records = labels[index.labels]
@@ -84,14 +84,25 @@ def evaluation_dataset(
     worker: int = 0,
     num_workers: int = 1,
 ) -> tf.data.Dataset:
-    """Every clip of a split once, in the shards' order: middle window, centre crop.
+    """Creates a dataset with each clip of a split once, in the order of the shards.
 
-    Arguments, elements and errors as `training_dataset`, but `first` is the number of
-    the first clip given; of those that follow each worker gets every
-    `num_workers`-th.
+    Args:
+      data_dir: folder of prepared shards.
+      window: window of each clip, in the middle of its frames and pixels; a clip that
+        is too short repeats its last frame.
+      split: name of the split.
+      first: number of the first clip.
+      worker: index of this worker.
+      num_workers: number of workers; each gets every `num_workers`-th clip.
+
+    Returns:
+      Elements {'video': `[time, height, width, 3]` uint8, 'label': int32 scalar}.
+
+    Raises:
+      UserError: there is no such data, split or resolution.
     """
-    whole = manifest_lib.load(data_dir)
-    manifest, labels = _of_classes(whole, data_dir, window)
+    full_manifest = manifest_lib.load(data_dir)
+    manifest, labels = _of_classes(full_manifest, data_dir, window)
     shards = shards_of(manifest, data_dir, split, window)
     paths = [f"{data_dir}/{shard.file}" for shard in shards]
 
@@ -109,18 +120,23 @@ def evaluation_dataset(
 def _in_parallel(
     rows: tf.data.Dataset, function: Callable, reads_remotely: bool = False
 ) -> tf.data.Dataset:
-    """Maps rows, in their order, on every core.
+    """Maps rows in parallel on all cores, in order.
 
-    tf.data does not tune itself: an iterator that does takes up to a minute to go away.
+    Disables autotuning, because an autotuned iterator takes up to a minute to be
+    destroyed.
 
     Args:
-      rows: what to map.
-      function: of a row.
-      reads_remotely: whether it waits for answers; more are under way then.
+      rows: rows to map.
+      function: function of a row.
+      reads_remotely: whether the function waits for remote reads, so more calls should
+        run in parallel.
+
+    Returns:
+      The mapped rows.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
-    calls = os.cpu_count()
+    calls = os.cpu_count() or 1
     if reads_remotely:
         calls = max(calls, _REMOTE_READS)
         options.threading.private_threadpool_size = calls
@@ -129,10 +145,17 @@ def _in_parallel(
 
 
 def load_manifest(data_dir: str, window: windows.Window) -> manifest_lib.Manifest:
-    """A directory's manifest, as if it held the window's classes alone.
+    """Loads the manifest of prepared shards, reduced to the window's classes.
+
+    Args:
+      data_dir: folder of prepared shards.
+      window: window with the classes to use.
+
+    Returns:
+      The manifest.
 
     Raises:
-      UserError: there is none, or it knows no such class.
+      UserError: there is no manifest, or no such class.
     """
     return _of_classes(manifest_lib.load(data_dir), data_dir, window)[0]
 
@@ -140,22 +163,22 @@ def load_manifest(data_dir: str, window: windows.Window) -> manifest_lib.Manifes
 def _of_classes(
     manifest: manifest_lib.Manifest, data_dir: str, window: windows.Window
 ) -> tuple[manifest_lib.Manifest, np.ndarray]:
-    """The manifest of the window's classes; for each label of the data its own there.
+    """Returns the manifest of the window's classes, and new labels by old label.
 
-    A label is -1 where the window leaves the class out.
+    The new label of a class that is not in the window is -1.
     """
-    known = manifest.class_names
+    all_names = manifest.class_names
     if not window.classes:
-        return manifest, np.arange(len(known), dtype=np.int32)
+        return manifest, np.arange(len(all_names), dtype=np.int32)
     for name in window.classes:
-        if name not in known:
+        if name not in all_names:
             raise errors.UserError(
-                f"{data_dir} has no class {name!r}, which data.Window.classes names."
-                + errors.did_you_mean(name, known)
+                f"{data_dir} has no class {name!r}, which is in data.Window.classes."
+                + errors.did_you_mean(name, all_names)
             )
     if len(set(window.classes)) < len(window.classes):
-        raise errors.UserError("data.Window.classes names a class twice.")
-    chosen = [known.index(name) for name in window.classes]
+        raise errors.UserError("data.Window.classes contains a class twice.")
+    chosen = [all_names.index(name) for name in window.classes]
 
     def with_classes(shard: manifest_lib.Shard) -> manifest_lib.Shard:
         counts = [shard.class_counts[label] for label in chosen]
@@ -166,26 +189,31 @@ def _of_classes(
         for split, shards in manifest.splits.items()
     }
     names = list(window.classes)
-    labels = np.full(len(known), -1, np.int32)
+    labels = np.full(len(all_names), -1, np.int32)
     labels[chosen] = np.arange(len(names))
     return dataclasses.replace(manifest, class_names=names, splits=splits), labels
 
 
 def check_classes(manifest: manifest_lib.Manifest, split: str = "train") -> None:
-    """Refuses to train a class-conditional model on what has no classes.
+    """Checks that data are suitable for a class-conditional model.
+
+    A wrong folder layout gives every clip label 0, which nothing else would detect.
+
+    Args:
+      manifest: manifest of the data.
+      split: name of the split.
 
     Raises:
-      UserError: fewer than two classes have clips. A wrong folder layout gives every
-        clip label 0, and nothing else would tell.
+      UserError: fewer than two classes have clips.
     """
     counts = manifest.class_counts(split)
     filled = [n for n, count in zip(manifest.class_names, counts, strict=True) if count]
     if len(filled) > 1:
         return
-    found = f"all {sum(counts)} clips are {filled[0]!r}" if filled else "none has clips"
+    found = f"all {sum(counts)} are of {filled[0]!r}" if filled else "there are none"
     raise errors.UserError(
-        f"The model wants classes, but of {len(counts)} in the data {found}. Prepare a "
-        "folder with one sub-folder for each class, or train without classes: "
+        f"The model needs clips of several classes, but {found}. Prepare a folder with "
+        "one sub-folder for each class, or train without classes: "
         "--gin_param='NUM_CLASSES = 0'."
     )
 
@@ -193,10 +221,19 @@ def check_classes(manifest: manifest_lib.Manifest, split: str = "train") -> None
 def shards_of(
     manifest: manifest_lib.Manifest, data_dir: str, split: str, window: windows.Window
 ) -> list[manifest_lib.Shard]:
-    """A split's shards that have clips.
+    """Returns the shards of a split that have clips.
+
+    Args:
+      manifest: manifest of the data.
+      data_dir: folder of the shards.
+      split: name of the split.
+      window: window whose resolution the shards must have.
+
+    Returns:
+      The shards with at least one clip.
 
     Raises:
-      UserError: there are none, some are missing, or the resolution does not fit.
+      UserError: there are no clips, shards are missing, or the resolution differs.
     """
     if split not in manifest.splits:
         raise errors.UserError(
@@ -204,8 +241,8 @@ def shards_of(
         )
     if manifest.resolution != window.resolution:
         raise errors.UserError(
-            f"The model makes {window.resolution} pixels, the shards in {data_dir} "
-            f"have {manifest.resolution}. Prepare with "
+            f"The model has a resolution of {window.resolution} pixels, the shards in "
+            f"{data_dir} have {manifest.resolution}. Prepare with "
             f"--resolution={window.resolution}, or train with "
             f"--gin_param='RESOLUTION = {manifest.resolution}'."
         )
@@ -215,14 +252,22 @@ def shards_of(
     missing = files.missing_names(data_dir, [shard.file for shard in shards])
     if missing:
         raise errors.UserError(
-            f"{len(missing)} of {len(shards)} shards are missing from {data_dir}, "
-            f"{missing[0]} among them; run the preparation again."
+            f"{len(missing)} of {len(shards)} shards are missing from {data_dir}, for "
+            f"example {missing[0]}; run the preparation again."
         )
     return shards
 
 
 def damaged(data_dir: str, error: Exception) -> errors.UserError:
-    """What to say when TensorFlow cannot read shards."""
+    """Creates the error to raise when TensorFlow cannot read shards.
+
+    Args:
+      data_dir: folder of the shards.
+      error: TensorFlow's error.
+
+    Returns:
+      The error.
+    """
     reason = str(error).splitlines()[0]
     return errors.UserError(
         f"The shards in {data_dir} are damaged ({reason}); prepare them again."
@@ -235,9 +280,10 @@ def _decode(
     """Decodes the frames and pixels of one window.
 
     Args:
-      serialized: record.
-      window: what is taken; with a resolution.
-      positions: `[3]` of the window in time, height and width, from 0 to 1 (excluded).
+      serialized: a record.
+      window: the window; it has a resolution.
+      positions: `[3]` positions of the window in time, height and width, from 0 to 1
+        (excluded).
 
     Returns:
       "video" `[num_frames, resolution, resolution, 3]` uint8, "label" int32 scalar.

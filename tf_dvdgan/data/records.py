@@ -1,4 +1,4 @@
-"""The schema of a record, which is one video clip; no other module knows it.
+"""The schema of a record, which is one video clip; only this module depends on it.
 
 A record is a `tf.train.SequenceExample`: the context describes the clip, the feature
 list "frames" holds its frames as JPEG or PNG files.

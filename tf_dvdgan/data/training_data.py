@@ -1,8 +1,7 @@
-"""What a GAN trains on: prepared shards, or any `tf.data.Dataset` of videos.
+"""Training data of a GAN: prepared shards, or any `tf.data.Dataset` of videos.
 
-Both give rows by number: row n of a run is the same however many workers there are and
-wherever a run begins. Shards are opened at any row; a dataset is read from its start,
-and what lies before is skipped.
+Row n of a run is the same for any number of workers and wherever the run resumes.
+Shards can be opened at any row; a dataset is read from its start to skip rows.
 """
 
 import itertools
@@ -18,25 +17,25 @@ from tf_dvdgan.data import readers, transforms, windows
 
 
 class TrainingData(Protocol):
-    """What training asks of its data.
+    """Interface of training data.
 
     Attributes:
-      class_names: of the labels.
-      name: of the data set; empty if nobody named it.
+      class_names: class names in the order of the labels.
+      name: name of the data set; empty if it has none.
     """
 
     class_names: list[str]
     name: str
 
     def check(self, class_conditional: bool, verbose: bool) -> None:
-        """Refuses what cannot be trained on, and tells of what is odd.
+        """Checks that the data are suitable for a model.
 
         Args:
-          class_conditional: whether classes are looked at.
-          verbose: whether this process tells.
+          class_conditional: whether the model uses classes.
+          verbose: whether to print notes about the data.
 
         Raises:
-          UserError: the data do not fit.
+          UserError: the data are not suitable.
         """
 
     def rows(
@@ -47,18 +46,32 @@ class TrainingData(Protocol):
         worker: int = 0,
         num_workers: int = 1,
     ) -> tf.data.Dataset:
-        """Endless rows of one worker, as of `readers.training_dataset`."""
+        """Creates the infinite training data of one worker, in order, not batched.
+
+        Args:
+          global_batch_size: rows per batch over all workers, which have equal shares.
+          seed: seed of all random choices.
+          first_batch: number of the first batch, to resume a run.
+          worker: index of this worker.
+          num_workers: number of workers.
+
+        Returns:
+          Elements {'video': `[time, height, width, 3]` uint8, 'label': int32 scalar}.
+        """
 
     def clips(self, at_most: int) -> np.ndarray:
-        """Videos `[count, time, height, width, 3]` uint8, each of another row."""
+        """Returns at most some videos, `[count, time, height, width, 3]` uint8."""
 
 
-class Shards:
-    """Prepared shards, in an order that is drawn again each epoch.
+class Shards(TrainingData):
+    """Prepared shards, in a new random order each epoch.
 
     Args:
-      data_dir: of the shards and the manifest.
-      window: frames and pixels taken of each clip.
+      data_dir: folder of prepared shards.
+      window: window of each clip.
+
+    Attributes:
+      data_dir: as given.
 
     Raises:
       UserError: there is no such data.
@@ -72,11 +85,10 @@ class Shards:
         self.name = self._manifest.dataset
 
     def check(self, class_conditional: bool, verbose: bool) -> None:
-        """See `TrainingData`."""
         window = self._window
         shards = readers.shards_of(self._manifest, self.data_dir, "train", window)
         if verbose:
-            _tell_of_short_clips(shards, window)
+            _print_short_clips(shards, window)
         if class_conditional:
             readers.check_classes(self._manifest)
 
@@ -88,7 +100,6 @@ class Shards:
         worker: int = 0,
         num_workers: int = 1,
     ) -> tf.data.Dataset:
-        """See `TrainingData`."""
         return readers.training_dataset(
             self.data_dir,
             self._window,
@@ -100,23 +111,22 @@ class Shards:
         )
 
     def clips(self, at_most: int) -> np.ndarray:
-        """See `TrainingData`."""
         count = min(at_most, self._manifest.num_clips("train"))
         return _videos(self.rows(1, seed=0), count)
 
 
-class Clips:
-    """A dataset of `(video, label)`, in its own order, over and over.
+class Clips(TrainingData):
+    """A dataset of `(video, label)`, repeated in its own order.
 
     Args:
-      dataset: of videos `[time, height, width, 3]`, uint8 or float32 in [-1, 1], and
-        labels; or of batches of them. It is not shuffled here, and has to give the same
+      dataset: pairs of a video `[time, height, width, 3]`, uint8 or float32 in [-1, 1],
+        and a label, or batches of them. It is not shuffled, and must yield the same
         elements each time it is read.
-      class_names: of the labels.
-      window: frames and pixels that the videos have.
+      class_names: class names in the order of the labels.
+      window: window with the length and resolution of the videos.
 
     Raises:
-      UserError: its elements are none of those.
+      UserError: the dataset has other elements.
     """
 
     name = ""
@@ -131,7 +141,7 @@ class Clips:
         spec = dataset.element_spec
         if not (isinstance(spec, tuple) and len(spec) == 2):
             raise errors.UserError(
-                f"The dataset's elements are pairs of video and label, unlike {spec}."
+                f"The dataset's elements must be pairs of video and label, not {spec}."
             )
         if spec[0].shape.rank == 5:
             dataset = dataset.unbatch()
@@ -139,23 +149,22 @@ class Clips:
         size = [window.num_frames, window.resolution, window.resolution, 3]
         if not (video.shape.is_compatible_with(size) and label.shape.rank in (0, None)):
             raise errors.UserError(
-                f"The model makes videos {size}; the dataset has {video.shape} with "
-                f"labels {label.shape}."
+                f"The model needs videos {size} with scalar labels; the dataset has "
+                f"{video.shape} with labels {label.shape}."
             )
         self._dataset = dataset.map(lambda video, label: _row(video, label, size))
 
     def check(self, class_conditional: bool, verbose: bool) -> None:
-        """See `TrainingData`."""
         del verbose
         if class_conditional and len(self.class_names) < 2:
             raise errors.UserError(
-                "A model with classes wants two at least; NUM_CLASSES = 0 makes one "
-                "without."
+                "A class-conditional model needs at least two classes; NUM_CLASSES = 0 "
+                "makes a model without classes."
             )
         for row in self._dataset.take(1).as_numpy_iterator():
             if class_conditional and not 0 <= row["label"] < len(self.class_names):
                 raise errors.UserError(
-                    f"The dataset has label {row['label']}; there are "
+                    f"The dataset has the label {row['label']}, but there are only "
                     f"{len(self.class_names)} classes."
                 )
             return
@@ -169,35 +178,35 @@ class Clips:
         worker: int = 0,
         num_workers: int = 1,
     ) -> tf.data.Dataset:
-        """See `TrainingData`; the order is the dataset's own, whatever the seed."""
-        del seed
+        del seed  # the dataset has its own order
         rows = self._dataset.repeat().skip(first_batch * global_batch_size)
         own = global_batch_size // num_workers
         return rows.batch(own).shard(num_workers, worker).unbatch()
 
     def clips(self, at_most: int) -> np.ndarray:
-        """See `TrainingData`."""
         return _videos(self._dataset, at_most)
 
 
-def _row(video: tf.Tensor, label: tf.Tensor, size: list[int]) -> dict[str, tf.Tensor]:
+def _row(
+    video: tf.Tensor, label: tf.Tensor, size: list[int | None]
+) -> dict[str, tf.Tensor]:
     if video.dtype != tf.uint8:
         video = transforms.to_uint8(video)
     return {"video": tf.ensure_shape(video, size), "label": tf.cast(label, tf.int32)}
 
 
 def _videos(rows: tf.data.Dataset, count: int) -> np.ndarray:
-    """Videos of the first rows; copies, as what is read is taken back."""
+    """Returns copies of the first rows' videos; the iterator reuses its buffers."""
     taken = itertools.islice(rows.as_numpy_iterator(), count)
     return np.stack([row["video"].copy() for row in taken])
 
 
-def _tell_of_short_clips(
+def _print_short_clips(
     shards: Sequence[manifest_lib.Shard], window: windows.Window
 ) -> None:
     fewest = min(shard.fewest_frames for shard in shards)
     if fewest < window.length:
         terminal.say(
             f"Some clips are shorter than the window of {window.length} frames (the "
-            f"shortest has {fewest}): their last frame is repeated"
+            f"shortest has {fewest}); their last frame is repeated"
         )

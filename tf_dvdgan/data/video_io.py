@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from typing import Literal
 
 import av
 import cv2
@@ -25,7 +26,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 # Pillow's decoders of some other formats run programs.
 _IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 # Encoder by suffix.
-_CODECS = {".mp4": "libx264", ".avi": "mpeg4"}
+_CODECS: dict[str, Literal["libx264", "mpeg4"]] = {".mp4": "libx264", ".avi": "mpeg4"}
 # Containers that may be opened. FFmpeg would also treat plain text as terminal output,
 # an image as a video of one frame, and a playlist as a request to open files or URLs.
 _CONTAINERS = "avi,mov,matroska,mpeg,mpegvideo,mpegts,asf,flv,ogg,gif"
@@ -71,7 +72,7 @@ class VideoReader:
             raise VideoError("empty file")
         if not _is_utf8(path):  # would crash the decoders
             raise VideoError("file name is not UTF-8")
-        self.codec, self.declared_frames, self._promised_seconds = _promised(path)
+        self.codec, self.declared_frames, self._declared_seconds = _declared(path)
         # One thread, because each core decodes a clip of its own.
         self._capture = cv2.VideoCapture(
             path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1]
@@ -110,10 +111,10 @@ class VideoReader:
             to_show = _frames_to_show(self.path, self.declared_frames)
             if count < to_show - _MISSING_FRAMES_ALLOWED:
                 raise VideoError(f"truncated: {count} of {to_show} frames")
-        if self._promised_seconds:
-            end, promised = _last_second(self.path), self._promised_seconds
-            if end < promised - _MISSING_SECONDS_ALLOWED:
-                raise VideoError(f"truncated: {end:.1f} of {promised:.1f} seconds")
+        if self._declared_seconds:
+            end, declared = _last_second(self.path), self._declared_seconds
+            if end < declared - _MISSING_SECONDS_ALLOWED:
+                raise VideoError(f"truncated: {end:.1f} of {declared:.1f} seconds")
 
 
 def _times_shown(path: str) -> list[int]:
@@ -144,7 +145,7 @@ def _opened(path: str) -> Iterator[av.container.InputContainer]:
         raise VideoError("not a video that can be decoded") from error
 
 
-def _promised(path: str) -> tuple[str, int, float]:
+def _declared(path: str) -> tuple[str, int, float]:
     """Codec, number of frames, and seconds if the number of frames is unknown.
 
     Unknown values are 0. Matroska and WebM do not declare a number of frames.
@@ -168,7 +169,7 @@ def _seconds(clock: str) -> float:
     return 3600 * hours + 60 * minutes + seconds
 
 
-def _frames_to_show(path: str, promised: int) -> int:
+def _frames_to_show(path: str, declared: int) -> int:
     """How many frames should be decoded, given the container's number of frames.
 
     Some frames serve only to decode others: an mp4 that was cut without re-encoding
@@ -176,16 +177,18 @@ def _frames_to_show(path: str, promised: int) -> int:
     show no new frame; if it ends with such a pause, the pause is no longer than an
     earlier one.
     """
+    times, num_discarded = [], 0
     with _opened(path) as container:
-        packets = [p for p in container.demux(video=0) if p.pts is not None]
+        for packet in container.demux(video=0):
+            if packet.pts is not None:
+                times.append(packet.pts)
+                num_discarded += packet.is_discard
         counts_time_steps = container.format.name == "avi"
-    to_show = promised - sum(packet.is_discard for packet in packets)
     if counts_time_steps:
-        times = sorted([packet.pts for packet in packets])
-        pauses = np.diff([*times, promised])
+        pauses = np.diff([*sorted(times), declared])
         if len(pauses) > 1 and pauses[-1] <= pauses[:-1].max():
-            to_show = len(packets)
-    return to_show
+            return len(times)
+    return declared - num_discarded
 
 
 def _last_second(path: str) -> float:
@@ -319,7 +322,7 @@ def _add_stream(
 
 
 def encode_gif(
-    frames: Sequence[np.ndarray], fps: float = 12.5, description: str = ""
+    frames: Iterable[np.ndarray], fps: float = 12.5, description: str = ""
 ) -> bytes:
     """Encodes frames as a GIF that loops forever.
 
@@ -382,7 +385,7 @@ def write_video(
     if suffix in _CODECS:
         data = encode_video(frames, suffix, fps, description)
     elif suffix == ".gif":
-        data = encode_gif(list(frames), fps, description)
+        data = encode_gif(frames, fps, description)
     elif suffix == ".png":
         data = encode_png(np.concatenate(list(frames), axis=1), description)
     else:

@@ -1,29 +1,29 @@
-"""The window of a clip: which frames and which pixels are taken of it."""
+"""The window of a clip: the frames and pixels that a model sees."""
 
 import dataclasses
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-MIDDLE = 0.5  # position of a window that is not drawn
+MIDDLE = 0.5  # position of a window that is not random
 
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """What is taken of a data set, and of each clip.
+    """The window of each clip, and which clips of a data set are used.
 
     Attributes:
       num_frames: length in frames.
-      resolution: height and width of the crop, in pixels; None keeps whole frames, of
-        clips that are no prepared shards.
-      stride: every n-th frame; 2 in paper 001, section 2.3, 1 for prediction.
-      consecutive_if_short: whether a clip with fewer than num_frames * stride frames
-        gives consecutive frames instead of repeating its last one.
-      flips: whether half of the training clips are mirrored, left to right.
-      classes: names of the only ones that are taken, in the order of their labels;
-        empty takes all.
-      balanced: whether training sees each class equally often, however many clips it
-        has; an epoch is as long as without.
+      resolution: height and width of the crop, in pixels; None for whole frames, which
+        prepared shards do not support.
+      stride: takes every n-th frame; 2 in paper 001, section 2.3, 1 for prediction.
+      consecutive_if_short: whether to take consecutive frames of a clip with fewer than
+        num_frames * stride frames, instead of repeating its last frame.
+      flips: whether to mirror half of the training clips, left to right.
+      classes: names of the only classes to use, in the order of their labels; empty
+        for all.
+      balanced: whether training sees each class equally often, regardless of its number
+        of clips; does not change the length of an epoch.
     """
 
     num_frames: int
@@ -36,17 +36,18 @@ class Window:
 
     @property
     def length(self) -> int:
-        """Frames of the clip from the window's first to its last."""
+        """Number of the clip's frames from the window's first to its last."""
         return (self.num_frames - 1) * self.stride + 1
 
     def frame_numbers(
         self, clip_length: int | tf.Tensor, position: float | tf.Tensor = MIDDLE
     ) -> tf.Tensor:
-        """Numbers of the frames that are taken of a clip.
+        """Computes the numbers of the frames in the window.
 
         Args:
-          clip_length: frames of the clip; a window that is longer repeats the last one.
-          position: of the window, from 0 (at the start) to 1 (excluded).
+          clip_length: number of frames of the clip; a longer window repeats the last
+            one.
+          position: position of the window, from 0 (at the start) to 1 (excluded).
 
         Returns:
           `[num_frames]` int32.
@@ -64,12 +65,12 @@ class Window:
 def offset(
     size: int | tf.Tensor, taken: int | tf.Tensor, position: float | tf.Tensor
 ) -> tf.Tensor:
-    """Where a part of an axis begins.
+    """Computes where a window begins along an axis.
 
     Args:
-      size: of the axis.
-      taken: length of the part; it begins at 0 if that is more than `size`.
-      position: of the part, from 0 (at the start) to 1 (excluded).
+      size: length of the axis.
+      taken: length of the window; it begins at 0 if longer than the axis.
+      position: position of the window, from 0 (at the start) to 1 (excluded).
 
     Returns:
       int32 scalar.

@@ -133,14 +133,15 @@ class Page:
 
         Both generate a video when released, not while moved.
         """
-        scale = {"min": 0.0, "max": 1.0, "step": step, "value": value}
         with ui.element("div").classes("slider"):
             with ui.element("div").classes("line apart"):
                 ui.label(name)
-                number = ui.number(**scale, precision=2).props(
-                    f'dense outlined aria-label="{name}"'
-                )
-            slider = ui.slider(**scale).props(f'aria-label="{name}, slider"')
+                number = ui.number(
+                    min=0.0, max=1.0, step=step, value=value, precision=2
+                ).props(f'dense outlined aria-label="{name}"')
+            slider = ui.slider(min=0.0, max=1.0, step=step, value=value).props(
+                f'aria-label="{name}, slider"'
+            )
             number.bind_value(slider)
             for control in (number, slider):
                 control.on("change", self._refresh, args=[])
@@ -157,7 +158,7 @@ class Page:
             f"The model continues {frames}. Files of up to "
             f"{LARGEST_UPLOAD // 2**20} MB are accepted."
         ).classes("muted")
-        upload = (
+        self._uploader = (
             ui.upload(
                 auto_upload=True,
                 max_file_size=LARGEST_UPLOAD,
@@ -170,7 +171,7 @@ class Page:
         with ui.element("div").classes("line"):
             # Browsers open the file dialog only in response to a user's click.
             ui.button("Choose a clip", icon="movie").props("outline no-caps").on(
-                "click", js_handler=f"() => getElement({upload.id}).pickFiles()"
+                "click", js_handler=f"() => getElement({self._uploader.id}).pickFiles()"
             )
             self._start = ui.number(
                 "First frame", value=0, min=0, precision=0, validation=_number_error
@@ -184,7 +185,7 @@ class Page:
     async def _receive(self, event: events.UploadEventArguments) -> None:
         """Keeps the file while the page is open: the first frame may change."""
         self._upload = event.file.name, await event.file.read()
-        event.sender.reset()
+        self._uploader.reset()
         await self._read_clip()
 
     def _reject(self) -> None:
@@ -233,7 +234,7 @@ class Page:
                 "The video could not be generated; the terminal shows the error.",
             )
         else:
-            if request is self._request:
+            if video is not None and request is self._request:
                 self._show(video, request, time.monotonic() - began)
 
     def _read_controls(self) -> studio_lib.VideoRequest | None:
@@ -293,6 +294,8 @@ class Page:
 
     def _download(self, kind: str) -> None:
         """Downloads the video that is shown, in its original size."""
+        if self._shown is None:  # the buttons are hidden until there is a video
+            return
         video, request = self._shown
         data = self._studio.encode(video, request, kind)
         name = files.safe_name(self._generator.class_names[request.label])

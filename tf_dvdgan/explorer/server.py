@@ -118,7 +118,7 @@ def explore(
     Args:
       generator: to explore.
       listener: a listening socket, from `listen`.
-      host: that it listens at.
+      host: address that the socket listens at.
       open_browser: whether to open the page.
 
     Raises:
@@ -128,7 +128,7 @@ def explore(
     app = application(generator, host)
     if not is_loopback(host):
         print(
-            f"warning: listening at {host}, so whoever reaches this machine can use "
+            f"warning: listening at {host}: anyone who can reach this machine can use "
             "the model, without a password."
         )
     url = url_of(listener)

@@ -34,7 +34,7 @@ class PWCNet(tf.keras.Model):
 
     def __init__(self, name: str = "pwc_net"):
         super().__init__(name=name, trainable=False, dtype="float32")
-        self.parts = {}
+        self.parts: dict[str, tf.keras.layers.Layer] = {}
         for level, filters in enumerate(_PYRAMID, start=1):
             # The released file calls the last level's first two convolutions aa and a.
             first, second = ("aa", "a") if level == 6 else ("a", "aa")

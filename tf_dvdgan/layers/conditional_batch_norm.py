@@ -3,9 +3,9 @@
 Statistics are taken over batch, height and width, separately for each time step (paper
 001, appendix B.2), so that no information passes through them along time. In training
 they are the batch's, over all replicas. Otherwise they are standing statistics
-(BigGAN): the means of mean and variance over many batches. `use_statistics` sets them
-for calls; `accumulate_standing_statistics` sums them up, see
-`sampling.standing_statistics`.
+(BigGAN): the averages of mean and variance over many batches.
+`accumulate_standing_statistics` accumulates them (see `sampling.standing_statistics`),
+and `use_statistics` replaces them for some calls.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import tensorflow as tf
 from tf_dvdgan.layers import normalization
 from tf_dvdgan.layers.normalization import Statistics
 
-AllStatistics = Sequence[Statistics]  # one for each layer, in the order of `layers_of`
+AllStatistics = Sequence[Statistics]  # one per layer, in the order of `layers_of`
 
 _mode = threading.local()  # a strategy runs each replica's Python in its own thread
 
@@ -26,8 +26,8 @@ _mode = threading.local()  # a strategy runs each replica's Python in its own th
 def accumulate_standing_statistics() -> Iterator[None]:
     """Makes calls with `training=False` use batch statistics and accumulate them.
 
-    Spectral norm's state does not move meanwhile. Enter it where the layers are
-    called: inside the replica's function, under a strategy.
+    Such calls do not update the vectors of spectral normalization. Enter the context
+    where the layers are called: under a strategy, inside the replica's function.
     """
     with _set_mode("accumulate", True):
         yield
@@ -37,21 +37,22 @@ def accumulate_standing_statistics() -> Iterator[None]:
 def use_statistics(
     norms: Sequence["BatchNorm"], statistics: AllStatistics
 ) -> Iterator[None]:
-    """Makes calls with `training=False` use the statistics given.
+    """Makes calls with `training=False` use the given statistics.
 
     Args:
-      norms: the layers; those that are not among them use their accumulated ones.
-      statistics: of each layer mean and variance, `[time, channels]` each.
+      norms: the layers; other layers use their own standing statistics.
+      statistics: mean and variance of each layer, `[time, channels]` each.
 
     Yields:
       Nothing.
 
     Raises:
-      ValueError: there are not as many as layers.
+      ValueError: there is not one pair of statistics per layer.
     """
     if len(norms) != len(statistics):
         raise ValueError(
-            f"{len(norms)} layers need statistics each. Received: {len(statistics)}"
+            f"{len(norms)} layers need a mean and a variance each. Received: "
+            f"statistics of {len(statistics)}"
         )
     by_layer = {id(n): s for n, s in zip(norms, statistics, strict=True)}
     with _set_mode("statistics", by_layer):
@@ -59,7 +60,7 @@ def use_statistics(
 
 
 def layers_of(network: tf.keras.Model) -> list["BatchNorm"]:
-    """All layers of a network with standing statistics, in order of creation."""
+    """Returns a network's layers with standing statistics, in order of creation."""
     return [layer for layer in network.submodules if isinstance(layer, BatchNorm)]
 
 
@@ -74,11 +75,11 @@ def _set_mode(name: str, value) -> Iterator[None]:
 
 
 class BatchNorm(normalization.Normalization):
-    """Batch normalization with a learned scale and offset for each channel.
+    """Batch normalization with a learned scale and offset per channel.
 
     Args:
-      per_time_step: whether each time step has statistics of its own; otherwise they
-        are taken over time too.
+      per_time_step: whether each time step has its own statistics; otherwise they are
+        taken over time too.
     """
 
     def __init__(self, per_time_step: bool = True, **kwargs):
@@ -86,7 +87,7 @@ class BatchNorm(normalization.Normalization):
         self.per_time_step = per_time_step
 
     def add_state(self, input_shape) -> None:
-        """Makes the accumulators: sums of mean and variance, and the count."""
+        """Creates the accumulators: sums of mean and variance, and their count."""
         steps = input_shape[1] if self.per_time_step else 1
         shape = [steps, input_shape[-1]]
         self.mean_sum = self._accumulator("mean_sum", shape)
@@ -105,7 +106,16 @@ class BatchNorm(normalization.Normalization):
         )
 
     def statistics(self, x: tf.Tensor, training: bool | None) -> Statistics:
-        """Mean and variance to normalize with, `[time or 1, channels]` float32."""
+        """Returns the mean and variance to normalize with.
+
+        Args:
+          x: `[batch, time, height, width, channels]`.
+          training: whether to use the batch's statistics; otherwise the standing ones,
+            unless a context of this module changes that.
+
+        Returns:
+          Mean and variance, `[time or 1, channels]` float32.
+        """
         if training:
             return self.batch_statistics(x)
         if getattr(_mode, "accumulate", None):
@@ -114,14 +124,16 @@ class BatchNorm(normalization.Normalization):
             self.variance_sum.assign_add(variance)
             self.standing_count.assign_add(1.0)
             return mean, variance
-        given = getattr(_mode, "statistics", None) or {}
-        return given[id(self)] if id(self) in given else self.standing_statistics()
+        by_layer = getattr(_mode, "statistics", None) or {}
+        if id(self) in by_layer:
+            return by_layer[id(self)]
+        return self.standing_statistics()
 
     def batch_statistics(self, x: tf.Tensor) -> Statistics:
-        """Moments of the batch over all replicas, `[time or 1, channels]` float32."""
+        """Computes the batch's moments over all replicas, `[time or 1, channels]`."""
         x = tf.cast(x, tf.float32)
         mean = self._mean(x)
-        # Deviations sum to zero, so that no gradient goes through this mean.
+        # The deviations sum to zero, so this mean has no gradient.
         center = tf.stop_gradient(mean)[:, tf.newaxis, tf.newaxis]
         variance = self._mean(tf.math.squared_difference(x, center))
         context = tf.distribute.get_replica_context()
@@ -134,23 +146,23 @@ class BatchNorm(normalization.Normalization):
         return mean, square - tf.square(mean)
 
     def _mean(self, x: tf.Tensor) -> tf.Tensor:
-        """Mean of a video's channels, `[time or 1, channels]`.
+        """Computes the mean of each channel, `[time or 1, channels]`.
 
-        Over space first: on a CPU one reduction over separate axes takes ten times as
-        long as two.
+        It reduces over space first: on a CPU a single reduction over non-adjacent axes
+        takes ten times as long as two reductions.
         """
         over_space = tf.reduce_mean(x, axis=[2, 3])  # [batch, time, channels]
         axes = [0] if self.per_time_step else [0, 1]
         return tf.reshape(tf.reduce_mean(over_space, axes), [-1, x.shape[-1]])
 
     def standing_statistics(self) -> Statistics:
-        """The accumulated means; 0 and 1 before anything was accumulated."""
+        """Averages of mean and variance; 0 and 1 if none were accumulated."""
         count = tf.maximum(self.standing_count, 1.0)
         empty = tf.cast(tf.equal(self.standing_count, 0.0), tf.float32)
         return self.mean_sum / count, self.variance_sum / count + empty
 
     def reset_standing_statistics(self) -> None:
-        """Forgets what was accumulated."""
+        """Resets the accumulators to zero."""
         for variable in (self.mean_sum, self.variance_sum, self.standing_count):
             variable.assign(tf.zeros_like(variable))
 

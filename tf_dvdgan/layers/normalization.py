@@ -72,20 +72,50 @@ class Normalization(tf.keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def scale_and_offset(
+        self, condition: tf.Tensor | None, training: bool | None
+    ) -> tuple[tf.Tensor | float, tf.Tensor | float]:
+        """Computes the scale and offset to apply after normalization.
+
+        Args:
+          condition: must be None.
+          training: unused.
+
+        Returns:
+          Scale and offset, each `[channels]`, or 1 and 0 without `affine`.
+
+        Raises:
+          InvalidValueError: there is a condition.
+        """
+        del training
+        if condition is not None:
+            raise errors.InvalidValueError(
+                "A normalization layer that is called with a condition must be a "
+                f"conditional one. Received: {type(self).__name__}"
+            )
+        return (self.scale, self.offset) if self.affine else (1.0, 0.0)
+
+    def call(
+        self,
+        x: tf.Tensor,
+        condition: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
         """Normalizes a video.
 
         Args:
           x: `[batch, time, height, width, channels]`.
-          training: whether to use batch statistics, if the layer has any.
+          condition: for conditional layers `[batch, size]`, or `[batch, time, size]`
+            with one per frame; None for the others.
+          training: whether to use batch statistics, if the layer has any, and to update
+            the vectors of spectral normalization.
 
         Returns:
           `[batch, time, height, width, channels]`.
         """
         mean, variance = self.statistics(x, training)
-        if not self.affine:
-            return self.normalize(x, mean, variance, 1.0, 0.0)
-        return self.normalize(x, mean, variance, self.scale, self.offset)
+        scale, offset = self.scale_and_offset(condition, training)
+        return self.normalize(x, mean, variance, scale, offset)
 
     def normalize(
         self,
@@ -142,26 +172,30 @@ class Conditional(Normalization):
         self.scale = dense(channels, use_bias=False, name="scale")
         self.offset = dense(channels, use_bias=False, name="offset")
 
-    def call(
-        self, x: tf.Tensor, condition: tf.Tensor, training: bool | None = None
-    ) -> tf.Tensor:
-        """Normalizes a video with a conditional scale and offset.
+    def scale_and_offset(
+        self, condition: tf.Tensor | None, training: bool | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes the scale and offset from the condition.
 
         Args:
-          x: `[batch, time, height, width, channels]`.
           condition: `[batch, size]`, or `[batch, time, size]` with one per frame.
-          training: whether to use batch statistics, if the layer has any, and to update
-            the vectors of spectral normalization.
+          training: whether to update the vectors of spectral normalization.
 
         Returns:
-          `[batch, time, height, width, channels]`.
+          Scale and offset, each `[batch, time or 1, channels]` float32.
+
+        Raises:
+          InvalidValueError: there is no condition.
         """
+        if condition is None:
+            raise errors.InvalidValueError(
+                "A conditional normalization layer must be called with a condition. "
+                f"Received: {type(self).__name__} without one"
+            )
         if condition.shape.rank == 2:
             condition = condition[:, tf.newaxis]
-        mean, variance = self.statistics(x, training)
         scale = 1.0 + tf.cast(self.scale(condition, training=training), tf.float32)
-        offset = tf.cast(self.offset(condition, training=training), tf.float32)
-        return self.normalize(x, mean, variance, scale, offset)
+        return scale, tf.cast(self.offset(condition, training=training), tf.float32)
 
 
 class GroupNorm(Normalization):

@@ -31,7 +31,7 @@ def use_kernels(kernels: Mapping["SpectralLayer", tf.Tensor]) -> Iterator[None]:
       kernels: normalized kernel of each layer; other layers compute their own.
     """
     previous = getattr(_given, "kernels", {})
-    _given.kernels = previous | kernels
+    _given.kernels = {**previous, **kernels}
     try:
         yield
     finally:

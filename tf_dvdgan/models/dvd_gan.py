@@ -412,8 +412,8 @@ class SpatialDiscriminator(_Discriminator):
         videos = videos[:, self.skip_frames :]
         if videos.shape[1] < self.num_frames:
             raise errors.InvalidValueError(
-                f"{self.name} judges {self.num_frames} frames of each video. "
-                f"Received: videos with {videos.shape[1]} frames to draw from"
+                f"{self.name} scores {self.num_frames} frames of each video. "
+                f"Received: videos with {videos.shape[1]} frames to sample from"
             )
         if uniform_noise is None:
             frames = videos[:, : self.num_frames]

@@ -1,11 +1,11 @@
-"""Networks as data: class and arguments of every part, without Gin.
+"""Networks as data: class and arguments of every part, independent of Gin's config.
 
-`resolve` writes what a parsed Gin config says of the networks, macros and defaults
-resolved, as JSON's types; `build` makes the networks of it. A run keeps it as
-`model.json`: it can be reopened whatever defaults a later version has.
+`resolve` converts the networks in the parsed Gin config to JSON types, with all macros
+and defaults resolved; `build` creates the networks from them. A run stores them as
+`model.json`, so it can be opened again even if defaults change in a later version.
 
-Parts are named as in Gin, such as "dvd_gan.Generator", and looked up among the
-registered ones: a stranger's file runs nothing else.
+Parts have their names in Gin, such as "dvd_gan.Generator", and only registered parts
+are used: somebody else's file cannot run other code.
 """
 
 import inspect
@@ -26,33 +26,33 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 def resolve() -> dict:
-    """The networks of the parsed Gin config, as JSON's types."""
+    """Returns the networks of the parsed Gin config as JSON types."""
     networks = _part(_BUILD, gin.get_bindings(_BUILD, resolve_references=False))
     return {"format": FORMAT, "version": version.__version__, "networks": networks}
 
 
 def build(model: Mapping[str, Any], class_names: Sequence[str]) -> video_gan.Networks:
-    """Makes networks, without their variables.
+    """Creates networks, without variables.
 
     Args:
-      model: of `resolve`.
-      class_names: of the data.
+      model: result of `resolve`.
+      class_names: class names of the data.
 
     Returns:
       The networks.
 
     Raises:
-      UserError: the file is of a later version, or names unknown parts.
+      UserError: the model is from a later version, or contains unknown parts.
     """
     arguments = _arguments(model)
     return inspect.unwrap(video_gan.build)(class_names, **arguments)
 
 
 def window_of(model: Mapping[str, Any]) -> windows.Window:
-    """The window of the model's videos.
+    """Returns the window of the model's videos.
 
     Raises:
-      UserError: see `build`.
+      UserError: the model is from a later version, or contains unknown parts.
     """
     return _arguments(model)["window"]
 
@@ -60,8 +60,8 @@ def window_of(model: Mapping[str, Any]) -> windows.Window:
 def _arguments(model: Mapping[str, Any]) -> dict[str, Any]:
     if model["format"] > FORMAT:
         raise errors.UserError(
-            f"The run's model.json has format {model['format']}, of tf_dvdgan "
-            f"{model['version']}; this is {version.__version__}, which reads format "
+            f"The run's model.json has format {model['format']} of tf_dvdgan "
+            f"{model['version']}; version {version.__version__} reads formats up to "
             f"{FORMAT}."
         )
     arguments = model["networks"]["arguments"]
@@ -69,7 +69,7 @@ def _arguments(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Part:
-    """A part with its arguments; those that a caller gives come first."""
+    """A part with default arguments, which the arguments of a call override."""
 
     def __init__(self, target: Callable, arguments: Mapping[str, Any]):
         self._target = target
@@ -77,13 +77,13 @@ class _Part:
         self._signature = inspect.signature(target)
 
     def __call__(self, *positional: Any, **named: Any) -> Any:
-        given = self._signature.bind_partial(*positional, **named).arguments
-        named |= {n: v for n, v in self._arguments.items() if n not in given}
+        bound = self._signature.bind_partial(*positional, **named).arguments
+        named |= {n: v for n, v in self._arguments.items() if n not in bound}
         return self._target(*positional, **named)
 
 
 def _part(name: str, bindings: Mapping[str, Any], call: bool = False) -> dict:
-    """A registered part: its bindings, and the defaults of all other parameters."""
+    """Describes a registered part: its bindings, and all other parameters' defaults."""
     registered = gin.config._REGISTRY.get_match(name)
     values = {
         parameter.name: parameter.default
@@ -91,12 +91,12 @@ def _part(name: str, bindings: Mapping[str, Any], call: bool = False) -> dict:
         if parameter.default is not inspect.Parameter.empty
     }
     values = {n: v for n, v in values.items() if v is not gin.REQUIRED} | dict(bindings)
-    arguments = {n: _encoded(v) for n, v in values.items() if _is_known(v)}
+    arguments = {n: _encoded(v) for n, v in values.items() if _is_encodable(v)}
     return {"part": registered.selector, "arguments": arguments, "call": call}
 
 
-def _is_known(value: Any) -> bool:
-    """Whether a value can be written; a default that cannot is not."""
+def _is_encodable(value: Any) -> bool:
+    """Returns whether a value can be encoded; other defaults are omitted."""
     containers = (list, tuple, dict, gin.config.ConfigurableReference)
     return isinstance(value, (*_PLAIN, *containers)) or callable(value)
 
@@ -131,11 +131,11 @@ def _decoded(value: Any) -> Any:
     if "mapping" in value:
         return {_decoded(k): _decoded(v) for k, v in value["mapping"]}
     if "python" in value:
-        return _not_registered(value["python"])
+        return _unregistered(value["python"])
     registered = gin.config._REGISTRY.get_match(value["part"])
     if registered is None:
         raise errors.UserError(
-            f"The run's model.json names {value['part']!r}, which tf_dvdgan "
+            f"The run's model.json contains {value['part']!r}, which tf_dvdgan "
             f"{version.__version__} does not have."
         )
     arguments = {name: _decoded(v) for name, v in value["arguments"].items()}
@@ -143,13 +143,16 @@ def _decoded(value: Any) -> Any:
     return part() if value["call"] else part
 
 
-def _not_registered(name: str) -> Callable:
-    """Stands for a user's own function, such as a loss; sampling does not call it."""
+def _unregistered(name: str) -> Callable:
+    """Returns a placeholder for a user's function, such as a loss.
 
-    def refuse(*arguments: Any, **named: Any) -> tf.Tensor:
+    It fails if it is called; sampling does not call it.
+    """
+
+    def fail(*arguments: Any, **named: Any) -> tf.Tensor:
         raise errors.UserError(
-            f"The run was trained with {name}, which its files do not hold: give it to "
-            "compile again."
+            f"The run was trained with {name}, which is not stored with the run: pass "
+            "it to compile again."
         )
 
-    return refuse
+    return fail

@@ -33,8 +33,6 @@ Trainable parameters: two streams 16,245,383; one stream 12,663,619; discriminat
 discriminator of 44,135,810); autoencoder 28,908,971.
 """
 
-from collections.abc import Sequence
-
 import gin
 import numpy as np
 import tensorflow as tf
@@ -583,7 +581,7 @@ class Classifier(tf.keras.Model):
         return self.linear(self.dropout(features, training=training))
 
 
-def accuracy(logits: Sequence, labels: Sequence) -> float:
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     """Computes top-1 accuracy.
 
     Args:
@@ -593,4 +591,4 @@ def accuracy(logits: Sequence, labels: Sequence) -> float:
     Returns:
       Fraction of rows whose largest logit is the label's.
     """
-    return float(np.mean(np.argmax(logits, axis=-1) == np.asarray(labels)))
+    return float(np.mean(np.argmax(logits, axis=-1) == labels))

@@ -1,4 +1,4 @@
-"""A video GAN as its parts: a generator, discriminators, a latent distribution."""
+"""A video GAN: a generator, discriminators, a latent distribution and losses."""
 
 import contextlib
 import inspect
@@ -19,11 +19,19 @@ _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 @gin.register(module="video_gan")
 class GaussianLatent:
-    """z ~ N(0, stddev^2 I), perhaps of several subspaces with their own deviations.
+    """z ~ N(0, stddev^2 I), optionally with several subspaces.
 
     Args:
-      sizes: size of z, or of each subspace.
-      stddevs: standard deviation of each.
+      sizes: size of each subspace.
+      stddevs: standard deviation of each subspace.
+
+    Attributes:
+      sizes: as given.
+      stddevs: as given.
+      size: size of z.
+
+    Raises:
+      InvalidValueError: the numbers of sizes and standard deviations differ.
     """
 
     def __init__(
@@ -31,7 +39,7 @@ class GaussianLatent:
     ):
         if len(sizes) != len(stddevs):
             raise errors.InvalidValueError(
-                f"Each subspace has a size and a standard deviation. Received: "
+                f"Each subspace needs a size and a standard deviation. Received: "
                 f"sizes={sizes}, stddevs={stddevs}"
             )
         self.sizes, self.stddevs = tuple(sizes), tuple(stddevs)
@@ -41,37 +49,46 @@ class GaussianLatent:
         ]
 
     def sample(self, num: int, seed: tf.Tensor) -> tf.Tensor:
-        """Draws `[num, size]` float32, a function of `seed` (`[2]` integers) alone."""
+        """Draws latents, a function of the seed.
+
+        Args:
+          num: number of latents.
+          seed: `[2]` integers.
+
+        Returns:
+          `[num, size]` float32.
+        """
         z = tf.random.stateless_normal([num, self.size], seed)
         return z * tf.constant(self._stddev, tf.float32)
 
 
 class Networks(tf.Module):
-    """Composes a generator and the discriminators that judge it.
+    """Composes a generator, discriminators, a latent distribution and losses.
 
-    A generator is called with (z, labels=..., training=...) and, if it has
-    `num_conditioning_frames`, with the frames that it starts from as `frames`. It gives
-    whole videos, with those frames, or a dictionary of "videos" and parts of them.
+    A generator is called with (z, labels=..., training=...) and, if its
+    `num_conditioning_frames` is above 0, with `frames` to start from. It returns whole
+    videos, including these frames, or a dictionary of "videos" and other outputs.
 
     Args:
-      generator: has `num_frames` (of the whole video), `num_classes` and
+      generator: has `num_frames` (of the whole video), `resolution`, `num_classes` and
         `num_conditioning_frames`.
-      discriminators: each called with (videos, labels, uniform_noise, training=...),
-        gives a score for each video; has `num_uniforms(num_frames)`, how many random
-        numbers a video wants, and says whether it `has_batch_norm`.
+      discriminators: each is called with (videos, labels, uniform_noise, training=...)
+        and returns a score for each video. Its `num_uniforms(num_frames)` is the number
+        of uniform random numbers per video, its `has_batch_norm` whether it has batch
+        normalization.
       latent: distribution of z.
-      generator_loss: of the generator, from one discriminator's scores.
-      discriminator_loss: of one discriminator, from its scores of real and fake videos.
-      generator_terms: added to the generator's loss; each has a `name` and is called
-        with (generator, outputs, real videos, labels).
-      discriminator_noise: standard deviation of Gaussian noise on what discriminators
-        see, real and fake.
-      class_conditional: whether the data's classes are looked at.
-      precision: of the networks, 'float32' or 'bfloat16'.
+      generator_loss: loss of the generator, from one discriminator's scores.
+      discriminator_loss: loss of one discriminator, from its scores of real and of fake
+        videos.
+      generator_terms: terms that are added to the generator's loss.
+      discriminator_noise: standard deviation of Gaussian noise that is added to the
+        discriminators' input, real and fake.
+      class_conditional: whether the networks use the classes of the data.
+      precision: 'float32' or 'bfloat16'.
 
     Attributes:
-      frame_bank: `[count, frames, height, width, 3]` uint8, real frames that samples
-        start from where nobody gives others; None if they start from none.
+      frame_bank: `[count, frames, height, width, 3]` uint8, real frames that samples of
+        a prediction model start from by default; None for other models.
     """
 
     def __init__(
@@ -81,7 +98,7 @@ class Networks(tf.Module):
         latent: GaussianLatent,
         generator_loss: Callable = losses.hinge_generator_loss,
         discriminator_loss: Callable = losses.hinge_discriminator_loss,
-        generator_terms: Sequence[Callable] = (),
+        generator_terms: Sequence[losses.Term] = (),
         discriminator_noise: float = 0.0,
         class_conditional: bool = True,
         precision: str = "float32",
@@ -104,33 +121,59 @@ class Networks(tf.Module):
         return [v for d in self.discriminators for v in d.trainable_variables]
 
     def conditioning(self, labels: tf.Tensor, videos: tf.Tensor | None) -> Conditioning:
-        """What the generator is told: classes, and the first frames if it wants them.
+        """Returns the generator's conditioning: labels, and first frames if it has any.
 
         Args:
-          labels: `[batch]` class numbers, or `[batch, num_classes]` weights of classes.
-          videos: `[batch, time, height, width, 3]`, at least the frames it starts from;
-            None for a generator that starts from none.
+          labels: `[batch]` class numbers, or `[batch, num_classes]` class weights.
+          videos: `[batch, time, height, width, 3]`, at least the conditioning frames;
+            None for a generator that starts from no frames.
+
+        Returns:
+          Keyword arguments of the generator.
+
+        Raises:
+          ValueError: the generator starts from frames, and `videos` is None.
         """
         if self.generator.num_classes <= 1:
             labels = tf.zeros([tf.shape(labels)[0]], tf.int32)
-        given = {"labels": labels}
-        if self.generator.num_conditioning_frames:
-            given["frames"] = videos[:, : self.generator.num_conditioning_frames]
-        return given
+        conditioning = {"labels": labels}
+        num_frames = self.generator.num_conditioning_frames
+        if num_frames:
+            if videos is None:
+                raise ValueError(
+                    f"The generator starts from {num_frames} frames. Received: "
+                    "videos=None"
+                )
+            conditioning["frames"] = videos[:, :num_frames]
+        return conditioning
+
+    def require_frame_bank(self) -> np.ndarray:
+        """Returns the frame bank.
+
+        Raises:
+          ValueError: there is none.
+        """
+        if self.frame_bank is None:
+            raise ValueError("Samples of this model need a frame bank: set frame_bank.")
+        return self.frame_bank
 
     def conditioning_from_bank(
         self, labels: tf.Tensor, first: int | tf.Tensor = 0
     ) -> Conditioning:
-        """Conditioning for samples, their frames in turn from the bank.
+        """Returns the conditioning of samples, which cycle through the frame bank.
 
         Args:
-          labels: as for `conditioning`.
+          labels: `[batch]` class numbers, or `[batch, num_classes]` class weights.
           first: number of the first sample.
+
+        Returns:
+          Keyword arguments of the generator.
         """
         if not self.generator.num_conditioning_frames:
             return self.conditioning(labels, None)
-        index = (first + tf.range(tf.shape(labels)[0])) % len(self.frame_bank)
-        frames = tf.gather(tf.convert_to_tensor(self.frame_bank), index)
+        bank = self.require_frame_bank()
+        index = (first + tf.range(tf.shape(labels)[0])) % len(bank)
+        frames = tf.gather(tf.convert_to_tensor(bank), index)
         return self.conditioning(labels, transforms.to_unit_range(frames))
 
     def generate(
@@ -143,26 +186,27 @@ class Networks(tf.Module):
         """Calls the generator.
 
         Args:
-          z: `[batch, latent.size]`.
-          conditioning: of `conditioning`.
+          z: `[batch, latent.size]`, truncated.
+          conditioning: result of `conditioning`.
           training: whether batch normalization uses the batch's statistics.
-          statistics: standing ones, used if not training; by default those that the
-            layers have accumulated.
+          statistics: standing statistics, used if not training; by default those that
+            the layers have accumulated.
 
         Returns:
           "videos" `[batch, time, height, width, 3]` in [-1, 1], and the generator's
-          parts by name.
+          other outputs by name.
         """
-        given = contextlib.nullcontext()
-        if statistics is not None:
-            norms = conditional_batch_norm.layers_of(self.generator)
-            given = conditional_batch_norm.use_statistics(norms, statistics)
-        with given:
+        with contextlib.ExitStack() as stack:
+            if statistics is not None:
+                norms = conditional_batch_norm.layers_of(self.generator)
+                stack.enter_context(
+                    conditional_batch_norm.use_statistics(norms, statistics)
+                )
             outputs = self.generator(z, **conditioning, training=training)
         return outputs if isinstance(outputs, dict) else {"videos": outputs}
 
     def build(self) -> None:
-        """Makes all variables, by one call on a video of zeros."""
+        """Creates all variables by calling the networks once, on zeros."""
         generator = self.generator
         size = generator.resolution
         zeros = tf.zeros([1, generator.num_frames, size, size, 3])
@@ -175,14 +219,14 @@ class Networks(tf.Module):
 
 
 def _plain(loss: Callable) -> Callable:
-    """A loss without Gin around it: it is called when no config is in use any more."""
+    """Returns a loss without Gin's wrapper, as Gin's config changes after the build."""
     ours = getattr(loss, "__module__", "") == losses.__name__
     return inspect.unwrap(loss) if ours else loss
 
 
 @contextlib.contextmanager
 def _policy(precision: str) -> Iterator[None]:
-    """Inside, Keras makes layers of a precision; after it, as it did before."""
+    """Sets Keras's global policy to a precision within a context."""
     before = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy(_POLICIES[precision])
     try:
@@ -202,44 +246,45 @@ def build(
     precision: str = "float32",
     generator_loss: Callable = losses.hinge_generator_loss,
     discriminator_loss: Callable = losses.hinge_discriminator_loss,
-    generator_terms: Sequence[Callable[[], Callable]] = (),
+    generator_terms: Sequence[Callable[[], losses.Term]] = (),
     discriminator_noise: float = 0.0,
     with_terms: bool = False,
 ) -> Networks:
-    """Puts a GAN together as the config says.
+    """Builds a GAN from the config.
 
     Args:
-      class_names: of the data.
-      window: what the videos are: frames and pixels.
-      generator: makes it from resolution, num_frames, num_classes, latent_size.
-      discriminators: each makes one from resolution, num_classes.
-      latent: makes the distribution of z.
-      num_classes: None takes the data's, 0 makes networks without classes, 1 gives
-        every sample class 0 (paper 001, appendix B.4).
+      class_names: class names of the data.
+      window: number of frames and resolution of the videos.
+      generator: creates the generator from resolution, num_frames, num_classes,
+        latent_size.
+      discriminators: each creates a discriminator from resolution, num_classes.
+      latent: creates the distribution of z.
+      num_classes: None for the number of classes of the data, 0 for networks without
+        classes, 1 to give every sample class 0 (paper 001, appendix B.4).
       precision: 'float32', or 'bfloat16' for compute with float32 parameters.
-      generator_loss: see `Networks`, as for what follows.
-      discriminator_loss: see there.
-      generator_terms: make those of `Networks`.
-      discriminator_noise: see there.
-      with_terms: whether the generator's terms are made: training wants them.
+      generator_loss: see `Networks`.
+      discriminator_loss: see `Networks`.
+      generator_terms: each creates a term of the generator's loss, see `Networks`.
+      discriminator_noise: see `Networks`.
+      with_terms: whether to create the terms, which only training needs.
 
     Returns:
-      The GAN, without its variables yet.
+      The GAN, without variables yet.
 
     Raises:
-      InvalidValueError: the precision or the number of classes is none of those.
+      InvalidValueError: an argument is invalid.
     """
     if precision not in _POLICIES:
         raise errors.InvalidValueError(
-            f"precision is one of {[*_POLICIES]}. Received: {precision!r}"
+            f"precision must be one of {[*_POLICIES]}. Received: {precision!r}"
         )
     if not isinstance(discriminators, (list, tuple)):
         raise errors.InvalidValueError(
-            f"discriminators is a list, as in [@D]. Received: {discriminators}"
+            f"discriminators must be a list, as in [@D]. Received: {discriminators}"
         )
     if num_classes not in (None, 0, 1):
         raise errors.InvalidValueError(
-            f"num_classes is None, 0 or 1. Received: {num_classes!r}"
+            f"num_classes must be None, 0 or 1. Received: {num_classes!r}"
         )
     class_conditional = num_classes is None
     if num_classes is None:

@@ -74,8 +74,9 @@ def _real_clips(
     run: run_data.Run, data_dir: str, names: Sequence[str]
 ) -> dict[str, np.ndarray]:
     with terminal.clock("Real clips"):
-        by_class = run.generator.gan.class_conditional
-        return films.real_clips(data_dir, run.generator.window, names, by_class)
+        generator = run.sample_generator
+        by_class = generator.gan.class_conditional
+        return films.real_clips(data_dir, generator.window, names, by_class)
 
 
 def _command_with_data(runs: Sequence[run_data.Run]) -> str:
@@ -107,8 +108,9 @@ def raw_and_averaged(run: run_data.Run) -> layout.Section:
     """The run's own sample sheets: raw weights beside their moving average."""
     section = layout.Section("weights", "Raw and averaged", "Raw and averaged weights")
     directory = run_directory.RunDirectory(run.model_dir)
-    sheets = [directory.newest_sheet(kind, run.step) for kind in _SHEETS]
-    if None in sheets:
+    newest = [directory.newest_sheet(kind, run.step) for kind in _SHEETS]
+    sheets = [sheet for sheet in newest if sheet is not None]
+    if len(sheets) < len(_SHEETS):
         section.lack(
             "The run has no sample sheets yet; training writes one every "
             "training.Schedule.samples_every steps:",
@@ -136,8 +138,9 @@ def interpolations(run: run_data.Run) -> layout.Section:
         _lack_generator(section, run)
         return section
     with terminal.clock("Interpolations"):
-        names = films.shown_classes(run.generator.class_names)
-        section.cards = films.interpolations(run.generator, names)
+        generator = run.sample_generator
+        names = films.shown_classes(generator.class_names)
+        section.cards = films.interpolations(generator, names)
     return section
 
 
@@ -166,7 +169,7 @@ def neighbours(
         )
         return section
     metric = _metric(run, weights)
-    window = run.generator.window
+    window = run.sample_generator.window
     section.cards = nearest.cards(run.samples, data_dir, window, metric)
     section.intro = (
         "A generator that memorizes shows nearly the same clip twice here. Distances "

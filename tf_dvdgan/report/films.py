@@ -72,7 +72,7 @@ def film(videos: np.ndarray, columns: int, alt: str, label: str = "") -> Film:
     Returns:
       The grid as a video.
     """
-    return _encoded(visualize.grid(videos, columns), alt, label)
+    return _encode(visualize.grid(videos, columns), alt, label)
 
 
 def of_gif(path: str, alt: str, label: str = "") -> Film:
@@ -89,10 +89,10 @@ def of_gif(path: str, alt: str, label: str = "") -> Film:
     with files.local_copy(path) as file, Image.open(file, formats=["GIF"]) as image:
         frames = [np.asarray(f.convert("RGB")) for f in ImageSequence.Iterator(image)]
     height, width = (side - side % 2 for side in frames[0].shape[:2])
-    return _encoded([frame[:height, :width] for frame in frames], alt, label)
+    return _encode([frame[:height, :width] for frame in frames], alt, label)
 
 
-def _encoded(frames: Sequence[np.ndarray], alt: str, label: str) -> Film:
+def _encode(frames: np.ndarray | Sequence[np.ndarray], alt: str, label: str) -> Film:
     data = video_io.encode_video(frames, ".mp4", _FPS)
     source = "data:video/mp4;base64," + base64.b64encode(data).decode()
     height, width = frames[0].shape[:2]
@@ -101,10 +101,10 @@ def _encoded(frames: Sequence[np.ndarray], alt: str, label: str) -> Film:
 
 def shown_classes(class_names: Sequence[str]) -> list[str]:
     """Chooses the classes shown on the page, spread evenly over all."""
-    return _a_few(class_names, _SHOWN_CLASSES)
+    return _pick_evenly(class_names, _SHOWN_CLASSES)
 
 
-def _a_few(names: Sequence[str], at_most: int) -> list[str]:
+def _pick_evenly(names: Sequence[str], at_most: int) -> list[str]:
     return [names[i] for i in latents.evenly_spaced(len(names), at_most)]
 
 
@@ -114,15 +114,15 @@ def samples(
     """Generates clips of each class from the same latents.
 
     Args:
-      generator: of the run's checkpoint.
-      names: of the classes.
+      generator: generator of the run's checkpoint.
+      names: class names.
 
     Returns:
       `[OF_CLASS, time, height, width, 3]` uint8 clips by class name.
     """
     z = latents.draw(generator.latent, OF_CLASS, SEED)
     labels = _labels(generator, names, OF_CLASS)
-    videos = _made(generator, np.tile(z, [len(names), 1]), labels)
+    videos = _generate(generator, np.tile(z, [len(names), 1]), labels)
     by_class = videos.reshape(len(names), OF_CLASS, *videos.shape[1:])
     return dict(zip(names, by_class, strict=True))
 
@@ -135,7 +135,7 @@ def _labels(
     return np.repeat(numbers, times)
 
 
-def _made(
+def _generate(
     generator: generators.RunGenerator,
     z: np.ndarray,
     labels: np.ndarray,
@@ -156,7 +156,7 @@ def real_clips(
     Args:
       data_dir: prepared shards.
       window: frames, resolution and stride of the model's clips.
-      names: of the classes; those that the data lack are skipped.
+      names: class names; those that the data lack are skipped.
       by_class: whether the model is class-conditional. If not, the first clips of any
         class are returned under the first name.
 
@@ -178,11 +178,12 @@ def _clips_by_class(
     """The first `OF_CLASS` clips of each class."""
     source = clips.ShardSource(data_dir, classes=names)
     missing = {i: min(OF_CLASS, n) for i, n in enumerate(source.class_counts) if n}
-    found: dict[int, list] = collections.defaultdict(list)
+    found: dict[int, list[np.ndarray]] = collections.defaultdict(list)
     for example in source.examples(window):
-        if missing[example.label]:
-            found[example.label].append(example.video)
-            missing[example.label] -= 1
+        label = example.label
+        if label is not None and missing[label]:
+            found[label].append(example.video)
+            missing[label] -= 1
         if not any(missing.values()):
             break
     return {names[i]: np.stack(videos) for i, videos in sorted(found.items())}
@@ -194,18 +195,18 @@ def truncation_sheet(
     """Shows samples of the same latents at each of `TRUNCATIONS`.
 
     Args:
-      generator: of the run's checkpoint.
-      names: of the classes to choose rows from.
+      generator: generator of the run's checkpoint.
+      names: names of the classes to choose rows from.
 
     Returns:
       A card per truncation.
     """
-    few = _a_few(names, _ROWS)
+    few = _pick_evenly(names, _ROWS)
     labels = _labels(generator, few, _COLUMNS)
     z = np.tile(latents.draw(generator.latent, _COLUMNS, SEED), [len(few), 1])
     cards = []
     for truncation in TRUNCATIONS:
-        videos = _made(generator, z, labels, truncation)
+        videos = _generate(generator, z, labels, truncation)
         alt = f"Samples at truncation {truncation:g}; rows: {', '.join(few)}."
         title = f"Truncation {truncation:g}"
         cards.append(Card(title, [film(videos, _COLUMNS, alt)]))
@@ -218,13 +219,13 @@ def interpolations(
     """Shows interpolations between two latents and between two classes.
 
     Args:
-      generator: of the run's checkpoint.
-      names: of the classes to choose from.
+      generator: generator of the run's checkpoint.
+      names: names of the classes to choose from.
 
     Returns:
       One card, or two if there are several classes.
     """
-    few = _a_few(names, _ROWS)
+    few = _pick_evenly(names, _ROWS)
     cards = [_between_latents(generator, few)]
     if len(few) > 1:
         cards.append(_between_classes(generator, few[0], few[-1]))
@@ -236,7 +237,7 @@ def _between_latents(generator: generators.RunGenerator, names: Sequence[str]) -
     ends = latents.draw(generator.latent, 2, SEED).numpy()
     path = latents.interpolate(ends[:1], ends[1:], _STEPS)[0]
     z, labels = np.tile(path, [len(names), 1]), _labels(generator, names, _STEPS)
-    videos = _made(generator, z, labels, frames=_one_start(generator))
+    videos = _generate(generator, z, labels, frames=_one_start(generator))
     rows = f"Rows: {', '.join(names)}."
     alt = f"Left to right from one latent to another. {rows}"
     return Card("Between two latents", [film(videos, _STEPS, alt)], rows)
@@ -248,7 +249,7 @@ def _between_classes(generator: generators.RunGenerator, first: str, last: str) 
     one_hot = np.eye(len(generator.class_names), dtype=np.float32)
     start, end = one_hot[_labels(generator, [first, last], 1)]
     weights = latents.interpolate(start[np.newaxis], end[np.newaxis], _STEPS)[0]
-    videos = _made(
+    videos = _generate(
         generator,
         z.repeat(_STEPS, axis=0),
         np.tile(weights, [_ROWS, 1]),
@@ -260,7 +261,8 @@ def _between_classes(generator: generators.RunGenerator, first: str, last: str) 
 
 
 def _one_start(generator: generators.RunGenerator) -> np.ndarray | None:
-    """Conditioning frames of one clip; None if the model takes none."""
-    if not generator.num_conditioning_frames:
+    """Conditioning frames of one clip; None if the model or the run has none."""
+    bank = generator.gan.frame_bank
+    if not generator.num_conditioning_frames or bank is None:
         return None
-    return generator.gan.frame_bank[:1]
+    return bank[:1]

@@ -86,7 +86,7 @@ def _by_number(real: sources.ClipSelection, numbers: set[int]) -> dict[int, np.n
     """The clips of a source with these numbers, by number."""
     found = {}
     for i, row in enumerate(real.rows(0, 0, 1)):
-        if i in numbers:
+        if i in numbers and row is not None:
             found[i] = row["video"]
         if len(found) == len(numbers):
             break

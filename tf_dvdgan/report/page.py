@@ -61,9 +61,9 @@ def of_run(
         plot_sections.classification(run),
         fact_sections.config(run),
     ]
-    sections = [section for section in sections if section]
+    shown = [section for section in sections if section is not None]
     at = "no checkpoint yet" if run.step is None else f"step {run.step:,}"
-    return _render(f"{run.name}, {at}", fact_sections.subtitle(run), sections)
+    return _render(f"{run.name}, {at}", fact_sections.subtitle(run), shown)
 
 
 def of_runs(

@@ -1,6 +1,5 @@
 """Sections of charts: over steps, truncations and labelled clips."""
 
-import collections
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,10 +20,11 @@ def truncation(runs: Sequence[run_data.Run]) -> layout.Section:
         "Latents are multiplied by the truncation: below 1, samples are closer to the "
         "mean and less diverse. Standing statistics are computed for each truncation."
     )
-    curves = collections.defaultdict(dict)  # by protocol, then by run
+    # By protocol, then by run.
+    curves: dict[tuple[str, str], dict[str, charts.Curve]] = {}
     for run in runs:
         for protocol, curve in _over_truncations(run).items():
-            curves[protocol][run.name] = curve
+            curves.setdefault(protocol, {})[run.name] = curve
     groups = run_data.groups(runs)
     for (name, _), of_runs in curves.items():
         drawn = _by_group(groups, of_runs)
@@ -35,7 +35,7 @@ def truncation(runs: Sequence[run_data.Run]) -> layout.Section:
             "There are no scores by truncation yet; to compute them, run", command
         )
     if len(runs) == 1 and runs[0].makes_samples:
-        generator = runs[0].generator
+        generator = runs[0].sample_generator
         with terminal.clock("Samples by truncation"):
             names = films.shown_classes(generator.class_names)
             section.cards = films.truncation_sheet(generator, names)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import gin
 import numpy as np
 
-from tf_dvdgan import config, generators, run_directory, terminal
+from tf_dvdgan import config, generators, run_directory, terminal, trained
 from tf_dvdgan.report import films, history
 from tf_dvdgan.training import checkpoints, environment
 
@@ -40,7 +40,7 @@ class Run:
       name: the run's name on the page.
 
     Attributes:
-      model_dir, name: as given.
+      model_dir, name: the arguments.
       dataset: name of the data set; empty if unknown.
       plan: the run's evaluation settings.
       generator: generator of the checkpoint; None if there is no checkpoint yet.
@@ -67,8 +67,9 @@ class Run:
         self.generator: generators.RunGenerator | None = None
         self.step: int | None = None
         if step is not None or checkpoints.steps(model_dir):
-            self.generator = generators.open_generator(model_dir, step)
-            self.step = self.generator.metadata["step"]
+            model = trained.load(model_dir, step)
+            self.generator = generators.RunGenerator(model)
+            self.step = model.step
         events = history.read_events(model_dir, "train")
         self.train = events.curves
         self.environment = environment.parse(events.texts.get("environment", ""))
@@ -87,12 +88,23 @@ class Run:
         """Whether there is a generator, and it generates videos from latents."""
         return self.generator is not None and not self.generator.is_autoencoder
 
+    @property
+    def sample_generator(self) -> generators.RunGenerator:
+        """The generator, if the run `makes_samples`.
+
+        Raises:
+          ValueError: it does not.
+        """
+        if self.generator is None or self.generator.is_autoencoder:
+            raise ValueError(f"{self.name} has no generator of samples.")
+        return self.generator
+
     @functools.cached_property
     def samples(self) -> dict[str, np.ndarray]:
         """Generated clips, `[count, time, height, width, 3]` uint8, by class name."""
         with terminal.clock(f"Samples of {self.name}"):
-            shown = films.shown_classes(self.generator.class_names)
-            return films.samples(self.generator, shown)
+            shown = films.shown_classes(self.sample_generator.class_names)
+            return films.samples(self.sample_generator, shown)
 
     def command(self, module: str, *flags: str) -> str:
         """A shell command with this run's `--model_dir`.

@@ -52,7 +52,8 @@ def side_by_side(runs: Sequence[run_data.Run]) -> layout.Section:
         "and sample standard deviation. Scores are in one row only if protocol, "
         "weights and real clips are the same."
     )
-    newest = collections.defaultdict(dict)  # by protocol, then by group
+    # By protocol, then by group.
+    newest: dict[tuple[str, str], dict[str, list[history.Score]]] = {}
     groups = run_data.groups(runs)
     for group in groups:
         of_protocol = collections.defaultdict(list)
@@ -60,7 +61,8 @@ def side_by_side(runs: Sequence[run_data.Run]) -> layout.Section:
             for protocol, scores in _untruncated(run).items():
                 of_protocol[protocol].append(scores)
         for protocol, of_runs in of_protocol.items():
-            newest[protocol][group.name] = _newest_of_seeds(of_runs)
+            scores_of_group = newest.setdefault(protocol, {})
+            scores_of_group[group.name] = _newest_of_seeds(of_runs)
     names = [group.name for group in groups]
     rows = [_row_of_groups(of_groups, names) for of_groups in newest.values()]
     if rows:

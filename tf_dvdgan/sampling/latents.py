@@ -1,4 +1,4 @@
-"""Latents and class numbers of samples, reproducible by seed at any batch size."""
+"""Random latents and labels of samples, reproducible at any batch size."""
 
 import string
 
@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_dvdgan.models import video_gan
 
-_LABELS = -1  # separates their seeds from those of latents
+_LABELS = -1  # separates the seeds of labels from those of latents
 
 
 def draw(
@@ -16,11 +16,11 @@ def draw(
     seed: int | tf.Tensor,
     truncation: float | tf.Tensor = 1.0,
 ) -> tf.Tensor:
-    """Draws `[count, size]`: row i depends on the seed and i alone.
+    """Draws latents; row i depends only on the seed and i.
 
     Args:
-      latent: the distribution.
-      count: how many.
+      latent: distribution of z.
+      count: number of latents.
       seed: any integer.
       truncation: factor of z; below 1 samples are closer to the mean and less diverse.
 
@@ -39,12 +39,12 @@ def draw(
 def draw_labels(
     count: int | tf.Tensor, seed: int | tf.Tensor, num_classes: int
 ) -> tf.Tensor:
-    """Draws class numbers uniformly: number i depends on the seed and i alone.
+    """Draws class numbers uniformly; number i depends only on the seed and i.
 
     Args:
-      count: how many.
+      count: number of labels.
       seed: any integer.
-      num_classes: numbers are from 0 to `num_classes` - 1.
+      num_classes: labels are from 0 to `num_classes` - 1.
 
     Returns:
       `[count]` int32.
@@ -66,12 +66,12 @@ def draw_labels(
 
 
 def interpolate(start: np.ndarray, end: np.ndarray, num_steps: int) -> np.ndarray:
-    """Steps on the straight lines between rows, both ends included.
+    """Interpolates linearly between rows, including both ends.
 
     Args:
-      start: `[rows, size]` latents, or weights of classes.
-      end: of the same shape.
-      num_steps: at least 2.
+      start: `[rows, size]` latents, or class weights.
+      end: `[rows, size]`.
+      num_steps: number of points per row, at least 2.
 
     Returns:
       `[rows, num_steps, size]` float32.
@@ -82,11 +82,11 @@ def interpolate(start: np.ndarray, end: np.ndarray, num_steps: int) -> np.ndarra
 
 
 def evenly_spaced(count: int, at_most: int) -> np.ndarray:
-    """Picks numbers from 0 to `count` - 1, the first and the last included.
+    """Picks evenly spaced numbers from 0 to `count` - 1, including both ends.
 
     Args:
-      count: how many there are.
-      at_most: how many are picked at most.
+      count: number of items to pick from.
+      at_most: maximum number of items to pick.
 
     Returns:
       `[min(count, at_most)]` integers, increasing.
@@ -95,7 +95,7 @@ def evenly_spaced(count: int, at_most: int) -> np.ndarray:
 
 
 def subspaces(latent: video_gan.GaussianLatent) -> dict[str, slice]:
-    """Slices of a latent's subspaces, named A, B, C (paper 003); {} if it has one."""
+    """Returns the slices of subspaces A, B, C (paper 003); {} if there is only one."""
     if len(latent.sizes) == 1:
         return {}
     ends = np.cumsum(latent.sizes)
@@ -108,15 +108,15 @@ def subspaces(latent: video_gan.GaussianLatent) -> dict[str, slice]:
 
 
 def resample(z: np.ndarray, drawn: np.ndarray, subspace: slice) -> np.ndarray:
-    """Latents with one subspace drawn again, the others frozen (paper 003, figure 12).
+    """Replaces one subspace of latents, keeps the others (paper 003, figure 12).
 
     Args:
-      z: `[rows, size]`.
-      drawn: `[rows, num, size]` latents that the subspace is taken from.
-      subspace: of the latent.
+      z: `[rows, size]` latents.
+      drawn: `[rows, num, size]` latents with the new values of the subspace.
+      subspace: slice of the subspace.
 
     Returns:
-      `[rows, 1 + num, size]`, z itself first.
+      `[rows, 1 + num, size]`, with z itself first.
     """
     frozen = np.repeat(z[:, np.newaxis], drawn.shape[1], axis=1)
     frozen[..., subspace] = drawn[..., subspace]

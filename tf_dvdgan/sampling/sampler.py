@@ -1,7 +1,7 @@
-"""Videos of a generator: the one way from latents to frames.
+"""Samples videos from a generator.
 
-Sample sheets, scores, commands, explorer and export all sample through `generate`, by a
-`Sampler` where weights change or videos are many.
+Sample sheets, scores, commands, explorer and export all use `generate`, most of them
+through a `Sampler`, which computes statistics, batches the latents and compiles.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from tf_dvdgan.layers import conditional_batch_norm
 from tf_dvdgan.models import vgan, video_gan
 from tf_dvdgan.sampling import standing_statistics
 
-BATCH_SIZE = 16  # videos at a time
+BATCH_SIZE = 16
 
 
 def generate(
@@ -27,21 +27,21 @@ def generate(
     frames: tf.Tensor | None,
     statistics: conditional_batch_norm.AllStatistics,
 ) -> dict[str, tf.Tensor]:
-    """Generates one batch of videos, with the standing statistics of its truncation.
+    """Generates one batch of videos with given standing statistics.
 
     Args:
-      networks: with weights in place.
+      networks: networks with trained weights.
       z: `[batch, latent.size]`, not truncated yet.
-      labels: `[batch]` class numbers, or `[batch, num_classes]` float32 weights of
-        classes; None for a model without classes.
+      labels: `[batch]` class numbers, or `[batch, num_classes]` float32 class weights;
+        None for a model without classes.
       truncation: scalar, factor of z.
-      frames: `[batch, frames, height, width, 3]` uint8 to start from; None for a model
-        that starts from none.
-      statistics: of `StandingStatistics.compute`.
+      frames: `[batch, frames, height, width, 3]` uint8, for a prediction model; None
+        for others.
+      statistics: result of `StandingStatistics.compute` for the truncation.
 
     Returns:
-      "videos" `[batch, time, height, width, 3]` float32 in [-1, 1], and the parts that
-      the generator shows (a mask in [0, 1] has one channel).
+      "videos" `[batch, time, height, width, 3]` float32 in [-1, 1], and the generator's
+      other outputs by name; masks are in [0, 1] and have one channel.
     """
     if labels is None:
         labels = tf.zeros([tf.shape(z)[0]], tf.int32)
@@ -53,15 +53,15 @@ def generate(
 class Sampler:
     """Samples a generator with standing statistics, on one device or on all replicas.
 
-    Statistics are computed once for each truncation, until `weights_changed` is called;
-    the generator is compiled once for each batch size.
+    Computes the statistics once for each truncation, until `weights_changed` is called,
+    and compiles the generator once for each batch size.
 
     Args:
-      networks: with weights in place; where the generator starts from frames, with a
-        frame bank.
-      strategy: that the variables were made under; None outside a strategy.
-      num_batches: batches that statistics are averaged over.
-      statistics_batch_size: videos of each of them.
+      networks: networks with trained weights; those of a prediction model need a frame
+        bank.
+      strategy: strategy that the variables were created under; None for none.
+      num_batches: number of batches that statistics are averaged over.
+      statistics_batch_size: size of these batches.
 
     Attributes:
       networks: as given.
@@ -85,11 +85,11 @@ class Sampler:
         self._statistics: dict[float, conditional_batch_norm.AllStatistics] = {}
 
     def weights_changed(self) -> None:
-        """Forgets the statistics: they were those of other weights."""
+        """Discards the cached statistics; call it whenever the weights change."""
         self._statistics.clear()
 
     def statistics(self, truncation: float) -> conditional_batch_norm.AllStatistics:
-        """Standing statistics of a truncation."""
+        """Returns the standing statistics for a truncation."""
         if truncation not in self._statistics:
             computed = self._compute(self.num_batches, truncation)
             self._statistics[truncation] = computed
@@ -103,38 +103,41 @@ class Sampler:
         frames: np.ndarray | None = None,
         batch_size: int = BATCH_SIZE,
     ) -> dict[str, np.ndarray]:
-        """Generates videos; each depends only on its own row.
+        """Generates videos; each depends only on its own row of the arguments.
 
-        Under a strategy every replica generates all of them.
+        Under a strategy every replica generates all videos.
 
         Args:
           z: `[n, latent.size]`, not truncated yet.
-          labels: `[n]` class numbers, or `[n, num_classes]` weights of classes.
+          labels: `[n]` class numbers, or `[n, num_classes]` class weights.
           truncation: factor of z.
           frames: `[n, num_conditioning_frames, height, width, 3]` uint8, for a
-            generator that starts from frames; by default those of the frame bank, in
-            turn.
-          batch_size: videos at a time; it does not change them.
+            prediction model; by default the videos cycle through the frame bank.
+          batch_size: batch size; does not affect the videos.
 
         Returns:
-          "videos" and the parts that the generator shows, each
+          "videos" and the generator's other outputs by name, each
           `[n, time, height, width, 3]` uint8; masks are grey.
         """
         z, labels = np.asarray(z, np.float32), _as_array(labels)
-        given = self.networks.generator.num_conditioning_frames
-        if not given:
+        if not self.networks.generator.num_conditioning_frames:
             frames = None
         elif frames is None:
-            frames = in_turn(self.networks.frame_bank, len(z))
+            frames = in_turn(self.networks.require_frame_bank(), len(z))
         size = min(batch_size, len(z))
+
+        def batch_of(rows: np.ndarray, first: int) -> tf.Tensor:
+            return tf.constant(_padded(rows[first : first + size], size))
+
         batches = []
         for i in range(0, len(z), size):
-            rows = [
-                None if x is None else tf.constant(_filled(x[i : i + size], size))
-                for x in (z, labels, frames)
-            ]
-            made = self.on_replicas(*rows, truncation=truncation)
-            batches.append({name: self._on_host(x) for name, x in made.items()})
+            outputs = self.on_replicas(
+                batch_of(z, i),
+                batch_of(labels, i),
+                None if frames is None else batch_of(frames, i),
+                truncation,
+            )
+            batches.append({name: self._on_host(x) for name, x in outputs.items()})
         return {
             name: np.concatenate([batch[name] for batch in batches])[: len(z)]
             for name in batches[0]
@@ -147,17 +150,20 @@ class Sampler:
         frames: tf.Tensor | None = None,
         truncation: float = 1.0,
     ) -> dict[str, tf.Tensor]:
-        """Generates one batch on every replica, of rows that all share or of its own.
+        """Generates one batch on every replica.
+
+        The arguments are the same tensors for all replicas, or per-replica values.
 
         Args:
           z: `[batch, latent.size]`, not truncated yet.
-          labels: `[batch]` class numbers, or `[batch, num_classes]` weights of classes.
-          frames: `[batch, num_conditioning_frames, height, width, 3]` uint8; None for a
-            generator that starts from none.
+          labels: `[batch]` class numbers, or `[batch, num_classes]` class weights.
+          frames: `[batch, num_conditioning_frames, height, width, 3]` uint8, for a
+            prediction model; None for others.
           truncation: factor of z.
 
         Returns:
-          As `sample`, on each replica.
+          "videos" and the generator's other outputs by name, each
+          `[batch, time, height, width, 3]` uint8, as per-replica values.
         """
         factor = tf.constant(truncation, tf.float32)
         return self._compiled(z, labels, frames, factor, self.statistics(truncation))
@@ -165,8 +171,8 @@ class Sampler:
     @tf.function(autograph=False)
     def _compiled(self, z, labels, frames, truncation, statistics):
         def on_replica(z, labels, frames, truncation, statistics):
-            made = generate(self.networks, z, labels, truncation, frames, statistics)
-            return {n: transforms.to_uint8(_in_colour(x)) for n, x in made.items()}
+            outputs = generate(self.networks, z, labels, truncation, frames, statistics)
+            return {n: transforms.to_uint8(_in_colour(x)) for n, x in outputs.items()}
 
         rows = (z, labels, frames, truncation, statistics)
         return self.strategy.run(on_replica, args=rows)
@@ -176,7 +182,7 @@ class Sampler:
 
     @contextlib.contextmanager
     def standing(self, truncation: float = 1.0) -> Iterator[None]:
-        """Inside, calls of the generator with `training=False` use its statistics."""
+        """Makes generator calls with `training=False` use the standing statistics."""
         norms = conditional_batch_norm.layers_of(self.networks.generator)
         statistics = self.statistics(truncation)
         with conditional_batch_norm.use_statistics(norms, statistics):
@@ -185,18 +191,18 @@ class Sampler:
     def from_mixture(
         self, count: int, seed: int, batch_size: int = BATCH_SIZE
     ) -> tuple[np.ndarray, int]:
-        """Samples an autoencoder: codes from a mixture fitted to its frame bank's.
+        """Samples an autoencoder, from a mixture fitted to the frame bank's codes.
 
         Args:
-          count: how many.
-          seed: of the mixture and its samples.
-          batch_size: videos at a time.
+          count: number of videos.
+          seed: seed of the mixture and its samples.
+          batch_size: batch size of encoder and decoder.
 
         Returns:
-          `[count, time, height, width, 3]` uint8, and the mixture's number of
-          components.
+          `[count, time, height, width, 3]` uint8, and the number of components of the
+          mixture.
         """
-        bank, generator = self.networks.frame_bank, self.networks.generator
+        bank, generator = self.networks.require_frame_bank(), self.networks.generator
         with self.standing():
             codes = [
                 generator.encode(
@@ -204,8 +210,9 @@ class Sampler:
                 ).numpy()
                 for i in range(0, len(bank), batch_size)
             ]
-            codes = np.concatenate(codes).astype(np.float64)
-            mixture = vgan.fit_mixture(codes, seed=seed)
+            mixture = vgan.fit_mixture(
+                np.concatenate(codes).astype(np.float64), seed=seed
+            )
             drawn = mixture.sample(count)[0].astype(np.float32)
             videos = [
                 transforms.to_uint8(
@@ -217,11 +224,11 @@ class Sampler:
 
 
 def in_turn(items: np.ndarray, count: int) -> np.ndarray:
-    """Repeats items in their order until there are as many as wanted.
+    """Cycles through items.
 
     Args:
       items: `[n, ...]`.
-      count: how many to return.
+      count: number of items to return.
 
     Returns:
       `[count, ...]`.
@@ -230,7 +237,7 @@ def in_turn(items: np.ndarray, count: int) -> np.ndarray:
 
 
 def fingerprint(arrays: Sequence[np.ndarray]) -> str:
-    """SHA-256 of arrays' shapes and values."""
+    """Computes a SHA-256 of the shapes and values of arrays."""
     found = hashlib.sha256()
     for array in arrays:
         found.update(str(array.shape).encode())
@@ -239,7 +246,7 @@ def fingerprint(arrays: Sequence[np.ndarray]) -> str:
 
 
 def fingerprint_of_weights(network: tf.keras.Model) -> str:
-    """SHA-256 of a network's trainable weights, the same wherever it runs."""
+    """Computes a SHA-256 of a network's trainable weights, the same on any device."""
     return fingerprint([variable.numpy() for variable in network.trainable_variables])
 
 
@@ -248,11 +255,11 @@ def _as_array(labels: Sequence[int] | np.ndarray) -> np.ndarray:
     return labels.astype(np.int32 if labels.ndim == 1 else np.float32)
 
 
-def _filled(rows: np.ndarray, size: int) -> np.ndarray:
-    """Rows of one batch size, the last one repeated: another size would be compiled."""
+def _padded(rows: np.ndarray, size: int) -> np.ndarray:
+    """Repeats the last row up to the batch size, because each size is compiled."""
     return np.concatenate([rows, rows[-1:].repeat(size - len(rows), axis=0)])
 
 
 def _in_colour(part: tf.Tensor) -> tf.Tensor:
-    """A mask in [0, 1], one channel, as a grey video in [-1, 1]."""
+    """Converts a mask in [0, 1] with one channel to a grey video in [-1, 1]."""
     return tf.repeat(2.0 * part - 1.0, 3, -1) if part.shape[-1] == 1 else part

@@ -1,7 +1,7 @@
-"""Standing statistics of a generator (BigGAN): batch statistics, averaged.
+"""Standing statistics of a generator (BigGAN): batch statistics averaged over batches.
 
-They belong to the weights and to a truncation. `StandingStatistics.compute` returns
-them as a value, which goes into `Networks.generate`; the layers keep nothing.
+They depend on the weights and on the truncation. `StandingStatistics.compute` returns
+them as a value for `Networks.generate`; the layers do not store them.
 """
 
 import tensorflow as tf
@@ -9,19 +9,20 @@ import tensorflow as tf
 from tf_dvdgan.layers import conditional_batch_norm
 from tf_dvdgan.models import video_gan
 
-NUM_BATCHES = 16  # the default
+NUM_BATCHES = 16
 BATCH_SIZE = 32
 
-_SEED = 20190715  # of the latents; the date of the paper
+_SEED = 20190715  # the date of paper 001
 
 
 class StandingStatistics:
     """Computes a generator's standing statistics over batches of latents.
 
     Args:
-      networks: with generator and latent.
-      batch_size: videos of a batch; rounded to the same number for each replica.
-      strategy: spreads each batch over its replicas; None outside a strategy.
+      networks: networks with the generator and the latent.
+      batch_size: number of videos per batch; rounded down to a multiple of the number
+        of replicas.
+      strategy: strategy whose replicas share each batch; None for none.
     """
 
     def __init__(
@@ -42,9 +43,11 @@ class StandingStatistics:
     ) -> conditional_batch_norm.AllStatistics:
         """Averages the statistics of batches.
 
+        Every call uses the same latents and classes. Those of a prediction model cycle
+        through the frame bank.
+
         Args:
-          num_batches: z and classes are drawn again for each, and are the same for
-            every call. Samples that start from frames go through the whole frame bank.
+          num_batches: number of batches to average over.
           truncation: factor of z.
 
         Returns:

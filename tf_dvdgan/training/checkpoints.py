@@ -1,8 +1,8 @@
-"""Checkpoints of a run: everything it needs to go on as if never stopped.
+"""Checkpoints of a run, with all state that it needs to resume exactly.
 
-TensorFlow writes a checkpoint's files first and then, in one step, the file that says
-which checkpoint is the newest: a run killed at any moment finds a whole one. One that
-was damaged afterwards is passed over for the one before it.
+TensorFlow writes the files of a checkpoint first and then, atomically, the list of
+checkpoints, so a run that is killed at any moment finds a complete one. If the newest
+checkpoint is damaged, the one before it is restored.
 """
 
 import contextlib
@@ -21,23 +21,27 @@ _NAME = "step"
 
 
 class SaveError(Exception):
-    """A checkpoint could not be written; those before it are as they were."""
+    """A checkpoint could not be written; older checkpoints are unchanged."""
 
 
 class UnreadableError(errors.UserError):
-    """A checkpoint is damaged, or not there."""
+    """A checkpoint is damaged or does not exist."""
 
 
 class Checkpoints:
     """Saves and restores a trainer's state.
 
     Args:
-      model_dir: of the run.
-      objects: what to keep, by name.
-      facts: numbers that must not change during a run, such as its seed, by name.
-      keep: how many of the newest are kept.
-      asynchronous: whether files are written by a thread while training continues.
-      writes: whether this process writes at all; of several workers one does.
+      model_dir: directory of the run.
+      objects: objects to save, by name.
+      facts: settings that must not change during a run, such as the seed, by name.
+      keep: number of newest checkpoints to keep.
+      asynchronous: whether a thread writes the files while training continues.
+      writes: whether this process writes checkpoints; only the chief of several workers
+        does.
+
+    Attributes:
+      model_dir: as given.
     """
 
     def __init__(
@@ -66,7 +70,7 @@ class Checkpoints:
         self._manager = self._new_manager()
 
     def _new_manager(self) -> tf.train.CheckpointManager:
-        """A manager of the checkpoints that are there."""
+        """Creates a manager of the existing checkpoints."""
         return tf.train.CheckpointManager(
             self._checkpoint,
             self._directory,
@@ -76,39 +80,39 @@ class Checkpoints:
 
     @property
     def newest(self) -> str | None:
-        """Path of the newest checkpoint, or None."""
+        """Path of the newest checkpoint; None if there is none."""
         if not self._writes:
             return tf.train.latest_checkpoint(self._directory)
         return self._manager.latest_checkpoint
 
     def save(self, step: int) -> None:
-        """Writes a checkpoint, unless that of the step is there already.
+        """Writes a checkpoint, unless that of the step exists.
 
         Raises:
-          SaveError: it could not be written, or, where a thread writes, the one
-            before it.
+          SaveError: the checkpoint could not be written or, if a thread writes, the
+            previous one.
         """
         path = path_of(self._directory, step)
         if not self._writes or self.newest == path:
             return
-        with self._failing_clean():
+        with self._cleaning_up():
             self._manager.save(checkpoint_number=step, options=self._options)
 
     def wait(self) -> None:
-        """Waits until what a thread writes is written.
+        """Waits until a thread has written the last checkpoint.
 
         Raises:
           SaveError: it could not be written.
         """
-        with self._failing_clean():
+        with self._cleaning_up():
             self._checkpoint.sync()
             thread = self._checkpoint._async_checkpointer_impl
-            if thread is not None:  # TensorFlow would tell at the next save only
+            if thread is not None:  # TensorFlow raises the error only at the next save
                 thread._check_async_thread_error()
 
     @contextlib.contextmanager
-    def _failing_clean(self) -> Iterator[None]:
-        """Takes away what a save that failed has left, and raises `SaveError`."""
+    def _cleaning_up(self) -> Iterator[None]:
+        """Removes the files of a failed save and raises `SaveError`."""
         try:
             yield
         except (tf.errors.OpError, OSError) as error:
@@ -118,19 +122,19 @@ class Checkpoints:
             raise SaveError(reason) from None
 
     def restore(self, allow_config_mismatch: bool = False) -> bool:
-        """Restores the newest checkpoint that can be read.
+        """Restores the newest readable checkpoint.
 
-        Learning rates and the like stay as configured.
+        Learning rates and other hyperparameters keep their configured values.
 
         Args:
-          allow_config_mismatch: whether a changed fact is no mistake.
+          allow_config_mismatch: whether to accept changed facts.
 
         Returns:
-          Whether there was one.
+          Whether there is a checkpoint.
 
         Raises:
-          UserError: the checkpoint is of another architecture, one of the facts has
-            changed, or none of several can be read.
+          UserError: the checkpoint has another architecture, a fact has changed, or no
+            checkpoint can be read.
         """
         paths = _all_checkpoints(self._directory)
         if not paths:
@@ -141,9 +145,9 @@ class Checkpoints:
                 continue
             if not allow_config_mismatch:
                 raise errors.UserError(
-                    f"This run has {name} {int(variable)}; it would not be the same "
-                    f"run with {self._facts[name]}. Set it back, use a new "
-                    "--model_dir, or accept it: "
+                    f"This run was started with {name} {int(variable)}, not "
+                    f"{self._facts[name]}. Change it back, use a new --model_dir, or "
+                    "allow it with "
                     "--gin_param='training.train.allow_config_mismatch = True'."
                 )
             print(f"{name} changes from {int(variable)} to {self._facts[name]}")
@@ -151,10 +155,10 @@ class Checkpoints:
         return True
 
     def roll_back(self, before: int) -> int | None:
-        """Restores the newest checkpoint of a step at most, and forgets newer ones.
+        """Restores the newest checkpoint up to a step, and deletes newer ones.
 
         Args:
-          before: the step; if all kept ones are newer, the oldest is taken.
+          before: the step; if all checkpoints are newer, the oldest one is restored.
 
         Returns:
           The step of the checkpoint; None if there is none.
@@ -167,41 +171,41 @@ class Checkpoints:
         good = [path for path in paths if step_of(path) <= before] or paths[:1]
         restored = self._restore_newest_of(good)
         if self._writes:
-            self._forget_after(restored)
+            self._remove_after(restored)
         return step_of(restored)
 
     def _restore_newest_of(self, paths: list[str]) -> str:
-        """Restores the last of some checkpoints that can be read; gives its path."""
-        kept = [
+        """Restores the last readable one of some checkpoints; returns its path."""
+        all_optimizers = [
             o
             for o in self._objects.values()
             if isinstance(o, tf.keras.optimizers.legacy.Optimizer)
         ]
-        with optimizers.keep_hyperparameters(kept):
+        with optimizers.keep_hyperparameters(all_optimizers):
             for path in reversed(paths):
                 try:
-                    _restore(self._checkpoint, path, whole=True)
+                    _restore(self._checkpoint, path, all_objects=True)
                     return path
                 except UnreadableError as error:
                     print(error, flush=True)
         raise errors.UserError(
             f"None of the {len(paths)} checkpoints in {self._directory} can be read. "
-            "Put a whole one there, or use a new --model_dir."
+            "Copy an undamaged one into this folder, or use a new --model_dir."
         )
 
-    def _forget_after(self, path: str) -> None:
-        """Takes what is newer than a checkpoint out of the list, and then away."""
+    def _remove_after(self, path: str) -> None:
+        """Removes newer checkpoints from the list, then their files."""
         paths = _all_checkpoints(self._directory)
         newer = paths[paths.index(path) + 1 :]
         _list(self._directory, [p for p in paths if p not in newer])
-        for gone in newer:
-            _remove(gone)
+        for newer_path in newer:
+            _remove(newer_path)
         self._manager = self._new_manager()
 
     def _remove_unfinished(self) -> None:
-        """Takes away what a save that failed has left, to have its room back."""
+        """Removes the files of a failed save, to free their space."""
         listed = {os.path.basename(p) for p in _all_checkpoints(self._directory)}
-        with contextlib.suppress(tf.errors.OpError, OSError):  # rests do no harm
+        with contextlib.suppress(tf.errors.OpError, OSError):  # leftovers do no harm
             for name in tf.io.gfile.listdir(self._directory):
                 stem = name.rstrip("/").split(".")[0].removesuffix("_temp")
                 path = os.path.join(self._directory, name)
@@ -214,30 +218,38 @@ class Checkpoints:
 
 
 def path_of(directory: str, step: int) -> str:
-    """A checkpoint's path, by its step."""
+    """Returns the path of a checkpoint.
+
+    Args:
+      directory: folder of the checkpoints.
+      step: step of the checkpoint.
+
+    Returns:
+      The path, without the suffixes of its files.
+    """
     return os.path.join(directory, f"{_NAME}-{step}")
 
 
 def step_of(path: str) -> int:
-    """A checkpoint's step, by its path."""
+    """Returns the step of a checkpoint, given its path."""
     return int(path.rsplit("-", 1)[1])
 
 
 def steps(model_dir: str) -> list[int]:
-    """Steps of the checkpoints that a run has, in order."""
+    """Returns the steps of a run's checkpoints, in order."""
     paths = _all_checkpoints(run_directory.RunDirectory(model_dir).checkpoints)
     return [step_of(path) for path in paths]
 
 
 def _all_checkpoints(directory: str) -> list[str]:
-    """Paths of the checkpoints that were finished, by step."""
+    """Returns the paths of complete checkpoints, in the order of their steps."""
     state = tf.train.get_checkpoint_state(directory)
     paths = state.all_model_checkpoint_paths if state else []
     return sorted(paths, key=step_of)
 
 
 def _list(directory: str, paths: Sequence[str]) -> None:
-    """Writes the file that says which checkpoints there are; the last is the newest."""
+    """Writes TensorFlow's list of checkpoints; the last path is the newest."""
     names = [os.path.basename(path) for path in paths]
     now = time.time()
     state = tf.compat.v1.train.generate_checkpoint_state_proto(
@@ -247,21 +259,25 @@ def _list(directory: str, paths: Sequence[str]) -> None:
 
 
 def keep_as_best(model_dir: str, step: int) -> None:
-    """Copies a checkpoint to `best/`, replacing the one there.
+    """Copies a checkpoint to `best/` and removes the previous one.
+
+    Args:
+      model_dir: directory of the run.
+      step: step of the checkpoint.
 
     Raises:
-      NotFoundError: the run has taken the checkpoint away already.
+      NotFoundError: the run has already deleted the checkpoint.
     """
     run = run_directory.RunDirectory(model_dir)
     source, directory = path_of(run.checkpoints, step), run.best
     tf.io.gfile.makedirs(directory)
     old = _all_checkpoints(directory)
-    for path in tf.io.gfile.glob(source + ".*"):  # not listed yet, so not read yet
+    for path in tf.io.gfile.glob(source + ".*"):  # not read before it is listed
         name = os.path.basename(path)
         tf.io.gfile.copy(path, os.path.join(directory, name), overwrite=True)
     target = path_of(directory, step)
     if not tf.io.gfile.exists(target + ".index"):
-        raise tf.errors.NotFoundError(None, None, f"{source} is gone")
+        raise tf.errors.NotFoundError(None, None, f"{source} does not exist any more")
     _list(directory, [target])
     for path in old:
         if path != target:
@@ -280,68 +296,67 @@ def restore_generator(
     step: int | str | None = None,
     others: Mapping[str, tf.keras.Model] | None = None,
 ) -> int:
-    """Restores a generator for sampling, with its averaged weights if it has them.
+    """Restores a generator for sampling, with averaged weights if there are any.
 
     Args:
-      model_dir: of the run.
-      generator: built.
-      step: which checkpoint, by its number or 'best'; the newest by default.
-      others: what else to restore, by the names it was saved under.
+      model_dir: directory of the run.
+      generator: the generator, with its variables.
+      step: step of the checkpoint, or 'best'; the newest by default.
+      others: other models to restore, by their names in the checkpoint.
 
     Returns:
-      The checkpoint's step.
+      The step of the checkpoint.
 
     Raises:
-      UnreadableError: there is no such checkpoint, or it is damaged.
-      UserError: it is of another architecture.
+      UnreadableError: the checkpoint does not exist, or is damaged.
+      UserError: it has another architecture.
     """
     path = _find(model_dir, step)
     found = tf.Variable(0, dtype=tf.int64)
-    wanted = {"generator": generator, "step": found, **(others or {})}
-    _restore(tf.train.Checkpoint(**wanted), path, whole=False)
+    objects = {"generator": generator, "step": found, **(others or {})}
+    _restore(tf.train.Checkpoint(**objects), path, all_objects=False)
     if any(
         "generator_optimizer/average" in key for key, _ in tf.train.list_variables(path)
     ):
         optimizer = optimizers.with_moving_average(optimizers.adam(0.0))
         optimizers.create_slots(optimizer, generator.trainable_variables)
-        holder = tf.train.Checkpoint(generator=generator, generator_optimizer=optimizer)
-        holder.restore(path).expect_partial()
+        slots = tf.train.Checkpoint(generator=generator, generator_optimizer=optimizer)
+        slots.restore(path).expect_partial()
         for variable in generator.trainable_variables:
             variable.assign(optimizers.moving_average_of(optimizer, variable))
     return int(found)
 
 
 def _find(model_dir: str, step: int | str | None) -> str:
-    """Path of a run's checkpoint, by number, 'best', or the newest."""
+    """Returns the path of a run's checkpoint: of a step, the best, or the newest."""
     run = run_directory.RunDirectory(model_dir)
     if step == "best":
-        path = tf.train.latest_checkpoint(run.best)
+        name, path = "best checkpoint", tf.train.latest_checkpoint(run.best)
     elif step is None:
-        path = tf.train.latest_checkpoint(run.checkpoints)
+        name, path = "checkpoint", tf.train.latest_checkpoint(run.checkpoints)
     else:
+        name = f"checkpoint of step {step}"
         path = path_of(run.checkpoints, int(step))
     if path and tf.io.gfile.exists(path + ".index"):
         return path
-    which = {"best": "best checkpoint", None: "checkpoint"}
-    wanted = which.get(step, f"checkpoint of step {step}")
-    has = ", ".join(map(str, steps(model_dir))) or "none"
-    raise UnreadableError(f"{model_dir!r} has no {wanted}; it has steps: {has}.")
+    existing = ", ".join(map(str, steps(model_dir))) or "none"
+    raise UnreadableError(f"{model_dir!r} has no {name}; it has steps: {existing}.")
 
 
-def _restore(checkpoint: tf.train.Checkpoint, path: str, whole: bool) -> None:
+def _restore(checkpoint: tf.train.Checkpoint, path: str, all_objects: bool) -> None:
     try:
         status = checkpoint.restore(path)
-        if whole:
+        if all_objects:
             status.assert_consumed()
         else:
             status.assert_existing_objects_matched().expect_partial()
-    except (tf.errors.OpError, IndexError) as error:  # the latter: it is too short
+    except (tf.errors.OpError, IndexError) as error:  # IndexError: truncated file
         reason = str(error).splitlines()[0]
         raise UnreadableError(f"{path} cannot be read: {reason}.") from None
     except (ValueError, AssertionError) as error:
-        tf.get_logger().setLevel("ERROR")  # it would list all that was not restored
+        tf.get_logger().setLevel("ERROR")  # avoids a long list of unrestored objects
         raise errors.UserError(
-            f"The checkpoint {path} is of another architecture than the config says: "
+            f"The checkpoint {path} does not match the architecture in the config: "
             f"{_first_difference(error)} Use the config that it was trained with, or "
             "a new --model_dir."
         ) from None

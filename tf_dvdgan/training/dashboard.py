@@ -118,11 +118,15 @@ def hyperparameters(
     Returns:
       Serialized summaries: the table, and the row.
     """
-    types = {str: api_pb2.DATA_TYPE_STRING}
     table = hparams.experiment_pb(
         hparam_infos=[
             api_pb2.HParamInfo(
-                name=name, type=types.get(type(value), api_pb2.DATA_TYPE_FLOAT64)
+                name=name,
+                type=(
+                    api_pb2.DATA_TYPE_STRING
+                    if isinstance(value, str)
+                    else api_pb2.DATA_TYPE_FLOAT64
+                ),
             )
             for name, value in values.items()
         ],

@@ -82,7 +82,7 @@ class DivergenceMonitor:
 
     def __init__(self, policy: Divergence, step: int):
         self._policy = policy
-        self.forget(step)
+        self.reset(step)
 
     def reset(self, step: int) -> None:
         """Resets the monitor to a step, as after a rollback."""

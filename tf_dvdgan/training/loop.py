@@ -1,4 +1,4 @@
-"""The outer loop: data, steps, and what happens between them."""
+"""The outer training loop: data, steps, and actions between them."""
 
 import contextlib
 import dataclasses
@@ -28,7 +28,7 @@ from tf_dvdgan.training import schedule as schedule_lib
 from tf_dvdgan.training import strategy as strategy_lib
 from tf_dvdgan.training import trainer as trainer_lib
 
-# Each sample that standing statistics are made of starts from a frame of its own.
+# A bank with one clip for each sample of the standing statistics.
 _FRAME_BANK_CLIPS = standing_statistics.NUM_BATCHES * standing_statistics.BATCH_SIZE
 
 
@@ -37,9 +37,9 @@ class State:
     """State of a run when an action is called.
 
     Attributes:
-      step: generator updates done.
+      step: number of generator updates so far.
       model_dir: directory of the run.
-      trainer: with networks, optimizers and weights.
+      trainer: trainer with the networks and optimizers.
       metrics: means over the last call's steps, by name, such as 'loss/generator'.
     """
 
@@ -49,7 +49,7 @@ class State:
     metrics: Mapping[str, float]
 
     def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
-        """Inside, the generator has its averaged weights; the run is not changed."""
+        """Gives the generator its averaged weights within a context."""
         return optimizers.averaged_weights(
             self.trainer.generator_optimizer, self.trainer.generator_variables
         )
@@ -60,9 +60,9 @@ class Action:
     """A function that is called every n steps of a run, and after its last step.
 
     Attributes:
-      name: for messages.
+      name: name for messages.
       every: steps between two calls.
-      function: called with the state; of several workers, on each.
+      function: function of the state; called on every worker.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Action:
     def __post_init__(self):
         if self.every < 1:
             raise errors.InvalidValueError(
-                f"every is at least 1. Received: {self.every}"
+                f"every must be at least 1. Received: {self.every}"
             )
 
 
@@ -80,23 +80,28 @@ class Evaluation(Protocol):
     """Scores a run's checkpoints while it trains."""
 
     def __call__(self, state: State) -> None:
-        """Scores the state, which has been saved."""
+        """Scores the state, whose checkpoint has been written."""
 
     def evaluate_if_missing(self, state: State) -> None:
-        """Scores the state, unless it has been scored before."""
+        """Scores the state, unless it has scores."""
 
 
 def train(*arguments: object, **keywords: object) -> signal.Signals | None:
-    """Trains a GAN, or resumes training one; arguments are those of `prepare`.
+    """Trains a GAN, or resumes a run; the arguments are those of `prepare`.
 
-    SIGTERM or SIGINT (Ctrl-C) stops it after the steps in hand, saved.
+    SIGTERM or SIGINT (Ctrl-C) finishes the current call to the device, saves a
+    checkpoint and stops.
+
+    Args:
+      *arguments: arguments of `prepare`.
+      **keywords: keyword arguments of `prepare`.
 
     Returns:
-      None once the run has its last step, else the signal that stopped it; the same on
-      all workers.
+      None after the last step, else the signal that stopped the run; the same on all
+      workers.
 
     Raises:
-      UserError: data, config and run do not fit, or the run has diverged.
+      UserError: the data, the config and the run do not match, or the run has diverged.
     """
     loop = prepare(*arguments, **keywords)
     return loop.run() if loop else None
@@ -118,34 +123,35 @@ def prepare(
 ) -> "TrainingLoop | None":
     """Prepares a run, from its start or from its newest checkpoint.
 
-    Of several workers each calls this; only the chief writes and prints. The config is
-    read here, and not again while the run trains.
+    Every worker calls this; only the chief writes and prints. Gin's config is not used
+    any more after it returns.
 
     Args:
-      model_dir: directory of the run; it resumes from a checkpoint in it.
-      data: folder of prepared shards, or other data.
+      model_dir: directory of the run; the run resumes if it has a checkpoint.
+      data: folder of prepared shards, or other training data.
       strategy: where to train.
-      evaluation: scores each checkpoint; one is then written before the first step.
-      protocols: names of the run's scores, for TensorBoard.
-      profile_steps: steps to trace for TensorBoard's profiler, early on.
-      actions: called every n steps besides the default ones.
-      window: frames and pixels taken of each clip.
-      schedule: when checkpoints, sample sheets and the end come.
-      on_divergence: what happens when the run diverges.
-      allow_config_mismatch: whether a run may resume with another seed or batch size.
+      evaluation: scores each checkpoint; with it, the first checkpoint is written
+        before the first step.
+      protocols: names of the evaluation protocols, for TensorBoard.
+      profile_steps: number of steps to trace for TensorBoard's profiler.
+      actions: functions to call every n steps, after the default ones.
+      window: window of each training clip.
+      schedule: schedule of checkpoints, sample sheets and the end.
+      on_divergence: thresholds and actions if the run diverges.
+      allow_config_mismatch: whether the run may resume with another seed or batch size.
 
     Returns:
-      The loop; None if the run has its last step already.
+      The loop; None if the run is complete.
 
     Raises:
-      UserError: data, config and run do not fit.
+      UserError: the data, the config and the run do not match.
     """
     chief = strategy_lib.is_chief(strategy)
     directory = run_directory.RunDirectory(model_dir)
     # 1. The data, before anything that takes long.
     if isinstance(data, str):
         data = training_data.Shards(data, window)
-    # Networks without variables: they only say whether they use classes.
+    # Networks without variables, only to find out whether they use classes.
     data.check(video_gan.build(data.class_names).class_conditional, verbose=chief)
     # 2. Networks, optimizers and their variables.
     trainer = trainer_lib.build(strategy, data.class_names)
@@ -166,17 +172,20 @@ def prepare(
         if evaluation:
             trainer.gan.frame_bank = directory.read_frame_bank()
             evaluation.evaluate_if_missing(State(step, model_dir, trainer, {}))
-        print(f"The run has its {schedule.num_steps} steps; nothing to train.")
+        print(
+            f"The run is complete with {schedule.num_steps} steps; there is nothing to "
+            "train."
+        )
         return None
-    # 4. What is written once.
+    # 4. Files that are written once.
     if chief:
         tf.io.gfile.makedirs(model_dir)
         directory.write_dataset(data.class_names, data.name)
         directory.write_model(resolved.resolve())
-        directory.write_config(gin.config_str())  # last: it makes the folder a run
-    given = trainer.gan.generator.num_conditioning_frames
-    if given:
-        trainer.gan.frame_bank = _frame_bank(directory, data, given, chief)
+        directory.write_config(gin.config_str())  # last, because it marks a run
+    num_frames = trainer.gan.generator.num_conditioning_frames
+    if num_frames:
+        trainer.gan.frame_bank = _frame_bank(directory, data, num_frames, chief)
     observer = observer_lib.Observer(
         model_dir, trainer, data.class_names, window, verbose=chief
     )
@@ -200,15 +209,15 @@ def distribute(
     data: training_data.TrainingData,
     first_batch: int,
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-    """Deals training batches to the trainer's devices.
+    """Distributes training batches to the trainer's devices.
 
     Args:
-      trainer: says how large batches are.
-      data: where they come from.
+      trainer: trainer with the batch size, the seed and the strategy.
+      data: training data.
       first_batch: number of the first batch.
 
     Returns:
-      Batches of "video" and "label", endless.
+      Infinite batches of "video" and "label".
     """
     global_batch_size = trainer.global_batch_size
 
@@ -232,7 +241,7 @@ def _frame_bank(
     count: int,
     chief: bool,
 ) -> np.ndarray:
-    """First frames of some real clips, kept with the run; samples start from them."""
+    """Returns the run's frame bank; creates it from real clips if there is none."""
     bank = directory.read_frame_bank()
     if bank is not None:
         return bank
@@ -243,18 +252,18 @@ def _frame_bank(
 
 
 class TrainingLoop:
-    """Steps until the end, or until the process is asked to stop.
+    """Trains until the last step, or until a signal stops the process.
 
     Args:
-      trainer: where the run stands.
-      data: that it trains on.
-      schedule: when things happen.
-      saved: the run's checkpoints.
-      observer: shows it.
-      policy: what happens when the run diverges.
-      evaluation: scores each checkpoint, or None.
+      trainer: trainer with the state of the run.
+      data: training data.
+      schedule: schedule of the run.
+      saved: checkpoints of the run.
+      observer: reports the progress.
+      policy: thresholds and actions if the run diverges.
+      evaluation: scores each checkpoint; None for no scores.
       profiler: traces some of the steps.
-      actions: called every n steps, after the default ones.
+      actions: functions to call every n steps, after the default ones.
     """
 
     def __init__(
@@ -281,13 +290,12 @@ class TrainingLoop:
         self._alarms: list[divergence.Alarm] = []  # of the last call
 
     def _default_actions(self) -> list[Action]:
-        """Checkpoints, then their scores, then sample sheets."""
+        """Returns the actions for checkpoints, then scores, then sample sheets."""
         schedule = self._schedule
-        scores = [Action("scores", schedule.checkpoint_every, self._evaluate)]
         return [
             Action("checkpoint", schedule.checkpoint_every, self._save),
-            *(scores if self._evaluation else []),
-            Action("samples", schedule.samples_every, self._show_samples),
+            Action("scores", schedule.checkpoint_every, self._evaluate),
+            Action("samples", schedule.samples_every, self._write_samples),
         ]
 
     @property
@@ -299,11 +307,11 @@ class TrainingLoop:
         return int(self._trainer.step.numpy())
 
     def run(self) -> signal.Signals | None:
-        """Trains from where the trainer stands.
+        """Trains from the trainer's current step.
 
         Returns:
-          None once the run has its last step, else the signal that stopped it; the same
-          on all workers.
+          None after the last step, else the signal that stopped the run; the same on
+          all workers.
 
         Raises:
           UserError: the data cannot be read, or the run has diverged.
@@ -355,7 +363,7 @@ class TrainingLoop:
         return iter(distribute(self._trainer, self._data, first))
 
     def _act(self, state: State) -> None:
-        """Calls the actions that are due; their time does not count as the steps'."""
+        """Calls the actions that are due; excludes their time from that of steps."""
         began = time.monotonic()
         at_end = state.step == self._schedule.num_steps
         for action in self._actions:
@@ -364,7 +372,7 @@ class TrainingLoop:
         self._observer.pause(began)
 
     def _evaluate_start(self, step: int) -> None:
-        """Scores the state before the first step, or one that was not scored."""
+        """Scores the initial state, or a checkpoint that lacks scores on resuming."""
         if not self._evaluation:
             return
         began, state = time.monotonic(), self._state(step, {})
@@ -376,10 +384,10 @@ class TrainingLoop:
         self._observer.pause(began)
 
     def _save(self, state: State) -> None:
-        """Writes a checkpoint; by the schedule's choice, a failure ends the run.
+        """Writes a checkpoint.
 
         Raises:
-          UserError: it cannot be written, and the schedule says to stop then.
+          UserError: it cannot be written, and `on_failed_save` is 'stop'.
         """
         failed = ""
         try:
@@ -387,8 +395,8 @@ class TrainingLoop:
             if self._evaluation:
                 self._saved.wait()
         except checkpoints.SaveError as error:
-            failed = self._not_saved(state.step, error)
-        # Only the chief writes, and all workers end together.
+            failed = self._failed_save_message(state.step, error)
+        # Only the chief writes, but all workers must stop together.
         self._save_failed = bool(
             strategy_lib.broadcast_from_chief(self._trainer.strategy, bool(failed))
         )
@@ -403,32 +411,32 @@ class TrainingLoop:
 
     def _evaluate(self, state: State) -> None:
         """Scores the checkpoint that was just written."""
-        if not self._save_failed:
+        if self._evaluation and not self._save_failed:
             self._evaluation(state)
 
-    def _show_samples(self, state: State) -> None:
-        """Writes sample sheets, which may raise an alarm."""
+    def _write_samples(self, state: State) -> None:
+        """Writes sample sheets, and raises an alarm if their diversity is too low."""
         share = strategy_lib.broadcast_from_chief(
             self._trainer.strategy, self._observer.samples(state.step)
         )
         self._alarms += self._monitor.check_diversity(state.step, share)
 
-    def _not_saved(self, step: int, error: Exception) -> str:
+    def _failed_save_message(self, step: int, error: Exception) -> str:
         newest = self._saved.newest or "none"
         return f"Step {step} cannot be saved ({error}); newest checkpoint: {newest}."
 
     def _handle_alarms(self, step: int) -> bool:
-        """Does what the policy says; returns whether the run was rolled back.
+        """Takes the policy's action; returns whether the run was rolled back.
 
         Raises:
-          UserError: the run ends.
+          UserError: the run has to stop.
         """
         for alarm in self._alarms:
             self._observer.alarm(step, alarm)
-        grave = [alarm for alarm in self._alarms if alarm.action != "warn"]
-        if not grave:
+        severe = [alarm for alarm in self._alarms if alarm.action != "warn"]
+        if not severe:
             return False
-        alarm, rollback = grave[0], int(self._trainer.num_rollbacks.numpy()) + 1
+        alarm, rollback = severe[0], int(self._trainer.num_rollbacks.numpy()) + 1
         advice = (
             "Lower the learning rates or change trainer.build.seed, and start again."
         )
@@ -439,41 +447,41 @@ class TrainingLoop:
             )
         if rollback > self._policy.max_roll_backs:
             raise errors.UserError(
-                f"{alarm.message} The run has gone back {rollback - 1} times already. "
-                f"{advice}"
+                f"{alarm.message} The run has already been rolled back {rollback - 1} "
+                f"times. {advice}"
             )
-        back = self._saved.roll_back(alarm.last_good_step)
-        if back is None:
+        restored = self._saved.roll_back(alarm.last_good_step)
+        if restored is None:
             raise errors.UserError(
-                f"{alarm.message} There is no checkpoint yet to go back to. {advice}"
+                f"{alarm.message} There is no checkpoint yet to roll back to. {advice}"
             )
         self._trainer.num_rollbacks.assign(rollback)
         if self._chief:
             limit = self._policy.max_roll_backs
             print(
-                f"Back to step {back}, with other random draws and another order of "
-                f"the data from there ({rollback} of at most {limit} times)",
+                f"Rolled back to step {restored}, with different random numbers and "
+                f"order of the data ({rollback} of at most {limit} rollbacks)",
                 flush=True,
             )
         return True
 
     def _finish(self, step: int) -> None:
-        """Saves, and prints what was done and how to continue.
+        """Saves the last checkpoint, and prints it and how to resume.
 
-        All workers wait for the chief's checkpoint: what started them may end the rest
-        as soon as one leaves with another exit code than 0.
+        All workers wait for the chief's checkpoint, because a launcher may kill the
+        others as soon as one exits with a code other than 0.
 
         Raises:
-          UserError: it cannot be saved.
+          UserError: the checkpoint cannot be written.
         """
         with contextlib.suppress(checkpoints.SaveError):
-            self._saved.wait()  # for an earlier one; now the last counts
+            self._saved.wait()  # for an earlier checkpoint, which may have failed
         failed = ""
         try:
             self._saved.save(step)
             self._saved.wait()
         except checkpoints.SaveError as error:
-            failed = self._not_saved(step, error)
+            failed = self._failed_save_message(step, error)
         if strategy_lib.broadcast_from_chief(self._trainer.strategy, bool(failed)):
             raise errors.UserError(failed or f"The chief cannot save step {step}.")
         if not self._chief:

@@ -1,4 +1,4 @@
-"""What a run shows of itself while it trains: lines, curves, sample sheets."""
+"""Reports the progress of a run: log lines, TensorBoard's curves, sample sheets."""
 
 import contextlib
 import sys
@@ -18,41 +18,41 @@ from tf_dvdgan.training import (
     environment,
     optimizers,
     summaries,
-    trainer,
 )
+from tf_dvdgan.training import trainer as trainer_lib
 
-_STANDING_BATCHES = 8  # for the pictures made while training
+_STANDING_BATCHES = 8  # fewer than in evaluation, because sample sheets are frequent
 
 
 class Observer:
-    """Shows how a run goes; nothing it does changes the run.
+    """Reports the progress of a run, without changing it.
 
     Args:
-      model_dir: of the run.
-      the_trainer: whose state is shown.
-      class_names: of the data.
-      window: of the real clips that are shown.
-      verbose: whether this process shows anything; of several workers one does, but all
-        must call the same methods, as what they compute takes every replica.
+      model_dir: directory of the run.
+      trainer: trainer of the run.
+      class_names: class names of the data.
+      window: window of the real clips.
+      verbose: whether this process prints and writes; only the chief of several workers
+        does. All workers must call the same methods, because these run on all replicas.
     """
 
     def __init__(
         self,
         model_dir: str,
-        the_trainer: trainer.Trainer,
+        trainer: trainer_lib.Trainer,
         class_names: Sequence[str],
         window: windows.Window,
         verbose: bool = True,
     ):
         self._directory = run_directory.RunDirectory(model_dir)
-        self._trainer = the_trainer
+        self._trainer = trainer
         self._window = window
-        self._speaks = verbose
+        self._verbose = verbose
         self._summaries = summaries.Summaries(model_dir, writes=verbose)
-        gan, strategy = the_trainer.gan, the_trainer.strategy
-        size = min(standing_statistics.BATCH_SIZE, the_trainer.global_batch_size)
+        gan, strategy = trainer.gan, trainer.strategy
+        size = min(standing_statistics.BATCH_SIZE, trainer.global_batch_size)
         self._sampler = sampler.Sampler(gan, strategy, _STANDING_BATCHES, size)
-        # A few classes from all over the list, a row of samples for each.
+        # A row of samples for each of a few evenly spaced classes.
         count = len(class_names) if gan.class_conditional else 1
         self._columns = 4
         rows = latents.evenly_spaced(count, 12)
@@ -65,31 +65,31 @@ class Observer:
         )
 
     def config(self, step: int, protocols: Sequence[str]) -> None:
-        """Keeps the config that is in use and what it runs on; lays out TensorBoard.
+        """Writes the operative config, the environment and TensorBoard's layout.
 
         Args:
-          step: where the run starts or resumes.
-          protocols: names of the scores that the run is evaluated by.
+          step: step at which the run starts or resumes.
+          protocols: names of the run's evaluation protocols.
         """
-        if not self._speaks:
+        if not self._verbose:
             return
         text = gin.operative_config_str()
         self._directory.write_operative_config(step, text)
         self._summaries.text(step, "operative_config", text)
-        facts = environment.describe(self._trainer.strategy)
-        self._summaries.text(step, "environment", environment.to_text(facts))
+        described = environment.describe(self._trainer.strategy)
+        self._summaries.text(step, "environment", environment.to_text(described))
         names = [d.name for d in self._trainer.gan.discriminators]
         losses = [n for n in self._trainer.metric_names if n.startswith("loss/")]
-        shown = [*losses, "diversity/samples_to_real", "speed/clips_per_second"]
+        metrics = [*losses, "diversity/samples_to_real", "speed/clips_per_second"]
         self._summaries.raw(
             [
                 dashboard.layout(names, protocols),
-                *dashboard.hyperparameters(self._hyperparameters(), shown, protocols),
+                *dashboard.hyperparameters(self._hyperparameters(), metrics, protocols),
             ]
         )
 
     def _hyperparameters(self) -> dict[str, float | str]:
-        the_trainer, gan = self._trainer, self._trainer.gan
+        trainer, gan = self._trainer, self._trainer.gan
         return {
             "model": type(gan.generator).__module__.rpartition(".")[-1],
             **_macro("CH"),
@@ -97,25 +97,23 @@ class Observer:
             "frames": gan.generator.num_frames,
             "stride": self._window.stride,
             "classes": gan.generator.num_classes,
-            "batch_size": the_trainer.global_batch_size,
-            "generator_learning_rate": _rounded(the_trainer.generator_optimizer),
-            "discriminator_learning_rate": _rounded(
-                the_trainer.discriminator_optimizer
-            ),
-            "discriminator_steps": the_trainer.num_d_steps,
+            "batch_size": trainer.global_batch_size,
+            "generator_learning_rate": _rounded(trainer.generator_optimizer),
+            "discriminator_learning_rate": _rounded(trainer.discriminator_optimizer),
+            "discriminator_steps": trainer.num_d_steps,
             **_macro("NUM_STEPS"),
             "precision": gan.precision,
-            "seed": the_trainer.seed,
+            "seed": trainer.seed,
         }
 
     def real_clips(self, data: training_data.TrainingData) -> None:
-        """Shows what the generator should learn to make."""
+        """Writes a sheet of real clips, and measures their diversity."""
         videos = data.clips((len(self._names) or 4) * self._columns)
         self._real_diversity = divergence.diversity(videos, len(videos))
         self._summaries.videos(0, "videos/real", videos, self._columns, [])
 
     def start(self, num_steps: int) -> None:
-        """Begins to take the time of a run of so many steps."""
+        """Starts the timer, for a run that ends at step `num_steps`."""
         self._total = num_steps
         self._bar: terminal.Progress | None = None
         self._time = time.monotonic()
@@ -123,17 +121,22 @@ class Observer:
     def progress(
         self, step: int, num_steps: int, metrics: dict[str, float]
     ) -> float | None:
-        """A line for people, numbers for TensorBoard.
+        """Prints the progress and writes TensorBoard's scalars.
+
+        Args:
+          step: current step.
+          num_steps: steps since the last call.
+          metrics: means over these steps, by name.
 
         Returns:
-          Seconds a step took; None for the first call, which also traced the step.
+          Seconds per step; None for the first call, which includes tracing.
         """
         now = time.monotonic()
         seconds, self._time = (now - self._time) / num_steps, now
-        the_trainer = self._trainer
+        trainer = self._trainer
         rates = {
-            "learning_rate/generator": the_trainer.generator_optimizer,
-            "learning_rate/discriminators": the_trainer.discriminator_optimizer,
+            "learning_rate/generator": trainer.generator_optimizer,
+            "learning_rate/discriminators": trainer.discriminator_optimizer,
         }
         scalars = metrics | {t: optimizers.learning_rate(o) for t, o in rates.items()}
         losses = "  ".join(
@@ -148,34 +151,42 @@ class Observer:
                 f"step {step}/{self._total}  {seconds:.1f} s with tracing  {losses}"
             )
             return None
-        clips = the_trainer.global_batch_size * the_trainer.num_d_steps / seconds
+        clips = trainer.global_batch_size * trainer.num_d_steps / seconds
         speed = {"speed/seconds_per_step": seconds, "speed/clips_per_second": clips}
         self._summaries.scalars(step, scalars | speed)
-        if self._speaks:
+        if self._verbose:
             rate = f"{seconds:.3f} s/step  {clips:.0f} clips/s"
             self._bar.update(step, f"  {losses}", rate)
         return seconds
 
     def alarm(self, step: int, alarm: divergence.Alarm) -> None:
-        """Says that something has gone wrong, and marks it in TensorBoard."""
-        if self._speaks:
+        """Prints an alarm and writes it to TensorBoard.
+
+        Args:
+          step: current step.
+          alarm: the alarm.
+        """
+        if self._verbose:
             print(f"ALARM: {alarm.message}", flush=True)
         self._summaries.scalars(step, {f"alarms/{alarm.kind}": 1.0})
         self._summaries.text(step, f"alarms/{alarm.kind}", alarm.message)
 
     def samples(self, step: int) -> float:
-        """Samples of fixed latents, with the raw weights and with their averages.
+        """Writes sample sheets of fixed latents, with current and averaged weights.
+
+        Args:
+          step: current step.
 
         Returns:
-          How much those of the raw weights differ within a class, as a share of how
-          much real clips differ.
+          The diversity within a class of the samples from current weights, as a
+          fraction of that of real clips.
         """
-        the_trainer = self._trainer
-        raw, _ = self._show(step, "raw")
+        trainer = self._trainer
+        raw, _ = self._write_sheet(step, "raw")
         with optimizers.averaged_weights(
-            the_trainer.generator_optimizer, the_trainer.generator_variables
+            trainer.generator_optimizer, trainer.generator_variables
         ):
-            _, path = self._show(step, "ema")
+            _, path = self._write_sheet(step, "ema")
         scalars = {tag: float(v) for tag, v in self._singular_values().items()}
         share = divergence.diversity(raw, self._columns) / max(
             self._real_diversity, 1e-6
@@ -185,19 +196,19 @@ class Observer:
         return share
 
     def pause(self, began: float) -> None:
-        """Leaves out the time since `began` from that of the steps."""
+        """Excludes the time since `began` from that of the steps."""
         self._time += time.monotonic() - began
 
     def finished(self) -> None:
-        """Marks in TensorBoard that the run has come to its end."""
+        """Marks the run as finished in TensorBoard."""
         self._summaries.raw([dashboard.finished()])
 
     def _say(self, line: str) -> None:
-        if self._speaks:
+        if self._verbose:
             terminal.say(line)
 
-    def _show(self, step: int, weights: str) -> tuple[np.ndarray, str]:
-        """Makes a sheet; gives its videos and its path."""
+    def _write_sheet(self, step: int, weights: str) -> tuple[np.ndarray, str]:
+        """Writes a sample sheet; returns its videos and its path."""
         self._sampler.weights_changed()
         parts = self._sampler.sample(self._z, self._labels)
         paths = {}
@@ -210,7 +221,7 @@ class Observer:
 
 
 def _macro(name: str) -> dict[str, float]:
-    """A size that configs agree on, where this one has it."""
+    """Returns the value of a numeric macro in the config, {} if there is none."""
     with contextlib.suppress(ValueError):  # no such macro
         value = gin.query_parameter(f"{name}/gin.macro.value")
         return {name.lower(): value} if isinstance(value, (int, float)) else {}
@@ -218,11 +229,11 @@ def _macro(name: str) -> dict[str, float]:
 
 
 def _rounded(optimizer: tf.keras.optimizers.legacy.Optimizer) -> float:
-    """The config's learning rate as it was written, not as the nearest float32."""
+    """Returns the learning rate as in the config, not as the nearest float32."""
     return float(f"{float(tf.convert_to_tensor(optimizer.learning_rate)):.6g}")
 
 
 def _short(metric: str) -> str:
-    """loss/spatial_discriminator: the loss's name on a line for people."""
+    """Shortens the name of a loss, such as loss/spatial_discriminator, for a line."""
     name = metric.removeprefix("loss/").removesuffix("_discriminator")
     return {"spatial": "D_S", "temporal": "D_T", "generator": "G"}.get(name, name)

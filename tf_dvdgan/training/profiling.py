@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 class Profiler:
-    """Traces the first steps of a run, from its second call to the device on.
+    """Traces steps of a run, from its second call to the device on.
 
     The first call is skipped, because it mostly compiles the step. If a trace cannot be
     recorded or written, a warning is printed and the run continues without it. Use as a
@@ -38,7 +38,7 @@ class Profiler:
 
     @contextlib.contextmanager
     def call(self, num_steps: int) -> Iterator[None]:
-        """Context of a call of `num_steps` steps: starts and stops the trace."""
+        """Starts and stops the trace around a call of `num_steps` steps."""
         if self._left and self._compiled and not self._running:
             self._start()
         yield

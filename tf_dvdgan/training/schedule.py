@@ -1,4 +1,4 @@
-"""When things happen in a run, and what its checkpoints are scored by."""
+"""The schedule of a run, and the plan for scoring its checkpoints."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,17 +14,19 @@ _SECONDS_PER_LOOP = 10.0
 @gin.register(module="training")
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """When things happen, in steps.
+    """The schedule of a run, in steps.
 
     Attributes:
       num_steps: length of the run.
-      steps_per_loop: most steps in one call to the device; progress is shown after
-        each call. Slow steps are fewer, so that a call takes some seconds.
+      steps_per_loop: maximum number of steps per call to the device; progress is shown
+        after each call. A call of slow steps has fewer, to take about ten seconds.
       checkpoint_every: steps between checkpoints.
       samples_every: steps between sample sheets.
-      keep_checkpoints: how many of the newest are kept.
-      asynchronous_checkpoints: whether a thread writes them while training continues.
-      on_failed_save: 'continue' or 'stop' when one cannot be written; older ones stay.
+      keep_checkpoints: number of newest checkpoints to keep.
+      asynchronous_checkpoints: whether a thread writes checkpoints while training
+        continues.
+      on_failed_save: 'continue' or 'stop' if a checkpoint cannot be written; older ones
+        are kept.
     """
 
     num_steps: int = 300_000
@@ -40,26 +42,27 @@ class Schedule:
         for name in (*names, "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise errors.InvalidValueError(
-                    f"{name} is at least 1. Received: {getattr(self, name)}"
+                    f"{name} must be at least 1. Received: {getattr(self, name)}"
                 )
-        if self.on_failed_save not in ("continue", "stop", "go_on"):  # the last: older
+        # Configs of earlier versions have 'go_on' for 'continue'.
+        if self.on_failed_save not in ("continue", "stop", "go_on"):
             raise errors.InvalidValueError(
-                "on_failed_save is 'continue' or 'stop'. Received: "
+                "on_failed_save must be 'continue' or 'stop'. Received: "
                 f"{self.on_failed_save!r}"
             )
 
     def steps_from(
         self, step: int, seconds_per_step: float | None, others: Sequence[int] = ()
     ) -> int:
-        """How many steps to do in one call, none past the next action.
+        """Chooses the number of steps of the next call, up to the next action.
 
         Args:
-          step: where the run is.
-          seconds_per_step: as measured; None before the first measurement.
-          others: steps between actions besides the schedule's.
+          step: current step of the run.
+          seconds_per_step: measured time of a step; None before the first measurement.
+          others: steps between further actions.
 
         Returns:
-          At least 1.
+          The number of steps, at least 1.
         """
         if seconds_per_step is None:
             return 1
@@ -72,19 +75,21 @@ class Schedule:
 @gin.register("Plan", module="evaluation")
 @dataclasses.dataclass(frozen=True)
 class EvaluationPlan:
-    """What a run's checkpoints are scored by.
+    """How a run's checkpoints are scored.
 
     Attributes:
-      protocols: their names.
-      weights: files of the networks' weights.
-      mean: of C3D's training clips, for the protocols that need it.
-      num_videos: generated videos, and most real clips, while the run trains.
-      num_videos_at_end: the same at its last step; None for each protocol's own number.
-      batch_size: videos at a time; it does not change scores.
-      standing_batches: batches of 32 for the standing statistics.
-      best: the protocol that selects the checkpoint in `best/`.
-      held_out: the split of real clips that are not trained on, where a protocol says
-        'test'; None takes 'test', or 'validation' where there is no other.
+      protocols: names of the evaluation protocols.
+      weights: weights files of the protocols' networks.
+      mean: file of the mean of C3D's training clips, for protocols that need it.
+      num_videos: number of generated videos, and maximum number of real clips, while
+        the run trains.
+      num_videos_at_end: replaces `num_videos` at the last step; None for each
+        protocol's own numbers.
+      batch_size: batch size of sampling and evaluation; does not affect the scores.
+      standing_batches: number of batches of 32 for the standing statistics.
+      best: name of the protocol that selects the checkpoint in `best/`.
+      held_out: split that is used for 'test' in a protocol; None for 'test', or
+        'validation' if the data have no 'test'.
     """
 
     protocols: Sequence[str] = ("fid_pixels",)

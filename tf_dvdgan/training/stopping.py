@@ -1,4 +1,4 @@
-"""Stopping a run: signals, and what all workers decide together."""
+"""Stops a run on a signal, at the same step on all workers."""
 
 import os
 import signal
@@ -18,28 +18,28 @@ def sync_decision(
     """Agrees with the other workers on whether to stop, and on the number of steps.
 
     Args:
-      strategy: of the workers.
-      received: the signal that asked this worker to stop, or None.
-      num_steps: what this worker would do next; the chief's number counts.
+      strategy: distribution strategy.
+      received: the signal that this worker received, or None.
+      num_steps: number of steps this worker would run next; only the chief's counts.
 
     Returns:
       SIGTERM if any worker received it, else SIGINT if any received that, else None;
       and the number of steps. They are the same on all workers.
     """
-    own = [received == number for number in _STOP_SIGNALS]
-    own += [num_steps if strategy_lib.is_chief(strategy) else 0]
+    own = [float(received == number) for number in _STOP_SIGNALS]
+    own += [float(num_steps) if strategy_lib.is_chief(strategy) else 0.0]
     *counts, steps = strategy_lib.sum_over_workers(strategy, own)
-    got = [number for number, count in zip(_STOP_SIGNALS, counts, strict=True) if count]
-    return (got[0] if got else None), int(steps)
+    by_any = [n for n, count in zip(_STOP_SIGNALS, counts, strict=True) if count]
+    return (by_any[0] if by_any else None), int(steps)
 
 
 class StopRequest:
-    """Notes SIGINT and SIGTERM while it is entered; a second one ends the process.
+    """Context that records SIGINT or SIGTERM; a second one ends the process.
 
-    Python delivers signals only to the main thread; in another one nothing is noted.
+    Python delivers signals only to the main thread; in others it records nothing.
 
     Attributes:
-      signal: the one that was received, or None.
+      signal: the received signal, or None.
     """
 
     def __enter__(self) -> "StopRequest":
@@ -62,7 +62,7 @@ class StopRequest:
             )
             os._exit(128 + number)
         self.signal = signal.Signals(number)
-        _print("Stopping after the steps in hand… Once more stops at once.")
+        _print("Stopping after the current steps… A second signal stops at once.")
 
 
 def _print(sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""What a run shows: TensorBoard's curves and videos, sample sheets as files."""
+"""Writes a run's summaries: TensorBoard's curves and videos, and sample sheets."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,13 +18,13 @@ _FPS = 8.0
 class Summaries:
     """Writes an event file and a run's `samples/` folder.
 
-    What cannot be written (a full disk, a lost connection) is said once and left out:
-    a run does not end for the want of a picture.
+    A summary that cannot be written (full disk, lost connection) is skipped with one
+    warning, so that the run continues.
 
     Args:
-      model_dir: of the run.
-      folder: of the event file, in it.
-      writes: whether to write at all; of several workers one does.
+      model_dir: directory of the run.
+      folder: sub-folder of the event file.
+      writes: whether this process writes; only the chief of several workers does.
     """
 
     def __init__(self, model_dir: str, folder: str = "train", writes: bool = True):
@@ -32,36 +32,47 @@ class Summaries:
         self._writes = writes
         self._failing = False
         self._writer = tf.summary.create_noop_writer()
-        with self._forgiving():
+        with self._skipping_failures():
             if writes:
                 tf.io.gfile.makedirs(self._directory.samples)
                 path = self._directory.events(folder)
                 self._writer = tf.summary.create_file_writer(path)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes numbers by tag."""
-        with self._forgiving(), self._writer.as_default(step):
+        """Writes scalars.
+
+        Args:
+          step: step of the run.
+          values: values by tag.
+        """
+        with self._skipping_failures(), self._writer.as_default(step):
             for tag, value in values.items():
                 description = dashboard.description(tag)
                 tf.summary.scalar(tag, value, description=description)
             self._writer.flush()
 
     def text(self, step: int, tag: str, text: str) -> None:
-        """Writes preformatted text."""
+        """Writes preformatted text.
+
+        Args:
+          step: step of the run.
+          tag: tag of the summary.
+          text: the text.
+        """
         indented = "\n".join("    " + line for line in text.splitlines())
-        with self._forgiving(), self._writer.as_default(step):
+        with self._skipping_failures(), self._writer.as_default(step):
             tf.summary.text(tag, indented, description=dashboard.description(tag))
 
     def raw(self, summaries: Sequence[bytes]) -> None:
-        """Writes serialized summaries, of `dashboard`."""
-        with self._forgiving(), self._writer.as_default(0):
+        """Writes serialized summaries from `dashboard`."""
+        with self._skipping_failures(), self._writer.as_default(0):
             for summary in summaries:
                 tf.summary.experimental.write_raw_pb(summary)
             self._writer.flush()
 
     @contextlib.contextmanager
-    def _forgiving(self) -> Iterator[None]:
-        """Says that something cannot be written, the first time, and goes on."""
+    def _skipping_failures(self) -> Iterator[None]:
+        """Suppresses write errors, and prints the first of consecutive ones."""
         try:
             yield
         except (tf.errors.OpError, OSError) as error:
@@ -80,24 +91,24 @@ class Summaries:
         columns: int,
         names: Sequence[str],
     ) -> str:
-        """Writes a moving grid to TensorBoard and `samples/`, and its frames as PNG.
+        """Writes an animated grid to TensorBoard and `samples/`, and frames as PNG.
 
         Args:
-          step: of the run.
-          tag: of the summary; its last part begins the files' names.
+          step: step of the run.
+          tag: tag of the summary; its last part begins the file names.
           videos: `[count, time, height, width, 3]` uint8.
-          columns: videos in a row of the grid.
-          names: of the rows.
+          columns: number of videos per row of the grid.
+          names: names of the rows; empty for none.
 
         Returns:
-          The path of the PNG: one video a row, the first of each row of the grid.
+          The path of the PNG, which has the first video of each row of the grid.
         """
         stem = self._directory.sheet(tag.split("/")[-1], step)
         if not self._writes:
             return f"{stem}.png"
         frames = visualize.grid(videos, columns, names)
         gif = video_io.encode_gif(frames, _FPS)
-        with self._forgiving(), self._writer.as_default(step):
+        with self._skipping_failures(), self._writer.as_default(step):
             height, width = frames.shape[1:3]
             tf.summary.write(
                 tag,
@@ -112,15 +123,15 @@ class Summaries:
 
 
 def _image_metadata(tag: str) -> tf.compat.v1.SummaryMetadata:
-    """TensorBoard's image plugin shows a GIF as it is: moving."""
-    made = image_metadata.create_summary_metadata(
+    """Returns metadata of TensorBoard's image plugin, which shows GIFs animated."""
+    metadata = image_metadata.create_summary_metadata(
         tag, dashboard.description(tag) or "", converted_to_tensor=True
     )
-    return tf.compat.v1.SummaryMetadata.FromString(made.SerializeToString())
+    return tf.compat.v1.SummaryMetadata.FromString(metadata.SerializeToString())
 
 
 def singular_values(models: Sequence[tf.keras.Model]) -> dict[str, tf.Tensor]:
-    """The largest singular value of every spectrally normalized kernel, by tag."""
+    """Computes the largest singular value of each spectrally normalized kernel."""
     values = {}
     for model in models:
         for layer in model.submodules:

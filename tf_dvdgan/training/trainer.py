@@ -30,7 +30,7 @@ class Trainer:
     """Owns the training state and the training step.
 
     Args:
-      gan: generator, discriminators, latent and losses. The trainer builds it.
+      gan: the GAN; the trainer creates its variables.
       strategy: distribution strategy; create the trainer in its scope.
       global_batch_size: number of videos per update, over all replicas.
       generator_optimizer: optionally with a moving average of the weights.
@@ -41,6 +41,11 @@ class Trainer:
       jit_compile: whether to compile the step with XLA; TPUs always do.
 
     Attributes:
+      gan: as given.
+      strategy: as given.
+      global_batch_size: as given.
+      num_d_steps: as given.
+      seed: as given.
       step: number of generator updates so far.
       num_rollbacks: number of rollbacks so far; each changes the random numbers and the
         order of the data.

@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
     names = contestants(machine.has_bfloat16())
     print(machine.describe(), flush=True)
     if len(names) < len(_CONTESTANTS):
-        print("No bfloat16 instructions: float32 alone is timed", flush=True)
+        print("No bfloat16 instructions: times only float32", flush=True)
     children = {}
     try:
         for name in names:

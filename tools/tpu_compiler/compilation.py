@@ -133,8 +133,8 @@ def compile_for(core: hardware.Core, program: bytes, python: str) -> Compilation
 def _crash(run: subprocess.CompletedProcess) -> errors.UserError:
     if run.returncode == -9:
         return errors.UserError(
-            "The TPU compiler was killed, probably for want of memory on this machine; "
-            "free some, or lower --batch_per_core."
+            "The TPU compiler was killed, probably because this machine ran out of "
+            "memory; free some, or lower --batch_per_core."
         )
     last = (run.stderr.strip().splitlines() or ["no message"])[-1]
     return errors.UserError(

@@ -225,7 +225,9 @@ def build(part: str, class_names: Sequence[str]) -> TrainingStep | Generation:
         return TrainingStep(class_names) if part == "step" else Generation(class_names)
     except (ValueError, TypeError) as error:
         reason = _reason(str(error)).rstrip(".")
-        raise errors.UserError(f"The config makes no model: {reason}.") from None
+        raise errors.UserError(
+            f"The config defines no valid model: {reason}."
+        ) from None
 
 
 def _reason(error: str) -> str:

@@ -10,7 +10,7 @@ _GIB = hardware.GIB
 ASSUMPTIONS = (
     "peak rates, memory and links as in Google Cloud's published TPU specifications",
     "gradients summed as float32 around a ring, over one link one way, behind the step",
-    "the next batch is there when a step wants it",
+    "the next batch is ready when a step needs it",
     "today's TPU compiler; the one in TensorFlow 2.15's TPU runtime is older",
 )
 
@@ -108,7 +108,7 @@ def _memory(memory: compilation.Memory, core: hardware.Core) -> str:
     )
     return (
         f"{memory.total / _GIB:.3g} GiB of the {core.available / _GIB:.2f} that a "
-        f"program may have (core: {core.hbm / _GIB:.0f}): {parts}"
+        f"program may use (core: {core.hbm / _GIB:.0f}): {parts}"
     )
 
 
@@ -135,7 +135,7 @@ def _time(costs: compilation.Costs, core: hardware.Core) -> str:
 
 def _unknown_loops(costs: compilation.Costs) -> list[str]:
     return [
-        f"the loop {loop.name!r} is counted once: how often it runs cannot be told"
+        f"the loop {loop.name!r} is counted once: its number of iterations is unknown"
         for loop in costs.loops
         if loop.trips is None
     ]
@@ -145,7 +145,7 @@ def _slice(estimated: Estimate) -> str:
     slowest, fastest = estimated.clips_per_second
     return (
         f"{estimated.num_cores} cores, {estimated.global_batch_size} videos: "
-        f"{_range(*estimated.step_seconds)}, of it all-reduce "
+        f"{_range(*estimated.step_seconds)}, including all-reduce "
         f"{_seconds(estimated.all_reduce_seconds)}; {slowest:,.0f} to {fastest:,.0f} "
         "clips/s"
     )

@@ -86,7 +86,7 @@ def test_repeats_sample_anew(gan, demo_shards):
 
 def test_a_model_with_too_few_frames_for_a_protocol_is_refused(gan, demo_shards):
     metric = scoring.FeatureMetric(dataclasses.replace(PIXELS, num_frames=16))
-    with pytest.raises(errors.UserError, match="needs 16 frames; the model makes 4"):
+    with pytest.raises(errors.UserError, match=r"needs 16 frames; .* have 4"):
         scores_of(gan).by_features(metric, *splits(demo_shards))
 
 
@@ -182,7 +182,7 @@ def test_classes_go_by_their_names_whatever_their_numbers(tmp_path, monkeypatch)
     metric, window = scoring.FeatureMetric(accuracy), windows.Window(4, stride=1)
     found = comparison.compare_folders(metric, real, generated, None, window, 0)
     assert found.score.value == found.score.others["real"] == 1.0
-    with pytest.raises(errors.UserError, match="one that the others have not, 'a'"):
+    with pytest.raises(errors.UserError, match="has 'a', which the others do not have"):
         comparison.compare_folders(metric, generated, real, None, window, 0)
     metric.class_names = ["c", "b", "a"]
     with pytest.raises(errors.UserError, match="differ, or are in another order"):

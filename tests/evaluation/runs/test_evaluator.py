@@ -57,7 +57,7 @@ def rows_of(tmp_path) -> list[dict]:
 
 def test_the_best_step_is_kept_and_scores_carry_their_protocol(evaluator, tmp_path):
     for step, score, expected in ((1, 5.0, 1), (2, 3.0, 2), (3, 4.0, 2)):
-        evaluator._keep(step, {NAME: score}, at_end=False)
+        evaluator._write(step, {NAME: score}, at_end=False)
         assert best(tmp_path) == f"step-{expected}"
     assert evaluator.evaluated() == {1, 2, 3}
     rows = rows_of(tmp_path)
@@ -69,16 +69,16 @@ def test_the_best_step_is_kept_and_scores_carry_their_protocol(evaluator, tmp_pa
 
 
 def test_scores_by_another_protocol_are_not_compared(evaluator, demo_shards, tmp_path):
-    evaluator._keep(1, {NAME: 5.0}, at_end=False)
+    evaluator._write(1, {NAME: 5.0}, at_end=False)
     other = evaluator_of(tmp_path, demo_shards, num_videos=8)
     assert not other.evaluated()
-    other._keep(2, {NAME: 9.0}, at_end=False)
+    other._write(2, {NAME: 9.0}, at_end=False)
     assert best(tmp_path) == "step-2"
 
 
 def test_a_checkpoint_that_is_gone_costs_no_score(evaluator, tmp_path, capsys):
-    evaluator._keep(7, {NAME: 1.0}, at_end=False)
-    assert "Step 7 is the best, but cannot be kept" in capsys.readouterr().out
+    evaluator._write(7, {NAME: 1.0}, at_end=False)
+    assert "The best checkpoint, step 7, cannot be copied" in capsys.readouterr().out
     assert evaluator.evaluated() == {7}
 
 
@@ -86,8 +86,8 @@ def test_a_full_disk_is_told(evaluator, tmp_path, capsys):
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, old[1]))
     try:
-        with evaluator_lib._forgiving("Scores of step 1 cannot be written"):
-            evaluator._keep(1, {NAME: 1.0}, at_end=False)
+        with evaluator_lib._skipping_failures("Scores of step 1 cannot be written"):
+            evaluator._write(1, {NAME: 1.0}, at_end=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert "cannot be written" in capsys.readouterr().out
@@ -147,13 +147,13 @@ def test_the_last_step_is_scored_twice(gan, demo_shards, tmp_path):
 
 def test_a_last_step_without_its_second_scores_is_not_done(demo_shards, tmp_path):
     evaluator = evaluator_of(tmp_path, demo_shards, 3, num_videos_at_end=12)
-    evaluator._keep(2, {NAME: 1.0}, at_end=False)
-    evaluator._keep(3, {NAME: 1.0}, at_end=False)
+    evaluator._write(2, {NAME: 1.0}, at_end=False)
+    evaluator._write(3, {NAME: 1.0}, at_end=False)
     assert evaluator.evaluated() == {2}
-    evaluator._keep(3, {NAME: 1.0}, at_end=True)
+    evaluator._write(3, {NAME: 1.0}, at_end=True)
     assert evaluator.evaluated() == {2, 3}
     longer = evaluator_of(tmp_path, demo_shards, 6, num_videos_at_end=12)
-    longer._keep(6, {NAME: 1.0}, at_end=False)
+    longer._write(6, {NAME: 1.0}, at_end=False)
     assert longer.evaluated() == {2, 3}
 
 
@@ -170,8 +170,8 @@ def test_the_last_step_is_scored_once_where_the_numbers_are_the_same(
 @pytest.mark.parametrize(
     "plan, sentence",
     [
-        ({"protocols": ("s3_mvt", NAME)}, "s3_mvt is not a protocol for a run"),
-        ({"protocols": ("prediction", NAME)}, "prediction is not a protocol for a run"),
+        ({"protocols": ("s3_mvt", NAME)}, "s3_mvt cannot score a run in training"),
+        ({"protocols": ("prediction", NAME)}, "prediction cannot score a run"),
         ({"protocols": ("fid_pixel",)}, "Did you mean 'fid_pixels'"),
         ({"best": "fid_smal"}, "Did you mean 'fid_small'"),
         ({"best": "fid_small"}, "best is 'fid_small'.* has only fid_pixels"),
@@ -205,8 +205,7 @@ def test_a_model_that_starts_from_frames_continues_what_it_is_compared_with(
         schedule.EvaluationPlan(num_videos=5),
         last_step=0,
     )
-    made._sampler = sampler_lib.Sampler(gan)
-    (source,) = made._generated(made._protocol(NAME, at_end=False))
+    (source,) = made._generated(gan, made._protocol(NAME, at_end=False))
     window = windows.Window(6, 16, 1)
     held_out = readers.evaluation_dataset(demo_shards, window, "test").take(5)
     expected = [row["video"][:2] for row in held_out.as_numpy_iterator()]

@@ -242,7 +242,7 @@ def test_clips_are_shuffled_differently_each_epoch(tmp_path):
         (
             s3.Splits(sides().train, sides(labels=[1, 2, 3, 0]).test),
             fake(),
-            "gets none of the real test clips right",
+            "wrong on every real test clip",
         ),
     ],
     ids=["no labels", "labels", "few", "none", "size", "nothing learned"],

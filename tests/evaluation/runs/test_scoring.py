@@ -91,7 +91,7 @@ def test_one_clip_has_no_distance(seen):
 
 def test_parts_of_an_inception_score_want_a_clip_each(seen):
     few = seen(logits=points(0, 4))
-    with pytest.raises(errors.UserError, match="5 parts; 4 generated clips are too"):
+    with pytest.raises(errors.UserError, match="5 splits, for which 4 generated clips"):
         metric_of(protocols.INCEPTION, num_splits=5).score(None, [few])
 
 
@@ -250,8 +250,8 @@ def mistakes(small, tmp_path):
         ("fid_small", {}, "needs weights of small_classifier of 3 classes"),
         ("fid_small", {"num_classes": 4, "weights": [small]}, "of 3 classes"),
         ("fid_dvdgan", {"weights": [small]}, "i3d of 600 classes.*convert_weights"),
-        ("fid_small", {"weights": ["/nowhere"]}, "There is no file of weights"),
-        ("fid_small", {"weights": [str(mean)]}, "no file that tools.convert_weights"),
+        ("fid_small", {"weights": ["/nowhere"]}, "There is no weights file"),
+        ("fid_small", {"weights": [str(mean)]}, "not written by tools.convert_weights"),
     ]
 
 

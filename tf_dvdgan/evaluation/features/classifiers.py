@@ -3,12 +3,14 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import tensorflow as tf
 
 from tf_dvdgan import errors
 
-Clips = tf.data.Dataset  # of (uint8 video `[time, height, width, 3]`, label)
+# Elements are (uint8 video `[time, height, width, 3]`, label).
+Clips: TypeAlias = tf.data.Dataset
 Preprocess = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -17,13 +19,13 @@ class Recipe:
     """Training hyperparameters of a classifier.
 
     Attributes:
-      optimizer: makes an optimizer from a learning rate.
+      optimizer: creates an optimizer, given a learning rate.
       learning_rate: initial value; divided by 10 when the best test accuracy has not
         improved for `patience` epochs in a row (paper 003, appendix B.1).
       batch_size: clips per update, over all replicas.
       epochs: passes over the training clips.
       patience: epochs without improvement before the learning rate falls.
-      seed: of the initial weights and of dropout.
+      seed: seed of the initial weights and of dropout.
       target_accuracy: stops training after the epoch that reaches this test accuracy;
         None trains for all epochs.
     """
@@ -50,7 +52,7 @@ def fit(
     """Trains a classifier.
 
     Args:
-      make_network: makes the network; its outputs must include "logits".
+      make_network: creates the network; its outputs must include "logits".
       preprocess: maps uint8 videos to the network's input, on the device.
       train: training clips, repeated without end.
       num_train: clips per epoch, rounded up to whole batches.
@@ -99,10 +101,10 @@ def accuracy(
     """Top-1 accuracy of a classifier.
 
     Args:
-      network: its outputs include "logits"; it runs under the strategy it was made in.
+      network: its outputs include "logits"; runs under the strategy it was created in.
       preprocess: maps uint8 videos to the network's input.
       clips: every clip once.
-      batch_size: over all replicas.
+      batch_size: clips per batch, over all replicas.
 
     Returns:
       The fraction of clips whose label has the largest logit.

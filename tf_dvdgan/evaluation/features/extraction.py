@@ -1,8 +1,8 @@
-"""Features of any number of clips, extracted on any strategy and kept on disk.
+"""Extracts features of any number of clips on any strategy, and stores them on disk.
 
-Clips are read in order, a network runs on them a batch at a time on all replicas, and
-its outputs are written in parts. Existing parts are not made again: a stopped
-evaluation resumes, and the features of real clips are extracted once.
+A network runs on batches of clips on all replicas, and its outputs are written in
+parts. Existing parts are reused: an interrupted evaluation resumes, and features of
+real clips are extracted only once.
 """
 
 import functools
@@ -13,6 +13,7 @@ import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -24,18 +25,26 @@ from tf_dvdgan.evaluation.metrics import frechet
 from tf_dvdgan.training import strategy as strategy_lib
 
 _CLIPS_OF_PART = 512
-_KEEP = 20_000  # vectors held in memory at once; moments are over all
+_MAX_VECTORS = 20_000  # in memory; moments are over all
+
+
+class _Part(NamedTuple):
+    """A file with the features of some clips, from `first` to before `end`."""
+
+    name: str
+    first: int
+    end: int
 
 
 class Features:
-    """A network's outputs of a source's clips, in parts in a folder.
+    """A network's outputs for the clips of a source, in parts in a folder.
 
-    A part's name says which clips it covers. Complete parts count from the first one
-    on, as long as each begins where the previous one ends: a part that was truncated,
-    lost, or made with another batch size and not finished, is ignored.
+    The name of a part says which clips it covers. Complete parts count from the first
+    one on, as long as each begins where the previous one ends; others, which may be
+    truncated or follow a lost part, are ignored.
 
     Args:
-      folder: of these features alone.
+      folder: folder for only these features.
     """
 
     def __init__(self, folder: str):
@@ -43,21 +52,21 @@ class Features:
 
     @property
     def num_places(self) -> int:
-        """Clips of the source that are done, gaps included."""
-        return _places(self._names[-1])[1] if self._names else 0
+        """Number of clips that are done, including unreadable ones."""
+        return self._parts[-1].end if self._parts else 0
 
     @functools.cached_property
-    def _names(self) -> list[str]:
-        names, done = [], 0
+    def _parts(self) -> list[_Part]:
+        parts, done = [], 0
         for name in files.list_dir(self._folder):
-            places = _places(name)
-            if places and places[0] == done and self._read(name):
-                names.append(name)
-                done = places[1]
-        return names
+            part = _parsed(name)
+            if part and part.first == done and self._read(name):
+                parts.append(part)
+                done = part.end
+        return parts
 
     def _read(self, name: str) -> dict[str, np.ndarray] | None:
-        """A part's rows; None if it is incomplete."""
+        """Reads the rows of a part; None if it is incomplete."""
         with tf.io.gfile.GFile(os.path.join(self._folder, name), "rb") as file:
             data = io.BytesIO(file.read())
         try:
@@ -71,59 +80,76 @@ class Features:
 
         Args:
           rows: arrays by name, `[count, ...]`.
-          num_places: clips that are done with it, gaps included.
+          num_places: number of clips that are done after it, including unreadable ones.
         """
         buffer = io.BytesIO()
         np.savez(buffer, **rows)
-        name = f"part-{self.num_places:010}-{num_places:010}.npz"
-        files.atomic_write(os.path.join(self._folder, name), buffer.getvalue())
-        self._names.append(name)
+        first = self.num_places
+        part = _Part(f"part-{first:010}-{num_places:010}.npz", first, num_places)
+        files.atomic_write(os.path.join(self._folder, part.name), buffer.getvalue())
+        self._parts.append(part)
 
     def parts(self) -> Iterator[Mapping[str, np.ndarray]]:
-        """Rows in order, some hundreds at a time."""
-        yield from map(self._read, self._names)
+        """Yields the rows in order, some hundreds at a time.
+
+        Raises:
+          OSError: a part has been lost or truncated since it was listed.
+        """
+        for part in self._parts:
+            rows = self._read(part.name)
+            if rows is None:
+                raise OSError(f"{os.path.join(self._folder, part.name)} is incomplete.")
+            yield rows
 
     def moments(self, output: str) -> frechet.Moments:
-        """Mean and covariance of an output, over all clips."""
-        moments = None
-        for part in self.parts():
-            moments = moments or frechet.Moments(part[output].shape[1])
-            moments.add(part[output])
+        """Computes mean and covariance of an output over all clips.
+
+        Raises:
+          ValueError: there are no features.
+        """
+        moments: frechet.Moments | None = None
+        for rows in self.parts():
+            if moments is None:
+                moments = frechet.Moments(rows[output].shape[1])
+            moments.add(rows[output])
+        if moments is None:
+            raise ValueError(f"There are no features in {self._folder}.")
         return moments
 
-    def get(self, output: str, at_most: int | None = _KEEP) -> np.ndarray:
-        """An output of the first clips.
+    def get(self, output: str, at_most: int | None = _MAX_VECTORS) -> np.ndarray:
+        """Returns an output of the first clips.
 
         Args:
-          output: its name.
-          at_most: clips; None returns all.
+          output: name of the output.
+          at_most: maximum number of clips; None for all.
 
         Returns:
           `[count, ...]`.
         """
         found, count = [], 0
-        for part in self.parts():
-            found.append(part[output][: None if at_most is None else at_most - count])
+        for rows in self.parts():
+            found.append(rows[output][: None if at_most is None else at_most - count])
             count += len(found[-1])
             if count == at_most:
                 break
         return np.concatenate(found)
 
 
-def _places(name: str) -> tuple[int, int] | None:
-    """The first clip of a part, and the one after its last; None for another file."""
+def _parsed(name: str) -> _Part | None:
+    """Parses the name of a part; None for another file."""
     found = re.fullmatch(r"part-(\d+)-(\d+)\.npz", name)
-    return (int(found[1]), int(found[2])) if found else None
+    return _Part(name, int(found[1]), int(found[2])) if found else None
 
 
 class Extractor:
-    """Runs a network on clips.
+    """Runs a network on clips and stores its outputs.
 
     Args:
-      feature_fn: of videos `[batch, time, height, width, 3]` uint8 and labels
+      feature_fn: function of videos `[batch, time, height, width, 3]` uint8 and labels
         `[batch]`; returns outputs by name, `[batch, ...]`, float32 or int32.
-      strategy: whose replicas share each batch; it has the network's variables.
-      batch_size: clips at a time, over all replicas; rounded up to a multiple of them.
+      strategy: strategy whose replicas share each batch, with the network's variables.
+      batch_size: number of clips per batch over all replicas; rounded up to a multiple
+        of the number of replicas.
     """
 
     def __init__(
@@ -138,11 +164,11 @@ class Extractor:
         self._size = -(-batch_size // strategy.num_replicas_in_sync)  # of a replica
 
         def extract_and_gather(
-            videos: tf.Tensor, known: Mapping[str, tf.Tensor]
+            videos: tf.Tensor, labels: Mapping[str, tf.Tensor]
         ) -> dict[str, tf.Tensor]:
-            outputs = {**feature_fn(videos, known["label"]), **known}
+            outputs = {**feature_fn(videos, labels["label"]), **labels}
             context = tf.distribute.get_replica_context()
-            # An argument itself has no device that it could be gathered from.
+            # all_gather needs a device, which an argument itself does not have.
             return {
                 name: context.all_gather(tf.identity(x), 0)
                 for name, x in outputs.items()
@@ -150,9 +176,9 @@ class Extractor:
 
         @tf.function(autograph=False)
         def on_replicas(
-            videos: tf.Tensor, known: Mapping[str, tf.Tensor]
+            videos: tf.Tensor, labels: Mapping[str, tf.Tensor]
         ) -> dict[str, tf.Tensor]:
-            return strategy.run(extract_and_gather, args=(videos, known))
+            return strategy.run(extract_and_gather, args=(videos, labels))
 
         self._run = on_replicas
 
@@ -163,19 +189,19 @@ class Extractor:
         cache_dir: str,
         task: str | None = None,
     ) -> Features:
-        """Extracts the features of a source's clips that do not exist yet.
+        """Extracts the missing features of a source's clips.
 
-        Every worker of the strategy calls this. Only the chief writes, so that only it
-        has the features of all clips in the end.
+        Every worker of the strategy must call this. Only the chief writes, so only it
+        has the features of all clips afterwards.
 
         Args:
-          source: of the clips.
-          seen_as: what the features depend on besides the source: network, weights.
+          source: source of the clips.
+          seen_as: JSON types that identify the network, its weights and input.
           cache_dir: folder for the features of all sources and networks.
-          task: name of the progress bar; None shows none.
+          task: name of the progress bar; None for no progress bar.
 
         Returns:
-          The features; of the chief, those of all clips.
+          The features; on the chief, those of all clips.
         """
         text = json.dumps([source.fingerprint(), dict(seen_as)], sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()
@@ -209,22 +235,22 @@ class Extractor:
     def _batches(
         self, source: sources.Source, first: int
     ) -> Iterator[Mapping[str, np.ndarray]]:
-        """Outputs and labels of a global batch at a time, from a place on."""
+        """Yields outputs and labels of a global batch at a time."""
         for columns in prefetch.ahead(self._columns(source, first)):
-            given = self._dealt(columns)
-            videos = source.videos(given)
-            known = {name: given[name] for name in ("label", "there")}
-            found = {
+            rows = self._on_replicas(columns)
+            videos = source.videos(rows)
+            labels = {name: rows[name] for name in ("label", "is_clip")}
+            outputs = {
                 name: self._in_order(self._strategy.experimental_local_results(x)[0])
-                for name, x in self._run(videos, known).items()
+                for name, x in self._run(videos, labels).items()
             }
-            there = found.pop("there") > 0
-            yield {name: x[there] for name, x in found.items()}
+            is_clip = outputs.pop("is_clip") > 0
+            yield {name: x[is_clip] for name, x in outputs.items()}
 
     def _columns(
         self, source: sources.Source, first: int
     ) -> Iterator[Mapping[str, np.ndarray]]:
-        """This worker's rows of each batch; "there" tells them from gaps."""
+        """Yields this worker's rows of each batch; "is_clip" is 0 for gaps."""
         rows = source.rows(first, self._worker, self._num_workers)
         any_row = None
         for _ in range(first, source.num_clips, self._batch_size):
@@ -234,17 +260,18 @@ class Extractor:
             gap = {name: np.zeros_like(x) for name, x in any_row.items()}
             filled = [gap if row is None else row for row in batch]
             columns = {name: np.stack([row[name] for row in filled]) for name in gap}
-            there = np.array([row is not None for row in batch], np.int32)
-            yield {**columns, "there": there}  # as integers: truths are not gathered
+            # As integers, because Booleans cannot be gathered.
+            is_clip = np.array([row is not None for row in batch], np.int32)
+            yield {**columns, "is_clip": is_clip}
 
     def _in_order(self, gathered: tf.Tensor) -> np.ndarray:
-        """Rows in the order of the source, whose clips workers take in turn."""
+        """Restores the order of the source, whose clips alternate between workers."""
         x = gathered.numpy()
         by_worker = x.reshape(self._num_workers, -1, *x.shape[1:])
         return by_worker.swapaxes(0, 1).reshape(x.shape)
 
-    def _dealt(self, columns: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
-        """This worker's rows on its replicas."""
+    def _on_replicas(self, columns: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
+        """Distributes this worker's rows to its replicas."""
 
         def part(context, column: np.ndarray) -> tf.Tensor:
             i = context.replica_id_in_sync_group % self._replicas * self._size

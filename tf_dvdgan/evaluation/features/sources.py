@@ -1,4 +1,4 @@
-"""Sources of what a feature network sees: clips of a place, or videos of a model."""
+"""Sources of videos for feature networks: clips, arrays, or samples of a model."""
 
 import functools
 import itertools
@@ -13,54 +13,57 @@ from tf_dvdgan.sampling import latents
 from tf_dvdgan.sampling import sampler as sampler_lib
 
 Row = Mapping[str, np.ndarray]
-# Compiled: eagerly, 50,000 rows would take half a minute.
+# Compiled, because 50,000 rows would take half a minute in eager mode.
 _draw_latents = tf.function(latents.draw, autograph=False)
 _draw_labels = tf.function(latents.draw_labels, autograph=False)
 
 
 class Source(Protocol):
-    """Where videos come from.
+    """Interface of sources of videos.
 
     Attributes:
-      num_clips: how many there are; a clip that cannot be read leaves a gap.
+      num_clips: number of clips, including those that cannot be read.
     """
 
     num_clips: int
 
     def rows(self, first: int, worker: int, num_workers: int) -> Iterator[Row | None]:
-        """What `videos` needs of each clip.
+        """Yields what `videos` needs for each clip.
 
         Args:
           first: number of the first clip.
-          worker: number of this worker.
-          num_workers: how many there are; they take clips in turn.
+          worker: index of this worker.
+          num_workers: number of workers; each gets every `num_workers`-th clip.
 
         Yields:
-          Arrays by name, "label" among them, of the clips `first + worker`,
-          `first + worker + num_workers` and so on; None for a gap.
+          Arrays by name, including "label", of the clips `first + worker`,
+          `first + worker + num_workers` and so on; None for a clip that cannot be read.
         """
 
     def videos(self, rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Uint8 `[batch, time, height, width, 3]` of rows, on each replica."""
+        """Returns the videos of rows, `[batch, time, height, width, 3]` uint8.
+
+        Rows and videos are per-replica values.
+        """
 
     def fingerprint(self) -> dict:
-        """What distinguishes these clips from all others: only JSON's types."""
+        """Returns JSON types that differ from those of all other sources."""
 
 
-class ClipSelection:
-    """Clips of a place: how many, which window of each, and with which labels.
+class ClipSelection(Source):
+    """Clips of a clip source, with a window and labels.
 
     Args:
-      source: where they lie.
-      window: of each.
-      at_most: only the first are taken; None takes all.
-      class_names: that labels are numbers of, whatever numbers the source itself gives
-        its classes; a class that is not among them has label -1. None takes its own.
+      source: the clip source.
+      window: window of each clip.
+      at_most: uses only the first clips; None for all.
+      class_names: class names in the order of the labels; classes of the source that
+        are not among them have label -1. None for those of the source.
 
     Attributes:
       source: as given.
       window: as given.
-      num_clips: how many are taken.
+      num_clips: number of clips that are used.
     """
 
     def __init__(
@@ -79,9 +82,7 @@ class ClipSelection:
             for own, name in enumerate(source.class_names)
         }
 
-    def rows(
-        self, first: int, worker: int, num_workers: int
-    ) -> Iterator[dict[str, np.ndarray] | None]:
+    def rows(self, first: int, worker: int, num_workers: int) -> Iterator[Row | None]:
         expected = first + worker
         for example in self.source.examples(self.window, first, worker, num_workers):
             while expected < min(example.number, self.num_clips):
@@ -90,7 +91,7 @@ class ClipSelection:
             if example.number >= self.num_clips:
                 return
             label = -1 if example.label is None else self._labels[example.label]
-            yield {"video": example.video, "label": np.int32(label)}
+            yield {"video": example.video, "label": _label(label)}
             expected += num_workers
 
     def videos(self, rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -107,11 +108,11 @@ class ClipSelection:
         }
 
     def first_frames(self, count: int, at_most: int | None = None) -> np.ndarray:
-        """First frames of the clips: what a prediction model continues.
+        """Reads the first frames of the clips, for a prediction model.
 
         Args:
-          count: frames of each clip.
-          at_most: only the first clips are read; None reads all.
+          count: number of frames per clip.
+          at_most: reads only the first clips; None for all.
 
         Returns:
           `[clips, count, height, width, 3]` uint8.
@@ -123,7 +124,7 @@ class ClipSelection:
         )
 
 
-class ArraySource:
+class ArraySource(Source):
     """Videos in memory, without classes.
 
     Args:
@@ -134,11 +135,9 @@ class ArraySource:
         self._array = array
         self.num_clips = len(array)
 
-    def rows(
-        self, first: int, worker: int, num_workers: int
-    ) -> Iterator[dict[str, np.ndarray]]:
+    def rows(self, first: int, worker: int, num_workers: int) -> Iterator[Row | None]:
         for i in range(first + worker, self.num_clips, num_workers):
-            yield {"video": self._array[i], "label": np.int32(-1)}
+            yield {"video": self._array[i], "label": _label(-1)}
 
     def videos(self, rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return rows["video"]
@@ -147,18 +146,18 @@ class ArraySource:
         return {"array": sampler_lib.fingerprint([self._array])}
 
 
-class ModelSource:
-    """Videos of a model, as uint8 like those in files.
+class ModelSource(Source):
+    """Samples of a model, as uint8 like videos in files.
 
     Args:
-      sampler: of the model.
-      num_clips: how many.
-      seed: of latents and classes; classes are drawn uniformly.
+      sampler: sampler of the model.
+      num_clips: number of samples.
+      seed: seed of the latents and classes.
       truncation: factor of the latents.
-      frames: `[count, conditioning_frames, height, width, 3]` uint8 that a model which
-        starts from frames continues, in turn; None takes those of its frame bank.
-      labels: `[num_clips]` class numbers, instead of drawn ones.
-      num_frames: of each video, from its first one; None gives all.
+      frames: `[count, conditioning_frames, height, width, 3]` uint8, for a prediction
+        model; samples cycle through them. None for the model's frame bank.
+      labels: `[num_clips]` class numbers; None for uniformly random ones.
+      num_frames: uses the first frames of each video; None for all.
     """
 
     def __init__(
@@ -180,12 +179,10 @@ class ModelSource:
         self._given_labels = labels
         self.num_clips = num_clips
 
-    def rows(
-        self, first: int, worker: int, num_workers: int
-    ) -> Iterator[dict[str, np.ndarray]]:
+    def rows(self, first: int, worker: int, num_workers: int) -> Iterator[Row | None]:
         frames = self._frames
         for i in range(first + worker, self.num_clips, num_workers):
-            row = {"z": self._z[i], "label": np.int32(self._labels[i])}
+            row = {"z": self._z[i], "label": _label(self._labels[i])}
             if frames is not None:
                 row["frames"] = frames[i % len(frames)]
             yield row
@@ -200,7 +197,7 @@ class ModelSource:
         classes = self._networks.generator.num_classes
         if self._given_labels is not None:
             return self._given_labels
-        if classes <= 1:  # as of files without classes
+        if classes <= 1:  # as for files without classes
             return np.full(self.num_clips, -1)
         numbers = tf.constant(self.num_clips), tf.constant(self._seed)
         return _draw_labels(*numbers, classes).numpy()
@@ -214,12 +211,12 @@ class ModelSource:
         return self._networks.frame_bank
 
     def videos(self, rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        made = self._sampler.on_replicas(
+        outputs = self._sampler.on_replicas(
             rows["z"], rows["label"], rows.get("frames"), self._truncation
         )
         if self._num_frames == self._networks.generator.num_frames:
-            return made["videos"]
-        return self._cut(made["videos"])
+            return outputs["videos"]
+        return self._cut(outputs["videos"])
 
     @tf.function(autograph=False)
     def _cut(self, videos: tf.Tensor) -> tf.Tensor:
@@ -238,3 +235,7 @@ class ModelSource:
             "truncation": self._truncation,
             "frames": None if frames is None else sampler_lib.fingerprint([frames]),
         }
+
+
+def _label(number: int) -> np.ndarray:
+    return np.array(number, np.int32)

@@ -1,4 +1,4 @@
-"""Training the small classifier on prepared clips, for scores of models of them."""
+"""Trains the small classifier on prepared clips, to score models of the same clips."""
 
 import dataclasses
 
@@ -17,10 +17,10 @@ class Result:
     """A trained classifier.
 
     Attributes:
-      source: what it was trained on, as its file says.
-      hash: of its weights, as scores carry it.
-      accuracy: on the held-out clips.
-      num_held_out: held-out clips.
+      source: description of its training, as in its file.
+      hash: hash of its weights, as in the metadata of scores.
+      accuracy: accuracy on the held-out clips.
+      num_held_out: number of held-out clips.
     """
 
     source: str
@@ -45,19 +45,20 @@ def train(
     """Trains the small classifier on the split 'train', and writes its weights.
 
     Args:
-      data_dir: folder of prepared shards with classes, and with a split 'test'.
-      output: file to write; it ends in .weights.h5.
-      num_frames: of each clip.
-      stride: every n-th frame is taken.
-      epochs: over the training clips.
-      learning_rate: of Adam, at the start.
-      batch_size: over all replicas.
-      target_accuracy: stops after an epoch with this accuracy on the held-out clips.
-      seed: of weights and windows.
+      data_dir: folder of prepared shards with classes and a split 'test'.
+      output: file to write, ending in .weights.h5.
+      num_frames: number of frames per clip.
+      stride: takes every n-th frame.
+      epochs: maximum number of epochs.
+      learning_rate: initial learning rate of Adam.
+      batch_size: number of clips per update, over all replicas.
+      target_accuracy: stops after an epoch with this accuracy on the held-out clips;
+        None for all epochs.
+      seed: seed of the initial weights and the windows.
       strategy: where to train; only the chief of its workers writes.
 
     Returns:
-      What was trained.
+      The trained classifier.
 
     Raises:
       UserError: there are no classes, or the file cannot be written.
@@ -75,7 +76,7 @@ def train(
         nonlocal accuracy, epochs_done
         accuracy, epochs_done = test_accuracy, epoch
         if chief:
-            progress.update(epoch, f"  {accuracy:.1%} of held-out clips right")
+            progress.update(epoch, f"  {accuracy:.1%} held-out accuracy")
 
     recipe = classifiers.Recipe(
         tf.keras.optimizers.Adam,
@@ -98,13 +99,13 @@ def train(
         strategy,
         on_epoch,
     )
-    # Batch norm's statistics are the mean over all workers, so all read them.
+    # All workers must read the variables: batch norm's are means over the workers.
     values = {n: v.numpy() for n, v in weights.variables(network).items()}
     source = (
         f"tools.train_classifier on {manifest.dataset}: {num_train} clips of "
         f"{len(manifest.class_names)} classes, {num_frames} frames at stride "
         f"{stride}, {window.resolution} pixels; {epochs_done} epochs, seed {seed}; "
-        f"{accuracy:.1%} of held-out clips right"
+        f"{accuracy:.1%} held-out accuracy"
     )
     written = ""
     if chief:
@@ -121,12 +122,12 @@ def _pair(row: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
 def _check_data(
     data_dir: str, manifest: manifest_lib.Manifest, window: windows.Window
 ) -> None:
-    """Refuses data without classes, or without held-out clips."""
+    """Checks that the data have several classes and held-out clips."""
     for split in ("train", "test"):
         readers.shards_of(manifest, data_dir, split, window)
     filled = [count for count in manifest.class_counts("train") if count]
     if len(filled) < 2:
         raise errors.UserError(
-            f"A classifier needs clips of several classes; in {data_dir!r} all are of "
+            f"A classifier needs clips of several classes; {data_dir!r} has at most "
             "one. Prepare a folder with one sub-folder for each class."
         )

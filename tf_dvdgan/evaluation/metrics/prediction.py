@@ -190,7 +190,7 @@ class PredictionScores:
         """
         if self._num_samples is None:
             raise ValueError("There is nothing to average: add clips first.")
-        results = {}
+        results: dict[str, dict[str, float | list[float]]] = {}
         for name in self._metrics:
             curves = {"best": self._best[name], "mean": self._mean[name]}
             results[name] = {}

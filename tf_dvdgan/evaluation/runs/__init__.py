@@ -1,1 +1,1 @@
-"""Scores: by which protocol, of which clips, and of which checkpoints of a run."""
+"""Scores of models, folders of clips and checkpoints of runs, by named protocols."""

@@ -1,4 +1,4 @@
-"""Reasons why a score of two sets of clips may not compare with other scores."""
+"""Warnings that a score of two sets of clips may not be comparable with others."""
 
 from collections.abc import Iterator
 
@@ -13,14 +13,14 @@ _IMAGES = {"jpeg", "webp", "gif"}  # lossy, but each frame by itself
 def warnings(
     real: sources.ClipSelection, generated: sources.ClipSelection, feature_size: int
 ) -> list[str]:
-    """Says why a score of these may not compare with others.
+    """Returns the reasons why a score may not be comparable with others.
 
-    Call it when both sides have been read: only then are all short clips known.
+    Call it after both sides have been read: only then are all short clips known.
 
     Args:
       real: real clips.
-      generated: generated ones.
-      feature_size: rows of the covariance that is compared; 0 for other metrics.
+      generated: generated clips.
+      feature_size: rows of the covariance in a Fréchet distance; 0 for other metrics.
 
     Returns:
       A sentence for each reason.
@@ -29,7 +29,7 @@ def warnings(
     if real.num_clips != generated.num_clips:
         found.append(
             f"There are {real.num_clips} real clips and {generated.num_clips} "
-            "generated ones; a score depends on how many there are."
+            "generated ones; scores depend on these numbers."
         )
     for side, selection in (("real", real), ("generated", generated)):
         found += few(side, selection.num_clips, feature_size)
@@ -38,15 +38,15 @@ def warnings(
 
 
 def few(side: str, num_clips: int, feature_size: int) -> list[str]:
-    """Says that the covariance of too few clips does not have full rank.
+    """Checks that there are enough clips for a covariance of full rank.
 
     Args:
       side: 'real' or 'generated'.
-      num_clips: on that side.
+      num_clips: number of clips on that side.
       feature_size: rows of the covariance; 0 for other metrics.
 
     Returns:
-      One sentence, or none.
+      A warning if there are too few clips, else an empty list.
     """
     if not feature_size or num_clips > feature_size:
         return []
@@ -58,27 +58,27 @@ def few(side: str, num_clips: int, feature_size: int) -> list[str]:
 
 
 def warnings_of(side: str, selection: sources.ClipSelection) -> Iterator[str]:
-    """Says which clips of one side are too short or unreadable.
+    """Warns of short and unreadable clips on one side.
 
     Args:
       side: 'real', 'generated' or 'held-out'.
-      selection: its clips.
+      selection: clips of that side.
 
     Yields:
-      A sentence for each.
+      A sentence for each warning.
     """
     source, window = selection.source, selection.window
     short = source.short_clips(window)
     if short:
         yield (
             f"Some {side} clips ({short}) are shorter than the window of "
-            f"{window.length}: their last frame is repeated."
+            f"{window.length} frames; their last frame is repeated."
         )
     if source.rejected:
         name, reason = source.rejected[0]
         yield (
-            f"{len(source.rejected)} {side} clips cannot be read and are left out, "
-            f"{terminal.printable(name)} among them ({reason})."
+            f"{len(source.rejected)} {side} clips cannot be read and are skipped, for "
+            f"example {terminal.printable(name)} ({reason})."
         )
 
 
@@ -88,13 +88,13 @@ def _differences(real: clips.ClipSource, generated: clips.ClipSource) -> Iterato
     if lossy[0] != lossy[1]:
         yield (
             f"The real clips are encoded by {_listed(codecs[0])}, the generated ones "
-            f"by {_listed(codecs[1])}: what a lossy codec takes away counts as a "
+            f"by {_listed(codecs[1])}: artifacts of a lossy codec count as a "
             "difference, and re-encoding to mp4 shifts FVD."
         )
     elif lossy[0] - _IMAGES:
         yield (
             f"Both sides are encoded by {_listed(lossy[0])}: re-encoding to mp4 shifts "
-            "FVD, so this compares with scores of files encoded alike."
+            "FVD, so the score is comparable only with scores of the same encoding."
         )
     rates = [
         {clip.fps for clip in side.clip_info} - {None} for side in (real, generated)
@@ -102,7 +102,7 @@ def _differences(real: clips.ClipSource, generated: clips.ClipSource) -> Iterato
     if all(rates) and rates[0] != rates[1]:
         yield (
             f"The real clips have {_listed(rates[0])} frames per second, the generated "
-            f"ones {_listed(rates[1])}; frames are taken by number, so the speed of "
+            f"ones {_listed(rates[1])}; frames are chosen by number, so the speed of "
             "motion differs."
         )
     sides = [
@@ -112,8 +112,8 @@ def _differences(real: clips.ClipSource, generated: clips.ClipSource) -> Iterato
     if sides[0] != sides[1]:
         yield (
             f"The smaller side of real frames is {_listed(sides[0])} pixels, of "
-            f"generated ones {_listed(sides[1])}: resizing makes one of them blurred "
-            "or sharp."
+            f"generated ones {_listed(sides[1])}: resizing makes one of them blurrier "
+            "than the other."
         )
 
 

@@ -1,4 +1,4 @@
-"""Generated clips in files against real clips: a score and its metadata."""
+"""Compares generated clips in files with real clips: a score with metadata."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from tf_dvdgan.evaluation.runs import comparability, protocols, scoring
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A score and what it must be published with.
+    """A score with everything needed to compare it with others.
 
     Attributes:
-      score: its value, and how certain it is.
-      metadata: protocol, weights, clips of both sides; only JSON's types.
-      warnings: why it may not compare with other scores, a sentence each.
+      score: the score.
+      metadata: protocol, weights and clips of both sides, as JSON types.
+      warnings: sentences why the score may not be comparable with others.
     """
 
     score: scoring.Score
@@ -31,27 +31,28 @@ def window_of(
     stride: int | None,
     resolution: int | None,
 ) -> windows.Window:
-    """The window of each real clip.
+    """Returns the window of each real clip.
 
     Args:
-      protocol: its number of frames and stride come first.
-      num_frames: of a model's videos, or as the user says.
-      stride: between frames, likewise.
-      resolution: of a model's videos; None for that of the files.
+      protocol: protocol, whose number of frames and stride take precedence.
+      num_frames: number of frames of a model's videos, or the user's choice.
+      stride: stride of a model, or the user's choice; 1 by default.
+      resolution: resolution of a model's videos, or the user's choice; None for that of
+        the files.
 
     Returns:
       The window.
 
     Raises:
-      UserError: nothing fixes the number of frames.
+      UserError: neither the protocol nor the caller sets the number of frames.
     """
-    if protocol.num_frames is None and num_frames is None:
+    num_frames = protocol.num_frames or num_frames
+    if num_frames is None:
         raise errors.UserError(
-            f"{protocol.name} fixes no number of frames; give it with --num_frames."
+            f"{protocol.name} does not set the number of frames; set it with "
+            "--num_frames."
         )
-    return windows.Window(
-        protocol.num_frames or num_frames, resolution, protocol.stride or stride or 1
-    )
+    return windows.Window(num_frames, resolution, protocol.stride or stride or 1)
 
 
 def real_clips(
@@ -62,45 +63,44 @@ def real_clips(
     held_out_split: str | None = None,
     classes: Sequence[str] = (),
 ) -> tuple[clips.ClipSource, clips.ClipSource | None]:
-    """Opens the real clips of a protocol, and held-out ones if those are trained on.
+    """Opens real clips, and held-out ones if the real clips are training clips.
 
     Args:
-      protocol: says which split.
+      protocol: protocol with the split.
       place: folder of videos, or of prepared shards.
-      split: of shards, instead of the protocol's.
-      held_out: another folder, of clips that are not trained on.
-      held_out_split: of shards; by default 'test', or 'validation'.
-      classes: of shards, only these.
+      split: split of shards, instead of the protocol's.
+      held_out: separate folder of held-out clips.
+      held_out_split: held-out split of shards; by default 'test', or 'validation'.
+      classes: the only classes of shards to use; empty for all.
 
     Returns:
-      The real clips, and the held-out ones or None.
+      The real clips, and the held-out clips or None.
 
     Raises:
       UserError: a folder or a split does not exist.
     """
 
-    def held_split(path: str) -> str | None:
+    def held_out_split_of(path: str) -> str | None:
         return held_out_split or manifest_lib.load(path).held_out_split
 
-    others = None
+    held_out_clips = None
     if clips.is_prepared(place):
-        held = held_split(place)
+        other = held_out_split_of(place)
         if split is None:
-            split = "train" if protocol.split == "train" else held or "train"
-        if split == "train" and held:
-            others = clips.open_clips(place, held, classes)
+            split = "train" if protocol.split == "train" else other or "train"
+        if split == "train" and other:
+            held_out_clips = clips.open_clips(place, other, classes)
     real = clips.open_clips(place, split, classes)
     if held_out:
-        other_split = None
+        other = None
         if clips.is_prepared(held_out):
-            other_split = held_split(held_out)
-            if other_split is None:
+            other = held_out_split_of(held_out)
+            if other is None:
                 raise errors.UserError(
-                    f"{held_out} has no split that is held out; name it with "
-                    "--held_out_split."
+                    f"{held_out} has no held-out split; name one with --held_out_split."
                 )
-        others = clips.open_clips(held_out, other_split, classes)
-    return real, others
+        held_out_clips = clips.open_clips(held_out, other, classes)
+    return real, held_out_clips
 
 
 def compare_folders(
@@ -111,21 +111,22 @@ def compare_folders(
     window: windows.Window,
     num_resamples: int,
 ) -> Result:
-    """Scores generated clips that lie in files.
+    """Scores generated clips in files.
 
     Args:
-      metric: extracts their features.
-      real: clips to compare with.
-      generated: the first are taken, as many as the protocol says.
-      held_out: real clips that the generator has not seen, if it has seen `real`.
-      window: of real clips; generated ones already have only the frames that count.
-      num_resamples: of the bootstrap; 0 skips it.
+      metric: the metric.
+      real: real clips.
+      generated: generated clips; the first ones are used, up to the protocol's number.
+      held_out: real clips that the generator was not trained on, if it was trained on
+        `real`; None otherwise.
+      window: window of real clips; generated clips use its length with stride 1.
+      num_resamples: number of bootstrap resamples; 0 skips the bootstrap.
 
     Returns:
       The score.
 
     Raises:
-      UserError: classes are compared, and the clips have other ones.
+      UserError: the metric compares classes, and those of the clips do not match.
     """
     protocol = metric.protocol
     every_frame = dataclasses.replace(window, stride=1)
@@ -157,8 +158,9 @@ def compare_folders(
     metadata |= {side: source.describe() for side, source in sides.items()}
     metadata |= {f"num_{side}": s.num_clips for side, s in selected.items()}
     if metric.needs_real:
-        compared = (selected[side] for side in ("real", "generated"))
-        found = comparability.warnings(*compared, metric.covariance_size)
+        found = comparability.warnings(
+            selected["real"], selected["generated"], metric.covariance_size
+        )
     else:
         found = list(comparability.warnings_of("generated", selected["generated"]))
     return Result(score, metadata, found)
@@ -167,30 +169,30 @@ def compare_folders(
 def check_classes(
     protocol: protocols.Protocol, source: clips.ClipSource, class_names: Sequence[str]
 ) -> None:
-    """Refuses unknown classes where a score compares classes.
+    """Checks the classes of clips, for protocols that compare classes.
 
     Args:
-      protocol: says whether it does.
-      source: whose classes are checked.
-      class_names: the known ones.
+      protocol: the protocol.
+      source: clips whose classes are checked.
+      class_names: names of all allowed classes.
 
     Raises:
-      UserError: a class is unknown, or there is only one.
+      UserError: a class of the clips is not allowed, or there is only one class.
     """
     if protocol.metric != protocols.ACCURACY and not protocol.is_s3:
         return
     if len(class_names) < 2:
-        raise errors.UserError(f"{protocol.name} compares classes; here are none.")
+        raise errors.UserError(f"{protocol.name} compares classes; there are none.")
     for name in source.class_names:
         if name not in class_names:
             raise errors.UserError(
-                f"{protocol.name} compares classes, and {source.path} has one that the "
-                f"others have not, {name!r}." + errors.did_you_mean(name, class_names)
+                f"{protocol.name} compares classes; {source.path} has {name!r}, which "
+                "the others do not have." + errors.did_you_mean(name, class_names)
             )
 
 
 def window_metadata(window: windows.Window) -> dict:
-    """What the protocol may leave open: number of frames, stride, resolution."""
+    """Returns the metadata of a window: number of frames, stride, resolution."""
     return {
         "num_frames": window.num_frames,
         "stride": window.stride,

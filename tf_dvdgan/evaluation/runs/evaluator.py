@@ -1,4 +1,4 @@
-"""Scores of a run's checkpoints, by protocols that are written beside the scores."""
+"""Scores the checkpoints of a run, and writes each score with its protocol."""
 
 import contextlib
 import dataclasses
@@ -21,43 +21,43 @@ from tf_dvdgan.training import schedule as schedule_lib
 
 
 def check_plan(plan: schedule_lib.EvaluationPlan) -> None:
-    """Refuses a plan that cannot be followed, before anything that takes long.
+    """Checks a plan, so that errors show before training.
 
     Raises:
-      UserError: a protocol is unknown or not for a run that trains, or `best` is not
-        among them.
+      UserError: a protocol does not exist or does not support runs in training, or
+        `best` is not among the protocols.
     """
     for name in (*plan.protocols, plan.best):
         if protocols_lib.get(name).needs_model:
             raise errors.UserError(
-                f"{name} is not a protocol for a run that trains; tools.score has it."
+                f"{name} cannot score a run in training; use tools.score afterwards."
             )
     if plan.best not in plan.protocols:
         raise errors.UserError(
-            f"evaluation.Plan.best is {plan.best!r}, and evaluation.Plan.protocols "
+            f"evaluation.Plan.best is {plan.best!r}, but evaluation.Plan.protocols "
             f"has only {', '.join(plan.protocols)}."
         )
 
 
 class Evaluator:
-    """Evaluates a run's checkpoints: the same networks, with the weights of each step.
+    """Evaluates checkpoints of a run, in the same networks.
 
-    Scores, by name: those of the plan's protocols, `<protocol>/<other>` for secondary
-    ones, and `scores/<discriminator>_held_out` and `..._generated`: a discriminator's
-    mean score of real clips that it was not trained on, and of generated ones. Where
-    the former falls while that of training clips rises, it memorizes its clips.
+    The scores are those of the plan's protocols, `<protocol>/<other>` for secondary
+    scores, and `scores/<discriminator>_held_out` and `..._generated`: a discriminator's
+    mean score of held-out real clips and of generated ones. If the former falls while
+    that of training clips rises, the discriminator memorizes the training clips.
 
     Args:
       model_dir: directory of the run; scores go to its `scores.jsonl` and `eval/`.
       data_dir: folder of prepared shards.
-      window: of the real clips.
-      plan: what is compared with what.
-      last_step: of the run.
-      strategy: that the networks' variables were made under; None outside a strategy.
-      writes: whether this process writes; of several workers one does.
+      window: window of the real clips.
+      plan: how checkpoints are scored.
+      last_step: last step of the run.
+      strategy: strategy that the networks' variables were created under; None for none.
+      writes: whether this process writes; only the chief of several workers does.
 
     Raises:
-      UserError: the plan cannot be followed, or weights do not fit the data.
+      UserError: the plan is invalid, or the weights do not match the data.
     """
 
     def __init__(
@@ -78,16 +78,16 @@ class Evaluator:
         self._last_step = last_step
         self._writes = writes
         self._strategy = strategy or tf.distribute.get_strategy()
-        held = readers.load_manifest(data_dir, window)
-        self._splits = held.nonempty_splits
-        self._held_out = plan.held_out or held.held_out_split
-        # Of real clips: protocols with the same network extract their features once.
+        manifest = readers.load_manifest(data_dir, window)
+        self._splits = manifest.nonempty_splits
+        self._held_out = plan.held_out or manifest.held_out_split
+        # For features of real clips, which protocols with the same network share.
         self._cache = tempfile.TemporaryDirectory(prefix="tf_dvdgan-")
         self._metrics = {
             name: scoring.FeatureMetric(
                 protocols_lib.get(name),
                 plan.weights,
-                len(held.class_names),
+                len(manifest.class_names),
                 self._strategy,
                 plan.mean,
                 self._cache.name,
@@ -96,13 +96,13 @@ class Evaluator:
             for name in plan.protocols
         }
         for metric in self._metrics.values():
-            metric.check_classes(held.class_names, data_dir)
+            metric.check_classes(manifest.class_names, data_dir)
         self._sampler: sampler_lib.Sampler | None = None
-        self._discriminate: extraction.Extractor | None = None
+        self._discriminators: extraction.Extractor | None = None
         self._summaries = summaries.Summaries(model_dir, "eval", writes)
 
     def evaluated(self) -> set[int]:
-        """Steps that have scores by this plan already."""
+        """Returns the steps that already have scores by this plan."""
         rows = self._directory.read_scores()
         done, at_end = (
             {row["step"] for row in rows if row["protocol"] == metadata}
@@ -111,39 +111,42 @@ class Evaluator:
         return done - ({self._last_step} - at_end)
 
     def evaluate(self, gan: video_gan.Networks, step: int) -> dict[str, float]:
-        """Scores a generator whose averaged weights are in place.
+        """Scores a generator with averaged weights.
 
-        Standing statistics are computed again. The scores are written, and the step's
-        checkpoint is copied to `best/` if it is the best so far. The last step is
-        scored a second time, with the plan's `num_videos_at_end`.
+        Computes new standing statistics, writes the scores, and copies the checkpoint
+        to `best/` if it is the best so far. The last step is also scored with the
+        plan's `num_videos_at_end`.
 
         Args:
-          gan: with its discriminators.
-          step: of the checkpoint.
+          gan: networks with the weights of the checkpoint; the same in every call.
+          step: step of the checkpoint.
 
         Returns:
-          The scores by name; those of the second time under "at_end/".
+          The scores by name; those with `num_videos_at_end` begin with "at_end/".
         """
-        if self._sampler is None:  # once: it is traced
-            self._sampler = sampler_lib.Sampler(
-                gan, self._strategy, self._plan.standing_batches
-            )
-            self._discriminate = self._discriminators_of(gan)
-        self._sampler.weights_changed()
+        self._sampler_of(gan).weights_changed()
         plans = [False]
         if step == self._last_step and self._metadata(True) != self._metadata(False):
             plans.append(True)
-        found = {}
+        found: dict[str, float] = {}
         for at_end in plans:
             scores = self._scores(gan, at_end)
             if self._writes:
-                with _forgiving(f"Scores of step {step} cannot be written"):
-                    self._keep(step, scores, at_end)
+                with _skipping_failures(f"Scores of step {step} cannot be written"):
+                    self._write(step, scores, at_end)
             found |= _tagged(scores, at_end)
         return found
 
+    def _sampler_of(self, gan: video_gan.Networks) -> sampler_lib.Sampler:
+        """Returns the sampler, which is created once because it is traced."""
+        if self._sampler is None:
+            self._sampler = sampler_lib.Sampler(
+                gan, self._strategy, self._plan.standing_batches
+            )
+        return self._sampler
+
     def _protocol(self, name: str, at_end: bool) -> protocols_lib.Protocol:
-        """A protocol with the plan's number of videos."""
+        """Returns a protocol with the plan's number of videos."""
         protocol, plan = protocols_lib.get(name), self._plan
         count = plan.num_videos_at_end if at_end else plan.num_videos
         if count is None:
@@ -153,7 +156,7 @@ class Evaluator:
         )
 
     def _metadata(self, at_end: bool) -> dict:
-        """The protocols as they are written beside scores, and read back."""
+        """Returns the protocols as they are written beside scores and read again."""
         metadata = {"window": dataclasses.asdict(self._window)}
         for name, metric in self._metrics.items():
             protocol = self._protocol(name, at_end)
@@ -162,7 +165,7 @@ class Evaluator:
         return json.loads(json.dumps(metadata))
 
     def _split(self, named: str) -> str:
-        """The split of the data for a protocol's."""
+        """Returns the split of the data to use for a protocol's split."""
         found = self._held_out if named == "test" else named
         return found if found in self._splits else "train"
 
@@ -178,8 +181,8 @@ class Evaluator:
                     for name in needed
                 }
                 generated = [
-                    metric.extract_features(made, cache_dir=folder)
-                    for made in self._generated(protocol)
+                    metric.extract_features(source, cache_dir=folder)
+                    for source in self._generated(gan, protocol)
                 ]
                 if not self._writes:  # only the chief has the features of all workers
                     continue
@@ -202,18 +205,23 @@ class Evaluator:
         return sources.ClipSelection(source, window, protocol.num_real)
 
     def _generated(
-        self, protocol: protocols_lib.Protocol
+        self, gan: video_gan.Networks, protocol: protocols_lib.Protocol
     ) -> Iterator[sources.ModelSource]:
-        given = self._sampler.networks.generator.num_conditioning_frames
+        num_conditioning_frames = gan.generator.num_conditioning_frames
         frames, count = None, protocol.num_generated
-        if given:  # it continues the clips that it is compared with
+        if num_conditioning_frames:  # continue the clips that it is compared with
             real = self._real(self._split(protocol.split), protocol)
-            frames = real.first_frames(given, count)
+            frames = real.first_frames(num_conditioning_frames, count)
+        sampler = self._sampler_of(gan)
         for repeat in range(protocol.num_repeats):
             seed = protocol.seed + repeat
-            yield sources.ModelSource(self._sampler, count, seed, frames=frames)
+            yield sources.ModelSource(sampler, count, seed, frames=frames)
 
     def _discriminators_of(self, gan: video_gan.Networks) -> extraction.Extractor:
+        """Returns the extractor of scores, created once because it is traced."""
+        if self._discriminators is not None:
+            return self._discriminators
+
         def feature_fn(videos: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
             videos = transforms.to_unit_range(videos)
             labels = gan.conditioning(labels, videos)["labels"]
@@ -222,40 +230,46 @@ class Evaluator:
                 for discriminator in gan.discriminators
             }
 
-        return extraction.Extractor(feature_fn, self._strategy, self._plan.batch_size)
+        self._discriminators = extraction.Extractor(
+            feature_fn, self._strategy, self._plan.batch_size
+        )
+        return self._discriminators
 
     def _discriminated(
         self, gan: video_gan.Networks, at_end: bool, folder: str
     ) -> dict[str, float]:
-        """Mean scores by the discriminators, of held-out and of generated clips."""
+        """Computes the discriminators' mean scores of held-out and generated clips."""
         protocol = dataclasses.replace(
             self._protocol(self._plan.best, at_end), num_frames=None, stride=None
         )
-        kinds = {
+        kinds: dict[str, sources.Source] = {
             "held_out": self._real(self._split("test"), protocol),
-            "generated": next(self._generated(protocol)),
+            "generated": next(self._generated(gan, protocol)),
         }
+        extract = self._discriminators_of(gan)
         scores = {}
         for kind, source in kinds.items():
-            found = self._discriminate(source, {"by": "discriminators"}, folder)
+            found = extract(source, {"by": "discriminators"}, folder)
             for discriminator in gan.discriminators if self._writes else ():
                 values = found.get(discriminator.name)
                 scores[f"scores/{discriminator.name}_{kind}"] = float(np.mean(values))
         return scores
 
-    def _keep(self, step: int, scores: Mapping[str, float], at_end: bool) -> None:
+    def _write(self, step: int, scores: Mapping[str, float], at_end: bool) -> None:
         best, metadata = self._plan.best, self._metadata(at_end)
         self._summaries.scalars(step, _tagged(scores, at_end))
-        known = [
+        earlier = [
             row["scores"][best]
             for row in self._directory.read_scores()
             if row["protocol"] == metadata and row["step"] != step
         ]
         sign = 1.0 if protocols_lib.get(best).lower_is_better else -1.0
         row = {"step": step, "scores": dict(scores), "protocol": metadata}
-        # The checkpoint first: killed in between, the step is evaluated again.
-        if not at_end and all(sign * scores[best] < sign * value for value in known):
-            with _forgiving(f"Step {step} is the best, but cannot be kept"):
+        # The checkpoint first: if killed in between, the step is evaluated again.
+        if not at_end and all(sign * scores[best] < sign * value for value in earlier):
+            with _skipping_failures(
+                f"The best checkpoint, step {step}, cannot be copied"
+            ):
                 checkpoints.keep_as_best(self._directory.path, step)
         run_directory.add_row(self._directory.scores_file, row)
 
@@ -265,8 +279,8 @@ def _tagged(scores: Mapping[str, float], at_end: bool) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _forgiving(sentence: str) -> Iterator[None]:
-    """Prints what cannot be written, and why; the run continues."""
+def _skipping_failures(sentence: str) -> Iterator[None]:
+    """Prints a write error after a sentence, and suppresses it."""
     try:
         yield
     except (tf.errors.OpError, OSError) as error:

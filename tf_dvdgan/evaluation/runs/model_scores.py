@@ -1,8 +1,9 @@
-"""Scores of a trained model, sampled as its protocols say."""
+"""Scores a trained model, sampled according to the protocols."""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,15 +17,15 @@ from tf_dvdgan.sampling import sampler as sampler_lib
 
 
 class ModelScores:
-    """Scores of a trained model, at any truncation.
+    """Computes scores of a trained model.
+
+    In its methods `real` are the clips to compare with, and `held_out` are clips that
+    the model was not trained on, if it was trained on `real`.
 
     Args:
-      sampler: of the model, with averaged weights in place.
-      trained_on: window of its videos.
-      class_names: of the videos it makes, in the order of its labels.
-
-    In its methods `real` are the clips to compare with, and `held_out` those that the
-    model was not trained on, if it was trained on `real`.
+      sampler: sampler of the model, with averaged weights.
+      trained_on: window of the model's videos.
+      class_names: class names in the order of the model's labels.
     """
 
     def __init__(
@@ -45,21 +46,21 @@ class ModelScores:
         truncation: float = 1.0,
         num_resamples: int = 0,
     ) -> comparison.Result:
-        """Samples the model as the metric's protocol says, and scores the samples.
+        """Scores samples of the model by a metric of features.
 
         Args:
-          metric: extracts features.
+          metric: the metric, with its protocol.
           real: clips to compare with.
-          held_out: clips that the model was not trained on.
+          held_out: clips that the model was not trained on; None for none.
           truncation: factor of the latents.
-          num_resamples: of the bootstrap; 0 skips it.
+          num_resamples: number of bootstrap resamples; 0 skips the bootstrap.
 
         Returns:
           The score.
 
         Raises:
-          UserError: the model makes fewer frames than the protocol needs; or classes
-            are compared, and differ.
+          UserError: the model's videos are too short for the protocol, or the metric
+            compares classes and they differ.
         """
         protocol = metric.protocol
         window = self._window(protocol)
@@ -97,29 +98,30 @@ class ModelScores:
         cache_dir: str,
         weights_files: Sequence[str] = (),
     ) -> comparison.Result:
-        """Trains classifiers on real and on generated clips (paper 003).
+        """Computes S3 with classifiers of real and of generated clips (paper 003).
 
         Args:
-          protocol: names their architecture.
-          real: clips to compare with.
-          held_out: clips that the model was not trained on.
-          cache_dir: keeps the classifiers.
-          weights_files: one of them has the weights that both start from, if the
-            protocol says that they start from weights.
+          protocol: protocol with the architecture of the classifiers.
+          real: real training clips.
+          held_out: real test clips.
+          cache_dir: folder for trained classifiers.
+          weights_files: weights files; the first that fits initializes the classifiers,
+            unless the protocol starts from random weights.
 
         Returns:
           The score.
 
         Raises:
-          UserError: there are no held-out clips, too few frames, or no such weights.
+          UserError: there are no held-out clips, the model's videos are too short, or
+            no weights file fits.
         """
         initial_weights = None
         if protocol.metric == protocols.S3:
             initial_weights = scoring.file_for(protocol, weights_files, None)
         if held_out is None:
             raise errors.UserError(
-                f"{protocol.name} tests with real clips that were not trained on: "
-                "give shards with both splits as --real, or a folder as --held_out."
+                f"{protocol.name} needs held-out real clips: set --real to shards with "
+                "both splits, or --held_out to a folder."
             )
         window = self._window(protocol)
         sides = s3.Splits(
@@ -161,28 +163,29 @@ class ModelScores:
         lpips_network: Callable | None = None,
         batch_size: int = 16,
     ) -> comparison.Result:
-        """Continues real clips, and compares with their further frames.
+        """Compares continuations of real clips with their actual frames.
 
-        The value is the PSNR of the best of a clip's samples, in decibels; the rest is
-        in `Score.others`, with each predicted frame's under its number.
+        The value of the score is the PSNR of each clip's best sample, in decibels;
+        `Score.others` has the other scores, also for each predicted frame.
 
         Args:
-          protocol: says how many clips, and samples of each.
+          protocol: protocol with the number of clips, and of samples per clip.
           real: clips to continue.
-          lpips_network: of `networks.lpips.load`; None leaves LPIPS out.
-          batch_size: videos at a time; it does not change the score.
+          lpips_network: result of `networks.lpips.load`; None to skip LPIPS.
+          batch_size: batch size of sampling; does not affect the score.
 
         Returns:
           The score.
 
         Raises:
-          UserError: the model does not start from frames.
+          UserError: it is not a prediction model.
         """
         networks, count = self._sampler.networks, protocol.samples_per_clip
         given = networks.generator.num_conditioning_frames
         if not given:
             raise errors.UserError(
-                f"{protocol.name} is for models that start from frames; this does not."
+                f"{protocol.name} needs a model that starts from frames; this one does "
+                "not."
             )
         window = self._window(protocol)
         selection = self._select(protocol, real, window, protocol.num_real)
@@ -194,28 +197,28 @@ class ModelScores:
                 continue
             frames = np.repeat(row["video"][np.newaxis, :given], count, axis=0)
             part = z[i * count : (i + 1) * count]
-            made = self._sampler.sample(
+            samples = self._sampler.sample(
                 part, [0] * count, frames=frames, batch_size=batch_size
             )["videos"]
-            scores.add(row["video"], made[:, : window.num_frames])
+            scores.add(row["video"], samples[:, : window.num_frames])
             progress.update(i + 1)
         found = scores.result()
         metadata = dataclasses.asdict(protocol) | self._metadata(window, real, 1.0)
         metadata |= {"num_real": selection.num_clips, "weights": {}}
         metadata["num_generated"] = selection.num_clips * count
         others = _named_by_frame(found, given)
-        score = scoring.Score(found["psnr"]["best"], others=others)
+        score = scoring.Score(others["psnr_best"], others=others)
         return comparison.Result(score, metadata, [])
 
     def _window(self, protocol: protocols.Protocol) -> windows.Window:
-        made = self._trained_on.num_frames
-        if (protocol.num_frames or 0) > made:
+        num_frames = self._trained_on.num_frames
+        if (protocol.num_frames or 0) > num_frames:
             raise errors.UserError(
-                f"{protocol.name} needs {protocol.num_frames} frames; the model makes "
-                f"{made}."
+                f"{protocol.name} needs {protocol.num_frames} frames; the model's "
+                f"videos have {num_frames}."
             )
         return comparison.window_of(
-            protocol, made, self._trained_on.stride, self._trained_on.resolution
+            protocol, num_frames, self._trained_on.stride, self._trained_on.resolution
         )
 
     def _select(
@@ -225,7 +228,7 @@ class ModelScores:
         window: windows.Window,
         at_most: int | None = None,
     ) -> sources.ClipSelection:
-        """Clips with the model's labels."""
+        """Selects clips, with the model's labels."""
         comparison.check_classes(protocol, source, self._class_names)
         return sources.ClipSelection(source, window, at_most, self._class_names)
 
@@ -236,7 +239,7 @@ class ModelScores:
         truncation: float,
         seed: int,
     ) -> sources.ModelSource:
-        """The model's videos; a model that starts from frames continues real clips."""
+        """Returns samples of the model; a prediction model continues real clips."""
         given = self._sampler.networks.generator.num_conditioning_frames
         frames, count = None, protocol.num_generated
         if given:
@@ -254,9 +257,11 @@ class ModelScores:
         }
 
 
-def _named_by_frame(found: dict, given: int) -> dict[str, float]:
-    """Scores of predictions by name: of all frames, then of each by its number."""
-    others = {}
+def _named_by_frame(
+    found: Mapping[str, Mapping[str, Any]], given: int
+) -> dict[str, float]:
+    """Names the scores of predictions: of all frames, then of each frame by number."""
+    others: dict[str, float] = {}
     for metric, values in found.items():
         for kind in ("best", "mean"):
             others[f"{metric}_{kind}"] = values[kind]

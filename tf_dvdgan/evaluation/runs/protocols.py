@@ -28,7 +28,7 @@ class Protocol:
       metric: 'frechet_distance', 'inception_score', 'accuracy', 's3' (classifiers start
         from a weights file), 's3_scratch' (they start from random weights) or
         'prediction'.
-      network: a key of `networks.NETWORKS`, or 'pixels'.
+      network: a key in `networks.NETWORKS`, or 'pixels'.
       preprocessing: name of the function in `preprocessing` that makes its input.
       compares_with: published tables that the score compares with.
       num_classes: of the network; None for the number of classes in the data.
@@ -37,7 +37,7 @@ class Protocol:
       stride: takes every n-th frame of a real clip; None for the model's stride.
       split: of the real clips; folders and data without this split use all clips.
       num_real: maximum number of real clips; None for all.
-      num_generated: number of generated videos; instead, 's3' generates as many as
+      num_generated: number of generated videos, except that 's3' generates as many as
         there are real clips, and a model that continues clips `samples_per_clip` for
         each.
       num_splits: number of splits that an Inception Score is averaged over.
@@ -218,7 +218,7 @@ PROTOCOLS = {
 
 
 def get(name: str) -> Protocol:
-    """Returns the protocol of a name.
+    """Returns the protocol with a name.
 
     Raises:
       UserError: there is no such protocol.

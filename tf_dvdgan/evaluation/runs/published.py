@@ -67,13 +67,20 @@ def _all() -> tuple[Row, ...]:
 
 
 def _row(values: dict[str, str]) -> Row:
-    numbers = {
-        "frames": int(values["frames"]) if values["frames"] else None,
-        "resolution": int(values["resolution"]) if values["resolution"] else None,
-        "value": float(values["value"]),
-        "sd": float(values["sd"]) if values["sd"] else None,
-    }
-    return Row(**{**values, **numbers})
+    return Row(
+        paper=values["paper"],
+        table=values["table"],
+        method=values["method"],
+        dataset=values["dataset"],
+        frames=int(values["frames"]) if values["frames"] else None,
+        resolution=int(values["resolution"]) if values["resolution"] else None,
+        metric=values["metric"],
+        value=float(values["value"]),
+        sd=float(values["sd"]) if values["sd"] else None,
+        better=values["better"],
+        protocol=values["protocol"],
+        note=values["note"],
+    )
 
 
 def rows(protocol: str | None = None, dataset: str | None = None) -> list[Row]:

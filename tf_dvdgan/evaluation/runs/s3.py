@@ -89,10 +89,10 @@ class S3Scorer:
     models.
 
     Args:
-      network: of both classifiers, a key of `networks.NETWORKS`.
-      preprocess: name of the function in `preprocessing` that makes its input.
+      network: architecture of both classifiers, a key of `networks.NETWORKS`.
+      preprocess: name of the function in `preprocessing` that computes its input.
       num_classes: number of classes.
-      cache_dir: folder of trained classifiers.
+      cache_dir: folder to cache trained classifiers in.
       recipe: training hyperparameters.
       initial_weights: weights file that both classifiers start from, except for the
         last layer if it has another number of classes; None starts from random weights.
@@ -100,7 +100,7 @@ class S3Scorer:
       task: label of the progress display; None shows no progress.
 
     Attributes:
-      first: metadata of the initial weights; None if they are random.
+      initial_metadata: metadata of the initial weights; None if they are random.
 
     Raises:
       UserError: there are several workers, or the weights are of another network.
@@ -136,7 +136,8 @@ class S3Scorer:
             if self.initial_metadata.network != network:
                 raise errors.UserError(
                     f"{initial_weights!r} holds weights of "
-                    f"{self.initial_metadata.network}; this S3 needs those of {network}."
+                    f"{self.initial_metadata.network}; this S3 needs weights of "
+                    f"{network}."
                 )
 
     def __call__(self, real: Splits, generated: Splits) -> S3:
@@ -152,7 +153,7 @@ class S3Scorer:
 
         Raises:
           UserError: clips lack labels or differ in size, there are too few generated
-            clips, the disk is full, or the classifier of real clips gets none right.
+            clips, the disk is full, or the classifier of real clips is always wrong.
         """
         with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
             write = functools.partial(self._write, folder)
@@ -176,7 +177,7 @@ class S3Scorer:
         rer = self._accuracy(by_real, real_test)
         if not rer:
             raise errors.UserError(
-                "The classifier of real clips gets none of the real test clips right; "
+                "The classifier of real clips is wrong on every real test clip; "
                 "check that training and test clips have the same classes."
             )
         res = self._accuracy(by_real, generated_test)
@@ -196,8 +197,8 @@ class S3Scorer:
         clips = _Clips(
             name, source.fingerprint(), os.path.join(folder, files.safe_name(name))
         )
-        rows = (row for row in source.rows(0, 0, 1) if row is not None)
-        rows = itertools.islice(rows, max_clips)
+        readable = (row for row in source.rows(0, 0, 1) if row is not None)
+        rows = itertools.islice(readable, max_clips)
         while batch := list(itertools.islice(rows, _BATCH_SIZE)):
             labels = [int(row["label"]) for row in batch]
             self._check_labels(labels, name)
@@ -253,7 +254,7 @@ class S3Scorer:
         )
 
     def _new_network(self) -> tf.keras.Model:
-        """Makes a classifier with the initial weights."""
+        """Creates a classifier with the initial weights."""
         network = weights.build(self._network, self._num_classes)
         if self._initial_network is not None:
             initial = weights.variables(self._initial_network)
@@ -286,9 +287,9 @@ class _Clips:
     """Labelled clips in a file, readable in any order.
 
     Args:
-      name: what messages call them.
+      name: name of the clips in messages.
       fingerprint: JSON-serializable values that identify the clips.
-      path: of the file to write.
+      path: path of the file to write.
     """
 
     def __init__(self, name: str, fingerprint: dict, path: str):
@@ -358,7 +359,7 @@ def _videos(
 ) -> np.ndarray:
     """Reads or generates the videos, `[batch, time, height, width, 3]` uint8."""
     tensors = {n: tf.constant(np.stack([row[n] for row in rows])) for n in rows[0]}
-    # Each replica makes all of the videos, identical on all replicas.
+    # Each replica returns all videos, so any replica's result will do.
     videos = source.videos(tensors)
     return strategy.experimental_local_results(videos)[0].numpy()
 

@@ -1,9 +1,9 @@
-"""Scores of a model or of a folder of videos, by any protocol: `Scorer`.
+"""Scores a model or a folder of videos by any protocol: `Scorer`.
 
     scorer = scorer.Scorer("shards", model_dir="run", weights=["small.weights.h5"])
     result = scorer("fid_small", truncation=0.5)
 
-`tools.score` and `tf_dvdgan.score` both call it.
+`tools.score` and `tf_dvdgan.score` both use it.
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ import functools
 import json
 import os
 from collections.abc import Sequence
+from typing import TypedDict
 
 import tensorflow as tf
 
@@ -34,13 +35,13 @@ CACHE_DIR = os.path.join("~", ".cache", "tf_dvdgan")
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A trained model to be scored.
+    """A trained model to score.
 
     Attributes:
-      sampler: of its videos.
-      window: of the clips it was trained on.
-      class_names: in the order of its labels.
-      step: of its checkpoint.
+      sampler: sampler of the model.
+      window: window of the training clips.
+      class_names: class names in the order of the labels.
+      step: step of the checkpoint.
     """
 
     sampler: sampler_lib.Sampler
@@ -51,12 +52,12 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Changes:
-    """What of a protocol is changed; None keeps what it says.
+    """Changes to a protocol; None keeps the protocol's value.
 
     Attributes:
-      num_generated: generated videos.
-      num_real: real clips at most.
-      num_repeats: how often a model is sampled.
+      num_generated: number of generated videos.
+      num_real: maximum number of real clips.
+      num_repeats: number of times a model is sampled.
     """
 
     num_generated: int | None = None
@@ -64,7 +65,7 @@ class Changes:
     num_repeats: int | None = None
 
     def of(self, name: str) -> protocols.Protocol:
-        """The changed protocol of a name.
+        """Returns the protocol with a name, with the changes.
 
         Raises:
           UserError: there is no such protocol.
@@ -73,29 +74,46 @@ class Changes:
         return dataclasses.replace(protocols.get(name), **changed)
 
 
+class Options(TypedDict, total=False):
+    """Optional arguments of `Scorer`, which describes them; all but `changes`."""
+
+    mean: str | None
+    lpips: Sequence[str] | None
+    split: str | None
+    held_out: str | None
+    held_out_split: str | None
+    num_frames: int | None
+    stride: int | None
+    resolution: int | None
+    num_resamples: int
+    batch_size: int
+    cache_dir: str
+    strategy: tf.distribute.Strategy | None
+
+
 class Scorer:
     """Scores a model, or clips in files, by named protocols.
 
-    Real clips and networks are opened once for each protocol, and features are kept in
-    the cache.
+    Opens real clips and networks once per protocol, and caches features on disk.
 
     Args:
-      real: folder of real clips, videos or prepared shards.
+      real: folder of real videos or prepared shards.
       generated: folder of generated clips, or a model.
-      weights: files of the networks' weights.
-      mean: of C3D's training clips, for the protocols that need it.
-      lpips: weights of LPIPS, of its backbone and of its linear layers.
-      split: of real shards, instead of the protocol's.
-      held_out: folder of real clips that were not trained on.
-      held_out_split: of shards; by default 'test', or 'validation'.
-      num_frames: of the clips of folders, for protocols that do not fix it.
-      stride: between the frames of real clips of folders, likewise.
-      resolution: that clips of folders are resized to.
-      changes: of the protocols.
-      num_resamples: of the bootstrap; 0 skips it.
-      batch_size: clips at a time; it does not change scores.
-      cache_dir: keeps features.
-      strategy: where networks run.
+      weights: weights files of the protocols' networks; the first that fits is used.
+      mean: file of the mean of C3D's training clips, for protocols that need it.
+      lpips: weights files of LPIPS: of the backbone and of the linear layers.
+      split: split of real shards, instead of the protocol's.
+      held_out: folder of real clips that the model was not trained on.
+      held_out_split: held-out split of shards; by default 'test', or 'validation'.
+      num_frames: frames per clip in folders, if the protocol does not set it.
+      stride: takes every n-th frame of real clips in folders, if the protocol does not
+        set it.
+      resolution: resizes clips in folders; None keeps their size.
+      changes: changes to the protocols.
+      num_resamples: number of bootstrap resamples; 0 skips the bootstrap.
+      batch_size: batch size of the networks; does not affect the scores.
+      cache_dir: folder for cached features.
+      strategy: where the networks run.
 
     Raises:
       UserError: a folder does not exist, or the model is an autoencoder.
@@ -127,14 +145,15 @@ class Scorer:
         self._num_resamples, self._batch_size = num_resamples, batch_size
         self._cache_dir = os.path.expanduser(cache_dir)
         files.register_filesystems(self._cache_dir, writing=True)
-        self._model = None if isinstance(generated, str) else generated
         self._window = (num_frames, stride, resolution)
+        self._model: Model | None = None
         classes: Sequence[str] = ()
-        if self._model is None:
+        if isinstance(generated, str):
             self._generated = clips_lib.open_clips(generated)
         else:
-            classes = self._model.window.classes
-            self._scores = self._scores_of(self._model)
+            self._model = generated
+            classes = generated.window.classes
+            self._scores = self._scores_of(generated)
         self._open_real = functools.partial(
             comparison.real_clips,
             place=real,
@@ -150,7 +169,7 @@ class Scorer:
         if isinstance(model.sampler.networks.generator, vgan.Autoencoder):
             raise errors.UserError(
                 "The model is an autoencoder, which reconstructs whole clips: score "
-                "what tools.sample draws from it, as --generated."
+                "videos from tools.sample, with --generated."
             )
         return model_scores.ModelScores(model.sampler, model.window, model.class_names)
 
@@ -169,7 +188,7 @@ class Scorer:
         """Computes a score.
 
         Args:
-          name: of the protocol.
+          name: name of the protocol.
           truncation: factor of a model's latents.
 
         Returns:
@@ -199,7 +218,7 @@ class Scorer:
     def _of_folder(self, protocol: protocols.Protocol) -> comparison.Result:
         if protocol.needs_model:
             raise errors.UserError(
-                f"{protocol.name} scores a model, and not videos: give --model_dir."
+                f"{protocol.name} scores models, not videos: use --model_dir."
             )
         real, held_out = self._real(protocol)
         window = comparison.window_of(protocol, *self._window)
@@ -219,14 +238,14 @@ def print_scores(
     """Computes scores, prints each with its protocol, and adds them to a file.
 
     Args:
-      scorer: computes them.
-      names: of the protocols.
+      scorer: computes the scores.
+      names: names of the protocols.
       truncations: factors of a model's latents.
-      output: JSON Lines file; None writes none.
-      strategy: only the chief of its workers prints and writes.
+      output: JSON Lines file; None for none.
+      strategy: strategy whose chief prints and writes; None for a single process.
 
     Raises:
-      UserError: see `Scorer`.
+      UserError: the clips, the weights or the model do not fit a protocol.
     """
     chief = strategy is None or strategy_lib.is_chief(strategy)
     curves: dict[str, list[float]] = {name: [] for name in names}
@@ -259,37 +278,43 @@ def print_scores(
     for name in names:
         table = published.table(name)
         if table:
-            print(f"\nPublished, to compare with {name}:\n{table}")
+            print(f"\nPublished scores, to compare with {name}:\n{table}")
 
 
 def _described(result: comparison.Result) -> str:
-    """A score with all that must be said beside it, in lines."""
-    known, weights = result.metadata, result.metadata["weights"]
-    at = f" at truncation {known['truncation']:g}" if "truncation" in known else ""
-    lines = [f"\n{known['name']}{at}: {result.score}"]
+    """Formats a score with its metadata and warnings, in several lines."""
+    metadata, weights = result.metadata, result.metadata["weights"]
+    at = ""
+    if "truncation" in metadata:
+        at = f" at truncation {metadata['truncation']:g}"
+    lines = [f"\n{metadata['name']}{at}: {result.score}"]
     others = result.score.others.items()
     if others:
         lines.append("  " + "  ".join(f"{name} {value:.4g}" for name, value in others))
-    by = f"{known['network'] or 'none'} ({weights.get('source', 'no weights')}"
-    by += f", {weights['hash'][:12]})" if "hash" in weights else ")"
-    size = f", {known['resolution']} pixels" if known["resolution"] else ""
-    lines.append(f"  {known['metric']} by {by}, {known['preprocessing']}")
-    lines.append(f"  {known['num_frames']} frames, stride {known['stride']}{size}")
+    network = f"{metadata['network'] or 'none'} ({weights.get('source', 'no weights')}"
+    network += f", {weights['hash'][:12]})" if "hash" in weights else ")"
+    size = f", {metadata['resolution']} pixels" if metadata["resolution"] else ""
+    lines.append(f"  {metadata['metric']} by {network}, {metadata['preprocessing']}")
+    frames, stride = metadata["num_frames"], metadata["stride"]
+    lines.append(f"  {frames} frames, stride {stride}{size}")
     for side in ("real", "generated", "held-out"):
-        if side in known:
-            held, name = known[side]["num_clips"], known[side]["name"]
-            split = f", split {known[side]['split']}" if "split" in known[side] else ""
-            taken = known.get(f"num_{side}", held)
-            lines.append(f"  {side}: {taken} of {held} in {name}{split}")
-    if "truncation" in known:
-        lines.append(f"  generated: {known['num_generated']}, seed {known['seed']}")
-    lines.append(f"  compares with {known['compares_with']}")
+        if side in metadata:
+            clips = metadata[side]
+            split = f", split {clips['split']}" if "split" in clips else ""
+            used = metadata.get(f"num_{side}", clips["num_clips"])
+            lines.append(
+                f"  {side}: {used} of {clips['num_clips']} in {clips['name']}{split}"
+            )
+    if "truncation" in metadata:
+        count, seed = metadata["num_generated"], metadata["seed"]
+        lines.append(f"  generated: {count}, seed {seed}")
+    lines.append(f"  compares with {metadata['compares_with']}")
     lines += [f"  warning: {sentence}" for sentence in result.warnings]
     return "\n".join(lines)
 
 
 def _row(result: comparison.Result) -> dict:
-    """A score as a line of `scores.jsonl`."""
+    """Converts a score to a row of `scores.jsonl`."""
     score, name = result.score, result.metadata["name"]
     others = {f"{name}/{other}": value for other, value in score.others.items()}
     row = {

@@ -1,10 +1,11 @@
-"""Scores by a protocol: from the features of real and generated clips to numbers."""
+"""Computes scores by protocols from the features of real and generated clips."""
 
 import dataclasses
 import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,18 +17,19 @@ from tf_dvdgan.evaluation.features.networks import weights as weights_lib
 from tf_dvdgan.evaluation.metrics import bootstrap, frechet, inception_score, neighbours
 from tf_dvdgan.evaluation.runs import protocols
 
-_NEIGHBOURS_OF = 10_000  # clips at the most, of each side
+_MAX_NEIGHBOURS = 10_000  # clips per side, for precision and recall
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """A value, and how certain it is.
+    """A score with its uncertainty.
 
     Attributes:
-      value: the mean over repeats.
-      sd: over repeats of sampling, or over an Inception Score's splits; None of one.
-      error: the value's standard error, by bootstrap of the first repeat's generated
-        clips; None if not requested.
+      value: mean over repeats of sampling.
+      sd: standard deviation over repeats, or over the splits of an Inception Score;
+        None for a single one.
+      error: standard error of the value, from a bootstrap of the first repeat's
+        generated clips; None if not requested.
       others: secondary scores of the same features, by name.
     """
 
@@ -47,22 +49,23 @@ class Score:
 
 
 class FeatureMetric:
-    """A metric of features: a network, its input and the statistic of a protocol.
+    """A metric of features: the network, preprocessing and statistic of a protocol.
 
     Args:
-      protocol: names the network.
-      weights: files of weights; the first that fits is used.
-      num_classes: of the data; with None or 1, weights for any number of classes fit,
-        unless the protocol fixes the number.
+      protocol: the protocol.
+      weights: weights files; the first that fits is used.
+      num_classes: number of classes of the data; with None or 1, weights for any number
+        of classes fit, unless the protocol sets the number.
       strategy: where the network runs.
       mean: file of the mean clip that is subtracted from C3D's input.
-      cache_dir: keeps features; None deletes them together with this object.
-      batch_size: clips at a time; it does not change scores.
+      cache_dir: folder for cached features; None deletes them together with this
+        object.
+      batch_size: batch size of the network; does not affect the scores.
 
     Attributes:
       protocol: as given.
       strategy: as given.
-      class_names: of the network's logits; empty where its file does not name them.
+      class_names: class names of the network's logits; empty if its file has none.
 
     Raises:
       UserError: there are no weights for the network, or no mean.
@@ -81,6 +84,7 @@ class FeatureMetric:
         self.protocol = protocol
         self.strategy = strategy or tf.distribute.get_strategy()
         needed = protocol.num_classes or (None if num_classes == 1 else num_classes)
+        self._weights: dict[str, Any]
         with self.strategy.scope():
             if protocol.network == "pixels":
                 network, self._weights = pixels.Pixels(), {}
@@ -97,7 +101,7 @@ class FeatureMetric:
 
         def feature_fn(videos: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
             del labels
-            videos = videos[:, : protocol.num_frames]  # a model may make more
+            videos = videos[:, : protocol.num_frames]  # a model's may be longer
             if protocol.network == "i3d" and videos.shape[1] < i3d.MIN_FRAMES:
                 raise errors.UserError(
                     f"{protocol.name} needs at least {i3d.MIN_FRAMES} frames of a "
@@ -109,12 +113,12 @@ class FeatureMetric:
 
     @property
     def metadata(self) -> dict:
-        """The protocol and the weights, as they are written beside a score."""
+        """Protocol and weights, as they are written beside a score."""
         return {**dataclasses.asdict(self.protocol), "weights": self._weights}
 
     @property
     def covariance_size(self) -> int:
-        """Rows of the covariance that is compared; 0 for other metrics."""
+        """Rows of the covariance in a Fréchet distance; 0 for other metrics."""
         if self.protocol.metric != protocols.FRECHET:
             return 0
         of_logits = self.protocol.output == "logits"
@@ -122,18 +126,19 @@ class FeatureMetric:
 
     @property
     def needs_real(self) -> bool:
-        """Whether real clips are compared with; an Inception Score has none."""
+        """Whether the metric compares with real clips; an Inception Score does not."""
         return self.protocol.metric != protocols.INCEPTION
 
     def check_classes(self, class_names: Sequence[str], whose: str) -> None:
-        """Refuses classes other than the network's, where labels are compared.
+        """Checks that classes are the network's, for metrics that compare labels.
 
         Args:
-          class_names: in the order of labels; an empty list is accepted.
-          whose: classes they are, for the message.
+          class_names: class names in the order of the labels; an empty list is
+            accepted.
+          whose: owner of the classes, for the message.
 
         Raises:
-          UserError: they differ, or are in another order.
+          UserError: the classes differ, or are in another order.
         """
         if self.protocol.metric != protocols.ACCURACY or not self.class_names:
             return
@@ -141,8 +146,9 @@ class FeatureMetric:
             few = ", ".join(self.class_names[:5])
             raise errors.UserError(
                 f"{self.protocol.name} compares classes: the network's are {few}"
-                f"{', ...' if len(self.class_names) > 5 else ''}, and those of {whose} "
-                "differ, or are in another order. Train it on the same data."
+                f"{', ...' if len(self.class_names) > 5 else ''}; those of {whose} "
+                "differ, or are in another order. Use a network that was trained on "
+                "the same data."
             )
 
     def extract_features(
@@ -154,12 +160,12 @@ class FeatureMetric:
         """Runs the network on clips, unless their features are in the cache.
 
         Args:
-          source: of the clips.
-          task: name of the progress bar; None shows none.
-          cache_dir: instead of the metric's own.
+          source: source of the clips.
+          task: name of the progress bar; None for no progress bar.
+          cache_dir: folder for cached features, instead of the metric's own.
 
         Returns:
-          The features; on other workers than the chief, not of all clips.
+          The features; only the chief has those of all clips.
         """
         seen_as = {
             "network": self.protocol.network,
@@ -179,18 +185,18 @@ class FeatureMetric:
         """Computes the score from features.
 
         Args:
-          real: of real clips; None for an Inception Score.
-          generated: of generated ones, for each repeat of sampling.
-          held_out: of real clips that the model was not trained on, where `real` are
-            those that it was trained on: for memorization, and for the distance between
-            real clips and real clips.
-          num_resamples: of the bootstrap; 0 skips it.
+          real: features of real clips; None for an Inception Score.
+          generated: features of generated clips, for each repeat of sampling.
+          held_out: features of real clips that the model was not trained on, if it was
+            trained on `real`; for memorization, and the distance between both kinds of
+            real clips.
+          num_resamples: number of bootstrap resamples; 0 skips the bootstrap.
 
         Returns:
           The score.
 
         Raises:
-          UserError: there are too few clips, or they lack classes.
+          UserError: there are too few clips, or they have no classes.
         """
         metrics = {
             protocols.FRECHET: self._frechet,
@@ -202,27 +208,27 @@ class FeatureMetric:
     def _frechet(self, real, generated, held_out, num_resamples) -> Score:
         output, seed = self.protocol.output, self.protocol.seed
 
-        def moments_of(seen: extraction.Features) -> frechet.Moments:
-            found = seen.moments(output)
-            if found.count < 2:
+        def moments_of(features: extraction.Features) -> frechet.Moments:
+            moments = features.moments(output)
+            if moments.count < 2:
                 raise errors.UserError(
                     f"{self.protocol.name} compares sets of clips: each side needs at "
-                    "least two."
+                    "least two clips."
                 )
-            return found
+            return moments
 
         distance = frechet.distance_from(moments_of(real))
-        values = [distance(moments_of(seen)) for seen in generated]
+        values = [distance(moments_of(features)) for features in generated]
         error = None
         if num_resamples:
-            made = generated[0].get(output, at_most=None)
+            vectors = generated[0].get(output, at_most=None)
 
             def of_resample(numbers: np.ndarray) -> float:
-                moments = frechet.Moments(made.shape[1])
-                moments.add(made[numbers])
+                moments = frechet.Moments(vectors.shape[1])
+                moments.add(vectors[numbers])
                 return distance(moments)
 
-            error = _error(of_resample, len(made), seed, num_resamples, len(values))
+            error = _error(of_resample, len(vectors), seed, num_resamples, len(values))
         others = _neighbours(real, generated[0], held_out, output)
         if held_out is not None:
             others["real_from_real"] = distance(moments_of(held_out))
@@ -235,12 +241,12 @@ class FeatureMetric:
         def score(p: np.ndarray) -> tuple[float, float]:
             if len(p) < protocol.num_splits:
                 raise errors.UserError(
-                    f"{protocol.name} is the mean over {protocol.num_splits} parts; "
-                    f"{len(p)} generated clips are too few."
+                    f"{protocol.name} is the mean over {protocol.num_splits} splits, "
+                    f"for which {len(p)} generated clips are too few."
                 )
             return inception_score.inception_score(p, protocol.num_splits)
 
-        found = [score(_probabilities(seen)) for seen in generated]
+        found = [score(_probabilities(features)) for features in generated]
         values = [value for value, _ in found]
         of_splits = found[0][1] if protocol.num_splits > 1 else None
         p = _probabilities(generated[0])
@@ -256,79 +262,77 @@ class FeatureMetric:
                 f"{self.protocol.name} needs generated clips with classes; these have "
                 "none."
             )
-        rights = [_right(seen) for seen in generated]
-        values = [float(right.mean()) for right in rights]
+        correct = [_correct(features) for features in generated]
+        values = [float(of_repeat.mean()) for of_repeat in correct]
         error = _error(
-            lambda i: float(rights[0][i].mean()),
-            len(rights[0]),
+            lambda i: float(correct[0][i].mean()),
+            len(correct[0]),
             self.protocol.seed,
             num_resamples,
             len(values),
         )
-        clips = held_out if held_out is not None else real
-        known = clips is not None and _has_classes(clips)
-        others = {"real": float(_right(clips).mean())} if known else {}
+        others = {}
+        of_real = held_out if held_out is not None else real
+        if of_real is not None and _has_classes(of_real):
+            others["real"] = float(_correct(of_real).mean())
         return Score(float(np.mean(values)), _sd(values), error, others)
 
 
 def _preprocessing(
     protocol: protocols.Protocol, mean: str | None
 ) -> tuple[Callable[[tf.Tensor], tf.Tensor], dict]:
-    """What makes the network's input, and metadata of the mean that C3D needs."""
+    """Returns the preprocessing function, and metadata of the mean that C3D needs."""
     function = getattr(preprocessing, protocol.preprocessing)
     if protocol.network != "c3d":
         return function, {}
     if mean is None:
         raise errors.UserError(
             f"{protocol.name} needs the mean of C3D's training clips, TGAN's "
-            "mean2.npz: give it with --mean."
+            "mean2.npz: set it with --mean."
         )
     clip = preprocessing.load_c3d_mean(mean)
-    found = hashlib.sha256(np.ascontiguousarray(clip)).hexdigest()
-    metadata = {"mean": os.path.basename(mean), "mean_hash": found}
+    digest = hashlib.sha256(clip.tobytes()).hexdigest()
+    metadata = {"mean": os.path.basename(mean), "mean_hash": digest}
     return lambda videos: function(videos, clip), metadata
 
 
 def _find(
     protocol: protocols.Protocol, paths: Sequence[str], num_classes: int | None
 ) -> tuple[tf.keras.Model, dict]:
-    """The network of the file that fits, and the file's metadata."""
-    network, facts = weights_lib.load(file_for(protocol, paths, num_classes))
-    return network, dataclasses.asdict(facts)
+    """Loads the network from the file that fits; returns the file's metadata too."""
+    network, metadata = weights_lib.load(file_for(protocol, paths, num_classes))
+    return network, dataclasses.asdict(metadata)
 
 
 def file_for(
     protocol: protocols.Protocol, paths: Sequence[str], num_classes: int | None
 ) -> str:
-    """The file of weights that fits a protocol.
+    """Finds the weights file that fits a protocol.
 
     Args:
-      protocol: names the network.
-      paths: of files of weights.
-      num_classes: of the network; None for any.
+      protocol: the protocol, with its network.
+      paths: weights files.
+      num_classes: number of classes of the network; None for any.
 
     Returns:
-      The path of the file.
+      The path of the first file that fits.
 
     Raises:
-      UserError: none fits.
+      UserError: no file fits.
     """
-    held = []
+    others = []
     for path in paths:
-        facts = weights_lib.read_metadata(path)
-        if facts.network == protocol.network and num_classes in (
-            None,
-            facts.num_classes,
-        ):
+        metadata = weights_lib.read_metadata(path)
+        network, classes = metadata.network, metadata.num_classes
+        if network == protocol.network and num_classes in (None, classes):
             return path
-        held.append(f"{path} has {facts.network} of {facts.num_classes} classes")
-    own = protocol.network == "small_classifier"
-    how = "tools.train_classifier" if own else "tools.convert_weights"
-    classes = f" of {num_classes} classes" if num_classes else ""
+        others.append(f"{path} has {network} of {classes} classes")
+    is_small = protocol.network == "small_classifier"
+    tool = "tools.train_classifier" if is_small else "tools.convert_weights"
+    of_classes = f" of {num_classes} classes" if num_classes else ""
     raise errors.UserError(
-        f"{protocol.name} needs weights of {protocol.network}{classes}, a file that "
-        f"{how} makes: give it with --weights"
-        + (f"; {', '.join(held)}." if held else ".")
+        f"{protocol.name} needs weights of {protocol.network}{of_classes} from {tool}: "
+        "set the file with --weights" + (f"; {', '.join(others)}." if others else ".")
     )
 
 
@@ -339,7 +343,7 @@ def _error(
     num_resamples: int,
     num_repeats: int,
 ) -> float | None:
-    """The standard error of a mean over repeats; None if nothing is drawn."""
+    """Computes the standard error of a mean over repeats; None without resamples."""
     if not num_resamples:
         return None
     of_one = bootstrap.standard_error(statistic, count, seed, num_resamples)
@@ -350,26 +354,26 @@ def _sd(values: Sequence[float]) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def _has_classes(seen: extraction.Features) -> bool:
-    return bool((seen.get("label", at_most=None) >= 0).all())
+def _has_classes(features: extraction.Features) -> bool:
+    return bool((features.get("label", at_most=None) >= 0).all())
 
 
-def _right(seen: extraction.Features) -> np.ndarray:
-    """1 for each clip whose class is found, else 0."""
-    found = seen.get("logits", at_most=None).argmax(axis=1)
-    return (found == seen.get("label", at_most=None)).astype(np.float64)
+def _correct(features: extraction.Features) -> np.ndarray:
+    """Returns 1 for each clip that is classified correctly, else 0."""
+    predicted = features.get("logits", at_most=None).argmax(axis=1)
+    return (predicted == features.get("label", at_most=None)).astype(np.float64)
 
 
-def _probabilities(seen: extraction.Features) -> np.ndarray:
-    logits = seen.get("logits", at_most=None).astype(np.float64)
+def _probabilities(features: extraction.Features) -> np.ndarray:
+    logits = features.get("logits", at_most=None).astype(np.float64)
     e = np.exp(logits - logits.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
 
 
 def _neighbours(real, generated, held_out, output: str) -> dict[str, float]:
-    """Precision, recall and the share that is memorized."""
+    """Computes precision, recall and the memorization rate."""
     sides = [real, generated] + ([held_out] if held_out is not None else [])
-    sides = [side.get(output, _NEIGHBOURS_OF) for side in sides]
+    sides = [side.get(output, _MAX_NEIGHBOURS) for side in sides]
     if min(map(len, sides)) <= neighbours.DEFAULT_K:
         return {}
     precision, recall = neighbours.precision_and_recall(*sides[:2])

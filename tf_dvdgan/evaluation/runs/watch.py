@@ -1,4 +1,4 @@
-"""Continuous evaluation: of every checkpoint, while the run trains or beside it."""
+"""Evaluates every checkpoint of a run, in the same process or in a separate one."""
 
 import time
 
@@ -25,10 +25,10 @@ def watch(
     """Evaluates each checkpoint of a run once, until that of its last step.
 
     Args:
-      networks: of the run, built under the strategy.
-      evaluator: of the run, under the strategy.
+      networks: networks of the run, built under the strategy.
+      evaluator: evaluator of the run, with the strategy.
       model_dir: directory of the run.
-      last_step: of the run.
+      last_step: last step of the run.
       strategy: where to sample and to extract features; several workers share the work.
     """
     directory = run_directory.RunDirectory(model_dir)
@@ -58,22 +58,22 @@ def watch(
         else:
             if chief:
                 _print_scores(step, scores)
-    rest = f"all but {', '.join(skipped)} are" if skipped else "all is"
-    print(f"Step {last_step} is the run's last; {rest} evaluated")
+    steps = f"all steps except {', '.join(skipped)}" if skipped else "all steps"
+    print(f"The run ended at step {last_step}; {steps} have been evaluated")
 
 
-class EvaluationCallback:
-    """Evaluates each checkpoint in the process that trains; for `loop.train`.
+class EvaluationCallback(loop.Evaluation):
+    """Evaluates each checkpoint in the training process; for `loop.train`.
 
     Args:
       model_dir: directory of the run.
       data_dir: folder of prepared shards.
-      window: of the real clips.
-      plan: what is compared with what.
-      last_step: of the run.
+      window: window of the real clips.
+      plan: how checkpoints are scored.
+      last_step: last step of the run.
 
     Raises:
-      UserError: the plan cannot be followed.
+      UserError: the plan is invalid.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class EvaluationCallback:
         plan: schedule_lib.EvaluationPlan,
         last_step: int,
     ):
-        evaluator_lib.check_plan(plan)  # refused now, not in an hour
+        evaluator_lib.check_plan(plan)  # reports errors before training
         self._arguments = (model_dir, data_dir, window, plan, last_step)
         self._evaluator: evaluator_lib.Evaluator | None = None
 
     def __call__(self, state: loop.State) -> None:
-        """Scores averaged weights; the training state is as before afterwards."""
+        """Scores the averaged weights; does not change the training state."""
         evaluator = self._evaluator_on(state.trainer.strategy)
         with state.averaged_weights():
             scores = evaluator.evaluate(state.trainer.gan, state.step)
@@ -97,10 +97,10 @@ class EvaluationCallback:
             _print_scores(state.step, scores)
 
     def evaluate_if_missing(self, state: loop.State) -> None:
-        """Scores a checkpoint, unless the process that wrote it has done so."""
         strategy = state.trainer.strategy
-        lacks = state.step not in self._evaluator_on(strategy).evaluated()
-        if strategy_lib.broadcast_from_chief(strategy, lacks):  # others may see fewer
+        is_missing = state.step not in self._evaluator_on(strategy).evaluated()
+        # Workers may see different versions of the file; the chief's counts.
+        if strategy_lib.broadcast_from_chief(strategy, is_missing):
             self(state)
 
     def _evaluator_on(

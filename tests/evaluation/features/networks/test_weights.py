@@ -219,10 +219,12 @@ def test_a_damaged_file_is_reported(arrays, tmp_path, how):
 
 
 def test_files_of_other_programs_are_rejected(arrays, tmp_path):
-    with pytest.raises(errors.UserError, match="no file of weights"):
+    with pytest.raises(errors.UserError, match="no weights file"):
         weights.load(str(tmp_path / "nothing.weights.h5"))
     for write in (write_npz, write_h5):
-        with pytest.raises(errors.UserError, match=r"no file that .* wrote"):
+        with pytest.raises(
+            errors.UserError, match=r"not written by tools\.convert_weights"
+        ):
             weights.load(write(tmp_path, arrays))
 
 

@@ -158,7 +158,7 @@ def _flat_names(
     pairs: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> dict[str, np.ndarray]:
     """Kernels and biases by variable name, such as `conv1a/kernel`."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, (kernel, bias) in pairs.items():
         arrays |= {f"{name}/kernel": kernel, f"{name}/bias": bias}
     return arrays

@@ -165,7 +165,7 @@ def _names() -> Iterator[tuple[str, str]]:
 
 def _identity_shortcuts() -> dict[str, np.ndarray]:
     """State dict of shortcuts that copy their input and append channels of zeros."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for stage, width in enumerate(_WIDTHS[1:], start=2):
         name = f"layer{stage}.0.downsample"
         zeros, ones = np.zeros(width, np.float32), np.ones(width, np.float32)

@@ -145,7 +145,7 @@ def load(path: str) -> tuple[tf.keras.Model, WeightsMetadata]:
     files.register_filesystems(path)
     with files.local_copy(path) as file, tempfile.TemporaryDirectory() as folder:
         if not os.path.isfile(file):
-            raise errors.UserError(f"There is no file of weights at {path!r}.")
+            raise errors.UserError(f"There is no weights file at {path!r}.")
         link = os.path.join(folder, f"network{SUFFIX}")  # Keras requires the suffix
         os.symlink(os.path.abspath(file), link)
         facts = _read_metadata(link, path)
@@ -173,7 +173,7 @@ def read_metadata(path: str) -> WeightsMetadata:
     files.register_filesystems(path)
     with files.local_copy(path) as file:
         if not os.path.isfile(file):
-            raise errors.UserError(f"There is no file of weights at {path!r}.")
+            raise errors.UserError(f"There is no weights file at {path!r}.")
         return _read_metadata(file, path)
 
 
@@ -186,7 +186,7 @@ def digest(network: tf.keras.Model) -> str:
     for name, variable in sorted(variables(network).items()):
         values = np.ascontiguousarray(variable.numpy(), "<f4")
         sha256.update(f"{name} {list(values.shape)}\n".encode())
-        sha256.update(values)
+        sha256.update(values.tobytes())
     return sha256.hexdigest()
 
 
@@ -404,7 +404,7 @@ def _read_metadata(file: str, path: str) -> WeightsMetadata:
         )
     except (OSError, KeyError, ValueError) as error:
         raise errors.UserError(
-            f"{path!r} is no file that tools.convert_weights wrote, or is damaged: "
+            f"{path!r} was not written by tools.convert_weights, or is damaged: "
             f"{_reason(error)}"
         ) from None
 

@@ -1,0 +1,131 @@
+"""Networks written as data are those of the Gin config, without Gin."""
+
+import json
+import os
+
+import gin
+import pytest
+import tensorflow as tf
+from conftest import TINY
+
+from tf_dvdgan import config, errors, layers
+from tf_dvdgan.data import windows
+from tf_dvdgan.models import dvd_gan, resolved, video_gan
+
+NAMES = ["a", "b", "c"]
+
+
+def gin_files() -> list[str]:
+    """Of each architecture, with every normalization and block."""
+    root = config.gin_directory()
+    models = sorted(os.listdir(os.path.join(root, "models")))
+    variants = [
+        ["models/dvdgan_v2.gin", f"{folder}/{name}"]
+        for folder in ("normalization", "blocks")
+        for name in sorted(os.listdir(os.path.join(root, folder)))
+    ]
+    papers = ["papers/dvdgan_v2/figure6_k1.gin", "papers/mvt_gan/table2_ucf101_tsa.gin"]
+    return [*([f"models/{name}"] for name in models), *variants, *([p] for p in papers)]
+
+
+def parts(networks: video_gan.Networks) -> list[tuple]:
+    """Every layer with all of its plain attributes, in order of creation."""
+    plain = (bool, int, float, str, tuple)
+    found = [(networks.latent.sizes, networks.latent.stddevs)]
+    found += [(networks.discriminator_noise, networks.class_conditional)]
+    for network in (networks.generator, *networks.discriminators):
+        for module in (network, *network.submodules):
+            attributes = {
+                name: value
+                for name, value in vars(module).items()
+                if isinstance(value, plain) and not name.startswith("_self_")
+            }
+            for name in ("_name", "_auto_get_config"):  # of Keras
+                attributes.pop(name, None)
+            found.append((type(module), module.name.rstrip("0123456789"), attributes))
+    return found
+
+
+@pytest.mark.parametrize("files", gin_files(), ids=lambda files: files[-1])
+def test_networks_of_a_config_and_of_its_data_are_the_same(files):
+    with config.isolated():
+        config.load(files, ["CH = 8"])
+        model = json.loads(json.dumps(resolved.resolve()))
+        expected = video_gan.build(NAMES)
+        window = gin.get_configurable("data.Window")()
+    found = resolved.build(model, NAMES)  # Gin holds nothing now
+    assert parts(found) == parts(expected)
+    assert found.generator_loss is expected.generator_loss or (
+        found.generator_loss(tf.ones([2])) == expected.generator_loss(tf.ones([2]))
+    )
+    assert resolved.window_of(model) == window
+
+
+def tiny_model() -> dict:
+    with config.isolated():
+        config.load([TINY])
+        return json.loads(json.dumps(resolved.resolve()))
+
+
+def test_all_that_a_part_was_given_and_its_defaults_are_written():
+    model = tiny_model()
+    assert model["format"] == resolved.FORMAT and "version" in model
+    arguments = model["networks"]["arguments"]
+    generator = arguments["generator"]
+    assert generator["part"] == "dvd_gan.Generator"
+    assert generator["arguments"]["ch"] == 2  # a macro in the file
+    assert "kernel_size" in json.dumps(generator) or generator["arguments"]
+    assert arguments["window"]["call"] is True
+
+
+def test_a_default_that_changes_later_does_not_change_a_run(monkeypatch):
+    model = tiny_model()
+    before = parts(resolved.build(model, NAMES))
+    defaults = dvd_gan.Generator.__init__.__defaults__
+    monkeypatch.setattr(
+        dvd_gan.Generator.__init__,
+        "__defaults__",
+        tuple(7 if v == 120 else v for v in defaults),  # embedding and latent size
+    )
+    assert parts(resolved.build(model, NAMES)) == before
+
+
+def test_what_a_caller_gives_comes_before_what_was_written():
+    part = resolved._Part(windows.Window, {"num_frames": 3, "stride": 1, "flips": True})
+    assert part(5) == windows.Window(5, None, 1, flips=True)
+    assert part(5, stride=4) == windows.Window(5, None, 4, flips=True)
+    assert part() == windows.Window(3, None, 1, flips=True)
+
+
+def own_loss(scores):
+    return tf.reduce_mean(scores)
+
+
+def test_a_users_own_function_is_named_and_refused_where_it_is_called():
+    with config.isolated():
+        config.load([TINY])
+        with gin.unlock_config():
+            gin.bind_parameter("video_gan.build.generator_loss", own_loss)
+        model = json.loads(json.dumps(resolved.resolve()))
+    networks = resolved.build(model, NAMES)
+    with pytest.raises(errors.UserError, match=r"trained with \S+own_loss"):
+        networks.generator_loss(tf.ones([2]))
+
+
+def test_a_model_of_a_later_version_gets_a_sentence():
+    later = tiny_model() | {"format": resolved.FORMAT + 1, "version": "9.9"}
+    with pytest.raises(errors.UserError, match=r"has format 2, of tf_dvdgan 9\.9"):
+        resolved.build(later, NAMES)
+
+
+def test_a_model_with_an_unknown_part_gets_a_sentence():
+    model = tiny_model()
+    model["networks"]["arguments"]["generator"]["part"] = "os.system"
+    with pytest.raises(errors.UserError, match=r"names 'os\.system', which tf_dvdgan"):
+        resolved.build(model, NAMES)
+
+
+def test_layers_are_registered_ones_alone():
+    """A stranger's file names parts of this package and nothing else."""
+    assert gin.config._REGISTRY.get_match("layers.ConvGRU").wrapped is layers.ConvGRU
+    assert gin.config._REGISTRY.get_match("os.system") is None

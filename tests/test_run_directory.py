@@ -1,0 +1,82 @@
+"""A run's directory: what is written is read back, and names are those of the map."""
+
+import os
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from tf_dvdgan import run_directory
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture
+def directory(tmp_path) -> run_directory.RunDirectory:
+    return run_directory.RunDirectory(str(tmp_path))
+
+
+def test_it_is_a_run_once_it_has_a_config(directory):
+    assert not directory.is_run and directory.read_config() == ""
+    directory.write_config("CH = 3\n")
+    assert directory.is_run and directory.read_config() == "CH = 3\n"
+
+
+def test_the_model_is_read_back_and_none_is_none(directory):
+    assert directory.read_model() is None
+    directory.write_model({"format": 1, "networks": {"ch": [1, 2]}})
+    assert directory.read_model() == {"format": 1, "networks": {"ch": [1, 2]}}
+
+
+def test_the_newest_operative_config_until_a_step(directory):
+    assert directory.read_operative_config() == ""
+    for step in (0, 90, 100):
+        directory.write_operative_config(step, f"of {step}")
+    assert directory.read_operative_config() == "of 100"
+    assert directory.read_operative_config(99) == "of 90"
+    assert directory.read_operative_config(89) == "of 0"
+
+
+def test_class_names_and_the_name_of_the_data(directory):
+    assert directory.dataset == ""
+    directory.write_dataset(["läuft", "sprünge, hoch"], "UCF-101")
+    assert directory.class_names == ["läuft", "sprünge, hoch"]
+    assert directory.dataset == "UCF-101"
+
+
+def test_frames_are_read_back(directory):
+    assert directory.read_frame_bank() is None
+    frames = np.random.default_rng(0).integers(0, 256, [3, 1, 4, 4, 3], np.uint8)
+    directory.write_frame_bank(frames)
+    np.testing.assert_array_equal(directory.read_frame_bank(), frames)
+
+
+def test_rows_are_added_completely_and_in_order(directory):
+    assert directory.read_scores() == directory.read_classification() == []
+    run_directory.add_row(directory.scores_file, {"step": 1})
+    run_directory.add_row(directory.scores_file, {"step": 2})
+    directory.add_classification({"share": "1/8"})
+    assert directory.read_scores() == [{"step": 1}, {"step": 2}]
+    assert directory.read_classification() == [{"share": "1/8"}]
+    assert sorted(os.listdir(directory.path)) == ["classify.jsonl", "scores.jsonl"]
+
+
+def test_the_newest_sheet_of_its_kind_until_a_step(directory, tmp_path):
+    assert directory.newest_sheet("samples_ema") is None
+    os.mkdir(directory.samples)
+    for kind, step in (("samples_ema", 5), ("samples_ema", 20), ("samples_raw", 30)):
+        pathlib.Path(directory.sheet(kind, step) + ".gif").touch()
+    step, path = directory.newest_sheet("samples_ema")
+    assert step == 20 and os.path.basename(path) == "samples_ema-0000020.gif"
+    assert directory.newest_sheet("samples_ema", 19)[0] == 5
+    assert directory.newest_sheet("samples_ema", 4) is None
+
+
+def test_the_map_of_the_repository_names_the_same_files():
+    """WORKSPACE.md and the module's docstring, a file or folder a line each."""
+    text = (ROOT / "WORKSPACE.md").read_text()
+    section = text.split("## A run's directory")[1].split("```")[1]
+    mapped = re.findall(r"^(\S+)(?:, \S+)?  ", section, re.M)
+    documented = re.findall(r"^    (\S+?),?(?: \S+)?  ", run_directory.__doc__, re.M)
+    assert len(documented) >= 12 and documented == [m.rstrip(",") for m in mapped]

@@ -1,0 +1,69 @@
+"""Runs are reopened from what they say themselves: this version's and older ones."""
+
+import json
+import os
+import shutil
+
+import gin
+import numpy as np
+import pytest
+
+from tf_dvdgan import config, generators, run_directory, trained
+from tf_dvdgan.sampling import latents
+
+# What base.gin had besides until model.json came.
+OLDER = """
+evaluation.Evaluator.window = @data.Window()
+evaluation.Evaluator.plan = @evaluation.Plan()
+evaluation.Evaluator.schedule = @training.Schedule()
+evaluation.watch.schedule = @training.Schedule()
+training.train.accept_other_facts = True
+training.Schedule.on_failed_save = 'go_on'
+"""
+
+
+@pytest.fixture
+def run(tiny_run, tmp_path) -> run_directory.RunDirectory:
+    shutil.copytree(tiny_run, tmp_path / "run")
+    return run_directory.RunDirectory(str(tmp_path / "run"))
+
+
+def older(run: run_directory.RunDirectory) -> None:
+    """Makes a run what an earlier version left."""
+    os.remove(os.path.join(run.path, "model.json"))
+    run.write_config(run.read_config() + OLDER)
+
+
+def samples(path: str) -> np.ndarray:
+    generator = generators.open_generator(path)
+    z = latents.draw(generator.latent, 2, seed=3)
+    return generator.videos(z, [0, 1], 0.5)
+
+
+def test_a_run_of_an_earlier_version_gives_the_same_videos(run, tiny_run):
+    older(run)
+    np.testing.assert_array_equal(samples(run.path), samples(tiny_run))
+    with config.isolated():
+        config.load_run(run.path)
+        assert gin.query_parameter("training.train.allow_config_mismatch") is True
+
+
+def test_a_run_needs_its_config_no_more_to_be_sampled(run, tiny_run, monkeypatch):
+    def refuse(*arguments):
+        raise AssertionError("the config was read")
+
+    monkeypatch.setattr(config, "load_run", refuse)
+    np.testing.assert_array_equal(samples(run.path), samples(tiny_run))
+
+
+def test_the_model_is_the_one_that_was_written_whatever_the_config_says(run):
+    run.write_config(run.read_config().replace("CH = 2", "CH = 3"))
+    gan, window = trained.build(run.path)
+    assert window.resolution == gan.generator.resolution == 16
+    assert trained.load(run.path).step > 0  # else its checkpoint would not fit
+
+
+def test_a_run_writes_the_version_and_the_format_of_its_model(run):
+    with open(os.path.join(run.path, "model.json")) as file:
+        model = json.load(file)
+    assert model["format"] == 1 and model["networks"]["part"] == "video_gan.build"
