@@ -276,7 +276,11 @@ def test_an_interpolation_ends_in_what_it_goes_between(saved_model, tmp_path):
     [
         ("sample", ["--model_dir=/nowhere"], "Name either a run's folder"),
         ("interpolate", ["--resample=A"], "has no subspaces"),
-        ("interpolate", ["--between=both", "--classes=1"], "--classes names 2 here"),
+        (
+            "interpolate",
+            ["--between=both", "--classes=1"],
+            "--classes must name 2 here",
+        ),
         ("interpolate", ["--classes=Dancing"], "has no class 'Dancing'"),
         ("predict", ["--video=mine.mp4"], "does not start from frames"),
     ],

@@ -158,7 +158,7 @@ def test_what_starts_from_frames_takes_its_run_s_or_none(model, from_run, saved)
     bank = model.gan.frame_bank
     videos = from_run.videos(z, [0] * 5)
     np.testing.assert_array_equal(videos[:, :2], bank[[0, 1, 2, 3, 0]])
-    with pytest.raises(errors.UserError, match=r"tools\.predict continues"):
+    with pytest.raises(errors.UserError, match=r"tools\.predict to continue"):
         saved.videos(z, [0] * 5)
 
 

@@ -83,9 +83,9 @@ def main(argv: list[str]) -> int:
             FLAGS.model_dir,
             FLAGS.data_dir,
             where,
-            evaluation,
-            plan.protocols,
-            FLAGS.profile_steps,
+            evaluation=evaluation,
+            protocols=plan.protocols,
+            profile_steps=FLAGS.profile_steps,
         )
     except strategy.LOST_WORKER_ERRORS as error:
         if not strategy.spans_workers(where):

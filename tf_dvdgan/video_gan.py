@@ -245,18 +245,21 @@ class VideoGAN:
         with self._config(parameters):
             window = gin.get_configurable("data.Window")()
             source = self._source(data, window)
-            run = loop.prepare(
+            evaluation = None
+            if protocols:
+                evaluation = _evaluation(model_dir, data, window, steps)
+            training_loop = loop.prepare(
                 model_dir,
                 source,
                 strategy or strategy_lib.create("auto"),
-                _evaluation(model_dir, data, window, steps) if protocols else None,
-                protocols,
+                evaluation=evaluation,
+                protocols=protocols,
                 actions=actions,
             )
         self.class_names, self.model_dir = source.class_names, model_dir
         self._generator = None  # has the weights from before training
-        if run:
-            run.run()
+        if training_loop:
+            training_loop.run()
         return notebook.history_of(model_dir)
 
     def sample(

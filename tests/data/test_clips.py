@@ -443,7 +443,7 @@ def test_warnings_say_what_is_not_alike(tmp_path):
     assert "real clips are too few" not in text
     assert "encoded by mpeg4, the generated ones by raw" in text
     assert "real frames is 24 pixels, of generated ones 48" in text
-    assert "Some generated clips (2 of 2" in text and "shortest of 4 frames" in text
+    assert "Some generated clips (2 of 2" in text and "shortest has 4 frames" in text
     assert "Some real clips" not in text and "per second" not in text
 
 

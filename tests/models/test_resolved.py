@@ -114,14 +114,16 @@ def test_a_users_own_function_is_named_and_refused_where_it_is_called():
 
 def test_a_model_of_a_later_version_gets_a_sentence():
     later = tiny_model() | {"format": resolved.FORMAT + 1, "version": "9.9"}
-    with pytest.raises(errors.UserError, match=r"has format 2, of tf_dvdgan 9\.9"):
+    with pytest.raises(errors.UserError, match=r"has format 2 of tf_dvdgan 9\.9"):
         resolved.build(later, NAMES)
 
 
 def test_a_model_with_an_unknown_part_gets_a_sentence():
     model = tiny_model()
     model["networks"]["arguments"]["generator"]["part"] = "os.system"
-    with pytest.raises(errors.UserError, match=r"names 'os\.system', which tf_dvdgan"):
+    with pytest.raises(
+        errors.UserError, match=r"contains 'os\.system', which tf_dvdgan"
+    ):
         resolved.build(model, NAMES)
 
 

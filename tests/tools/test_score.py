@@ -84,5 +84,5 @@ def test_weights_that_are_not_there_are_asked_for(demo_shards, generated):
         f"--generated={generated}",
     )
     assert done.returncode == 1
-    assert "tools.convert_weights makes" in done.stderr
+    assert "from tools.convert_weights" in done.stderr
     assert done.stderr.count("\n") == 1

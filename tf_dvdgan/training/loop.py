@@ -112,6 +112,7 @@ def prepare(
     model_dir: str,
     data: str | training_data.TrainingData,
     strategy: tf.distribute.Strategy,
+    *,
     evaluation: Evaluation | None = None,
     protocols: Sequence[str] = (),
     profile_steps: int = 0,
@@ -192,15 +193,15 @@ def prepare(
     observer.config(step, protocols)
     observer.real_clips(data)
     return TrainingLoop(
-        trainer,
-        data,
-        schedule,
-        saved,
-        observer,
-        on_divergence,
-        evaluation,
-        profiling.Profiler(model_dir, profile_steps if chief else 0),
-        actions,
+        trainer=trainer,
+        data=data,
+        schedule=schedule,
+        saved=saved,
+        observer=observer,
+        policy=on_divergence,
+        evaluation=evaluation,
+        profiler=profiling.Profiler(model_dir, profile_steps if chief else 0),
+        actions=actions,
     )
 
 
@@ -268,6 +269,7 @@ class TrainingLoop:
 
     def __init__(
         self,
+        *,
         trainer: trainer_lib.Trainer,
         data: training_data.TrainingData,
         schedule: schedule_lib.Schedule,
