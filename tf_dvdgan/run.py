@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
 
     from tf_dvdgan import config
     from tf_dvdgan.data import files, manifest
-    from tf_dvdgan.evaluation.runs import watch
+    from tf_dvdgan.evaluation.runs import evaluator, watch
     from tf_dvdgan.training import loop, strategy
 
     files.register_filesystems(FLAGS.model_dir, writing=True)
@@ -68,6 +68,7 @@ def main(argv: list[str]) -> int:
         raise errors.UserError("Name a config with --gin_file, such as demo.gin.")
     files.check_writable(FLAGS.model_dir, as_folder=True)
     plan = gin.get_configurable("evaluation.Plan")()
+    evaluator.check_plan(plan)
     evaluation = None
     if FLAGS.mode == "train_and_eval":
         evaluation = watch.EvaluationCallback(
