@@ -76,7 +76,7 @@ class Generator(abc.ABC):
         if self.is_autoencoder:
             raise errors.UserError(
                 f"{self.name} is an autoencoder: it reconstructs whole clips and has "
-                "no latents; python -m tools.sample samples one from its run."
+                "no latents to sample; python -m tools.sample can sample its run."
             )
 
     def label_of(self, name: str) -> int:
@@ -206,8 +206,8 @@ class RunGenerator(Generator):
         batch_size=sampler_lib.BATCH_SIZE,
     ):
         self.check_makes_videos()
-        made = self.sampler.sample(z, labels, truncation, frames, batch_size)
-        return made["videos"]
+        outputs = self.sampler.sample(z, labels, truncation, frames, batch_size)
+        return outputs["videos"]
 
     def activations(
         self, frames: np.ndarray, layer: int, batch_size: int = 64
@@ -260,20 +260,21 @@ class SavedModelGenerator(Generator):
         if self.num_conditioning_frames and frames is None:
             raise errors.UserError(
                 f"The model in {self.directory} starts from frames, and a SavedModel "
-                "contains none; use python -m tools.predict to continue a video."
+                "stores none; use python -m tools.predict to continue a video."
             )
         labels = np.asarray(labels)
         if labels.ndim == 1:
             labels = np.eye(len(self.class_names))[labels]
         rows = {"z": z, "class_weights": labels.astype(np.float32), "frames": frames}
-        named = self._signature.structured_input_signature[1]
-        rows = {name: rows[name] for name in rows if name in named}
-        made = []
+        inputs = self._signature.structured_input_signature[1]
+        rows = {name: rows[name] for name in rows if name in inputs}
+        factor = tf.constant(truncation, tf.float32)
+        videos = []
         for i in range(0, len(z), batch_size):
-            given = {n: tf.constant(x[i : i + batch_size]) for n, x in rows.items()}
-            factor = tf.constant(truncation, tf.float32)
-            made.append(self._signature(**given, truncation=factor)["videos"].numpy())
-        return np.concatenate(made)
+            batch = {n: tf.constant(x[i : i + batch_size]) for n, x in rows.items()}
+            outputs = self._signature(**batch, truncation=factor)
+            videos.append(outputs["videos"].numpy())
+        return np.concatenate(videos)
 
 
 def _read_description(directory: str) -> dict[str, Any]:

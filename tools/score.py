@@ -159,18 +159,18 @@ def _checked_flags() -> list[float]:
     return truncations
 
 
-def _check_protocols(asked, truncations: list[float]) -> None:
+def _check_protocols(selected, truncations: list[float]) -> None:
     """Rejects protocols that the other flags do not allow."""
     from tf_dvdgan.evaluation.runs import protocols
 
-    for protocol in asked:
+    for protocol in selected:
         if not protocol.needs_model:
             continue
         if FLAGS.generated:
             raise errors.UserError(f"{protocol.name} scores a model: set --model_dir.")
         if truncations != [1.0]:
             raise errors.UserError(f"{protocol.name} is defined only for truncation 1.")
-    if FLAGS.lpips and all(p.metric != protocols.PREDICTION for p in asked):
+    if FLAGS.lpips and all(p.metric != protocols.PREDICTION for p in selected):
         raise errors.UserError("--lpips is for --protocol=prediction.")
 
 

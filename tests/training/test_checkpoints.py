@@ -184,6 +184,19 @@ def test_the_best_is_kept_when_the_run_has_taken_it_away(tmp_path):
         checkpoints.keep_as_best(str(tmp_path), 1)
 
 
+def test_a_relative_folder_is_rolled_back_and_has_a_best(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    state = trained_and_saved("run", 1, 2, 3)
+    checkpoints.keep_as_best("run", 2)
+    assert tf.train.latest_checkpoint("run/best") == "run/best/step-2"
+    assert state.saved.roll_back(before=2) == 2
+    assert checkpoints.steps("run") == [1, 2]
+    new = State("run")
+    assert new.saved.restore() and int(new.step) == 2
+    os.rename("run", "moved")
+    assert checkpoints.steps("moved") == [1, 2]
+
+
 def test_of_several_workers_one_writes(tmp_path):
     trained_and_saved(tmp_path, 1, writes=False)
     assert not os.path.exists(tmp_path / "checkpoints")

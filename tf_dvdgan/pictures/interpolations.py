@@ -97,8 +97,7 @@ def _end_labels(
     needed = 2 if interpolation.between != "latents" else 1
     if needed > len(generator.class_names):
         raise errors.UserError(
-            f"{generator.name} has no two classes to interpolate between; use "
-            "--between=latents."
+            f"{generator.name} has only one class; use --between=latents."
         )
     if interpolation.classes is None:
         return list(range(needed))

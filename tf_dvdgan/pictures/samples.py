@@ -216,7 +216,7 @@ def _of_autoencoder(
 def _frames(
     generator: generators.Generator, samples: Samples, all_clips: bool = False
 ) -> np.ndarray | None:
-    """Reads first frames of the shards' clips, repeated in turn; None if not given."""
+    """Reads frames to start from, one set per sample; None without a `data_dir`."""
     if not samples.data_dir:
         return None
     count = generator.num_conditioning_frames

@@ -59,7 +59,7 @@ class Sampler:
     Args:
       networks: networks with trained weights; those of a prediction model need a frame
         bank.
-      strategy: strategy that the variables were created under; None for none.
+      strategy: strategy that the variables were created under, if any.
       num_batches: number of batches that statistics are averaged over.
       statistics_batch_size: size of these batches.
 

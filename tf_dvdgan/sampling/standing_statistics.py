@@ -22,7 +22,7 @@ class StandingStatistics:
       networks: networks with the generator and the latent.
       batch_size: number of videos per batch; rounded down to a multiple of the number
         of replicas.
-      strategy: strategy whose replicas share each batch; None for none.
+      strategy: strategy whose replicas share each batch, if any.
     """
 
     def __init__(

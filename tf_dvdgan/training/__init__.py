@@ -1,1 +1,1 @@
-"""Training: the step (`trainer`), the loop around it, and what the loop keeps."""
+"""Training: the step (`trainer`), the outer loop, checkpoints and summaries."""

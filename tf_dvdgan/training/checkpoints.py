@@ -249,13 +249,21 @@ def _all_checkpoints(directory: str) -> list[str]:
 
 
 def _list(directory: str, paths: Sequence[str]) -> None:
-    """Writes TensorFlow's list of checkpoints; the last path is the newest."""
+    """Writes TensorFlow's list of checkpoints; the last path is the newest.
+
+    It is a CheckpointState in protobuf's text format. TensorFlow's own function for it
+    expects names with the directory if this is relative, and without it otherwise.
+    """
     names = [os.path.basename(path) for path in paths]
     now = time.time()
-    state = tf.compat.v1.train.generate_checkpoint_state_proto(
-        directory, names[-1], names, [now] * len(names), now - 1.0
-    )
-    files.atomic_write(os.path.join(directory, "checkpoint"), str(state))
+    lines = [
+        f'model_checkpoint_path: "{names[-1]}"',
+        *(f'all_model_checkpoint_paths: "{name}"' for name in names),
+        *(f"all_model_checkpoint_timestamps: {now}" for _ in names),
+        f"last_preserved_timestamp: {now - 1.0}",
+    ]
+    path = os.path.join(directory, "checkpoint")
+    files.atomic_write(path, "".join(f"{line}\n" for line in lines))
 
 
 def keep_as_best(model_dir: str, step: int) -> None:

@@ -53,7 +53,7 @@ class Evaluator:
       window: window of the real clips.
       plan: how checkpoints are scored.
       last_step: last step of the run.
-      strategy: strategy that the networks' variables were created under; None for none.
+      strategy: strategy that the networks' variables were created under, if any.
       writes: whether this process writes; only the chief of several workers does.
 
     Raises:

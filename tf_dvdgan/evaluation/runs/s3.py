@@ -120,7 +120,7 @@ class S3Scorer:
         self._strategy = strategy or tf.distribute.get_strategy()
         if strategy_lib.spans_workers(self._strategy):
             raise errors.UserError(
-                "One worker computes S3; start it without TF_CONFIG."
+                "S3 supports only one worker; start it without TF_CONFIG."
             )
         self._network = network
         self._preprocess = preprocess

@@ -1,7 +1,7 @@
 """Scores a model or a folder of videos by any protocol: `Scorer`.
 
-    scorer = scorer.Scorer("shards", model_dir="run", weights=["small.weights.h5"])
-    result = scorer("fid_small", truncation=0.5)
+    scorer = scorer.Scorer("shards", "samples", weights=["small.weights.h5"])
+    result = scorer("fid_small")
 
 `tools.score` and `tf_dvdgan.score` both use it.
 """
@@ -241,7 +241,7 @@ def print_scores(
       scorer: computes the scores.
       names: names of the protocols.
       truncations: factors of a model's latents.
-      output: JSON Lines file; None for none.
+      output: JSON Lines file; None to write no file.
       strategy: strategy whose chief prints and writes; None for a single process.
 
     Raises:
