@@ -75,7 +75,7 @@ class Generator(abc.ABC):
         """
         if self.is_autoencoder:
             raise errors.UserError(
-                f"{self.name} is an autoencoder: it reconstructs whole clips and has "
+                f"{self.name} is an autoencoder: it reconstructs whole clips, and has "
                 "no latents to sample; python -m tools.sample can sample its run."
             )
 

@@ -18,12 +18,12 @@ from tf_dvdgan.data import files
 _DELIMITERS = ("\t", ";", ",", " ")
 
 
-def read_lines(path: str, wants: str) -> list[str]:
+def read_lines(path: str, hint: str) -> list[str]:
     """Reads the lines of a text file.
 
     Args:
       path: local or remote path.
-      wants: sentence that ends the error message if the file is missing.
+      hint: sentence that ends the error message if the file is missing.
 
     Returns:
       The lines that are not empty, without line ends.
@@ -33,13 +33,13 @@ def read_lines(path: str, wants: str) -> list[str]:
     """
     with files.local_copy(path) as local:
         if not os.path.isfile(local):
-            raise errors.UserError(f"{path} is missing. {wants}")
+            raise errors.UserError(f"{path} is missing. {hint}")
         with open(local, encoding="utf-8-sig", errors="surrogateescape") as file:
             return [line.rstrip("\r\n") for line in file if line.strip()]
 
 
 def read_table(
-    path: str, columns: Sequence[str], wants: str, spaced: str = ""
+    path: str, columns: Sequence[str], hint: str, spaced: str = ""
 ) -> Iterator[dict[str, str]]:
     """Reads a table whose first line names the columns.
 
@@ -48,7 +48,7 @@ def read_table(
     Args:
       path: local or remote path.
       columns: required columns; there may be others.
-      wants: sentence that ends the error message if the file is missing.
+      hint: sentence that ends the error message if the file is missing.
       spaced: column whose values may contain spaces even if spaces separate columns.
 
     Yields:
@@ -58,7 +58,7 @@ def read_table(
       UserError: the file or a column is missing, or a row has the wrong number of
         fields.
     """
-    lines = read_lines(path, wants)
+    lines = read_lines(path, hint)
     first = lines[0] if lines else ""
     delimiter = next((d for d in _DELIMITERS if d in first), ",")
     rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter != "\t")
@@ -132,7 +132,7 @@ def split_name(text: str, list_name: str) -> str:
 
 
 def one_file(
-    input_dir: str, place: str | None, suffixes: tuple[str, ...], wants: str
+    input_dir: str, place: str | None, suffixes: tuple[str, ...], hint: str
 ) -> str:
     """Finds the list file: the one that the user named, or the only one.
 
@@ -140,7 +140,7 @@ def one_file(
       input_dir: folder to search.
       place: the list file, or a folder to search instead; None if not given.
       suffixes: suffixes of list files.
-      wants: sentence that ends the error message if there is none.
+      hint: sentence that ends the error message if there is none.
 
     Returns:
       The path of the list file.
@@ -163,7 +163,7 @@ def one_file(
             f"{folder} has {len(found)} files that may be the list, such as {found[0]} "
             f"and {found[1]}; choose: --lists={os.path.join(folder, found[0])}"
         )
-    raise errors.UserError(f"{folder} has no *{suffixes[0]} file. {wants}")
+    raise errors.UserError(f"{folder} has no *{suffixes[0]} file. {hint}")
 
 
 def folder_reader(input_dir: str) -> Callable[[str], frozenset[str]]:
