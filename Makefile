@@ -36,7 +36,8 @@ test-all: lint
 	$(PY) -m pytest $(ON_BOTH_CORES)
 
 coverage: $(VENV)/ready
-	$(PY) -m pytest $(ON_BOTH_CORES) -m 'not slow' --cov --cov-report=term $(COVERED)
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml COVERAGE_FILE=$(CURDIR)/.coverage \
+		$(PY) -m pytest $(ON_BOTH_CORES) -m 'not slow' --cov --cov-report=term $(COVERED)
 
 docs: $(VENV)/ready
 	$(PY) -m sphinx --fail-on-warning --keep-going --nitpicky -q -b html docs docs/_build/html

@@ -173,6 +173,10 @@ def _become(command: dict, handler_of_interrupts) -> None:
     sys.orig_argv[:] = [sys.executable, *command["arguments"]]
     multiprocessing.process.ORIGINAL_DIR = command["cwd"]
     np.random.seed()  # Python's own generator draws a new seed by itself
+    if "COVERAGE_PROCESS_START" in os.environ:  # as `make coverage` has it
+        import coverage
+
+        coverage.process_startup()
 
 
 def _execute(option: str, what: str) -> None:
