@@ -12,7 +12,6 @@ from tf_dvdgan import classification, config, errors, export, generators, traine
 from tf_dvdgan.data import clip_files, video_io, windows
 from tf_dvdgan.models import vgan
 from tf_dvdgan.report import page
-from tf_dvdgan.sampling import standing_statistics
 from tf_dvdgan.training import loop
 from tf_dvdgan.training import strategy as strategy_lib
 
@@ -142,9 +141,7 @@ def test_fine_tuning_starts_from_the_given_weights_and_learns():
         clips,
         3,
         share=0.5,
-        num_steps=30,
-        batch_size=16,
-        learning_rate=1e-3,
+        fine_tuning=classification.FineTuning(30, 16, 1e-3),
     )
     assert count == 30 and accuracy > 0.9
     for a, b in zip(before, discriminator.encoder.get_weights(), strict=True):
@@ -259,11 +256,11 @@ def test_the_autoencoder_samples_from_a_mixture_and_is_no_classifier(
     assert result.returncode == 0, result.stderr
     assert "mixture of 54 components" in result.stdout
     assert "grid.gif" in os.listdir(tmp_path / "o")
-    generator = generators.open_generator(run_dir)
-    norms = standing_statistics.norm_layers(generator.gan.generator)
-    assert not norms[0].standing_count
-    generator.from_mixture(3, seed=0)
-    assert all(norm.standing_count == 16 for norm in norms)
+    sampler = generators.open_generator(run_dir).sampler
+    videos, _ = sampler.from_mixture(3, seed=0)
+    shifted = [(mean + 1.0, variance) for mean, variance in sampler.statistics(1.0)]
+    sampler._statistics[1.0] = shifted
+    assert (sampler.from_mixture(3, seed=0)[0] != videos).any()  # they are used
     result = run_module("tools.sample", *flags, *output, "--truncation=0.5")
     assert "samples have no truncation" in result.stderr
     result = run_module("tools.classify", *flags)

@@ -81,10 +81,10 @@ def write_samples(
         the kind.
     """
     kinds = {
-        "several truncations": len(samples.truncations) > 1,
-        "beside": bool(beside),
-        "streams": streams,
-        "panel": panel is not None,
+        "--truncation": len(samples.truncations) > 1,
+        "--beside": bool(beside),
+        "--streams": streams,
+        "--panel": panel is not None,
     }
     requested = [kind for kind, is_requested in kinds.items() if is_requested]
     if len(requested) > 1:
