@@ -272,5 +272,5 @@ def test_the_autoencoder_samples_from_a_mixture_and_is_no_classifier(
     assert result.returncode == 1
     assert "an autoencoder, which reconstructs whole clips" in result.stderr
     html = page.of_run(run_dir)
-    assert html.count("an autoencoder: it reconstructs whole clips") == 3  # sections
+    assert html.count("is an autoencoder: it reconstructs clips") == 3  # sections
     assert "python -m tools.sample" in html

@@ -13,9 +13,8 @@ from conftest import run_module
 from tf_dvdgan import errors
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.data import readers, windows
-from tf_dvdgan.evaluation.features import preprocessing
+from tf_dvdgan.evaluation.features import preprocessing, train_small_classifier
 from tf_dvdgan.evaluation.features.networks import weights
-from tools import train_classifier
 
 FLAGS = ("--num_frames=4", "--stride=1", "--batch_size=12")
 
@@ -118,11 +117,11 @@ def test_an_output_that_can_be_stays_as_it_was(tmp_path):
 def test_data_that_will_not_do_gets_a_sentence(demo_shards):
     manifest = manifest_lib.load(demo_shards)
     window = windows.Window(4, 16)
-    train_classifier._check_data(demo_shards, manifest, window)
+    train_small_classifier._check_data(demo_shards, manifest, window)
     alone = {"train": manifest.splits["train"]}
     without_test = dataclasses.replace(manifest, splits=alone)
     with pytest.raises(errors.UserError, match="has no split 'test'"):
-        train_classifier._check_data(demo_shards, without_test, window)
+        train_small_classifier._check_data(demo_shards, without_test, window)
     splits = {
         split: [
             dataclasses.replace(shard, class_counts=[shard.num_clips])
@@ -132,4 +131,4 @@ def test_data_that_will_not_do_gets_a_sentence(demo_shards):
     }
     one = dataclasses.replace(manifest, class_names=["all"], splits=splits)
     with pytest.raises(errors.UserError, match="clips of several classes"):
-        train_classifier._check_data(demo_shards, one, window)
+        train_small_classifier._check_data(demo_shards, one, window)
