@@ -174,7 +174,9 @@ def test_no_table_is_one_that_no_paper_has():
 
 
 def test_each_row_has_its_published_figure():
-    with open(ROOT / "tf_dvdgan" / "evaluation" / "published.csv", newline="") as file:
+    with open(
+        ROOT / "tf_dvdgan" / "evaluation" / "runs" / "published.csv", newline=""
+    ) as file:
         printed = list(csv.DictReader(file))
     for (paper, table), rows in TABLES.items():
         figures = [

@@ -285,7 +285,7 @@ def test_an_uploaded_clip_is_continued(page, fake, clip):
         given, clip_files.read_frames(clip, GIVEN, STRIDE, 4, SIDE)
     )
     fill(page, "First frame", "11")
-    error(page, f"{name} is too short: the model starts from 3 frames")
+    error(page, f"{name} is too short: the model needs 3 conditioning frames")
 
 
 def test_a_file_that_is_not_a_video_shows_an_error(page, tmp_path):

@@ -187,7 +187,7 @@ def test_weights_of_another_network_are_rejected(tmp_path, monkeypatch):
     file = initial_weights(tmp_path / "a.weights.h5", CLASSES, 0.0)
     monkeypatch.setitem(networks.NETWORKS, "other", Tiny)
     with pytest.raises(
-        errors.UserError, match="weights of tiny; this S3 needs those of other"
+        errors.UserError, match="weights of tiny; this S3 needs weights of other"
     ):
         s3.S3Scorer("other", "unit_range", CLASSES, str(tmp_path), initial_weights=file)
 
