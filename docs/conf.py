@@ -43,6 +43,7 @@ napoleon_use_ivar = True  # dataclasses would have their attributes twice
 
 # With nitpick on, every reference into the project must lead somewhere.
 nitpick_ignore_regex = [
+    (r"py:class", r"tf_dvdgan\.data\.prefetch\.[TU]"),  # type variables
     ("py:.*", r"(?!tf_dvdgan\.|data_prep\.|tools\.).*"),
     ("py:.*", r".*\._[a-z_A-Z]+$"),  # private ones have no entry
 ]
