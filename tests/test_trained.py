@@ -11,8 +11,29 @@ import pytest
 from tf_dvdgan import config, generators, run_directory, trained
 from tf_dvdgan.sampling import latents
 
-# What base.gin had besides until model.json came.
+# From base.gin and flags, as Gin wrote it to a run's config before model.json existed:
+# with names as short as possible.
 OLDER = """
+# Parameters for Evaluator:
+# ==============================================================================
+Evaluator.plan = @evaluation.Plan()
+Evaluator.schedule = @training.Schedule()
+Evaluator.window = @data.Window()
+
+# Parameters for Schedule:
+# ==============================================================================
+Schedule.on_failed_save = 'go_on'
+
+# Parameters for train:
+# ==============================================================================
+train.accept_other_facts = True
+
+# Parameters for watch:
+# ==============================================================================
+watch.schedule = @training.Schedule()
+"""
+# The same names in full, as people write them.
+OLDER_IN_FULL = """
 evaluation.Evaluator.window = @data.Window()
 evaluation.Evaluator.plan = @evaluation.Plan()
 evaluation.Evaluator.schedule = @training.Schedule()
@@ -28,10 +49,10 @@ def run(tiny_run, tmp_path) -> run_directory.RunDirectory:
     return run_directory.RunDirectory(str(tmp_path / "run"))
 
 
-def older(run: run_directory.RunDirectory) -> None:
+def older(run: run_directory.RunDirectory, bindings: str) -> None:
     """Makes a run what an earlier version left."""
     os.remove(os.path.join(run.path, "model.json"))
-    run.write_config(run.read_config() + OLDER)
+    run.write_config(run.read_config() + bindings)
 
 
 def samples(path: str) -> np.ndarray:
@@ -40,12 +61,15 @@ def samples(path: str) -> np.ndarray:
     return generator.videos(z, [0, 1], 0.5)
 
 
-def test_a_run_of_an_earlier_version_gives_the_same_videos(run, tiny_run):
-    older(run)
+@pytest.mark.parametrize("bindings", [OLDER, OLDER_IN_FULL], ids=["short", "in_full"])
+def test_a_run_of_an_earlier_version_gives_the_same_videos(run, tiny_run, bindings):
+    older(run, bindings)
     np.testing.assert_array_equal(samples(run.path), samples(tiny_run))
     with config.isolated():
         config.load_run(run.path)
         assert gin.query_parameter("training.train.allow_config_mismatch") is True
+        schedule = gin.get_configurable("training.Schedule")()
+        assert schedule.on_failed_save == "continue"
 
 
 def test_a_run_needs_its_config_no_more_to_be_sampled(run, tiny_run, monkeypatch):

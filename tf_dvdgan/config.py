@@ -34,10 +34,12 @@ _STATE = (
 )
 _lock = threading.RLock()
 _SIZES = ("RESOLUTION", "NUM_FRAMES", "STRIDE", "BATCH_SIZE", "NUM_STEPS", "CH", "G_CH")
-# Names in the configs of older runs that are not used any more.
-_RETIRED = ("evaluation.Evaluator", "evaluation.watch")
-_RENAMED = {  # parameters in those configs
-    "training.train.accept_other_facts": "training.train.allow_config_mismatch",
+# Configurables of earlier versions, which configs may still contain. Gin writes the
+# short names into a run's config, as in "watch.schedule".
+_RETIRED = ("evaluation.Evaluator", "evaluation.watch", "Evaluator", "watch")
+_RENAMED = {  # in the configs of older runs
+    "train.accept_other_facts": "train.allow_config_mismatch",
+    "Schedule.on_failed_save = 'go_on'": "Schedule.on_failed_save = 'continue'",
 }
 
 for _name in layers.__all__:

@@ -44,8 +44,7 @@ class Schedule:
                 raise errors.InvalidValueError(
                     f"{name} must be at least 1. Received: {getattr(self, name)}"
                 )
-        # Configs of earlier versions have 'go_on' for 'continue'.
-        if self.on_failed_save not in ("continue", "stop", "go_on"):
+        if self.on_failed_save not in ("continue", "stop"):
             raise errors.InvalidValueError(
                 "on_failed_save must be 'continue' or 'stop'. Received: "
                 f"{self.on_failed_save!r}"
