@@ -15,21 +15,12 @@ exceed --max_bad_fraction. An interrupted job resumes with the same command.
 """
 
 import argparse
-import collections
-import contextlib
-import dataclasses
 import logging
-import os
 import signal
-import sys
-import tempfile
-import threading
-from collections.abc import Iterator
 
 from absl import flags
 
-from tf_dvdgan import cli, errors, terminal
-from tf_dvdgan.data import files
+from tf_dvdgan import cli, errors
 
 from . import sources
 
@@ -40,7 +31,9 @@ def define_flags() -> None:
     flags.DEFINE_enum("dataset", "folder", sources.NAMES, "Data set in --input.")
     flags.DEFINE_string("input", None, "Folder of videos.", required=True)
     flags.DEFINE_string("output", None, "Folder for the shards.", required=True)
-    flags.DEFINE_enum("split_list", "1", ["1", "2", "3"], "UCF-101 split to use.")
+    flags.DEFINE_enum(
+        "split_list", None, ["1", "2", "3"], "UCF-101 split to use; 1 by default."
+    )
     flags.DEFINE_string(
         "lists", None, "The data set's list files, if they are not in --input."
     )
@@ -111,84 +104,34 @@ def _define_recipe_flags() -> None:
 
 
 def main(beam_flags: list[str]) -> None:
-    from . import pipeline, report
+    from . import job
 
-    _check_flags()
     resize = _resize()
-    files.check_writable(FLAGS.output, as_folder=True)
-    if not files.is_folder(FLAGS.input):
-        raise errors.UserError(f"--input={FLAGS.input} is not a folder.")
-    listing = _list_clips()
-    settings = _settings(listing, resize)
-    tasks = pipeline.plan(listing, FLAGS.num_shards, FLAGS.seed)
-    unfinished = pipeline.start_job(tasks, settings)
-    local = not any(flag.startswith("--runner") for flag in beam_flags)
-    with _local_log() if local else contextlib.nullcontext():
-        with _ProgressThread(tasks, settings):
-            _run_beam(beam_flags, unfinished, settings, local)
-    pipeline.remove_leftovers(settings)  # workers outlive a killed job for a while
-    outcome = pipeline.finish_job(
-        listing, tasks, settings, FLAGS.max_bad_fraction, _made_with(settings)
-    )
-    report.show(outcome, settings.output_dir)
-
-
-def _list_clips() -> sources.Listing:
-    options = sources.Options(
-        int(FLAGS.split_list), FLAGS.lists, FLAGS.test_share or 0.0
-    )
-    listing = sources.list_clips(FLAGS.dataset, FLAGS.input, options)
-    splits = collections.Counter(clip.split for clip in listing.clips)
-    counts = ", ".join(f"{n} {split}" for split, n in sorted(splits.items()))
-    print(f"{len(listing.class_names)} classes; clips: {counts}", flush=True)
-    return listing
-
-
-def _settings(listing: sources.Listing, resize: list[int] | None):
-    """The `pipeline.Settings` that the flags describe."""
-    from . import decoding, pipeline
-
-    recipe = decoding.Recipe(
+    # Beam's workers get Ctrl-C too, and Beam would wait for them forever.
+    signal.signal(signal.SIGINT, cli.end_at_once)
+    job.prepare(
+        FLAGS.input,
+        FLAGS.output,
+        dataset=FLAGS.dataset,
         resolution=FLAGS.resolution,
-        encoding=FLAGS.encoding or listing.encoding,
-        jpeg_quality=FLAGS.jpeg_quality,
-        segment_frames=FLAGS.segment_frames or 0,
-        stabilize=FLAGS.stabilize,
         resize=resize,
-    )
-    return pipeline.Settings(
-        input_dir=files.absolute(FLAGS.input),
-        output_dir=files.absolute(FLAGS.output),
-        recipe=recipe,
+        encoding=FLAGS.encoding,
+        jpeg_quality=FLAGS.jpeg_quality,
+        segment_frames=FLAGS.segment_frames,
+        stabilize=FLAGS.stabilize,
+        test_share=FLAGS.test_share,
+        split_list=int(FLAGS.split_list) if FLAGS.split_list else None,
+        lists=FLAGS.lists,
+        num_shards=FLAGS.num_shards,
+        seed=FLAGS.seed,
+        max_bad_fraction=FLAGS.max_bad_fraction,
         decode_seconds=FLAGS.decode_seconds,
+        beam_flags=beam_flags,
     )
-
-
-def _made_with(settings) -> dict[str, object]:
-    """The flags to record in the manifest."""
-    values = {name: FLAGS[name].value for name in _FLAG_NAMES}
-    values |= dataclasses.asdict(settings.recipe)
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _check_flags() -> None:
-    """Rejects flags that would have no effect, and an --output inside --input."""
-    if FLAGS.lists and FLAGS.dataset not in sources.WITH_LISTS:
-        raise errors.UserError(f"--dataset={FLAGS.dataset} has no lists; omit --lists.")
-    if FLAGS["split_list"].present and FLAGS.dataset not in sources.WITH_SPLIT_LISTS:
-        raise errors.UserError(
-            f"--split_list applies only to UCF-101, not to --dataset={FLAGS.dataset}."
-        )
-    videos, shards = files.absolute(FLAGS.input), files.absolute(FLAGS.output)
-    if FLAGS.dataset == "folder" and shards.startswith(videos.rstrip("/") + "/"):
-        raise errors.UserError(
-            "--output is inside --input, where it would count as a class; choose a "
-            "folder outside."
-        )
 
 
 def _resize() -> list[int] | None:
-    """Parses --resize into a size as in `video_io.resize`; None if it is not set."""
+    """Parses --resize into a size as in `job.prepare`; None if it is not set."""
     if FLAGS.resize is None:
         return None
     words = [] if FLAGS.resize == "none" else FLAGS.resize.split(",")
@@ -197,110 +140,7 @@ def _resize() -> list[int] | None:
             "--resize must be a number, HEIGHT,WIDTH or none, as in --resize=96,136; "
             f"not {FLAGS.resize!r}."
         )
-    size = [int(word) for word in words]
-    if size and min(size) < FLAGS.resolution:
-        raise errors.UserError(
-            f"--resize={FLAGS.resize} makes frames smaller than "
-            f"--resolution={FLAGS.resolution}, the size of the crops; enlarge --resize."
-        )
-    return size
-
-
-def _run_beam(beam_flags, tasks, settings, local: bool) -> None:
-    import apache_beam as beam
-    from apache_beam.options import pipeline_options
-
-    from . import pipeline
-
-    if local:
-        workers = min(os.cpu_count() or 1, len(tasks))
-        beam_flags = [
-            "--runner=FnApiRunner",
-            "--direct_running_mode=multi_processing",
-            f"--direct_num_workers={workers}",
-            *beam_flags,
-        ]
-    options = pipeline_options.PipelineOptions(beam_flags)
-    with beam.Pipeline(options=options) as beam_pipeline:
-        pipeline.run(beam_pipeline, tasks, settings)
-
-
-@contextlib.contextmanager
-def _local_log() -> Iterator[None]:
-    """Redirects the verbose standard error of Beam's processes to a file.
-
-    Ctrl-C ends this process at once: the workers receive it too, and Beam would wait
-    for them forever.
-    """
-    original_fd, stream = os.dup(2), sys.stderr
-    fd, log = tempfile.mkstemp(prefix="prepare-", suffix=".log")
-    os.dup2(fd, 2)
-    sys.stderr = os.fdopen(original_fd, "w", closefd=False)
-
-    def end(number: int, frame: object) -> None:
-        os.remove(log)
-        cli.end_at_once(number, frame)
-
-    handler = signal.signal(signal.SIGINT, end)
-    try:
-        yield
-    except Exception:
-        print(f"Beam's log: {log}", file=sys.stderr)
-        raise
-    else:
-        os.remove(log)
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        sys.stderr.flush()
-        sys.stderr = stream
-        os.dup2(original_fd, 2)
-        os.close(original_fd)
-        os.close(fd)
-
-
-class _ProgressThread:
-    """Shows how many clips are done, by reading the receipts of finished shards."""
-
-    def __init__(self, tasks, settings):
-        self._tasks = tasks
-        self._settings = settings
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._show, daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-
-    def __exit__(self, *error):
-        self._stop.set()
-        self._thread.join()
-
-    def _show(self) -> None:
-        from . import pipeline
-
-        waiting = {f"{task.file}.json": task for task in self._tasks}
-        progress = terminal.Progress(
-            "preparing clips", sum(len(task.clips) for task in self._tasks)
-        )
-        done = rejected = 0
-        while waiting and not self._stop.wait(1.0):
-            found = files.list_dir(pipeline.receipts_dir(self._settings))
-            for name in waiting.keys() & set(found):
-                receipt = pipeline.read_receipt(waiting[name], self._settings)
-                if receipt is not None:
-                    done += len(waiting.pop(name).clips)
-                    rejected += len(receipt["rejected"])
-            progress.update(done, f"  {rejected} rejected")
-
-
-_FLAG_NAMES = (
-    "dataset",
-    "input",
-    "num_shards",
-    "split_list",
-    "lists",
-    "test_share",
-    "seed",
-)
+    return [int(word) for word in words]
 
 
 def _parse(argv: list[str]) -> list[str]:

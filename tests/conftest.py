@@ -97,10 +97,10 @@ def _fresh_state():
 @pytest.fixture(scope="session")
 def demo_videos(tmp_path_factory) -> str:
     """144 encoded clips of 9 classes in UCF-101's layout."""
-    from tools import make_demo_videos
+    from tf_dvdgan import demo_videos
 
     folder = str(tmp_path_factory.mktemp("videos"))
-    make_demo_videos.write_dataset(folder, "shapes", 144, (24, 32), seed=0)
+    demo_videos.write_dataset(folder, "shapes", 144, (24, 32), seed=0)
     return folder
 
 

@@ -15,10 +15,12 @@ SOURCES = [
 # Each part of the package may import those before it and itself, late imports too.
 ORDER = [
     *("version", "errors", "terminal", "onednn", "machine", "state_dict", "flops"),
-    *("ops", "layers", "losses", "data", "visualize", "cli", "run_directory"),
+    *("ops", "layers", "losses", "data", "visualize", "demo_videos", "cli"),
+    "run_directory",
     *("flow", "models", "sampling", "training"),
     *("evaluation.metrics", "evaluation.features", "evaluation.runs"),
     *("config", "trained", "generators", "export", "classification", "pictures"),
+    "benchmark",
     *("report", "explorer", "notebook", "video_gan", "scores", "run"),
 ]
 # Who does not need a part although it comes later.

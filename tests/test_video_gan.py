@@ -366,7 +366,7 @@ def test_importing_is_light_and_names_are_known():
 import sys
 import tf_dvdgan as dvd
 assert "tensorflow" not in sys.modules
-assert {"VideoGAN", "load", "score", "show"} <= set(dir(dvd))
+assert {"VideoGAN", "load", "prepare", "score", "show"} <= set(dir(dvd))
 assert dvd.UserError.__mro__[1] is Exception and "tensorflow" not in sys.modules
 help_of = dvd.load.__doc__
 assert "SavedModel" in help_of and "tensorflow" in sys.modules
@@ -404,7 +404,7 @@ SMALLER = {
     ],
 )
 def test_the_pages_lines_run_as_they_stand(
-    page, shards, num_blocks, demo_shards, tmp_path, monkeypatch
+    page, shards, num_blocks, demo_shards, demo_videos, tmp_path, monkeypatch
 ):
     text = (pathlib.Path(__file__).parent.parent / page).read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
@@ -413,6 +413,7 @@ def test_the_pages_lines_run_as_they_stand(
     for long, short in SMALLER.items():
         code = code.replace(long, short)
     (tmp_path / shards).symlink_to(demo_shards)
+    (tmp_path / "videos").symlink_to(demo_videos)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     exec(compile(code, page, "exec"), {"__name__": "page"})

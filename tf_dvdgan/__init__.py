@@ -5,10 +5,10 @@
     gan = dvd.load("run")
     dvd.show(gan.sample(16))
 
-The Python interface is `VideoGAN`, `load`, `score` and `show`, see docs/python.md; each
-is imported when it is first used. Importing the package itself loads nothing heavy:
-workers that only decode videos stay light. It turns on oneDNN, so import it before
-TensorFlow; see `tf_dvdgan.onednn`.
+The Python interface is `prepare`, `VideoGAN`, `load`, `score` and `show`, see
+docs/python.md; each is imported when it is first used. Importing the package itself
+loads nothing heavy: workers that only decode videos stay light. It turns on oneDNN, so
+import it before TensorFlow; see `tf_dvdgan.onednn`.
 """
 
 import importlib
@@ -18,6 +18,7 @@ from tf_dvdgan import onednn
 from tf_dvdgan.version import __version__  # noqa: F401
 
 if TYPE_CHECKING:
+    from tf_dvdgan.data_prep.job import prepare
     from tf_dvdgan.errors import UserError
     from tf_dvdgan.notebook import History, show
     from tf_dvdgan.scores import score
@@ -31,6 +32,7 @@ __all__ = [
     "UserError",
     "VideoGAN",
     "load",
+    "prepare",
     "score",
     "show",
 ]
@@ -40,6 +42,7 @@ _MODULES = {  # of each name
     **dict.fromkeys(["History", "show"], "notebook"),
     **dict.fromkeys(["VideoGAN", "load"], "video_gan"),
     "UserError": "errors",
+    "prepare": "data_prep.job",
     "score": "scores",
 }
 

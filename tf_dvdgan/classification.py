@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tf_dvdgan import errors, run_directory, trained
 from tf_dvdgan.data import clips as clips_lib
+from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.data import transforms, windows
 from tf_dvdgan.layers import conditional_batch_norm
 from tf_dvdgan.models import vgan
@@ -108,7 +109,7 @@ def classify(
     # The data may have other classes than the run's.
     window = dataclasses.replace(model.window, classes=())
     clips = Clips.read(data_dir, window)
-    num_classes = len(clips_lib.ShardSource(data_dir).class_names)
+    num_classes = len(manifest_lib.load(data_dir).class_names)
 
     def tuned(pretrained: bool) -> Callable:
         return lambda share: fine_tune(

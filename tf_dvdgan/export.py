@@ -42,8 +42,8 @@ def export(
     model: trained.TrainedModel,
     directory: str,
     truncations: Sequence[float] = TRUNCATIONS,
-    num_batches: int = 16,
-    batch_size: int = 32,
+    num_batches: int = standing_statistics.NUM_BATCHES,
+    batch_size: int = standing_statistics.BATCH_SIZE,
 ) -> None:
     """Writes a SavedModel, completely or not at all.
 

@@ -114,13 +114,7 @@ def _evaluate() -> None:
     with where.scope():
         networks, window = trained.build(FLAGS.model_dir)
     of_run = evaluator.Evaluator(
-        FLAGS.model_dir,
-        FLAGS.data_dir,
-        window,
-        plan,
-        last_step,
-        where,
-        writes=strategy.is_chief(where),
+        FLAGS.model_dir, FLAGS.data_dir, window, plan, last_step, where
     )
     watch.watch(networks, of_run, FLAGS.model_dir, last_step, where)
 

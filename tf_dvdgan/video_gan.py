@@ -234,6 +234,7 @@ class VideoGAN:
             for n, v in schedule.items()
             if v is not None
         ]
+        evaluation = None
         if protocols:
             paths = [weights] if isinstance(weights, str) else list(weights)
             parameters += [
@@ -245,7 +246,6 @@ class VideoGAN:
         with self._config(parameters):
             window = gin.get_configurable("data.Window")()
             source = self._source(data, window)
-            evaluation = None
             if protocols:
                 evaluation = _evaluation(model_dir, data, window, steps)
             training_loop = loop.prepare(

@@ -113,7 +113,7 @@ def main(argv: list[str]) -> None:
         cache_dir=FLAGS.cache_dir,
         strategy=strategy,
     )
-    scorer_lib.print_scores(scorer, FLAGS.protocol, truncations, output, strategy)
+    scorer_lib.print_scores(scorer, FLAGS.protocol, truncations, output)
 
 
 def _model(strategy):

@@ -336,7 +336,7 @@ def test_other_clips_too_can_be_gone_on_with_from_any_batch(uneven, settings):
 
 def test_a_subset_of_classes_has_its_own_labels(uneven):
     window = windows.Window(4, 16, 3, classes=("few", "many"))
-    manifest = readers.load_manifest(uneven, window)
+    manifest = readers.load_manifest(uneven, window.classes)
     assert manifest.class_names == ["few", "many"]
     assert manifest.class_counts("train") == [6, 30]
     assert np.bincount(labels_of(uneven, window, 36)).tolist() == [6, 30]
@@ -349,7 +349,7 @@ def test_a_subset_of_classes_has_its_own_labels(uneven):
 def test_an_unknown_class_is_told_with_the_nearest(uneven):
     window = windows.Window(4, 16, 3, classes=("few", "manny"))
     with pytest.raises(errors.UserError, match=r"no class 'manny'.*'many'"):
-        readers.load_manifest(uneven, window)
+        readers.load_manifest(uneven, window.classes)
 
 
 def test_half_the_clips_are_mirrored_where_asked_for(shards):

@@ -7,8 +7,8 @@ import av
 import numpy as np
 import pytest
 
+from tf_dvdgan import demo_videos
 from tf_dvdgan.data import video_io
-from tools import make_demo_videos
 
 
 def clip(num_frames=30, height=48, width=64):
@@ -154,7 +154,7 @@ def test_frames_that_a_gif_leaves_out_are_there(tmp_path):
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
 def test_the_same_frames_make_the_same_file(suffix):
     """Whatever lies beside them in memory: x264 would give several of 30."""
-    frames = make_demo_videos.render("shapes", 0, (48, 64), [0, 0, 3])
+    frames = demo_videos.render("shapes", 0, (48, 64), [0, 0, 3])
     kept, found = [], set()
     for i in range(30):
         kept.append(np.zeros(97 * i, np.uint8))

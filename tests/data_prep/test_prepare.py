@@ -17,6 +17,7 @@ import pytest
 import tensorflow as tf
 from conftest import prepare_in_process, run_module
 
+import tf_dvdgan as dvd
 from data_prep import decoding, pipeline, sources
 from data_prep.sources import folder, ucf101
 from tf_dvdgan import errors
@@ -284,6 +285,33 @@ def without_flags(files: dict[str, bytes]) -> dict[str, object]:
     manifest = json.loads(files["manifest.json"])
     del manifest["made_with"], manifest["dataset"]
     return files | {"manifest.json": manifest}
+
+
+def test_python_prepares_as_the_command_does(demo_videos, tmp_path):
+    command, function = str(tmp_path / "command"), str(tmp_path / "function")
+    flags = ["--dataset=ucf101", f"--input={demo_videos}", f"--output={command}"]
+    result = run(*flags, "--resolution=16", "--num_shards=3")
+    assert result.returncode == 0, result.stderr
+    outcome = dvd.prepare(
+        demo_videos, function, dataset="ucf101", resolution=16, num_shards=3
+    )
+    assert contents(tmp_path / "function") == contents(tmp_path / "command")
+    assert outcome.manifest.num_clips("train") == 108 and not outcome.rejected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"dataset": "ucf-101"}, "dataset must be one of .*ucf101"),
+        ({"encoding": "gif"}, "encoding must be 'jpeg' or 'png'. Received: 'gif'"),
+        ({"test_share": 1.5}, "test_share must be from 0 to 0.9. Received: 1.5"),
+        ({"segment_frames": 1}, "segment_frames must be at least 2. Received: 1"),
+    ],
+)
+def test_mistakes_in_python_are_sentences(demo_videos, tmp_path, arguments, sentence):
+    with pytest.raises(errors.UserError, match=sentence):
+        dvd.prepare(demo_videos, str(tmp_path / "shards"), **arguments)
+    assert not (tmp_path / "shards").exists()
 
 
 @pytest.mark.parametrize("num_kills", [2, pytest.param(5, marks=pytest.mark.slow)])

@@ -8,8 +8,7 @@ import pytest
 import tensorflow as tf
 from conftest import TINY
 
-from tf_dvdgan import flops, layers, ops
-from tools import benchmark
+from tf_dvdgan import benchmark, flops, layers, ops
 from tools.benchmarks import versus_pytorch
 
 X = tf.TensorSpec([2, 8, 8, 3])

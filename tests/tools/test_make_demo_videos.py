@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from data_prep.sources import ucf101
+from tf_dvdgan import demo_videos as demo
 from tf_dvdgan.data import video_io
-from tools import make_demo_videos as demo
 
 
 def test_files_are_encoded_listed_and_of_both_kinds(demo_videos):

@@ -319,7 +319,7 @@ def test_the_truncation_sheet_changes_only_the_truncation():
 
 def test_real_clips_belong_to_their_class(demo_shards, monkeypatch):
     monkeypatch.setattr(films, "OF_CLASS", 2)  # there are 4 of each
-    names = readers.load_manifest(demo_shards, WINDOW).class_names
+    names = readers.load_manifest(demo_shards).class_names
     found = films.real_clips(demo_shards, WINDOW, [names[5], "Unknown", names[2]])
     assert set(found) == {names[2], names[5]}
     rows = list(readers.evaluation_dataset(demo_shards, WINDOW).as_numpy_iterator())

@@ -194,10 +194,9 @@ class ShardSource(ClipSource):
         super().__init__()
         self.path = path
         self._classes = tuple(classes)
-        side = manifest.load(path).resolution
-        window = windows.Window(1, side, classes=self._classes)
-        self._manifest = readers.load_manifest(path, window)
+        self._manifest = readers.load_manifest(path, self._classes)
         self.split = split or self._manifest.held_out_split or "train"
+        window = windows.Window(1, self._manifest.resolution)
         self._shards = readers.shards_of(self._manifest, path, self.split, window)
         self.num_clips = sum(shard.num_clips for shard in self._shards)
         self.class_names = list(self._manifest.class_names)

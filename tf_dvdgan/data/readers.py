@@ -9,7 +9,7 @@ start of the run.
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -54,7 +54,7 @@ def training_dataset(
         a shard is damaged.
     """
     full_manifest = manifest_lib.load(data_dir)
-    manifest, labels = _of_classes(full_manifest, data_dir, window)
+    manifest, labels = _of_classes(full_manifest, data_dir, window.classes)
     shards_of(manifest, data_dir, split, window)
     try:
         index = record_index.load(data_dir, full_manifest, split)
@@ -102,7 +102,7 @@ def evaluation_dataset(
       UserError: there is no such data, split or resolution.
     """
     full_manifest = manifest_lib.load(data_dir)
-    manifest, labels = _of_classes(full_manifest, data_dir, window)
+    manifest, labels = _of_classes(full_manifest, data_dir, window.classes)
     shards = shards_of(manifest, data_dir, split, window)
     paths = [f"{data_dir}/{shard.file}" for shard in shards]
 
@@ -144,12 +144,12 @@ def _in_parallel(
     return rows.with_options(options)
 
 
-def load_manifest(data_dir: str, window: windows.Window) -> manifest_lib.Manifest:
-    """Loads the manifest of prepared shards, reduced to the window's classes.
+def load_manifest(data_dir: str, classes: Sequence[str] = ()) -> manifest_lib.Manifest:
+    """Loads the manifest of prepared shards, reduced to some classes.
 
     Args:
       data_dir: folder of prepared shards.
-      window: window with the classes to use.
+      classes: the only classes to use, see `windows.Window`; empty for all.
 
     Returns:
       The manifest.
@@ -157,28 +157,28 @@ def load_manifest(data_dir: str, window: windows.Window) -> manifest_lib.Manifes
     Raises:
       UserError: there is no manifest, or no such class.
     """
-    return _of_classes(manifest_lib.load(data_dir), data_dir, window)[0]
+    return _of_classes(manifest_lib.load(data_dir), data_dir, classes)[0]
 
 
 def _of_classes(
-    manifest: manifest_lib.Manifest, data_dir: str, window: windows.Window
+    manifest: manifest_lib.Manifest, data_dir: str, classes: Sequence[str]
 ) -> tuple[manifest_lib.Manifest, np.ndarray]:
-    """Returns the manifest of the window's classes, and new labels by old label.
+    """Returns the manifest of some classes, and new labels by old label.
 
-    The new label of a class that is not in the window is -1.
+    The new label of a class that is not among them is -1.
     """
     all_names = manifest.class_names
-    if not window.classes:
+    if not classes:
         return manifest, np.arange(len(all_names), dtype=np.int32)
-    for name in window.classes:
+    for name in classes:
         if name not in all_names:
             raise errors.UserError(
                 f"{data_dir} has no class {name!r}, which is in data.Window.classes."
                 + errors.did_you_mean(name, all_names)
             )
-    if len(set(window.classes)) < len(window.classes):
+    if len(set(classes)) < len(classes):
         raise errors.UserError("data.Window.classes contains a class twice.")
-    chosen = [all_names.index(name) for name in window.classes]
+    chosen = [all_names.index(name) for name in classes]
 
     def with_classes(shard: manifest_lib.Shard) -> manifest_lib.Shard:
         counts = [shard.class_counts[label] for label in chosen]
@@ -188,7 +188,7 @@ def _of_classes(
         split: [with_classes(shard) for shard in shards]
         for split, shards in manifest.splits.items()
     }
-    names = list(window.classes)
+    names = list(classes)
     labels = np.full(len(all_names), -1, np.int32)
     labels[chosen] = np.arange(len(names))
     return dataclasses.replace(manifest, class_names=names, splits=splits), labels

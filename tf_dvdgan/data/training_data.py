@@ -80,7 +80,7 @@ class Shards(TrainingData):
     def __init__(self, data_dir: str, window: windows.Window):
         self.data_dir = data_dir
         self._window = window
-        self._manifest = readers.load_manifest(data_dir, window)
+        self._manifest = readers.load_manifest(data_dir, window.classes)
         self.class_names = self._manifest.class_names
         self.name = self._manifest.dataset
 

@@ -44,7 +44,7 @@ def build(model: Mapping[str, Any], class_names: Sequence[str]) -> video_gan.Net
     Raises:
       UserError: the model is from a later version, or contains unknown parts.
     """
-    arguments = _arguments(model)
+    arguments = {n: _decoded(value) for n, value in _arguments(model).items()}
     return inspect.unwrap(video_gan.build)(class_names, **arguments)
 
 
@@ -54,18 +54,18 @@ def window_of(model: Mapping[str, Any]) -> windows.Window:
     Raises:
       UserError: the model is from a later version, or contains unknown parts.
     """
-    return _arguments(model)["window"]
+    return _decoded(_arguments(model)["window"])
 
 
 def _arguments(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the networks' encoded arguments, of a format that is known."""
     if model["format"] > FORMAT:
         raise errors.UserError(
             f"The run's model.json has format {model['format']} of tf_dvdgan "
             f"{model['version']}; version {version.__version__} reads formats up to "
             f"{FORMAT}."
         )
-    arguments = model["networks"]["arguments"]
-    return {name: _decoded(value) for name, value in arguments.items()}
+    return model["networks"]["arguments"]
 
 
 class _Part:

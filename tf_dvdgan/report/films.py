@@ -21,7 +21,6 @@ SEED = 0
 OF_CLASS = 4  # clips per class
 TRUNCATIONS = (0.2, 0.4, 0.6, 0.8, 1.0)
 _FPS = 8.0
-_BATCH = 16
 _SHOWN_CLASSES = 12
 _ROWS = _COLUMNS = 3  # of the grids of truncations and interpolations
 _STEPS = 6  # per interpolation
@@ -145,7 +144,7 @@ def _generate(
     """Generates videos in batches of one size."""
     if frames is not None:
         frames = sampler.in_turn(frames, len(z))
-    return generator.videos(z, labels, truncation, frames, _BATCH)
+    return generator.videos(z, labels, truncation, frames)
 
 
 def real_clips(

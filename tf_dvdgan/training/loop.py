@@ -19,7 +19,6 @@ from tf_dvdgan.sampling import standing_statistics
 from tf_dvdgan.training import (
     checkpoints,
     divergence,
-    optimizers,
     profiling,
     stopping,
 )
@@ -50,9 +49,7 @@ class State:
 
     def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
         """Gives the generator its averaged weights within a context."""
-        return optimizers.averaged_weights(
-            self.trainer.generator_optimizer, self.trainer.generator_variables
-        )
+        return self.trainer.averaged_weights()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -335,8 +332,8 @@ class TrainingLoop:
         seconds = stopped_by = None
         with stopping.StopRequest() as stop, self._profiler:
             while step < schedule.num_steps:
-                every = [action.every for action in self._actions]
-                planned = schedule.steps_from(step, seconds, every)
+                periods = [action.every for action in self._actions]
+                planned = schedule.steps_from(step, seconds, periods)
                 planned = self._profiler.limit(planned)
                 stopped_by, num_steps = stopping.sync_decision(
                     self._trainer.strategy, stop.signal, planned
@@ -391,25 +388,31 @@ class TrainingLoop:
         Raises:
           UserError: it cannot be written, and `on_failed_save` is 'stop'.
         """
-        failed = ""
-        try:
-            self._saved.save(state.step)
-            if self._evaluation:
-                self._saved.wait()
-        except checkpoints.SaveError as error:
-            failed = self._failed_save_message(state.step, error)
-        # Only the chief writes, but all workers must stop together.
-        self._save_failed = bool(
-            strategy_lib.broadcast_from_chief(self._trainer.strategy, bool(failed))
-        )
-        if not self._save_failed:
+        failure = self._try_to_save(state.step, wait=self._evaluation is not None)
+        self._save_failed = failure is not None
+        if failure is None:
             return
         if self._schedule.on_failed_save == "stop":
-            raise errors.UserError(
-                failed or f"The chief cannot save step {state.step}."
+            raise failure
+        if self._chief:
+            print(f"{failure} Training continues.", flush=True)
+
+    def _try_to_save(self, step: int, wait: bool) -> errors.UserError | None:
+        """Writes a checkpoint; returns, on every worker, the error if it failed."""
+        message = ""
+        try:
+            self._saved.save(step)
+            if wait:
+                self._saved.wait()
+        except checkpoints.SaveError as error:
+            newest = self._saved.newest or "none"
+            message = (
+                f"Step {step} cannot be saved ({error}); newest checkpoint: {newest}."
             )
-        if failed:
-            print(f"{failed} Training continues.", flush=True)
+        # Only the chief writes, but all workers must stop together.
+        if not strategy_lib.broadcast_from_chief(self._trainer.strategy, bool(message)):
+            return None
+        return errors.UserError(message or f"The chief cannot save step {step}.")
 
     def _evaluate(self, state: State) -> None:
         """Scores the checkpoint that was just written."""
@@ -422,10 +425,6 @@ class TrainingLoop:
             self._trainer.strategy, self._observer.samples(state.step)
         )
         self._alarms += self._monitor.check_diversity(state.step, share)
-
-    def _failed_save_message(self, step: int, error: Exception) -> str:
-        newest = self._saved.newest or "none"
-        return f"Step {step} cannot be saved ({error}); newest checkpoint: {newest}."
 
     def _handle_alarms(self, step: int) -> bool:
         """Takes the policy's action; returns whether the run was rolled back.
@@ -478,14 +477,9 @@ class TrainingLoop:
         """
         with contextlib.suppress(checkpoints.SaveError):
             self._saved.wait()  # for an earlier checkpoint, which may have failed
-        failed = ""
-        try:
-            self._saved.save(step)
-            self._saved.wait()
-        except checkpoints.SaveError as error:
-            failed = self._failed_save_message(step, error)
-        if strategy_lib.broadcast_from_chief(self._trainer.strategy, bool(failed)):
-            raise errors.UserError(failed or f"The chief cannot save step {step}.")
+        failure = self._try_to_save(step, wait=True)
+        if failure is not None:
+            raise failure
         if not self._chief:
             return
         if step < self._schedule.num_steps:

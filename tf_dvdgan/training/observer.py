@@ -181,11 +181,8 @@ class Observer:
           The diversity within a class of the samples from current weights, as a
           fraction of that of real clips.
         """
-        trainer = self._trainer
         raw, _ = self._write_sheet(step, "raw")
-        with optimizers.averaged_weights(
-            trainer.generator_optimizer, trainer.generator_variables
-        ):
+        with self._trainer.averaged_weights():
             _, path = self._write_sheet(step, "ema")
         scalars = {tag: float(v) for tag, v in self._singular_values().items()}
         share = divergence.diversity(raw, self._columns) / max(

@@ -51,22 +51,21 @@ class Schedule:
             )
 
     def steps_from(
-        self, step: int, seconds_per_step: float | None, others: Sequence[int] = ()
+        self, step: int, seconds_per_step: float | None, periods: Sequence[int]
     ) -> int:
         """Chooses the number of steps of the next call, up to the next action.
 
         Args:
           step: current step of the run.
           seconds_per_step: measured time of a step; None before the first measurement.
-          others: steps between further actions.
+          periods: steps between two calls of each action.
 
         Returns:
           The number of steps, at least 1.
         """
         if seconds_per_step is None:
             return 1
-        ends = (self.checkpoint_every, self.samples_every, *others)
-        until = min(every - step % every for every in ends)
+        until = min(every - step % every for every in periods)
         in_time = max(1, int(_SECONDS_PER_LOOP / max(seconds_per_step, 1e-6)))
         return min(until, in_time, self.steps_per_loop, self.num_steps - step)
 

@@ -6,6 +6,7 @@ All devices share one code path: `strategy.run` of one replica's step, several s
 depend on the number of replicas.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -108,6 +109,12 @@ class Trainer:
             "discriminator_optimizer": self.discriminator_optimizer,
             **discriminators,
         }
+
+    def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
+        """Gives the generator its averaged weights within a context."""
+        return optimizers.averaged_weights(
+            self.generator_optimizer, self.generator_variables
+        )
 
     @property
     def data_seed(self) -> int:

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tf_dvdgan import errors
-from tf_dvdgan.evaluation.features import extraction
+from tf_dvdgan.evaluation.features import extraction, sources
 from tf_dvdgan.evaluation.metrics import frechet
 
 SHAPE = (3, 4, 4, 3)
@@ -22,7 +22,7 @@ def feature_fn(videos, labels):
     return {"features": tf.tanh(x @ KERNEL), "class": labels}
 
 
-class Clips:
+class Clips(sources.Source):
     """Random clips; those with the numbers of `gaps` cannot be read."""
 
     def __init__(self, num_clips, gaps=(), seed=0):

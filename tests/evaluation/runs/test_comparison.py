@@ -7,19 +7,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan import config, errors
+from tf_dvdgan import config, demo_videos, errors
 from tf_dvdgan.data import clips, manifest, windows
 from tf_dvdgan.evaluation.runs import comparison, model_scores, protocols, s3, scoring
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import latents
 from tf_dvdgan.sampling import sampler as sampler_lib
-from tools import make_demo_videos
 
 PIXELS = dataclasses.replace(
     protocols.get("fid_pixels"), num_real=None, num_generated=24
 )
 WINDOW = windows.Window(4, 16, 2)
-CLASS_NAMES = make_demo_videos.class_names("shapes")
+CLASS_NAMES = demo_videos.class_names("shapes")
 
 
 @pytest.fixture

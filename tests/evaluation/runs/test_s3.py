@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tf_dvdgan import errors
-from tf_dvdgan.evaluation.features import classifiers, networks
+from tf_dvdgan.evaluation.features import classifiers, networks, sources
 from tf_dvdgan.evaluation.features.networks import weights
 from tf_dvdgan.evaluation.runs import s3
 
@@ -33,7 +33,7 @@ class Tiny(tf.keras.Model):
         return {"logits": self.linear(features), "features": features}
 
 
-class Coloured:
+class Coloured(sources.Source):
     """A `sources.Source` of clips with a plain colour for each class, plus noise.
 
     Args:

@@ -9,7 +9,7 @@ import scipy.linalg
 import tensorflow as tf
 
 from tf_dvdgan import errors
-from tf_dvdgan.evaluation.features import extraction
+from tf_dvdgan.evaluation.features import extraction, sources
 from tf_dvdgan.evaluation.features import networks as networks_lib
 from tf_dvdgan.evaluation.features.networks import weights as weights_lib
 from tf_dvdgan.evaluation.metrics import inception_score
@@ -202,7 +202,7 @@ def small(tmp_path_factory):
     return path
 
 
-class Clips:
+class Clips(sources.Source):
     num_clips = 5
 
     def rows(self, first, worker, num_workers):

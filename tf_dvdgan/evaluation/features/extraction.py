@@ -286,7 +286,7 @@ class Extractor:
 
 
 def _first_row(source: sources.Source) -> sources.Row:
-    row = next((row for row in source.rows(0, 0, 1) if row is not None), None)
+    row = next(source.readable_rows(), None)
     if row is None:
         raise errors.UserError("None of the clips can be read.")
     return row

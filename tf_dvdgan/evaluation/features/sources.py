@@ -40,6 +40,10 @@ class Source(Protocol):
           `first + worker + num_workers` and so on; None for a clip that cannot be read.
         """
 
+    def readable_rows(self) -> Iterator[Row]:
+        """Yields the rows of all clips that can be read."""
+        return (row for row in self.rows(0, 0, 1) if row is not None)
+
     def videos(self, rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Returns the videos of rows, `[batch, time, height, width, 3]` uint8.
 
@@ -117,7 +121,7 @@ class ClipSelection(Source):
         Returns:
           `[clips, count, height, width, 3]` uint8.
         """
-        rows = (row for row in self.rows(0, 0, 1) if row is not None)
+        rows = self.readable_rows()
         # Copies: a view would keep the whole clip.
         return np.stack(
             [row["video"][:count].copy() for row in itertools.islice(rows, at_most)]
@@ -208,7 +212,7 @@ class ModelSource(Source):
             return None
         if self._given_frames is not None:
             return self._given_frames
-        return self._networks.frame_bank
+        return self._networks.require_frame_bank()
 
     def videos(self, rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
         outputs = self._sampler.on_replicas(

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import sampler as sampler_lib
 from tf_dvdgan.training import checkpoints, summaries
 from tf_dvdgan.training import schedule as schedule_lib
+from tf_dvdgan.training import strategy as strategy_lib
 
 
 def check_plan(plan: schedule_lib.EvaluationPlan) -> None:
@@ -53,8 +55,8 @@ class Evaluator:
       window: window of the real clips.
       plan: how checkpoints are scored.
       last_step: last step of the run.
-      strategy: strategy that the networks' variables were created under, if any.
-      writes: whether this process writes; only the chief of several workers does.
+      strategy: strategy that the networks' variables were created under, if any; the
+        chief of its workers writes.
 
     Raises:
       UserError: the plan is invalid, or the weights do not match the data.
@@ -68,17 +70,15 @@ class Evaluator:
         plan: schedule_lib.EvaluationPlan,
         last_step: int,
         strategy: tf.distribute.Strategy | None = None,
-        writes: bool = True,
     ):
         check_plan(plan)
         self._directory = run_directory.RunDirectory(model_dir)
-        self._data_dir = data_dir
         self._window = window
         self._plan = plan
         self._last_step = last_step
-        self._writes = writes
         self._strategy = strategy or tf.distribute.get_strategy()
-        manifest = readers.load_manifest(data_dir, window)
+        self._writes = strategy_lib.is_chief(self._strategy)
+        manifest = readers.load_manifest(data_dir, window.classes)
         self._splits = manifest.nonempty_splits
         self._held_out = plan.held_out or manifest.held_out_split
         # For features of real clips, which protocols with the same network share.
@@ -97,9 +97,12 @@ class Evaluator:
         }
         for metric in self._metrics.values():
             metric.check_classes(manifest.class_names, data_dir)
+        self._shards = functools.cache(
+            lambda split: clips.ShardSource(data_dir, split, window.classes)
+        )
         self._sampler: sampler_lib.Sampler | None = None
         self._discriminators: extraction.Extractor | None = None
-        self._summaries = summaries.Summaries(model_dir, "eval", writes)
+        self._summaries = summaries.Summaries(model_dir, "eval", self._writes)
 
     def evaluated(self) -> set[int]:
         """Returns the steps that already have scores by this plan."""
@@ -201,8 +204,7 @@ class Evaluator:
             num_frames=protocol.num_frames or self._window.num_frames,
             stride=protocol.stride or self._window.stride,
         )
-        source = clips.ShardSource(self._data_dir, split, window.classes)
-        return sources.ClipSelection(source, window, protocol.num_real)
+        return sources.ClipSelection(self._shards(split), window, protocol.num_real)
 
     def _generated(
         self, gan: video_gan.Networks, protocol: protocols_lib.Protocol

@@ -197,8 +197,7 @@ class S3Scorer:
         clips = _Clips(
             name, source.fingerprint(), os.path.join(folder, files.safe_name(name))
         )
-        readable = (row for row in source.rows(0, 0, 1) if row is not None)
-        rows = itertools.islice(readable, max_clips)
+        rows = itertools.islice(source.readable_rows(), max_clips)
         while batch := list(itertools.islice(rows, _BATCH_SIZE)):
             labels = [int(row["label"]) for row in batch]
             self._check_labels(labels, name)

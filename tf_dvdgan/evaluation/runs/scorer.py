@@ -115,6 +115,9 @@ class Scorer:
       cache_dir: folder for cached features.
       strategy: where the networks run.
 
+    Attributes:
+      strategy: where the networks run.
+
     Raises:
       UserError: a folder does not exist, or the model is an autoencoder.
     """
@@ -139,7 +142,7 @@ class Scorer:
         cache_dir: str = CACHE_DIR,
         strategy: tf.distribute.Strategy | None = None,
     ):
-        self._strategy = strategy or tf.distribute.get_strategy()
+        self.strategy = strategy or tf.distribute.get_strategy()
         self._weights, self._mean, self._lpips = list(weights), mean, lpips
         self._changes = changes
         self._num_resamples, self._batch_size = num_resamples, batch_size
@@ -154,15 +157,16 @@ class Scorer:
             self._model = generated
             classes = generated.window.classes
             self._scores = self._scores_of(generated)
-        self._open_real = functools.partial(
-            comparison.real_clips,
-            place=real,
-            split=split,
-            held_out=held_out,
-            held_out_split=held_out_split,
-            classes=classes,
+        self._real = functools.cache(
+            functools.partial(
+                comparison.real_clips,
+                place=real,
+                split=split,
+                held_out=held_out,
+                held_out_split=held_out_split,
+                classes=classes,
+            )
         )
-        self._real = functools.cache(self._open_real)
         self._metric = functools.cache(self._make_metric)
 
     def _scores_of(self, model: Model) -> model_scores.ModelScores:
@@ -178,7 +182,7 @@ class Scorer:
             protocol,
             self._weights,
             len(self._real(protocol)[0].class_names) or None,
-            self._strategy,
+            self.strategy,
             self._mean,
             self._cache_dir,
             self._batch_size,
@@ -233,21 +237,21 @@ def print_scores(
     names: Sequence[str],
     truncations: Sequence[float] = (1.0,),
     output: str | None = None,
-    strategy: tf.distribute.Strategy | None = None,
 ) -> None:
     """Computes scores, prints each with its protocol, and adds them to a file.
+
+    Of several workers, the chief prints and writes.
 
     Args:
       scorer: computes the scores.
       names: names of the protocols.
       truncations: factors of a model's latents.
       output: JSON Lines file; None to write no file.
-      strategy: strategy whose chief prints and writes; None for a single process.
 
     Raises:
       UserError: the clips, the weights or the model do not fit a protocol.
     """
-    chief = strategy is None or strategy_lib.is_chief(strategy)
+    chief = strategy_lib.is_chief(scorer.strategy)
     curves: dict[str, list[float]] = {name: [] for name in names}
     best: dict[str, tuple[float, scoring.Score]] = {}
     for truncation in truncations:

@@ -107,10 +107,7 @@ class EvaluationCallback(loop.Evaluation):
         self, strategy: tf.distribute.Strategy
     ) -> evaluator_lib.Evaluator:
         if self._evaluator is None:
-            chief = strategy_lib.is_chief(strategy)
-            self._evaluator = evaluator_lib.Evaluator(
-                *self._arguments, strategy, writes=chief
-            )
+            self._evaluator = evaluator_lib.Evaluator(*self._arguments, strategy)
         return self._evaluator
 
 

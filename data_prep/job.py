@@ -1,0 +1,269 @@
+"""Prepares a folder of videos as TFRecord shards for training: `prepare`.
+
+`python -m data_prep.prepare` and `tf_dvdgan.prepare` both call it.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+
+import apache_beam as beam
+from apache_beam.options import pipeline_options
+
+from tf_dvdgan import errors, terminal
+from tf_dvdgan.data import files
+
+from . import decoding, pipeline, report, sources
+
+
+def prepare(
+    input_dir: str,
+    output_dir: str,
+    *,
+    dataset: str = "folder",
+    resolution: int = 64,
+    resize: Sequence[int] | None = None,
+    encoding: str | None = None,
+    jpeg_quality: int = 95,
+    segment_frames: int | None = None,
+    stabilize: bool = False,
+    test_share: float | None = None,
+    split_list: int | None = None,
+    lists: str | None = None,
+    num_shards: int = 16,
+    seed: int = 0,
+    max_bad_fraction: float = 0.05,
+    decode_seconds: float = 60.0,
+    beam_flags: Sequence[str] = (),
+) -> pipeline.Outcome:
+    """Prepares videos as TFRecord shards; an interrupted job resumes.
+
+    The output folder receives the shards, `manifest.json`, `contact_sheet.png` and
+    `rejected.jsonl` (each unusable file, with the reason).
+
+    Args:
+      input_dir: folder of videos, with one sub-folder per class or without classes.
+      output_dir: folder for the shards.
+      dataset: layout of the input: "folder", or the name of a public data set.
+      resolution: height and width of training's crops in pixels.
+      resize: size of the stored frames: `[smaller side]`, `[height, width]`, or `[]` to
+        keep the size of the videos. By default the smaller side is `resolution`.
+      encoding: format of the stored frames, "jpeg" or "png"; the default depends on the
+        data set.
+      jpeg_quality: JPEG quality, from 1 to 100.
+      segment_frames: cuts clips into segments of this many frames and drops a shorter
+        remainder; None keeps whole clips.
+      stabilize: removes the camera's motion from each segment; drops segments whose
+        motion is too complex.
+      test_share: fraction of each class's clips to hold out as the split "test", for
+        data sets without splits of their own.
+      split_list: number of UCF-101's split, from 1 (the default) to 3.
+      lists: folder of the data set's list files, if they are not in the input.
+      num_shards: maximum number of shards per split.
+      seed: seed of the order of the clips.
+      max_bad_fraction: largest fraction of files that may be rejected.
+      decode_seconds: rejects clips that take longer to decode.
+      beam_flags: Apache Beam's own flags, such as "--runner=DataflowRunner"; by default
+        processes on this machine.
+
+    Returns:
+      The manifest, and the rejected files with the reasons.
+
+    Raises:
+      UserError: the input has no clips, the arguments contradict each other, too many
+        files are rejected, or the output cannot be written.
+    """
+    if dataset not in sources.NAMES:
+        raise errors.InvalidValueError(
+            f"dataset must be one of {', '.join(sources.NAMES)}. Received: {dataset!r}"
+        )
+    if encoding not in (None, "jpeg", "png"):
+        raise errors.InvalidValueError(
+            f"encoding must be 'jpeg' or 'png'. Received: {encoding!r}"
+        )
+    for name, number, low, high in (
+        ("resolution", resolution, 4, None),
+        ("jpeg_quality", jpeg_quality, 1, 100),
+        ("segment_frames", segment_frames, 2, None),
+        ("test_share", test_share, 0, 0.9),
+        ("split_list", split_list, 1, 3),
+        ("num_shards", num_shards, 1, None),
+        ("max_bad_fraction", max_bad_fraction, 0, 1),
+        ("decode_seconds", decode_seconds, 0.1, None),
+    ):
+        _check_range(name, number, low, high)
+    _check_combination(dataset, lists, split_list, input_dir, output_dir)
+    if resize and min(resize) < resolution:
+        raise errors.UserError(
+            f"--resize={','.join(str(side) for side in resize)} makes frames smaller "
+            f"than --resolution={resolution}, the size of the crops; enlarge --resize."
+        )
+    files.check_writable(output_dir, as_folder=True)
+    if not files.is_folder(input_dir):
+        raise errors.UserError(f"--input={input_dir} is not a folder.")
+    options = sources.Options(split_list or 1, lists, test_share or 0.0)
+    listing = _list_clips(dataset, input_dir, options)
+    recipe = decoding.Recipe(
+        resolution=resolution,
+        encoding=encoding or listing.encoding,
+        jpeg_quality=jpeg_quality,
+        segment_frames=segment_frames or 0,
+        stabilize=stabilize,
+        resize=None if resize is None else list(resize),
+    )
+    settings = pipeline.Settings(
+        files.absolute(input_dir), files.absolute(output_dir), recipe, decode_seconds
+    )
+    tasks = pipeline.plan(listing, num_shards, seed)
+    _run_beam(beam_flags, tasks, settings)
+    pipeline.remove_leftovers(settings)  # workers outlive a killed job for a while
+    made_with = {
+        "dataset": dataset,
+        "input": input_dir,
+        "num_shards": num_shards,
+        "split_list": split_list,
+        "lists": lists,
+        "test_share": test_share,
+        "seed": seed,
+        **dataclasses.asdict(recipe),
+    }
+    outcome = pipeline.finish_job(
+        listing,
+        tasks,
+        settings,
+        max_bad_fraction,
+        {name: value for name, value in made_with.items() if value is not None},
+    )
+    report.show(outcome, settings.output_dir)
+    return outcome
+
+
+def _check_range(
+    name: str, number: float | None, low: float, high: float | None
+) -> None:
+    if number is None or low <= number <= (number if high is None else high):
+        return
+    limits = f"at least {low}" if high is None else f"from {low} to {high}"
+    raise errors.InvalidValueError(f"{name} must be {limits}. Received: {number}")
+
+
+def _check_combination(
+    dataset: str,
+    lists: str | None,
+    split_list: int | None,
+    input_dir: str,
+    output_dir: str,
+) -> None:
+    """Rejects arguments that would have no effect, and an output inside the input."""
+    if lists and dataset not in sources.WITH_LISTS:
+        raise errors.UserError(f"--dataset={dataset} has no lists; omit --lists.")
+    if split_list and dataset not in sources.WITH_SPLIT_LISTS:
+        raise errors.UserError(
+            f"--split_list applies only to UCF-101, not to --dataset={dataset}."
+        )
+    videos, shards = files.absolute(input_dir), files.absolute(output_dir)
+    if dataset == "folder" and shards.startswith(videos.rstrip("/") + "/"):
+        raise errors.UserError(
+            "--output is inside --input, where it would count as a class; choose a "
+            "folder outside."
+        )
+
+
+def _list_clips(
+    dataset: str, input_dir: str, options: sources.Options
+) -> sources.Listing:
+    listing = sources.list_clips(dataset, input_dir, options)
+    splits = collections.Counter(clip.split for clip in listing.clips)
+    counts = ", ".join(f"{n} {split}" for split, n in sorted(splits.items()))
+    print(f"{len(listing.class_names)} classes; clips: {counts}", flush=True)
+    return listing
+
+
+def _run_beam(
+    flags: Sequence[str],
+    tasks: Sequence[pipeline.ShardTask],
+    settings: pipeline.Settings,
+) -> None:
+    """Writes the shards that an earlier, interrupted job has not written."""
+    unfinished = pipeline.start_job(tasks, settings)
+    local = not any(flag.startswith("--runner") for flag in flags)
+    if local:
+        workers = min(os.cpu_count() or 1, len(unfinished))
+        flags = [
+            "--runner=FnApiRunner",
+            "--direct_running_mode=multi_processing",
+            f"--direct_num_workers={workers}",
+            *flags,
+        ]
+    options = pipeline_options.PipelineOptions([*flags])
+    with _local_log() if local else contextlib.nullcontext():
+        with _ProgressThread(tasks, settings):
+            with beam.Pipeline(options=options) as beam_pipeline:
+                pipeline.run(beam_pipeline, unfinished, settings)
+
+
+@contextlib.contextmanager
+def _local_log() -> Iterator[None]:
+    """Hides the verbose standard error of Beam's processes; keeps it if they fail.
+
+    The file has no name until then, so that nothing is left if the process is killed.
+    """
+    original_fd, stream = os.dup(2), sys.stderr
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        sys.stderr = os.fdopen(original_fd, "w", closefd=False)
+        try:
+            yield
+        except Exception:
+            log.seek(0)
+            with tempfile.NamedTemporaryFile(
+                prefix="prepare-", suffix=".log", delete=False
+            ) as kept:
+                shutil.copyfileobj(log, kept)
+            print(f"Beam's log: {kept.name}", file=sys.stderr)
+            raise
+        finally:
+            sys.stderr.flush()
+            sys.stderr = stream
+            os.dup2(original_fd, 2)
+            os.close(original_fd)
+
+
+class _ProgressThread:
+    """Shows how many clips are done, by reading the receipts of finished shards."""
+
+    def __init__(
+        self, tasks: Sequence[pipeline.ShardTask], settings: pipeline.Settings
+    ):
+        self._tasks = tasks
+        self._settings = settings
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._show, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+
+    def __exit__(self, *error):
+        self._stop.set()
+        self._thread.join()
+
+    def _show(self) -> None:
+        waiting = {f"{task.file}.json": task for task in self._tasks}
+        progress = terminal.Progress(
+            "preparing clips", sum(len(task.clips) for task in self._tasks)
+        )
+        done = rejected = 0
+        while waiting and not self._stop.wait(1.0):
+            found = files.list_dir(pipeline.receipts_dir(self._settings))
+            for name in waiting.keys() & set(found):
+                receipt = pipeline.read_receipt(waiting[name], self._settings)
+                if receipt is not None:
+                    done += len(waiting.pop(name).clips)
+                    rejected += len(receipt["rejected"])
+            progress.update(done, f"  {rejected} rejected")
