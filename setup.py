@@ -38,15 +38,26 @@ class BuildPy(build_py.build_py):
         return [found for found in modules if found[:2] not in MODULES_NOT_INSTALLED]
 
 
-# constraints.txt pins the exact version of these and of their dependencies.
+# Two lanes, chosen by the version of Python; constraints/ has a file for each, with the
+# exact version and the hashes of all packages.
+FIRST, SECOND = 'python_version < "3.12"', 'python_version >= "3.12"'
 REQUIREMENTS = [
     # TensorFlow Addons and TensorFlow I/O fix these to each other.
-    "tensorflow==2.15.1",
-    "keras==2.15.0",
-    "tensorboard==2.15.2",
-    "numpy>=1.26,<2",
-    "tensorflow-addons==0.23.0",  # moving average of weights; flow's warp, correlation
-    "tensorflow-io==0.36.0",  # s3://, az://, hdfs:// and http:// paths
+    f"tensorflow==2.15.1; {FIRST}",
+    f"keras==2.15.0; {FIRST}",
+    f"tensorboard==2.15.2; {FIRST}",
+    f"numpy>=1.26,<2; {FIRST}",
+    # Moving average of weights; flow's warp, correlation.
+    f"tensorflow-addons==0.23.0; {FIRST}",
+    # Paths of s3://, az://, hdfs:// and http://.
+    f"tensorflow-io==0.36.0; {FIRST}",
+    # The last TensorFlow with wheels for TPUs, and its Keras 2.
+    f"tensorflow==2.20.0; {SECOND}",
+    f"tf-keras==2.20.1; {SECOND}",
+    f"tensorboard==2.20.0; {SECOND}",
+    f"numpy>=2; {SECOND}",
+    f"s3fs>=2026.9; {SECOND}",  # s3:// paths
+    f"adlfs>=2026.8; {SECOND}",  # az:// paths
     "absl-py",  # flags
     "gin-config==0.5.0",  # configs
     "apache-beam==2.77.0",  # data preparation
@@ -63,7 +74,7 @@ EXPLORE = ["nicegui>=3.18,<4"]  # the explorer's page; includes every asset
 # API reference and pages; MyST reads Markdown, the theme Furo loads nothing.
 DOCS = ["furo==2025.12.19", "myst-parser==5.2.0", "sphinx==9.0.4"]
 TESTS = [
-    *TORCH,
+    f"{TORCH[0]}; {FIRST}",  # with its CUDA packages it is large: once is enough
     *EXPLORE,
     *DOCS,
     "build",  # makes the wheel that a test installs
@@ -76,7 +87,8 @@ TESTS = [
     "pyyaml",  # reads the workflow that a test checks
     "ruff",
     "selenium==4.51.0",  # drives Chromium for the pages' tests
-    "tensorflow-serving-api==2.15.1",  # Serving's protos, for docs/serving.md
+    # Serving's protos, for docs/serving.md; none are built for TensorFlow 2.20.
+    f"tensorflow-serving-api==2.15.1; {FIRST}",
 ]
 
 setuptools.setup(
@@ -86,7 +98,7 @@ setuptools.setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11,<3.12",
+    python_requires=">=3.11,<3.14",
     packages=PACKAGES,
     package_dir=PACKAGE_DIR,
     cmdclass={"build_py": BuildPy},
@@ -99,7 +111,10 @@ setuptools.setup(
     },
     install_requires=REQUIREMENTS,
     extras_require={
-        "gpu": ["tensorflow[and-cuda]==2.15.1"],
+        "gpu": [
+            f"tensorflow[and-cuda]==2.15.1; {FIRST}",
+            f"tensorflow[and-cuda]==2.20.0; {SECOND}",
+        ],
         "weights": TORCH,
         "docs": DOCS,
         "explore": EXPLORE,

@@ -29,13 +29,13 @@ from collections.abc import Sequence
 
 FIXED = ("TF", "XLA_", "PYTHON")
 OF_THIS_PROJECT = ("tf_dvdgan", "tools", "data_prep")
+IS_SECOND_LANE = sys.version_info >= (3, 12)
 # What commands import from others. Not TensorFlow I/O: a process that has it ends in
 # another way (`cli._leave`).
 LIBRARIES = (
     "tf_dvdgan",  # first: it turns on oneDNN
     "tensorflow",
-    "keras",
-    "tensorflow_addons",
+    *(("tf_keras",) if IS_SECOND_LANE else ("keras", "tensorflow_addons")),
     "tensorboard.plugins.custom_scalar.summary",
     "tensorboard.plugins.hparams.api",
     "absl.app",

@@ -10,7 +10,7 @@ import tensorflow as tf
 from conftest import run_module, run_process
 from PIL import Image
 
-from tf_dvdgan import errors, export, generators, trained, visualize
+from tf_dvdgan import addons, errors, export, generators, trained, visualize
 from tf_dvdgan.data import transforms
 from tf_dvdgan.layers import conditional_batch_norm
 from tf_dvdgan.sampling import latents, standing_statistics
@@ -304,7 +304,7 @@ def test_an_unknown_class_gets_one_sentence(run_dir, tmp_path):
 def test_learning_rate_is_the_config_s_after_a_restore():
     optimizer = optimizers.with_moving_average(optimizers.adam(0.5))
     variable = tf.Variable([1.0])
-    optimizers.create_slots(optimizer, [variable])
+    addons.create_slots(optimizer, [variable])
     with optimizers.keep_hyperparameters([optimizer]):
-        optimizer._optimizer._set_hyper("learning_rate", 0.1)
-    assert optimizers.learning_rate(optimizer) == 0.5
+        optimizer.learning_rate = 0.1
+    assert addons.learning_rate(optimizer) == 0.5

@@ -14,7 +14,8 @@ SOURCES = [
 ]
 # Each part of the package may import those before it and itself, late imports too.
 ORDER = [
-    *("version", "errors", "terminal", "onednn", "machine", "state_dict", "flops"),
+    *("version", "keras_version", "onednn", "errors", "terminal", "machine"),
+    *("state_dict", "flops", "addons"),
     *("ops", "layers", "losses", "data", "visualize", "demo_videos", "cli"),
     "run_directory",
     *("flow", "models", "sampling", "training"),

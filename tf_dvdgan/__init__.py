@@ -7,14 +7,15 @@
 
 The Python interface is `prepare`, `VideoGAN`, `load`, `score` and `show`, see
 docs/python.md; each is imported when it is first used. Importing the package itself
-loads nothing heavy: workers that only decode videos stay light. It turns on oneDNN, so
-import it before TensorFlow; see `tf_dvdgan.onednn`.
+loads nothing heavy: workers that only decode videos stay light. It turns on oneDNN and
+selects Keras 2, so import it before TensorFlow; see `tf_dvdgan.onednn` and
+`tf_dvdgan.keras_version`.
 """
 
 import importlib
 from typing import TYPE_CHECKING
 
-from tf_dvdgan import onednn
+from tf_dvdgan import keras_version, onednn
 from tf_dvdgan.version import __version__  # noqa: F401
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ _MODULES = {  # of each name
     "score": "scores",
 }
 
-onednn.enable()  # before anything here imports TensorFlow
+# Before anything here imports TensorFlow.
+onednn.enable()
+keras_version.use_keras_2()
 
 
 def __getattr__(name: str) -> object:

@@ -1,6 +1,4 @@
-"""Correlation and warp against plain forms and Addons; PWC-Net's files."""
-
-import warnings
+"""Correlation and warp against plain forms; PWC-Net's files."""
 
 import numpy as np
 import pytest
@@ -9,19 +7,9 @@ import tensorflow as tf
 from tf_dvdgan import errors
 from tf_dvdgan.flow import pwc_net, warp
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import tensorflow_addons as tfa
-
 
 def random(*shape, seed=0):
     return tf.random.stateless_normal(shape, [seed, 1])
-
-
-def test_correlation_equals_that_of_addons():
-    a, b = random(2, 6, 7, 5), random(2, 6, 7, 5, seed=1)
-    theirs = tfa.layers.CorrelationCost(1, 4, 1, 1, 4, "channels_last")([a, b])
-    np.testing.assert_allclose(warp.correlation(a, b, 4), theirs, atol=1e-5)
 
 
 def test_correlation_equals_numpy():

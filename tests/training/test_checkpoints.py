@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan import errors
+from tf_dvdgan import addons, errors
 from tf_dvdgan.training import checkpoints, optimizers
 
 FACTS = {"seed": 0}
@@ -27,7 +27,7 @@ class State:
         self.weights = tf.Variable(tf.zeros([SIZE]))
         self.step = tf.Variable(0, dtype=tf.int64)
         self.optimizer = optimizers.adam(0.1)
-        optimizers.create_slots(self.optimizer, [self.weights])
+        addons.create_slots(self.optimizer, [self.weights])
         holder = tf.Module()
         holder.weights = self.weights
         objects = {"step": self.step, "net": holder, "optimizer": self.optimizer}

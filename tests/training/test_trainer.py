@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_dvdgan import addons
 from tf_dvdgan.models import dvd_gan, vgan, video_gan
 from tf_dvdgan.training import optimizers, trainer
 
@@ -229,7 +230,7 @@ def test_a_rate_that_falls_is_the_same_share_of_both_sides_and_goes_on_from_othe
         ]
         variables = [tf.Variable([1.0]), tf.Variable([1.0])]
         for optimizer, variable in zip(pair, variables, strict=True):
-            optimizers.create_slots(optimizer, [variable])
+            addons.create_slots(optimizer, [variable])
         return pair, variables
 
     def step(pair, variables):
@@ -240,7 +241,7 @@ def test_a_rate_that_falls_is_the_same_share_of_both_sides_and_goes_on_from_othe
     falling, variables = make_pair((2, 6))
     rates = []
     for _ in range(8):
-        rates.append([optimizers.learning_rate(optimizer) for optimizer in falling])
+        rates.append([addons.learning_rate(optimizer) for optimizer in falling])
         before = float(variables[0][0])
         step(falling, variables)
         moved = before - float(variables[0][0])
@@ -257,7 +258,7 @@ def test_a_rate_that_would_fall_after_the_end_is_kept_until_then():
     rates = []
     for step in (0, 4, 5, 6):
         optimizer.iterations.assign(step)
-        rates.append(optimizers.learning_rate(optimizer))
+        rates.append(addons.learning_rate(optimizer))
     assert rates == pytest.approx([0.4, 0.4, 0.0, 0.0])
 
 
@@ -268,10 +269,10 @@ def test_a_run_goes_on_with_a_rate_that_falls_from_one_that_did_not(tmp_path):
             optimizers.adam(0.4, decay_steps=decay_steps)
         )
         variable = tf.Variable([1.0])
-        optimizers.create_slots(optimizer, [variable])
+        addons.create_slots(optimizer, [variable])
         kept.append(tf.train.Checkpoint(optimizer=optimizer, variable=variable))
     kept[0].optimizer.apply_gradients([(tf.constant([1.0]), kept[0].variable)])
     kept[0].optimizer.iterations.assign(2)
     status = kept[1].restore(kept[0].save(str(tmp_path / "step")))
     status.assert_consumed()
-    assert optimizers.learning_rate(kept[1].optimizer) == pytest.approx(0.2)
+    assert addons.learning_rate(kept[1].optimizer) == pytest.approx(0.2)

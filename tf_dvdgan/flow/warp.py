@@ -1,16 +1,12 @@
 """Warping by optical flow, and the correlation of two feature maps.
 
-TensorFlow Addons has both. `warp` uses its op. `correlation` is plain TensorFlow,
-because the op has no XLA kernel and supports only float32; tests compare the two.
+TensorFlow Addons has both. `correlation` is plain TensorFlow all the same, because
+Addons' op has no XLA kernel and supports only float32; tests compare the two.
 """
-
-import warnings
 
 import tensorflow as tf
 
-with warnings.catch_warnings():  # Addons warns of its end of life on import
-    warnings.simplefilter("ignore")
-    import tensorflow_addons as tfa
+from tf_dvdgan import addons
 
 _MIN_INSIDE_WEIGHT = 0.9999  # of a bilinear sample, from pixels inside the image
 
@@ -26,7 +22,7 @@ def warp(image: tf.Tensor, flow: tf.Tensor) -> tf.Tensor:
       `[batch, height, width, channels]`; 0 where the flow points outside the image.
     """
     # Addons samples at p - flow, takes (down, right), and clamps at the border.
-    return tfa.image.dense_image_warp(image, -flow[..., ::-1]) * _inside(flow)
+    return addons.dense_image_warp(image, -flow[..., ::-1]) * _inside(flow)
 
 
 def _inside(flow: tf.Tensor) -> tf.Tensor:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
-from tf_dvdgan import errors, run_directory
+from tf_dvdgan import addons, errors, run_directory
 from tf_dvdgan.data import files
 from tf_dvdgan.training import optimizers
 
@@ -327,7 +327,7 @@ def restore_generator(
         "generator_optimizer/average" in key for key, _ in tf.train.list_variables(path)
     ):
         optimizer = optimizers.with_moving_average(optimizers.adam(0.0))
-        optimizers.create_slots(optimizer, generator.trainable_variables)
+        addons.create_slots(optimizer, generator.trainable_variables)
         slots = tf.train.Checkpoint(generator=generator, generator_optimizer=optimizer)
         slots.restore(path).expect_partial()
         for variable in generator.trainable_variables:

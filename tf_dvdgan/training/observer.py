@@ -9,14 +9,13 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import run_directory, terminal
+from tf_dvdgan import addons, run_directory, terminal
 from tf_dvdgan.data import training_data, windows
 from tf_dvdgan.sampling import latents, sampler, standing_statistics
 from tf_dvdgan.training import (
     dashboard,
     divergence,
     environment,
-    optimizers,
     summaries,
 )
 from tf_dvdgan.training import trainer as trainer_lib
@@ -138,7 +137,7 @@ class Observer:
             "learning_rate/generator": trainer.generator_optimizer,
             "learning_rate/discriminators": trainer.discriminator_optimizer,
         }
-        scalars = metrics | {t: optimizers.learning_rate(o) for t, o in rates.items()}
+        scalars = metrics | {t: addons.learning_rate(o) for t, o in rates.items()}
         losses = "  ".join(
             f"{_short(name)} {value:.3f}"
             for name, value in metrics.items()

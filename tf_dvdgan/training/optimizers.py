@@ -1,18 +1,11 @@
-"""Adam, and the moving average of the generator's weights.
-
-The average is TensorFlow Addons' `MovingAverage`, which requires Keras's legacy
-optimizers. Only this module depends on it.
-"""
+"""Adam, and the moving average of the generator's weights."""
 
 import contextlib
-import warnings
 from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
-with warnings.catch_warnings():  # Addons warns of its end of life on import
-    warnings.simplefilter("ignore")
-    import tensorflow_addons as tfa
+from tf_dvdgan import addons
 
 
 def adam(
@@ -41,25 +34,9 @@ def adam(
     betas = learning_rate, beta_1, beta_2, epsilon
     if decay_steps is None:
         return tf.keras.optimizers.legacy.Adam(*betas)
-    return _DecayingAdam(*betas, tuple(updates_per_step * i for i in decay_steps))
-
-
-class _DecayingAdam(tf.keras.optimizers.legacy.Adam):
-    """Adam with linear learning rate decay, and the same checkpoints as plain Adam.
-
-    (A `LearningRateSchedule` is not saved as a variable, so a run could not resume with
-    or without decay at will.)
-    """
-
-    def __init__(self, learning_rate, beta_1, beta_2, epsilon, between):
-        super().__init__(learning_rate, beta_1, beta_2, epsilon)
-        self._between = between
-
-    def _decayed_lr(self, var_dtype):
-        first, last = self._between
-        done = tf.cast(self.iterations, tf.float32)
-        share = tf.clip_by_value((last - done) / max(last - first, 1), 0.0, 1.0)
-        return super()._decayed_lr(var_dtype) * tf.cast(share, var_dtype)
+    first, last = decay_steps
+    between = updates_per_step * first, updates_per_step * last
+    return addons.LinearlyDecayingAdam(*betas, between)
 
 
 def with_moving_average(
@@ -77,27 +54,7 @@ def with_moving_average(
     Returns:
       The wrapped optimizer.
     """
-    return tfa.optimizers.MovingAverage(
-        optimizer, average_decay=decay, start_step=start_step
-    )
-
-
-def create_slots(
-    optimizer: tf.keras.optimizers.legacy.Optimizer, variables: Sequence[tf.Variable]
-) -> None:
-    """Creates an optimizer's variables; call it in the strategy's scope.
-
-    Lazily they would be created inside a compiled step, which fails.
-
-    Args:
-      optimizer: with or without a moving average.
-      variables: the variables to optimize.
-    """
-    inner = getattr(optimizer, "_optimizer", None)
-    if inner is not None:
-        inner._iterations = optimizer.iterations
-        inner._create_hypers()
-    optimizer._create_all_weights(variables)
+    return addons.MovingAverage(optimizer, average_decay=decay, start_step=start_step)
 
 
 def moving_average_of(
@@ -146,17 +103,8 @@ def keep_hyperparameters(
     kept: Sequence[tf.keras.optimizers.legacy.Optimizer],
 ) -> Iterator[None]:
     """Keeps learning rates and other hyperparameters while a checkpoint is restored."""
-    variables = []
-    for optimizer in kept:
-        for part in (optimizer, getattr(optimizer, "_optimizer", None)):
-            hyper = part._hyper.values() if part is not None else ()
-            variables += [v for v in hyper if isinstance(v, tf.Variable)]
+    variables = [v for optimizer in kept for v in addons.hyperparameters(optimizer)]
     values = [variable.numpy() for variable in variables]
     yield
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-
-
-def learning_rate(optimizer: tf.keras.optimizers.legacy.Optimizer) -> float:
-    """Returns the learning rate of the next update."""
-    return float(getattr(optimizer, "_optimizer", optimizer)._decayed_lr(tf.float32))

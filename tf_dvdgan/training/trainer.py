@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import gin
 import tensorflow as tf
 
-from tf_dvdgan import errors
+from tf_dvdgan import addons, errors
 from tf_dvdgan.data import transforms
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import optimizers
@@ -87,8 +87,8 @@ class Trainer:
         gan.build()
         self.generator_variables = gan.generator.trainable_variables
         self.discriminator_variables = gan.discriminator_variables
-        optimizers.create_slots(generator_optimizer, self.generator_variables)
-        optimizers.create_slots(discriminator_optimizer, self.discriminator_variables)
+        addons.create_slots(generator_optimizer, self.generator_variables)
+        addons.create_slots(discriminator_optimizer, self.discriminator_variables)
         self.step = _counter("step")
         self.num_rollbacks = _counter("attempt")
         self.metric_names = self._metric_names()
