@@ -135,6 +135,7 @@ setuptools.setup(
             "tf_dvdgan_report=tf_dvdgan.tools.report:run",
             "tf_dvdgan_explore=tf_dvdgan.tools.explore:run",
             "tf_dvdgan_export=tf_dvdgan.tools.export:run",
+            "tf_dvdgan_copy_run=tf_dvdgan.tools.copy_run:run",
             "tf_dvdgan_inspect_tfrecord=tf_dvdgan.tools.inspect_tfrecord:run",
             "tf_dvdgan_benchmark=tf_dvdgan.tools.benchmark:run",
             "tf_dvdgan_make_demo_videos=tf_dvdgan.tools.make_demo_videos:run",

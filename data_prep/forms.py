@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from google.protobuf import descriptor_pb2, message, message_factory, text_format
 
-from tf_dvdgan.data import files, video_io
+from tf_dvdgan.data import files, filesystem, video_io
 
 from . import sources
 from .sources import bair
@@ -66,13 +66,13 @@ def _remote_record(path: str, offset: int) -> bytes:
     import tensorflow as tf
 
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
+        with filesystem.GFile(path, "rb") as file:
             file.seek(offset)
             header = file.read(bair.RECORD_HEADER.size)
             if len(header) < bair.RECORD_HEADER.size:
                 return header
             return header + file.read(bair.RECORD_HEADER.unpack(header)[0])
-    except tf.errors.NotFoundError:
+    except (tf.errors.NotFoundError, FileNotFoundError):
         return b""
 
 

@@ -105,6 +105,7 @@ def prepare(
             f"than --resolution={resolution}, the size of the crops; enlarge --resize."
         )
     files.check_writable(output_dir, as_folder=True)
+    files.register_filesystems(input_dir, by_tensorflow=False)
     if not files.is_folder(input_dir):
         raise errors.UserError(f"--input={input_dir} is not a folder.")
     options = sources.Options(split_list or 1, lists, test_share or 0.0)

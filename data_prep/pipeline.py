@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors
-from tf_dvdgan.data import files, record_index, records, video_io
+from tf_dvdgan.data import files, filesystem, record_index, records, video_io
 from tf_dvdgan.data import manifest as manifest_lib
 
 from . import decoding, forms, sources
@@ -119,15 +119,15 @@ def start_job(tasks: Sequence[ShardTask], settings: Settings) -> list[ShardTask]
     Returns:
       The tasks of the missing shards.
     """
-    tf.io.gfile.makedirs(receipts_dir(settings))
+    filesystem.makedirs(receipts_dir(settings))
     remove_leftovers(settings)
     unfinished = [t for t in tasks if not _is_final(t, settings)]
     for task in unfinished:
-        if tf.io.gfile.exists(_receipt_path(task, settings)):
-            tf.io.gfile.remove(_receipt_path(task, settings))
+        if filesystem.exists(_receipt_path(task, settings)):
+            filesystem.remove(_receipt_path(task, settings))
     path = os.path.join(settings.output_dir, manifest_lib.FILE_NAME)
-    if unfinished and tf.io.gfile.exists(path):
-        tf.io.gfile.remove(path)
+    if unfinished and filesystem.exists(path):
+        filesystem.remove(path)
     return unfinished
 
 
@@ -149,9 +149,9 @@ def _stamp(path: str, settings: Settings) -> list[int] | None:
     full_path = os.path.join(settings.input_dir, path)
     try:
         if not files.is_remote(full_path):  # TensorFlow takes only UTF-8 names
-            stat = os.stat(full_path)
-            return [stat.st_size, stat.st_mtime_ns]
-        stat = tf.io.gfile.stat(full_path)
+            local = os.stat(full_path)
+            return [local.st_size, local.st_mtime_ns]
+        stat = filesystem.stat(full_path)
     except (tf.errors.OpError, OSError):
         return None
     return [stat.length, stat.mtime_nsec]
@@ -186,8 +186,8 @@ class WriteShard(beam.DoFn):
         self._settings = settings
 
     def setup(self) -> None:
-        files.register_filesystems(self._settings.input_dir)
-        files.register_filesystems(self._settings.output_dir, writing=True)
+        for path in (self._settings.input_dir, self._settings.output_dir):
+            files.register_filesystems(path, by_tensorflow=False)
         if "tensorflow_io" in sys.modules and _is_beams_own_process():
             atexit.register(os._exit, 0)  # a normal exit would abort and fail the job
         self._decoder = decoding.Decoder(
@@ -239,7 +239,7 @@ class WriteShard(beam.DoFn):
             "shard": {
                 "file": task.file,
                 "num_clips": len(lengths),
-                "num_bytes": tf.io.gfile.stat(path).length,
+                "num_bytes": filesystem.stat(path).length,
                 "class_counts": class_counts,
                 "fewest_frames": min(lengths, default=0),
             },
@@ -307,12 +307,12 @@ def read_receipt(task: ShardTask, settings: Settings) -> dict | None:
     """
     path = _receipt_path(task, settings)
     shard = os.path.join(settings.output_dir, task.file)
-    if not (tf.io.gfile.exists(path) and tf.io.gfile.exists(shard)):
+    if not (filesystem.exists(path) and filesystem.exists(shard)):
         return None
-    with tf.io.gfile.GFile(path) as file:
+    with filesystem.GFile(path) as file:
         receipt = json.load(file)
     same = receipt["fingerprint"] == task.fingerprint(settings)
-    complete = receipt["shard"]["num_bytes"] == tf.io.gfile.stat(shard).length
+    complete = receipt["shard"]["num_bytes"] == filesystem.stat(shard).length
     return receipt if same and complete else None
 
 
@@ -324,7 +324,7 @@ def remove_leftovers(settings: Settings) -> None:
         for name in files.list_dir(folder):
             found = re.search(r"\.unfinished-(\d+)$", name)
             if found and not _is_running(int(found.group(1))):
-                tf.io.gfile.remove(os.path.join(folder, name))
+                filesystem.remove(os.path.join(folder, name))
 
 
 def _is_running(process: int) -> bool:

@@ -169,6 +169,7 @@ def run() -> None:
         main,
         flags_parser=_parse,
         if_interrupted="Finished shards are kept; the same command resumes from there.",
+        any_store=("input", "output", "lists"),
     )
 
 

@@ -1,11 +1,21 @@
 """Prints the summary of a preparation job and draws its contact sheet."""
 
 import collections
+import contextlib
+import dataclasses
 import os
+import tempfile
 from collections.abc import Iterator
 
 from tf_dvdgan import terminal, visualize
-from tf_dvdgan.data import inspection, manifest, readers, windows
+from tf_dvdgan.data import (
+    files,
+    filesystem,
+    inspection,
+    manifest,
+    readers,
+    windows,
+)
 
 from . import pipeline
 
@@ -92,9 +102,31 @@ def _random_clips(found: manifest.Manifest, output_dir: str) -> list[tuple]:
             continue
         stride = max(1, (min(lengths) - 1) // (_SHEET_FRAMES - 1))
         window = windows.Window(_SHEET_FRAMES, found.resolution, stride)
-        rows = readers.evaluation_dataset(output_dir, window, split)
-        return [
-            (row["video"].numpy(), found.class_names[int(row["label"])])
-            for row in rows.take(_SHEET_CLIPS)
-        ]
+        with _first_shards(found, output_dir, split) as folder:
+            rows = readers.evaluation_dataset(folder, window, split)
+            return [
+                (row["video"].numpy(), found.class_names[int(row["label"])])
+                for row in rows.take(_SHEET_CLIPS)
+            ]
     return []
+
+
+@contextlib.contextmanager
+def _first_shards(
+    found: manifest.Manifest, output_dir: str, split: str
+) -> Iterator[str]:
+    """Yields a folder with the first shards: the output, or copies if it is remote."""
+    if not files.is_remote(output_dir):
+        yield output_dir
+        return
+    chosen: list[manifest.Shard] = []
+    for shard in found.splits[split]:
+        if sum(taken.num_clips for taken in chosen) < _SHEET_CLIPS:
+            chosen.append(shard)
+    with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
+        for shard in chosen:
+            filesystem.copy(
+                os.path.join(output_dir, shard.file), os.path.join(folder, shard.file)
+            )
+        dataclasses.replace(found, splits={split: chosen}).save(folder)
+        yield folder

@@ -92,16 +92,19 @@ def test_names_from_data_are_escaped_in_errors(error):
 
 
 @pytest.mark.parametrize(
-    ("values", "found"),
+    ("value", "found"),
     [
-        (["/local/s3://x", "runs", None, 3], []),
-        (["s3://bucket/a b", "gs://b"], ["s3://bucket/a b", "gs://b"]),
-        ([["a.b = 's3://x/y'", 'c = "az://z"']], ["s3://x/y", "az://z"]),
-        (["grpc://10.0.0.1:8470"], []),
+        ("/local/s3://x", []),
+        (None, []),
+        (3, []),
+        ("s3://bucket/a b", ["s3://bucket/a b"]),
+        (["runs", "gs://b"], ["gs://b"]),
+        (["a.b = 's3://x/y'", 'c = "az://z"'], ["s3://x/y", "az://z"]),
+        ("grpc://10.0.0.1:8470", []),
     ],
 )
-def test_paths_are_found_in_flags(values, found):
-    assert cli._remote_paths(values) == found
+def test_paths_are_found_in_a_flag(value, found):
+    assert cli._remote_paths(value) == found
 
 
 WAITING = """

@@ -1,6 +1,7 @@
 """The main job where everything lies on an S3 server, with one on this machine."""
 
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -10,6 +11,10 @@ import boto3
 import pytest
 from conftest import TINY, run_module
 
+from tf_dvdgan.data import filesystem
+
+# TensorFlow I/O, by which TensorFlow itself reads s3://.
+first_lane = pytest.mark.skipif(not filesystem.has_tensorflow_io(), reason="no TF-IO")
 SECRET = "secret-of-this-test"
 KEY = "key-of-this-test"
 BUCKET = "bucket"
@@ -138,6 +143,7 @@ def newest_checkpoint(store) -> int:
     return int(first_line.rstrip('"').rsplit("-")[-1])
 
 
+@first_lane
 def test_a_run_is_killed_goes_on_samples_and_exports(store, shards, tmp_path):
     run_dir = f"s3://{BUCKET}/run"
     flags = (f"--gin_file={TINY}", f"--data_dir={shards}", f"--model_dir={run_dir}")
@@ -192,3 +198,51 @@ def test_mistakes_get_one_sentence(store, shards, flags, sentence):
     done = store.try_to_run("data_prep.prepare", *flags)
     assert done.returncode == 1
     assert sentence in done.stderr and done.stderr.strip().count("\n") == 0
+
+
+def test_a_run_is_copied_exported_and_sampled_to_the_store(
+    store, demo_shards, tmp_path
+):
+    local, back = str(tmp_path / "run"), str(tmp_path / "back")
+    remote = f"s3://{BUCKET}/copy"
+    flags = ("--gin_param=trainer.build.num_d_steps = 1", "--gin_param=NUM_STEPS = 2")
+    train = ("tf_dvdgan.run", f"--gin_file={TINY}", f"--data_dir={demo_shards}")
+    store.run(*train, f"--model_dir={local}", *flags)
+    out, _ = store.run("tools.copy_run", f"--model_dir={local}", f"--output={remote}")
+    files = [path for path in pathlib.Path(local).rglob("*") if path.is_file()]
+    assert out.startswith(f"{len(files)} files in {remote}")
+    sizes = {f"copy/{path.relative_to(local)}": path.stat().st_size for path in files}
+    assert store.sizes("copy/") == sizes
+    store.run("tools.copy_run", f"--model_dir={remote}", f"--output={back}")
+    for path in files:
+        copy = pathlib.Path(back) / path.relative_to(local)
+        assert copy.read_bytes() == path.read_bytes(), path
+    out, _ = store.run(*train, f"--model_dir={back}", "--gin_param=NUM_STEPS = 3")
+    assert "Resuming from step 2" in out
+
+    store.run("tools.export", f"--model_dir={local}", f"--output={remote}/exported")
+    exported = store.sizes("copy/exported/")
+    assert exported["copy/exported/saved_model.pb"] > 0
+    store.run(
+        "tools.sample",
+        *(f"--model_dir={local}", "--num_videos=2"),
+        f"--output=s3://{BUCKET}/sampled",
+    )
+    assert store.get("sampled/grid.gif").startswith(b"GIF89a")
+
+
+@pytest.mark.skipif(filesystem.has_tensorflow_io(), reason="TF-IO serves them")
+@pytest.mark.parametrize(
+    ("module", "flags"),
+    [
+        ("tf_dvdgan.run", [f"--gin_file={TINY}", "--model_dir=RUN", "--data_dir=S"]),
+        ("tools.sample", ["--model_dir=S", "--output=samples"]),
+        ("tools.score", ["--real=S", "--generated=samples", "--protocol=fid_pixels"]),
+    ],
+)
+def test_what_is_not_served_is_refused_before_any_work(store, module, flags, tmp_path):
+    flags = [flag.replace("=S", f"=s3://{BUCKET}/shards") for flag in flags]
+    done = store.try_to_run(module, *flags)
+    assert done.returncode == 1 and not done.stdout
+    assert "cannot be used here: without TensorFlow I/O" in done.stderr
+    assert done.stderr.strip().count("\n") == 0

@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from absl import app, flags, logging
@@ -26,6 +26,7 @@ def run(
     main: Callable[[list[str]], int | None],
     flags_parser: Callable | None = None,
     if_interrupted: str = "The same command starts from the beginning.",
+    any_store: Sequence[str] = ("output",),
 ) -> NoReturn:
     """Runs a command's main: parses flags, reports a `UserError` in one line.
 
@@ -40,13 +41,15 @@ def run(
       flags_parser: replaces absl's; takes the command line, returns the remaining
         arguments.
       if_interrupted: a sentence printed after Ctrl-C: what was kept, how to resume.
+      any_store: flags whose paths TensorFlow itself does not read or write; see
+        `files.register_filesystems`.
     """
     global _if_interrupted
     _if_interrupted = if_interrupted
     flags.DEFINE_bool("quiet", False, "Show no progress, only results.")
     terminal.share_with_progress()
     try:
-        app.run(_Main(main), flags_parser=flags_parser or _parse_flags)
+        app.run(_Main(main, any_store), flags_parser=flags_parser or _parse_flags)
     except SystemExit as leaving:
         asked_for_help = {"--help", "-help", "-h", "--helpfull"} & set(sys.argv[1:])
         code = 0 if asked_for_help else leaving.code  # absl's is 1
@@ -77,8 +80,9 @@ def end_at_once(number: int, frame: object) -> NoReturn:
 
 
 class _Main:
-    def __init__(self, main):
+    def __init__(self, main, any_store):
         self._main = main
+        self._any_store = any_store
         self.__doc__ = sys.modules[main.__module__].__doc__  # --help prints it
 
     def __call__(self, argv: list[str]) -> int | None:
@@ -86,9 +90,10 @@ class _Main:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
         try:
-            files.register_filesystems(
-                *_remote_paths(flags.FLAGS.flag_values_dict().values())
-            )
+            for name, value in flags.FLAGS.flag_values_dict().items():
+                files.register_filesystems(
+                    *_remote_paths(value), by_tensorflow=name not in self._any_store
+                )
             return self._main(argv)
         except errors.InvalidValueError as error:
             logging.info("The invalid value was raised here:", exc_info=True)
@@ -114,16 +119,13 @@ def _first_reason(error: errors.InvalidValueError) -> str:
     return (reasons or lines)[0].strip().rstrip(".")
 
 
-def _remote_paths(values: Iterable[object]) -> list[str]:
-    """Paths of other file systems in the values of flags; not a TPU's address.
+def _remote_paths(value: object) -> list[str]:
+    """Paths of other file systems in the value of a flag; not a TPU's address.
 
     A Gin binding may contain a path in quotes.
     """
-    texts: list[object] = []
-    for value in values:
-        texts += value if isinstance(value, list) else [value]
     found = []
-    for text in texts:
+    for text in value if isinstance(value, list) else [value]:
         if isinstance(text, str):
             found += re.findall(r"""(?:^|(?<=["']))[A-Za-z][\w+.-]*://[^"']*""", text)
     return [path for path in found if not path.startswith("grpc://")]

@@ -17,11 +17,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gin
-import tensorflow as tf
 from gin import config_parser
 
 from tf_dvdgan import errors, layers, losses, models, run_directory
-from tf_dvdgan.data import windows
+from tf_dvdgan.data import filesystem, windows
 from tf_dvdgan.training import loop, optimizers  # noqa: F401, registers what they name
 
 # Gin's global state.
@@ -91,7 +90,7 @@ def _our_files() -> Iterator[None]:
     package, and fails if there is a folder of that name.
     """
     readers, places = gin.config._FILE_READERS, gin.config._LOCATION_PREFIXES
-    gin.config._FILE_READERS = [(tf.io.gfile.GFile, tf.io.gfile.exists)]
+    gin.config._FILE_READERS = [(filesystem.GFile, filesystem.exists)]
     gin.config._LOCATION_PREFIXES = [*places, gin_directory()]
     try:
         yield
@@ -281,8 +280,8 @@ class _Names(config_parser.ParserDelegate):
 def _read(file: str) -> str:
     """Returns the text of a file, given by its path or its name in the package."""
     for path in (file, os.path.join(gin_directory(), file)):
-        if tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path):
-            with tf.io.gfile.GFile(path) as opened:
+        if filesystem.exists(path) and not filesystem.isdir(path):
+            with filesystem.GFile(path) as opened:
                 return opened.read()
     known = [
         os.path.relpath(os.path.join(parent, name), gin_directory())

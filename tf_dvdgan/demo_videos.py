@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from tf_dvdgan import errors, terminal
-from tf_dvdgan.data import files, video_io
+from tf_dvdgan.data import files, filesystem, video_io
 
 KINDS = ("shapes", "digits")
 SHAPES = ("Circle", "Square", "Triangle")
@@ -166,8 +166,6 @@ def write_dataset(
     Raises:
       UserError: there is no such kind or size, or the folder cannot be written.
     """
-    import tensorflow as tf
-
     if kind not in KINDS:
         raise errors.InvalidValueError(
             f"kind must be one of {KINDS}. Received: {kind!r}"
@@ -190,7 +188,7 @@ def write_dataset(
         is_test = group % _TEST_EVERY == _TEST_EVERY - 1
         (test if is_test else train).append((relative, label))
         path = os.path.join(output, relative)
-        tf.io.gfile.makedirs(os.path.dirname(path))
+        filesystem.makedirs(os.path.dirname(path))
         frames = render(kind, label, size, [seed, group, clip])
         video_io.write_video(path, frames, _FPS)
         progress.update(i + 1)
@@ -204,9 +202,7 @@ def _write_lists(
     test: Sequence[tuple[str, int]],
 ) -> None:
     """Writes UCF-101's three lists, whose labels count from 1."""
-    import tensorflow as tf
-
-    tf.io.gfile.makedirs(folder)
+    filesystem.makedirs(folder)
     contents = {
         "classInd.txt": [f"{i + 1} {name}" for i, name in enumerate(names)],
         "trainlist01.txt": [f"{path} {label + 1}" for path, label in train],

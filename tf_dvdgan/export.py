@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator, Sequence
 import tensorflow as tf
 
 from tf_dvdgan import errors, generators, terminal, trained
-from tf_dvdgan.data import files, transforms
+from tf_dvdgan.data import files, filesystem, transforms
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import latents, sampler, standing_statistics
 
@@ -88,7 +88,7 @@ def _check_replaceable(directory: str) -> None:
     Raises:
       UserError: it is a file, or contains other files.
     """
-    if tf.io.gfile.exists(directory) and not files.is_folder(directory):
+    if filesystem.exists(directory) and not files.is_folder(directory):
         raise errors.UserError(f"{directory} is a file; name a folder to export to.")
     for name in files.list_dir(directory):
         if name.partition(".tmp")[0] not in _PARTS:
@@ -103,33 +103,35 @@ def _replacing(directory: str) -> Iterator[str]:
     """Yields a folder to write a SavedModel to, which then replaces the directory.
 
     If the process is killed, there is a complete SavedModel or none. Object stores
-    cannot rename folders; there the old `saved_model.pb` is removed first, and
-    TensorFlow writes the new one after all other files.
+    cannot rename folders; there the old `saved_model.pb` is removed first, and the new
+    one is written after all other files.
     """
     if files.is_object_store(directory):
         graph = os.path.join(directory, _GRAPH)
-        if tf.io.gfile.exists(graph):
-            tf.io.gfile.remove(graph)
-        yield directory
+        if filesystem.exists(graph):
+            filesystem.remove(graph)
+        with tempfile.TemporaryDirectory() as folder:
+            yield folder
+            files.copy_folder(folder, directory, last=[_GRAPH])
         return
     directory = files.absolute(directory).rstrip("/")
     unfinished, replaced = f"{directory}.unfinished", f"{directory}.replaced"
     for leftover in (unfinished, replaced):
         _check_replaceable(leftover)
-    if tf.io.gfile.exists(replaced) and not tf.io.gfile.exists(directory):
-        tf.io.gfile.rename(replaced, directory)
+    if filesystem.exists(replaced) and not filesystem.exists(directory):
+        filesystem.rename(replaced, directory)
     _remove(unfinished, replaced)
     yield unfinished
-    if tf.io.gfile.exists(directory):
-        tf.io.gfile.rename(directory, replaced)
-    tf.io.gfile.rename(unfinished, directory)
+    if filesystem.exists(directory):
+        filesystem.rename(directory, replaced)
+    filesystem.rename(unfinished, directory)
     _remove(replaced)
 
 
 def _remove(*folders: str) -> None:
     for folder in folders:
-        if tf.io.gfile.exists(folder):
-            tf.io.gfile.rmtree(folder)
+        if filesystem.exists(folder):
+            filesystem.rmtree(folder)
 
 
 class _ExportedGenerator(tf.Module):

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors, trained, version
-from tf_dvdgan.data import files, transforms, windows
+from tf_dvdgan.data import files, filesystem, transforms, windows
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import sampler as sampler_lib
 
@@ -279,14 +279,14 @@ class SavedModelGenerator(Generator):
 
 def _read_description(directory: str) -> dict[str, Any]:
     path = os.path.join(directory, "assets", DESCRIPTION)
-    if not tf.io.gfile.exists(os.path.join(directory, "saved_model.pb")):
+    if not filesystem.exists(os.path.join(directory, "saved_model.pb")):
         raise errors.UserError(
             f"{directory} is not a SavedModel: it has no saved_model.pb."
         )
-    if not tf.io.gfile.exists(path):
+    if not filesystem.exists(path):
         raise errors.UserError(
             f"The SavedModel in {directory} is not from this version of tf_dvdgan: it "
             f"has no assets/{DESCRIPTION}. Export the run again."
         )
-    with tf.io.gfile.GFile(path) as file:
+    with filesystem.GFile(path) as file:
         return json.loads(file.read())

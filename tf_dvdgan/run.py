@@ -66,7 +66,7 @@ def main(argv: list[str]) -> int:
         config.load_run(FLAGS.model_dir, FLAGS.gin_param)
     else:
         raise errors.UserError("Name a config with --gin_file, such as demo.gin.")
-    files.check_writable(FLAGS.model_dir, as_folder=True)
+    files.check_writable(FLAGS.model_dir, as_folder=True, by_tensorflow=True)
     plan = gin.get_configurable("evaluation.Plan")()
     evaluator.check_plan(plan)
     evaluation = None

@@ -24,9 +24,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
-from tf_dvdgan.data import files
+from tf_dvdgan import errors
+from tf_dvdgan.data import files, filesystem
 
 SCORES_FILE = "scores.jsonl"
 
@@ -120,7 +120,7 @@ class RunDirectory:
     @property
     def is_run(self) -> bool:
         """Whether a run was started in the directory."""
-        return tf.io.gfile.exists(self._of(_CONFIG))
+        return filesystem.exists(self._of(_CONFIG))
 
     @property
     def config_path(self) -> str:
@@ -194,9 +194,9 @@ class RunDirectory:
           `[count, frames, height, width, 3]` uint8; None for other models.
         """
         path = self._of(_FRAME_BANK)
-        if not tf.io.gfile.exists(path):
+        if not filesystem.exists(path):
             return None
-        with tf.io.gfile.GFile(path, "rb") as file:
+        with filesystem.GFile(path, "rb") as file:
             return np.load(io.BytesIO(file.read()), allow_pickle=False)["frames"]
 
     def write_frame_bank(self, frames: np.ndarray) -> None:
@@ -246,7 +246,30 @@ def _newest(
 
 def _text(path: str) -> str:
     """Returns the text of a file; empty if it does not exist."""
-    if not tf.io.gfile.exists(path):
+    if not filesystem.exists(path):
         return ""
-    with tf.io.gfile.GFile(path) as file:
+    with filesystem.GFile(path) as file:
         return file.read()
+
+
+def copy_run(source: str, target: str) -> int:
+    """Copies a finished run, also between a disk and object stores.
+
+    Args:
+      source: directory of the run.
+      target: directory of the copy; it does not exist, or has an earlier copy.
+
+    Returns:
+      The number of files.
+
+    Raises:
+      UserError: the source is no run, or the target has other files.
+    """
+    if not RunDirectory(source).is_run:
+        raise errors.UserError(f"There is no run in {source!r}.")
+    if files.list_dir(target) and not RunDirectory(target).is_run:
+        raise errors.UserError(
+            f"{target!r} is not empty and has no run; name another folder."
+        )
+    # Readers look for the config of a run, and for TensorFlow's list of checkpoints.
+    return files.copy_folder(source, target, last=["checkpoint", _CONFIG])

@@ -31,7 +31,7 @@ from tf_dvdgan import (
     run_directory,
     trained,
 )
-from tf_dvdgan.data import files, training_data, windows
+from tf_dvdgan.data import files, filesystem, training_data, windows
 from tf_dvdgan.evaluation.runs import watch
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import latents
@@ -447,7 +447,7 @@ def load(path: str, step: int | str | None = None) -> VideoGAN:
       UserError: the path is neither, or the checkpoint does not exist.
     """
     files.register_filesystems(path)
-    if tf.io.gfile.exists(os.path.join(path, "saved_model.pb")):
+    if filesystem.exists(os.path.join(path, "saved_model.pb")):
         generator = generators.open_generator(None, step, path)
         return VideoGAN("", generator.class_names, None, generator)
     with config.isolated():

@@ -10,11 +10,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from tf_dvdgan import terminal
-from tf_dvdgan.data import files, video_io
+from tf_dvdgan.data import files, filesystem, video_io
 
 _GAP = 2  # pixels between videos
 _FONT_SIZE = 12
@@ -294,7 +293,7 @@ def write_video(
     Returns:
       Path of the file.
     """
-    tf.io.gfile.makedirs(folder)
+    filesystem.makedirs(folder)
     path = os.path.join(folder, name)
     video_io.write_video(path, frames, fps, json.dumps(facts))
     return path

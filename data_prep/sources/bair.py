@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent import futures
 
 from tf_dvdgan import errors
-from tf_dvdgan.data import files
+from tf_dvdgan.data import files, filesystem
 
 from . import lists
 from .clips import Clip, Listing, Options
@@ -74,15 +74,13 @@ def _offsets(path: str) -> Iterator[int]:
     A truncated, missing or malformed record is included as the file's last, for the
     decoder to reject.
     """
-    import tensorflow as tf
-
-    if not tf.io.gfile.exists(path):  # a broken link
+    if not filesystem.exists(path):  # a broken link
         yield 0
         return
-    size = tf.io.gfile.stat(path).length
+    size = filesystem.stat(path).length
     # GFile reads half a megabyte after each seek, so local files are opened directly.
     remote = files.is_remote(path)
-    with tf.io.gfile.GFile(path, "rb") if remote else open(path, "rb", 0) as file:
+    with filesystem.GFile(path, "rb") if remote else open(path, "rb", 0) as file:
         offset = 0
         while True:
             yield offset

@@ -9,12 +9,13 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import IO
 
 import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors
-from tf_dvdgan.data import files, video_io, windows
+from tf_dvdgan.data import files, filesystem, video_io, windows
 
 _MOVIES = (*video_io.VIDEO_SUFFIXES, ".gif")
 _ARRAYS = (".npy",)
@@ -91,7 +92,7 @@ def list_clips(path: str) -> list[ClipFile]:
     """
     if files.is_folder(path):
         clips = _clips_below(path)
-    elif tf.io.gfile.exists(path):
+    elif filesystem.exists(path):
         folder, name = os.path.split(path)
         clips = _clips_among(folder, "", [name])
     else:
@@ -149,7 +150,7 @@ def _clips_among(folder: str, inside: str, names: Sequence[str]) -> list[ClipFil
 
 def _clips_of_array(folder: str, path: str) -> list[ClipFile]:
     try:
-        with tf.io.gfile.GFile(os.path.join(folder, path), "rb") as file:
+        with filesystem.GFile(os.path.join(folder, path), "rb") as file:
             shape, is_fortran, dtype = _array_header(file)
             start = file.tell()
     except (ValueError, OSError, tf.errors.OpError):
@@ -174,7 +175,7 @@ def _clips_of_array(folder: str, path: str) -> list[ClipFile]:
     ]
 
 
-def _array_header(file: tf.io.gfile.GFile) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, whether in Fortran order, and type of a .npy file's array.
 
     Does not unpickle anything.
@@ -350,7 +351,7 @@ def _read_from_array(folder: str, clip: ClipFile, number: int) -> np.ndarray:
     shape = (*clip.shape[1:], _CHANNELS)
     size = int(np.prod(shape))
     try:
-        with tf.io.gfile.GFile(os.path.join(folder, clip.path), "rb") as file:
+        with filesystem.GFile(os.path.join(folder, clip.path), "rb") as file:
             file.seek(clip.offset + number * size)
             data = file.read(size)
     except tf.errors.OpError as error:

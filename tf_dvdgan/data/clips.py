@@ -24,6 +24,7 @@ from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import (
     clip_files,
     files,
+    filesystem,
     manifest,
     prefetch,
     readers,
@@ -147,7 +148,7 @@ class ClipSource(abc.ABC):
 def is_prepared(path: str) -> bool:
     """Returns whether a folder contains prepared shards."""
     files.register_filesystems(path)
-    return tf.io.gfile.exists(os.path.join(path, manifest.FILE_NAME))
+    return filesystem.exists(os.path.join(path, manifest.FILE_NAME))
 
 
 def open_clips(
@@ -314,7 +315,7 @@ class FolderSource(ClipSource):
         paths = dict.fromkeys(path for clip in self._clips for path in clip.paths)
         lines = []
         for path in paths:
-            stat = tf.io.gfile.stat(os.path.join(self._root, path))
+            stat = filesystem.stat(os.path.join(self._root, path))
             lines.append(f"{path}: {stat.length} bytes, {stat.mtime_nsec}")
         return _sha256(lines)
 

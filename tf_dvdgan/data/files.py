@@ -1,9 +1,10 @@
 """Local and remote files: registers file systems, writes files atomically.
 
-The only module that knows about remote file systems. TensorFlow reads `gs://` by
-itself; `s3://`, `az://`, `hdfs://`, `http://` and others come with TensorFlow I/O,
-which is imported only when a path needs it. Credentials come from the environment, as
-each system documents. Paths must not contain any, because paths are logged and stored.
+TensorFlow reads `gs://` by itself; `s3://`, `az://`, `hdfs://`, `http://` and others
+come with TensorFlow I/O, which is imported only when a path needs it. Where TensorFlow
+I/O does not exist, `filesystem` reaches `s3://` and `az://`. Credentials come from the
+environment, as each system documents. Paths must not contain any, because paths are
+logged and stored.
 
 TensorFlow is imported inside functions, so that commands can parse flags without it.
 """
@@ -15,25 +16,30 @@ import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 
-from tf_dvdgan import errors
+from tf_dvdgan import errors, terminal
+from tf_dvdgan.data import filesystem
 
 _OBJECT_STORES = ("s3", "gs", "az", "oss")
 _READ_ONLY = ("http", "https")
 
 
-def register_filesystems(*paths: str, writing: bool = False) -> None:
+def register_filesystems(
+    *paths: str, writing: bool = False, by_tensorflow: bool = True
+) -> None:
     """Registers the file systems of paths in this process; local ones need nothing.
 
     Args:
       *paths: paths of files or folders.
       writing: whether the paths will be written to.
+      by_tensorflow: whether TensorFlow itself will read or write there (TFRecords,
+        checkpoints, summaries), rather than only this module and `filesystem`.
 
     Raises:
       UserError: a file system is unknown, misconfigured or read-only, or a path
         contains credentials.
     """
     for path in paths:
-        scheme = _scheme(path)
+        scheme = filesystem.scheme_of(path)
         if not scheme:
             continue
         _check_for_keys(path, scheme)
@@ -41,25 +47,26 @@ def register_filesystems(*paths: str, writing: bool = False) -> None:
             raise errors.UserError(f"{path} cannot be written: http is read-only.")
         if scheme == "s3":
             _check_endpoint()
-        _register(scheme)
+        if not filesystem.needs_fsspec(path):
+            _register(scheme)
+        elif by_tensorflow:
+            raise errors.UserError(
+                f"{path} cannot be used here: without TensorFlow I/O, {scheme}:// "
+                "serves only data_prep.prepare, the outputs of tools and "
+                "tools.copy_run. Use a local folder, gs://, or Python 3.11."
+            )
         if writing and scheme == "s3":
             _check_bucket(path)
 
 
-def _scheme(path: str) -> str:
-    """The part before '://'; empty for a local path."""
-    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", path)
-    return found.group(1) if found else ""
-
-
 def is_remote(path: str) -> bool:
     """Whether a path is on a remote file system."""
-    return bool(_scheme(path))
+    return bool(filesystem.scheme_of(path))
 
 
 def is_object_store(path: str) -> bool:
     """Whether files appear only when closed, and renaming would copy them."""
-    return _scheme(path) in _OBJECT_STORES
+    return filesystem.scheme_of(path) in _OBJECT_STORES
 
 
 def _check_for_keys(path: str, scheme: str) -> None:
@@ -104,6 +111,13 @@ def _register(scheme: str) -> None:
 
     if scheme in tf.io.gfile.get_registered_schemes():
         return
+    if not filesystem.has_tensorflow_io():
+        served = ("gs", "s3", "az")
+        raise errors.UserError(
+            f"There is no file system {scheme}:// here; without TensorFlow I/O, the "
+            f"supported ones are {', '.join(served)}."
+            + errors.did_you_mean(scheme, served)
+        )
     try:
         import tensorflow_io  # noqa: F401, it registers its file systems
     except Exception as error:
@@ -129,32 +143,33 @@ def _check_bucket(path: str) -> None:
         )
 
 
-def check_writable(path: str, as_folder: bool = False) -> None:
+def check_writable(
+    path: str, as_folder: bool = False, by_tensorflow: bool = False
+) -> None:
     """Checks before the work starts that a path can be written; creates nothing.
 
     Args:
       path: path of a file, or of a folder to write into; it need not exist.
       as_folder: whether the path is a folder.
+      by_tensorflow: see `register_filesystems`.
 
     Raises:
       UserError: the path cannot be written, is a folder although a file is expected,
         or a file although a folder is expected.
     """
-    import tensorflow as tf
-
-    register_filesystems(path, writing=True)
-    if tf.io.gfile.exists(path) and is_folder(path) != as_folder:
+    register_filesystems(path, writing=True, by_tensorflow=by_tensorflow)
+    if filesystem.exists(path) and is_folder(path) != as_folder:
         other = "not a folder" if as_folder else "a folder"
         raise errors.UserError(f"{path!r} cannot be written: it is {other}.")
     if is_object_store(path):  # no folders; the bucket has been checked
         return
     above = path if as_folder else os.path.dirname(path)
-    while above and not tf.io.gfile.exists(above):
+    while above and not filesystem.exists(above):
         above = os.path.dirname(above)
     trial = os.path.join(above, f".trial-{os.getpid()}")
     with report_write_errors(path):
         atomic_write(trial, "")
-        tf.io.gfile.remove(trial)
+        filesystem.remove(trial)
 
 
 @contextlib.contextmanager
@@ -171,15 +186,23 @@ def report_write_errors(path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_path(path: str) -> Iterator[str]:
-    """Yields a temporary path to write to; renames it to `path` at the end."""
+    """Yields a temporary path to write to; renames it to `path` at the end.
+
+    TensorFlow can write to the temporary path, also if it cannot write to `path`.
+    """
+    if filesystem.needs_fsspec(path):
+        with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
+            unfinished = os.path.join(folder, "file")
+            yield unfinished
+            filesystem.upload(unfinished, path)
+        return
     if is_object_store(path):
         yield path
         return
-    import tensorflow as tf
 
     unfinished = f"{path}.unfinished-{os.getpid()}"
     yield unfinished
-    tf.io.gfile.rename(unfinished, path, overwrite=True)
+    filesystem.rename(unfinished, path, overwrite=True)
 
 
 def atomic_write(path: str, data: str | bytes) -> None:
@@ -189,13 +212,11 @@ def atomic_write(path: str, data: str | bytes) -> None:
       path: local or remote path.
       data: contents of the file.
     """
-    import tensorflow as tf
-
     if not is_object_store(path):
-        tf.io.gfile.makedirs(os.path.dirname(path) or ".")
+        filesystem.makedirs(os.path.dirname(path) or ".")
     with atomic_path(path) as unfinished:
         mode = "wb" if isinstance(data, bytes) else "w"
-        with tf.io.gfile.GFile(unfinished, mode) as file:
+        with filesystem.GFile(unfinished, mode) as file:
             file.write(data)
 
 
@@ -212,11 +233,36 @@ def local_copy(path: str) -> Iterator[str]:
 
     with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
         copy = os.path.join(folder, "copy" + os.path.splitext(path)[1])
-        with contextlib.suppress(tf.errors.NotFoundError):
-            data = tf.io.gfile.GFile(path, "rb").read()
-            with open(copy, "wb") as file:
-                file.write(data)
+        with contextlib.suppress(tf.errors.NotFoundError, FileNotFoundError):
+            filesystem.copy(path, copy)
         yield copy
+
+
+def copy_folder(source: str, target: str, last: Sequence[str] = ()) -> int:
+    """Copies a folder's files, also between file systems; replaces those that exist.
+
+    Args:
+      source: local or remote folder.
+      target: local or remote folder.
+      last: names of files that mark the others as complete: they are copied after them.
+
+    Returns:
+      The number of files.
+    """
+    paths = [
+        os.path.join(folder, name)
+        for folder, _, names in walk(source)
+        for name in names
+    ]
+    paths.sort(key=lambda path: (os.path.basename(path) in last, path))
+    progress = terminal.Progress("copying files", len(paths))
+    for i, path in enumerate(paths):
+        copy = os.path.join(target, os.path.relpath(path, source))
+        if not is_object_store(target):
+            filesystem.makedirs(os.path.dirname(copy))
+        filesystem.copy(path, copy, overwrite=True)
+        progress.update(i + 1)
+    return len(paths)
 
 
 def absolute(path: str) -> str:
@@ -233,9 +279,8 @@ def is_folder(path: str) -> bool:
     _check_has_folders(path)
     if not is_remote(path):
         return os.path.isdir(path)
-    import tensorflow as tf
 
-    return tf.io.gfile.isdir(_as_folder(path))
+    return filesystem.isdir(_as_folder(path))
 
 
 def list_dir(folder: str) -> list[str]:
@@ -250,14 +295,14 @@ def list_dir(folder: str) -> list[str]:
     import tensorflow as tf
 
     try:
-        names = tf.io.gfile.listdir(_as_folder(folder))
-    except tf.errors.NotFoundError:
+        names = filesystem.listdir(_as_folder(folder))
+    except (tf.errors.NotFoundError, FileNotFoundError):
         return []
     return sorted(name.rstrip("/") for name in names)
 
 
 def _check_has_folders(path: str) -> None:
-    if _scheme(path) in _READ_ONLY:
+    if filesystem.scheme_of(path) in _READ_ONLY:
         raise errors.UserError(
             f"{path} cannot be listed: http serves files, not folders. Copy the folder "
             "to a disk or an object store first."
@@ -274,11 +319,9 @@ def missing_names(folder: str, names: Sequence[str]) -> list[str]:
     Returns:
       Those of the names that do not exist, in order.
     """
-    if _scheme(folder) in _READ_ONLY:
-        import tensorflow as tf
-
+    if filesystem.scheme_of(folder) in _READ_ONLY:
         paths = {name: os.path.join(folder, name) for name in names}
-        return [name for name in names if not tf.io.gfile.exists(paths[name])]
+        return [name for name in names if not filesystem.exists(paths[name])]
     existing = set(list_dir(folder))
     return [name for name in names if name not in existing]
 

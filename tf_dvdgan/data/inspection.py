@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors, terminal
-from tf_dvdgan.data import files, manifest, records
+from tf_dvdgan.data import files, filesystem, manifest, records
 
 _SHEET_FRAMES = 8
 _BAR = 40  # length of the longest bar, in characters
@@ -57,7 +57,7 @@ class Report:
         """
         name, count = os.path.basename(path), 0
         try:
-            self.num_bytes += tf.io.gfile.stat(path).length
+            self.num_bytes += filesystem.stat(path).length
             for serialized in tf.data.TFRecordDataset(path):
                 count += 1
                 try:
@@ -141,7 +141,7 @@ def shards_at(path: str) -> tuple[list[str], list[tuple[str, int | None]]]:
       UserError: there is neither.
     """
     if not files.is_folder(path):
-        if not tf.io.gfile.exists(path):
+        if not filesystem.exists(path):
             raise errors.UserError(f"There is nothing at {path}.")
         return [], [(path, None)]
     found = manifest.load(path)

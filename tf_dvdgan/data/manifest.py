@@ -10,10 +10,8 @@ import os
 import re
 from collections.abc import Mapping
 
-import tensorflow as tf
-
 from tf_dvdgan import errors
-from tf_dvdgan.data import files
+from tf_dvdgan.data import files, filesystem
 
 FILE_NAME = "manifest.json"
 SCHEMA_VERSION = 1
@@ -98,13 +96,13 @@ def load(directory: str) -> Manifest:
       UserError: the manifest is missing, damaged, or of another version.
     """
     path = os.path.join(directory, FILE_NAME)
-    if not tf.io.gfile.exists(path):
+    if not filesystem.exists(path):
         raise errors.UserError(
             f"No prepared data in {directory!r}: it has no {FILE_NAME}. Run "
             "python -m data_prep.prepare first."
         )
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
+        with filesystem.GFile(path, "rb") as file:
             values = json.loads(file.read())
         return _from_json(values, path)
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import terminal
-from tf_dvdgan.data import files, records
+from tf_dvdgan.data import files, filesystem, records
 from tf_dvdgan.data import manifest as manifest_lib
 
 FILE_NAME = "index.npz"
@@ -185,7 +185,7 @@ def scan(path: str) -> Entries:
 def _read_saved(data_dir: str, split: str) -> Entries | None:
     """Reads a split's part of `index.npz`; None if it is missing or malformed."""
     try:
-        with tf.io.gfile.GFile(os.path.join(data_dir, FILE_NAME), "rb") as file:
+        with filesystem.GFile(os.path.join(data_dir, FILE_NAME), "rb") as file:
             arrays = np.load(io.BytesIO(file.read()), allow_pickle=False)
         found = Entries(arrays[f"{split}/lengths"], arrays[f"{split}/labels"])
     except (tf.errors.NotFoundError, KeyError, ValueError, EOFError, OSError):

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from tf_dvdgan import errors, run_directory, terminal
+from tf_dvdgan.data import filesystem
 from tf_dvdgan.evaluation.runs import scoring
 from tf_dvdgan.report import films, layout, nearest, run_data
 
@@ -183,7 +183,7 @@ def _metric(run: run_data.Run, weights: Sequence[str]) -> scoring.FeatureMetric:
     """Uses the given weights, or else those of the run's config that still exist."""
     if weights:
         return nearest.metric_of(weights)
-    existing = [path for path in run.plan.weights if tf.io.gfile.exists(path)]
+    existing = [path for path in run.plan.weights if filesystem.exists(path)]
     try:
         return nearest.metric_of(existing)
     except errors.UserError:  # only weights of other networks

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import tensorflow as tf
 
 from tf_dvdgan import addons, errors, run_directory
-from tf_dvdgan.data import files
+from tf_dvdgan.data import files, filesystem
 from tf_dvdgan.training import optimizers
 
 _NAME = "step"
@@ -206,15 +206,15 @@ class Checkpoints:
         """Removes the files of a failed save, to free their space."""
         listed = {os.path.basename(p) for p in _all_checkpoints(self._directory)}
         with contextlib.suppress(tf.errors.OpError, OSError):  # leftovers do no harm
-            for name in tf.io.gfile.listdir(self._directory):
+            for name in filesystem.listdir(self._directory):
                 stem = name.rstrip("/").split(".")[0].removesuffix("_temp")
                 path = os.path.join(self._directory, name)
                 if not stem.startswith(f"{_NAME}-") or stem in listed:
                     continue
-                if tf.io.gfile.isdir(path):
-                    tf.io.gfile.rmtree(path)
+                if filesystem.isdir(path):
+                    filesystem.rmtree(path)
                 else:
-                    tf.io.gfile.remove(path)
+                    filesystem.remove(path)
 
 
 def path_of(directory: str, step: int) -> str:
@@ -278,13 +278,13 @@ def keep_as_best(model_dir: str, step: int) -> None:
     """
     run = run_directory.RunDirectory(model_dir)
     source, directory = path_of(run.checkpoints, step), run.best
-    tf.io.gfile.makedirs(directory)
+    filesystem.makedirs(directory)
     old = _all_checkpoints(directory)
-    for path in tf.io.gfile.glob(source + ".*"):  # not read before it is listed
+    for path in filesystem.glob(source + ".*"):  # not read before it is listed
         name = os.path.basename(path)
-        tf.io.gfile.copy(path, os.path.join(directory, name), overwrite=True)
+        filesystem.copy(path, os.path.join(directory, name), overwrite=True)
     target = path_of(directory, step)
-    if not tf.io.gfile.exists(target + ".index"):
+    if not filesystem.exists(target + ".index"):
         raise tf.errors.NotFoundError(None, None, f"{source} does not exist any more")
     _list(directory, [target])
     for path in old:
@@ -294,8 +294,8 @@ def keep_as_best(model_dir: str, step: int) -> None:
 
 def _remove(path: str) -> None:
     """Removes a checkpoint's files."""
-    for file in tf.io.gfile.glob(path + ".*"):
-        tf.io.gfile.remove(file)
+    for file in filesystem.glob(path + ".*"):
+        filesystem.remove(file)
 
 
 def restore_generator(
@@ -345,7 +345,7 @@ def _find(model_dir: str, step: int | str | None) -> str:
     else:
         name = f"checkpoint of step {step}"
         path = path_of(run.checkpoints, int(step))
-    if path and tf.io.gfile.exists(path + ".index"):
+    if path and filesystem.exists(path + ".index"):
         return path
     existing = ", ".join(map(str, steps(model_dir))) or "none"
     raise UnreadableError(f"{model_dir!r} has no {name}; it has steps: {existing}.")

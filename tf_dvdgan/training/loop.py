@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors, run_directory, terminal
-from tf_dvdgan.data import readers, training_data, windows
+from tf_dvdgan.data import filesystem, readers, training_data, windows
 from tf_dvdgan.models import resolved, video_gan
 from tf_dvdgan.sampling import standing_statistics
 from tf_dvdgan.training import (
@@ -177,7 +177,7 @@ def prepare(
         return None
     # 4. Files that are written once.
     if chief:
-        tf.io.gfile.makedirs(model_dir)
+        filesystem.makedirs(model_dir)
         directory.write_dataset(data.class_names, data.name)
         directory.write_model(resolved.resolve())
         directory.write_config(gin.config_str())  # last, because it marks a run

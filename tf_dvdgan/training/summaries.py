@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorboard.plugins.image import metadata as image_metadata
 
 from tf_dvdgan import run_directory, visualize
-from tf_dvdgan.data import files, video_io
+from tf_dvdgan.data import files, filesystem, video_io
 from tf_dvdgan.layers import spectral_norm
 from tf_dvdgan.training import dashboard
 
@@ -34,7 +34,7 @@ class Summaries:
         self._writer = tf.summary.create_noop_writer()
         with self._skipping_failures():
             if writes:
-                tf.io.gfile.makedirs(self._directory.samples)
+                filesystem.makedirs(self._directory.samples)
                 path = self._directory.events(folder)
                 self._writer = tf.summary.create_file_writer(path)
 

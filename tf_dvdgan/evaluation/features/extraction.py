@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors, terminal
-from tf_dvdgan.data import files, prefetch
+from tf_dvdgan.data import files, filesystem, prefetch
 from tf_dvdgan.evaluation.features import sources
 from tf_dvdgan.evaluation.metrics import frechet
 from tf_dvdgan.training import strategy as strategy_lib
@@ -67,7 +67,7 @@ class Features:
 
     def _read(self, name: str) -> dict[str, np.ndarray] | None:
         """Reads the rows of a part; None if it is incomplete."""
-        with tf.io.gfile.GFile(os.path.join(self._folder, name), "rb") as file:
+        with filesystem.GFile(os.path.join(self._folder, name), "rb") as file:
             data = io.BytesIO(file.read())
         try:
             with np.load(data, allow_pickle=False) as arrays:

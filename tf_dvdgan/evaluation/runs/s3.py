@@ -31,7 +31,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors, terminal
-from tf_dvdgan.data import files
+from tf_dvdgan.data import files, filesystem
 from tf_dvdgan.evaluation.features import classifiers, preprocessing, sources
 from tf_dvdgan.evaluation.features.networks import weights
 from tf_dvdgan.training import strategy as strategy_lib
@@ -222,7 +222,7 @@ class S3Scorer:
     def _load_or_train(self, train: "_Clips", test: "_Clips") -> tf.keras.Model:
         """Loads a classifier of the clips from the cache, or trains it."""
         path = os.path.join(self._cache_dir, self._file_name(train, test))
-        if tf.io.gfile.exists(path):
+        if filesystem.exists(path):
             with self._strategy.scope():
                 return weights.load(path)[0]
         network = self._train(train, test)

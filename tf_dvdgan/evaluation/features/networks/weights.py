@@ -23,7 +23,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from tf_dvdgan import errors, state_dict
-from tf_dvdgan.data import files
+from tf_dvdgan.data import files, filesystem
 from tf_dvdgan.evaluation.features import networks
 
 SUFFIX = ".weights.h5"  # Keras detects the format by it
@@ -216,9 +216,9 @@ def _checkpoint_prefix(path: str) -> str:
     """Prefix of the TensorFlow checkpoint at a path; empty if there is none."""
     bare = _CHECKPOINT_PART.sub("", path.rstrip("/"))
     for prefix in (bare, os.path.join(bare, "variables", "variables")):
-        if tf.io.gfile.exists(f"{prefix}.index"):
+        if filesystem.exists(f"{prefix}.index"):
             return prefix
-    if not tf.io.gfile.isdir(bare):
+    if not filesystem.isdir(bare):
         return ""
     indices = [name for name in files.list_dir(bare) if name.endswith(".index")]
     if len(indices) != 1:
