@@ -3,6 +3,8 @@
 FROM python:3.11-slim
 WORKDIR /opt/tf_dvdgan
 COPY . .
-RUN pip install --no-cache-dir --constraint constraints.txt .
+# The file also has what only tests need; pip takes hashes for all packages or for none.
+RUN pip install --no-cache-dir --require-hashes --requirement constraints/tensorflow2.15.txt \
+    && pip install --no-cache-dir --no-deps --no-build-isolation .
 WORKDIR /work
 CMD ["tf_dvdgan", "--help"]

@@ -86,6 +86,7 @@ TESTS = [
     "pytest-xdist",  # both cores
     "pyyaml",  # reads the workflow that a test checks
     "ruff",
+    "setuptools==80.9.0",  # as in pyproject.toml: a test builds without isolation
     "selenium==4.51.0",  # drives Chromium for the pages' tests
     # Serving's protos, for docs/serving.md; none are built for TensorFlow 2.20.
     f"tensorflow-serving-api==2.15.1; {FIRST}",

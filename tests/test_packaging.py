@@ -1,12 +1,16 @@
 """The wheel: its contents, and that it works outside the repository."""
 
+import importlib.metadata
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import zipfile
 
+import packaging.requirements
+import packaging.utils
 import pytest
 import yaml
 from conftest import TINY_VGAN
@@ -134,12 +138,73 @@ def test_every_console_script_says_what_it_does(unpacked):
         assert text in result.stdout, module
 
 
+LANES = {  # what only one of them has, of what users install
+    "3.11": {
+        *("tensorflow==2.15.1", "keras==2.15.0", "tensorboard==2.15.2"),
+        *("numpy<2,>=1.26", "tensorflow-addons==0.23.0", "tensorflow-io==0.36.0"),
+    },
+    "3.13": {
+        *("tensorflow==2.20.0", "tf-keras==2.20.1", "tensorboard==2.20.0"),
+        *("numpy>=2", "s3fs>=2026.9", "adlfs>=2026.8"),
+    },
+}
+
+
+def requirements(site: pathlib.Path, python: str, extra: str = "") -> set[str]:
+    """What the wheel requires on a version of Python."""
+    (metadata,) = site.glob("*.dist-info/METADATA")
+    found = set()
+    for line in metadata.read_text().splitlines():
+        if line.startswith("Requires-Dist: "):
+            parsed = packaging.requirements.Requirement(line.partition(": ")[2])
+            place = {"python_version": python, "extra": extra}
+            if parsed.marker is None or parsed.marker.evaluate(place):
+                found.add(f"{parsed.name}{parsed.specifier}")
+    return found
+
+
+def test_a_wheel_has_the_pins_of_both_lanes(unpacked):
+    found = {python: requirements(unpacked, python) for python in LANES}
+    assert requirements(unpacked, "3.12") == found["3.13"]
+    for python, only in LANES.items():
+        (other,) = {*LANES} - {python}
+        assert found[python] - found[other] == only
+    for python in LANES:
+        gpu = requirements(unpacked, python, "gpu") - found[python]
+        assert len(gpu) <= 1  # TensorFlow's extra for CUDA is of the same version
+
+
+@pytest.mark.parametrize("lane", ["tensorflow2.15", "tensorflow2.20"])
+def test_constraints_pin_every_requirement_with_hashes(unpacked, lane):
+    python = "3.11" if lane == "tensorflow2.15" else "3.13"
+    text = (ROOT / "constraints" / f"{lane}.txt").read_text()
+    pins = dict(re.findall(r"^([a-z0-9._-]+)==(\S+) \\$", text, re.MULTILINE))
+    blocks = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
+    assert len(blocks) == len(pins) > 150
+    assert all(block.count("--hash=sha256:") >= 1 for block in blocks)
+    assert "://" not in text
+    for line in requirements(unpacked, python, "tests"):
+        parsed = packaging.requirements.Requirement(line)
+        name = packaging.utils.canonicalize_name(parsed.name)
+        if name != "torch":  # see the Makefile's `lock`
+            assert pins[name] in parsed.specifier, line
+
+
+@pytest.mark.skipif(sys.version_info[:2] not in {(3, 11), (3, 13)}, reason="a lane's")
+def test_what_is_installed_here_is_what_the_constraints_say():
+    lane = "tensorflow2.15" if sys.version_info < (3, 12) else "tensorflow2.20"
+    text = (ROOT / "constraints" / f"{lane}.txt").read_text()
+    for name, version in re.findall(r"^([a-z0-9._-]+)==(\S+) ", text, re.MULTILINE):
+        assert importlib.metadata.version(name) == version, name
+
+
 def test_containers_and_workflows_say_what_the_project_does():
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())
     (job,) = workflow["jobs"].values()
     pythons = job["strategy"]["matrix"]["python"]
     setup = (ROOT / "setup.py").read_text()
-    assert pythons == ["3.11"] and 'python_requires=">=3.11,<3.12"' in setup
+    assert pythons == ["3.11", "3.13"]
+    assert 'python_requires=">=3.11,<3.14"' in setup
     assert any(".ci/run" in step.get("run", "") for step in job["steps"])
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
     lint = (ROOT / "Makefile").read_text().partition("\nlint:")[2]
@@ -152,4 +217,5 @@ def test_containers_and_workflows_say_what_the_project_does():
     make = devcontainer["postCreateCommand"].split()[1]
     assert make == ".venv/ready"
     docker = (ROOT / "Dockerfile").read_text()
-    assert "python:3.11" in docker and "--constraint constraints.txt" in docker
+    assert "python:3.11" in docker
+    assert "--require-hashes --requirement constraints/tensorflow2.15.txt" in docker

@@ -60,6 +60,16 @@ class OwnMovingAverage(tf.keras.optimizers.legacy.Optimizer):
         }
 
     def apply_gradients(self, grads_and_vars, name=None, **keywords):
+        """Updates the variables, then their averages.
+
+        Args:
+          grads_and_vars: pairs of a gradient and its variable.
+          name: name of the operation.
+          **keywords: as the base class.
+
+        Returns:
+          The operation.
+        """
         self._optimizer._iterations = self.iterations
         return super().apply_gradients(grads_and_vars, name, **keywords)
 

@@ -28,7 +28,12 @@ _PLAIN = (bool, int, float, str, type(None))
 def resolve() -> dict:
     """Returns the networks of the parsed Gin config as JSON types."""
     networks = _part(_BUILD, gin.get_bindings(_BUILD, resolve_references=False))
-    return {"format": FORMAT, "version": version.__version__, "networks": networks}
+    return {
+        "format": FORMAT,
+        "version": version.__version__,
+        "tensorflow": tf.__version__,
+        "networks": networks,
+    }
 
 
 def build(model: Mapping[str, Any], class_names: Sequence[str]) -> video_gan.Networks:

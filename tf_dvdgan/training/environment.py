@@ -18,6 +18,7 @@ from tf_dvdgan.training import strategy as strategy_lib
 _PACKAGES = (
     "tensorflow",
     "keras",
+    "tf-keras",
     "tensorflow-addons",
     "gin-config",
     "numpy",

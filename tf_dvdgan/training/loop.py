@@ -166,6 +166,7 @@ def prepare(
     step = int(trainer.step.numpy())
     if chief:
         terminal.say(f"{'Resuming from' if resumed else 'Starting at'} step {step}")
+        _report_other_tensorflow(directory)
     if step >= schedule.num_steps:
         if evaluation:
             trainer.gan.frame_bank = directory.read_frame_bank()
@@ -231,6 +232,17 @@ def distribute(
         return rows.batch(size, drop_remainder=True).prefetch(4)
 
     return trainer.strategy.distribute_datasets_from_function(dataset_of_worker)
+
+
+def _report_other_tensorflow(directory: run_directory.RunDirectory) -> None:
+    """Prints if the run was trained with another version of TensorFlow."""
+    model = directory.read_model() or {}
+    before, now = model.get("tensorflow", tf.__version__), tf.__version__
+    if before != now:
+        terminal.say(
+            f"The run was trained with TensorFlow {before} and resumes with {now}, so "
+            "its numbers will differ in their last bits"
+        )
 
 
 def _frame_bank(
