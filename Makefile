@@ -20,7 +20,7 @@ VENV := $(if $(filter tensorflow2.15,$(LANE)),.venv,.venv-$(notdir $(PYTHON)))
 PY := $(VENV)/bin/python
 DEMO ?= demo_run
 # A worker runs whole files, to share their fixtures; tests/conftest.py puts long ones first.
-ON_BOTH_CORES := -n 3 --dist=loadfile --no-loadscope-reorder
+ON_BOTH_CORES := -n 2 --dist=loadfile --no-loadscope-reorder
 CHECKED := $(addprefix tests/, test_layout.py test_ops.py test_losses.py layers models \
 	conformance/test_layers.py data/test_readers.py data/test_transforms.py)
 

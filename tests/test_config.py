@@ -24,7 +24,13 @@ def gin_files() -> list[str]:
     )
 
 
-@pytest.mark.parametrize("file", gin_files())
+def with_large_ones_slow(file: str):
+    """Rows of 128 and 256 pixels differ from others in resolution, and take longer."""
+    is_large = file.startswith("papers/") and re.search(r"x(128|256)\.gin$", file)
+    return pytest.param(file, marks=pytest.mark.slow if is_large else ())
+
+
+@pytest.mark.parametrize("file", map(with_large_ones_slow, gin_files()))
 @tf.autograph.experimental.do_not_convert
 def test_every_gin_file_builds(file):
     files = [file]

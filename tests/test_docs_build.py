@@ -10,6 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 
 pytest.importorskip("sphinx", reason="the extra `docs` is not installed")
+pytestmark = pytest.mark.slow  # a minute; `make docs` is as strict
 
 
 @pytest.fixture(scope="module")

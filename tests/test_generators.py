@@ -47,7 +47,11 @@ def make_model(file: str, *parameters: str) -> trained.TrainedModel:
     return trained.TrainedModel(gan, names, 7, window)
 
 
-@pytest.fixture(scope="module", params=[*MODELS])
+@pytest.fixture(
+    scope="module",
+    # DVD-GAN's export is what test_export is about.
+    params=[pytest.param("dvd_gan", marks=pytest.mark.slow), "dvd_gan_fp", "vgan"],
+)
 def model(request) -> trained.TrainedModel:
     return make_model(*MODELS[request.param])
 

@@ -75,7 +75,12 @@ def make(archive: str, folder: str) -> None:
             file.add(f"{folder}/{name}", name)
 
 
-@pytest.fixture(params=LANES)
+@pytest.fixture(
+    params=[
+        pytest.param(lane, marks=pytest.mark.slow if lane == OWN else ())
+        for lane in LANES
+    ]
+)
 def lane(request, tmp_path) -> tuple[str, pathlib.Path, dict[str, np.ndarray]]:
     """The name of a lane, the folder of its file's contents, and what it expects."""
     with tarfile.open(FOLDER / f"{request.param}.tar.xz") as file:
@@ -115,6 +120,26 @@ def test_the_environment_of_a_run_names_keras_of_this_lane():
     facts = environment.describe(tf.distribute.get_strategy())
     keras = facts["keras" if OWN == LANES[0] else "tf-keras"]
     assert keras.startswith(OWN.removeprefix("tensorflow"))
+
+
+def test_the_page_on_gpus_says_what_the_wheel_is_built_for():
+    info = tf.sysconfig.get_build_info()
+    page = (FOLDER.parent.parent / "docs" / "gpu.md").read_text()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in page.splitlines()
+        if line.startswith("|")
+    ]
+    cells = {row[0]: row[1 + LANES.index(OWN)] for row in rows if len(row) == 3}
+    (cuda,) = (cells[title] for title in cells if title.startswith("CUDA"))
+    kernels, ptx = (
+        [f"{c[-2]}.{c[-1]}" for c in info["cuda_compute_capabilities"] if kind in c]
+        for kind in ("sm_", "compute_")
+    )
+    assert cells["TensorFlow"] == tf.__version__
+    assert cuda == f"{info['cuda_version']}, {info['cudnn_version']}"
+    assert cells["compiled kernels for"] == ", ".join(kernels)
+    assert [cells[title] for title in cells if title.startswith("PTX")] == ptx
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ def runs(demo_shards, tmp_path_factory):
     return run_on
 
 
-OTHERS = [2, pytest.param(4, marks=pytest.mark.slow), "workers"]
+OTHERS = [*(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4)), "workers"]
 
 
 @pytest.mark.parametrize("others", OTHERS)
@@ -200,8 +200,7 @@ def test_losses_and_gradient_norms_are_those_of_one(runs, others):
 
 
 def test_pictures_are_made_under_replicas_too(runs):
-    for others in (2, "workers"):
-        assert os.path.exists(f"{runs(others)}/samples/samples_ema-0000005.gif")
+    assert os.path.exists(f"{runs('workers')}/samples/samples_ema-0000005.gif")
 
 
 def test_a_signal_to_one_worker_stops_all_with_its_code(demo_shards, tmp_path):

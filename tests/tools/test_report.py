@@ -281,7 +281,7 @@ class Recorder:
     def __init__(self):
         self.calls = []
 
-    def videos(self, z, labels, truncation, frames, batch_size):
+    def videos(self, z, labels, truncation, frames):
         assert len(z) == len(labels)
         self.calls.append((z, np.asarray(labels), truncation, frames))
         return np.zeros([len(z), 2, 16, 16, 3], np.uint8)

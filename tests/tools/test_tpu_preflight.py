@@ -42,7 +42,9 @@ def compiled(function, *shapes, python: str) -> compilation.Compilation:
     )
 
 
-@pytest.mark.parametrize("part", ["step", "generate"])
+@pytest.mark.parametrize(
+    "part", ["step", pytest.param("generate", marks=pytest.mark.slow)]
+)
 def test_the_tiny_model_compiles_for_v3(part, python, tmp_path):
     path = tmp_path / "figures.json"
     flags = ("--batch_per_core=2", f"--part={part}", f"--json={path}")
@@ -83,7 +85,7 @@ def test_every_model_compiles_for_v3(model, python, request):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("topology", ["v4", "v5e"])
+@pytest.mark.parametrize("topology", ["v4", "v5e", "v5p", "v6e"])
 def test_it_compiles_for_the_other_topologies(topology, python, tiny_config):
     core = hardware.CORES[topology]
     generation = program.build("generate", CLASSES)

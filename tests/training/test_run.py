@@ -123,14 +123,14 @@ def assert_same_bits(model_dir, other_dir, step=6):
         np.testing.assert_array_equal(found[key], value, err_msg=key)
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_killed_while_stepping_and_saving(whole_run, demo_shards, tmp_path, times):
+@pytest.mark.slow  # test_object_stores kills one, too
+def test_killed_three_times_while_stepping_and_saving(whole_run, demo_shards, tmp_path):
     flags = (
         f"--data_dir={demo_shards}",
         f"--model_dir={tmp_path}",
         "--gin_param=training.Schedule.checkpoint_every = 1",
     )
-    for _ in range(times):
+    for _ in range(3):
         process = start(*flags)
         for line in process.stdout:
             if line.startswith("step "):  # and its checkpoint comes next

@@ -63,7 +63,15 @@ def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def test_a_rate_of_zero_leaves_a_side_as_it_is():
+@pytest.fixture
+def eagerly():
+    """Runs a few steps without tracing them, which takes ten times as long."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def test_a_rate_of_zero_leaves_a_side_as_it_is(eagerly):
     for g_rate, d_rate in ((0.0, 1e-3), (1e-3, 0.0)):
         t = make(num_d_steps=1, g_rate=g_rate, d_rate=d_rate)
         g, d = values(t.generator_variables), values(t.discriminator_variables)
@@ -72,7 +80,7 @@ def test_a_rate_of_zero_leaves_a_side_as_it_is():
         assert same(d, values(t.discriminator_variables)) == (d_rate == 0.0)
 
 
-def test_a_step_takes_num_d_steps_batches_and_counts_one():
+def test_a_step_takes_num_d_steps_batches_and_counts_one(eagerly):
     t = make(num_d_steps=3)
     source = dataset()
     t.run_steps(source, 2)
@@ -129,7 +137,7 @@ def test_draws_differ_between_steps_updates_and_seeds():
     assert len(drawn) == 8
 
 
-def test_the_average_equals_the_weights_until_its_start_and_lags_after():
+def test_the_average_equals_the_weights_until_its_start_and_lags_after(eagerly):
     t = make(num_d_steps=1, start_step=2)
     first = t.generator_variables[0]
     history = []
@@ -145,7 +153,7 @@ def test_the_average_equals_the_weights_until_its_start_and_lags_after():
         np.testing.assert_allclose(average, expected, atol=1e-6)
 
 
-def test_weights_come_back_to_the_bit_after_averages_were_looked_at():
+def test_weights_come_back_to_the_bit_after_averages_were_looked_at(eagerly):
     t = make(num_d_steps=1)
     t.run_steps(dataset(), 2)
     before = values(t.generator_variables)

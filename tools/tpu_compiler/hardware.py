@@ -76,6 +76,28 @@ CORES = {
         matrix_units=4,
         link_bytes_per_second=50e9,
     ),
+    "v5p": Core(
+        topology="v5p:2x2x1",
+        chip_config="megacore",
+        num_cores=4,
+        hbm=95 * GIB,
+        available=int(95 * GIB),
+        flops_per_second=459e12,
+        hbm_bytes_per_second=2765e9,
+        matrix_units=8,
+        link_bytes_per_second=100e9,
+    ),
+    "v6e": Core(
+        topology="v6e:2x2",
+        chip_config="",
+        num_cores=4,
+        hbm=32 * GIB,
+        available=int(31.25 * GIB),
+        flops_per_second=918e12,
+        hbm_bytes_per_second=1638e9,
+        matrix_units=16,
+        link_bytes_per_second=100e9,
+    ),
 }
 
 
