@@ -50,7 +50,7 @@ def define_flags() -> None:
         "num_cores",
         None,
         "Cores of the slice whose speed is estimated; by default the smallest slice: 8 "
-        "of v3, 4 of v4 (two cores of a chip count as one), 4 of v5e.",
+        "of v3, 4 of the others (two cores of a chip of v4 or v5p count as one).",
         lower_bound=1,
     )
     flags.DEFINE_integer("num_classes", 101, "Classes of the data.", lower_bound=1)

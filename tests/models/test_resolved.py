@@ -131,3 +131,11 @@ def test_layers_are_registered_ones_alone():
     """A stranger's file names parts of this package and nothing else."""
     assert gin.config._REGISTRY.get_match("layers.ConvGRU").wrapped is layers.ConvGRU
     assert gin.config._REGISTRY.get_match("os.system") is None
+
+
+def test_arguments_of_a_call_win_even_if_the_signature_is_hidden():
+    def hidden(*positional, **named):
+        return named
+
+    part = resolved._Part(hidden, {"name": None, "dtype": None})
+    assert part(name="attention") == {"name": "attention", "dtype": None}

@@ -82,8 +82,9 @@ class _Part:
         self._signature = inspect.signature(target)
 
     def __call__(self, *positional: Any, **named: Any) -> Any:
-        bound = self._signature.bind_partial(*positional, **named).arguments
-        named |= {n: v for n, v in self._arguments.items() if n not in bound}
+        # Keras may hide a layer's signature, which then is (*args, **kwargs).
+        given = {*self._signature.bind_partial(*positional, **named).arguments, *named}
+        named |= {n: v for n, v in self._arguments.items() if n not in given}
         return self._target(*positional, **named)
 
 
