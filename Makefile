@@ -15,8 +15,9 @@ FOUND := $(shell $(PYTHON) -c "import sys; print(sys.executable)" 2> /dev/null |
 	ls $(HOME)/.pyenv/versions/*/bin/$(PYTHON) 2> /dev/null | tail -1)
 LANE := $(shell $(FOUND) -c "import sys; \
 	print('tensorflow2.15' if sys.version_info < (3, 12) else 'tensorflow2.20')")
+IS_FIRST := $(filter tensorflow2.15,$(LANE))
 CONSTRAINTS := constraints/$(LANE).txt
-VENV := $(if $(filter tensorflow2.15,$(LANE)),.venv,.venv-$(notdir $(PYTHON)))
+VENV := $(if $(IS_FIRST),.venv,.venv-$(notdir $(PYTHON)))
 PY := $(VENV)/bin/python
 DEMO ?= demo_run
 # A worker runs whole files, to share their fixtures; tests/conftest.py puts long ones first.
@@ -29,7 +30,6 @@ SECOND_LANE := $(addprefix tests/, test_lanes.py test_addons.py test_keras_versi
 	test_packaging.py test_object_stores.py test_export.py test_ops.py test_losses.py \
 	layers flow models/test_variables.py training/test_trainer.py \
 	training/test_checkpoints.py conformance/test_replicas.py data/test_readers.py)
-IS_FIRST := $(filter tensorflow2.15,$(LANE))
 
 .PHONY: demo check test test-all coverage docs lint format lock clean
 

@@ -79,14 +79,7 @@ def prepare(
       UserError: the input has no clips, the arguments contradict each other, too many
         files are rejected, or the output cannot be written.
     """
-    if dataset not in sources.NAMES:
-        raise errors.InvalidValueError(
-            f"dataset must be one of {', '.join(sources.NAMES)}. Received: {dataset!r}"
-        )
-    if encoding not in (None, "jpeg", "png"):
-        raise errors.InvalidValueError(
-            f"encoding must be 'jpeg' or 'png'. Received: {encoding!r}"
-        )
+    _check_names(dataset, encoding)
     for name, number, low, high in (
         ("resolution", resolution, 4, None),
         ("jpeg_quality", jpeg_quality, 1, 100),
@@ -143,6 +136,17 @@ def prepare(
     )
     report.show(outcome, settings.output_dir)
     return outcome
+
+
+def _check_names(dataset: str, encoding: str | None) -> None:
+    if dataset not in sources.NAMES:
+        raise errors.InvalidValueError(
+            f"dataset must be one of {', '.join(sources.NAMES)}. Received: {dataset!r}"
+        )
+    if encoding not in (None, "jpeg", "png"):
+        raise errors.InvalidValueError(
+            f"encoding must be 'jpeg' or 'png'. Received: {encoding!r}"
+        )
 
 
 def _check_range(

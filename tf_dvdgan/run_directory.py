@@ -263,8 +263,11 @@ def copy_run(source: str, target: str) -> int:
       The number of files.
 
     Raises:
-      UserError: the source is no run, or the target has other files.
+      UserError: the source is no run, or the target has other files or cannot be
+        written.
     """
+    files.register_filesystems(source, by_tensorflow=False)
+    files.check_writable(target, as_folder=True)
     if not RunDirectory(source).is_run:
         raise errors.UserError(f"There is no run in {source!r}.")
     if files.list_dir(target) and not RunDirectory(target).is_run:

@@ -21,9 +21,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     del argv
     from tf_dvdgan import run_directory
-    from tf_dvdgan.data import files
 
-    files.check_writable(FLAGS.output, as_folder=True)
     count = run_directory.copy_run(FLAGS.model_dir, FLAGS.output)
     print(f"{count} files in {FLAGS.output}")
 

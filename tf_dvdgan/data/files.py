@@ -112,7 +112,7 @@ def _register(scheme: str) -> None:
     if scheme in tf.io.gfile.get_registered_schemes():
         return
     if not filesystem.has_tensorflow_io():
-        served = ("gs", "s3", "az")
+        served = ("gs", *filesystem.PACKAGES)
         raise errors.UserError(
             f"There is no file system {scheme}:// here; without TensorFlow I/O, the "
             f"supported ones are {', '.join(served)}."

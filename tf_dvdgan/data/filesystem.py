@@ -17,7 +17,7 @@ import re
 import shutil
 from typing import Any, NamedTuple
 
-_PACKAGES = {"s3": "s3fs", "az": "adlfs"}
+PACKAGES = {"s3": "s3fs", "az": "adlfs"}  # of fsspec, by scheme
 
 
 class Stat(NamedTuple):
@@ -46,7 +46,7 @@ def has_tensorflow_io() -> bool:
 
 def needs_fsspec(path: str) -> bool:
     """Returns whether a path is in an object store that TensorFlow cannot reach."""
-    package = _PACKAGES.get(scheme_of(path))
+    package = PACKAGES.get(scheme_of(path))
     if package is None or has_tensorflow_io():
         return False
     return importlib.util.find_spec(package) is not None

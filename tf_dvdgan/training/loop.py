@@ -166,7 +166,8 @@ def prepare(
     step = int(trainer.step.numpy())
     if chief:
         terminal.say(f"{'Resuming from' if resumed else 'Starting at'} step {step}")
-        _report_other_tensorflow(directory)
+        if resumed:
+            _report_other_tensorflow(directory)
     if step >= schedule.num_steps:
         if evaluation:
             trainer.gan.frame_bank = directory.read_frame_bank()
