@@ -19,7 +19,8 @@ from apache_beam.options import pipeline_options
 from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import files
 
-from . import decoding, pipeline, report, sources
+from . import decoding, pipeline, receipts, report, sources
+from . import tasks as tasks_lib
 
 
 def prepare(
@@ -41,7 +42,7 @@ def prepare(
     max_bad_fraction: float = 0.05,
     decode_seconds: float = 60.0,
     beam_flags: Sequence[str] = (),
-) -> pipeline.Outcome:
+) -> receipts.Outcome:
     """Prepares videos as TFRecord shards; an interrupted job resumes.
 
     The output folder receives the shards, `manifest.json`, `contact_sheet.png` and
@@ -111,12 +112,12 @@ def prepare(
         stabilize=stabilize,
         resize=None if resize is None else list(resize),
     )
-    settings = pipeline.Settings(
+    settings = tasks_lib.Settings(
         files.absolute(input_dir), files.absolute(output_dir), recipe, decode_seconds
     )
-    tasks = pipeline.plan(listing, num_shards, seed)
+    tasks = tasks_lib.plan(listing, num_shards, seed)
     _run_beam(beam_flags, tasks, settings)
-    pipeline.remove_leftovers(settings)  # workers outlive a killed job for a while
+    receipts.remove_leftovers(settings)  # workers outlive a killed job for a while
     made_with = {
         "dataset": dataset,
         "input": input_dir,
@@ -127,7 +128,7 @@ def prepare(
         "seed": seed,
         **dataclasses.asdict(recipe),
     }
-    outcome = pipeline.finish_job(
+    outcome = receipts.finish_job(
         listing,
         tasks,
         settings,
@@ -192,11 +193,11 @@ def _list_clips(
 
 def _run_beam(
     flags: Sequence[str],
-    tasks: Sequence[pipeline.ShardTask],
-    settings: pipeline.Settings,
+    tasks: Sequence[tasks_lib.ShardTask],
+    settings: tasks_lib.Settings,
 ) -> None:
     """Writes the shards that an earlier, interrupted job has not written."""
-    unfinished = pipeline.start_job(tasks, settings)
+    unfinished = receipts.start_job(tasks, settings)
     local = not any(flag.startswith("--runner") for flag in flags)
     if local:
         workers = min(os.cpu_count() or 1, len(unfinished))
@@ -244,7 +245,7 @@ class _ProgressThread:
     """Shows how many clips are done, by reading the receipts of finished shards."""
 
     def __init__(
-        self, tasks: Sequence[pipeline.ShardTask], settings: pipeline.Settings
+        self, tasks: Sequence[tasks_lib.ShardTask], settings: tasks_lib.Settings
     ):
         self._tasks = tasks
         self._settings = settings
@@ -265,9 +266,9 @@ class _ProgressThread:
         )
         done = rejected = 0
         while waiting and not self._stop.wait(1.0):
-            found = files.list_dir(pipeline.receipts_dir(self._settings))
+            found = files.list_dir(receipts.folder_of(self._settings))
             for name in waiting.keys() & set(found):
-                receipt = pipeline.read_receipt(waiting[name], self._settings)
+                receipt = receipts.read(waiting[name], self._settings)
                 if receipt is not None:
                     done += len(waiting.pop(name).clips)
                     rejected += len(receipt["rejected"])

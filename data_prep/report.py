@@ -17,7 +17,7 @@ from tf_dvdgan.data import (
     windows,
 )
 
-from . import pipeline
+from . import receipts
 
 SHEET = "contact_sheet.png"
 _SHEET_CLIPS = 12
@@ -25,7 +25,7 @@ _SHEET_FRAMES = 8
 _HISTOGRAM_LINES = 20
 
 
-def show(outcome: pipeline.Outcome, output_dir: str) -> None:
+def show(outcome: receipts.Outcome, output_dir: str) -> None:
     """Prints the summary of a finished job and writes its contact sheet.
 
     Args:
@@ -45,7 +45,7 @@ def show(outcome: pipeline.Outcome, output_dir: str) -> None:
     print(f"{terminal.printable(output_dir)} is ready")
 
 
-def _table(outcome: pipeline.Outcome) -> Iterator[str]:
+def _table(outcome: receipts.Outcome) -> Iterator[str]:
     """One line per split."""
     yield (
         f"{'split':<12}{'clips':>9}{'records':>9}{'shards':>8}{'MiB':>9}"
@@ -80,7 +80,7 @@ def _show_classes(found: manifest.Manifest) -> None:
         )
 
 
-def _show_rejected(outcome: pipeline.Outcome) -> None:
+def _show_rejected(outcome: receipts.Outcome) -> None:
     for kind, count in sorted(outcome.manifest.num_rejected.items()):
         print(f"rejected: {count:>6}  {terminal.printable(kind)}")
     segments = sum("segment" in entry for entry in outcome.rejected)

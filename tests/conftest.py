@@ -125,15 +125,16 @@ def prepare_in_process(
     """Runs the pipeline in this process, writes the manifest, gives its outcome."""
     import apache_beam as beam
 
-    from data_prep import decoding, pipeline
+    from data_prep import decoding, pipeline, receipts
+    from data_prep import tasks as tasks_lib
 
     recipe = decoding.Recipe(**{"resolution": 16, **recipe})
-    settings = pipeline.Settings(input_dir, output_dir, recipe, decode_seconds)
-    tasks = pipeline.plan(listing, num_shards, seed=0)
-    unfinished = pipeline.start_job(tasks, settings)
+    settings = tasks_lib.Settings(input_dir, output_dir, recipe, decode_seconds)
+    tasks = tasks_lib.plan(listing, num_shards, seed=0)
+    unfinished = receipts.start_job(tasks, settings)
     with beam.Pipeline(runner="FnApiRunner") as beam_pipeline:
         pipeline.run(beam_pipeline, unfinished, settings)
-    return pipeline.finish_job(
+    return receipts.finish_job(
         listing, tasks, settings, max_bad_fraction=0.5, made_with={}
     )
 

@@ -21,7 +21,7 @@ from gin import config_parser
 
 from tf_dvdgan import errors, layers, losses, models, run_directory
 from tf_dvdgan.data import filesystem, windows
-from tf_dvdgan.training import loop, optimizers  # noqa: F401, registers what they name
+from tf_dvdgan.training import optimizers, train  # noqa: F401, registers what they name
 
 # Gin's global state.
 _STATE = (

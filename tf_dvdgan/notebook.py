@@ -23,7 +23,7 @@ class History:
     steps: dict[str, list[int]]
 
     def _repr_html_(self) -> str:
-        from tf_dvdgan.report import charts
+        from tf_dvdgan.report import charts, svg
 
         curves = {
             tag.removeprefix("loss/").replace("_", " "): charts.Curve(
@@ -33,7 +33,7 @@ class History:
             if tag.startswith("loss/")
         }
         drawn = charts.chart("Losses", curves)
-        return charts.svg(drawn) if drawn else "no steps yet"
+        return svg.draw(drawn) if drawn else "no steps yet"
 
 
 def history_of(model_dir: str) -> History:

@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
     from tf_dvdgan import config
     from tf_dvdgan.data import files, manifest
     from tf_dvdgan.evaluation.runs import evaluator, watch
-    from tf_dvdgan.training import loop, strategy
+    from tf_dvdgan.training import strategy, train
 
     files.register_filesystems(FLAGS.model_dir, writing=True)
     manifest.load(FLAGS.data_dir)  # reports a wrong path before devices are set up
@@ -80,7 +80,7 @@ def main(argv: list[str]) -> int:
         )
     where = strategy.create(FLAGS.strategy, FLAGS.tpu)
     try:
-        stopped_by = loop.train(
+        stopped_by = train.train(
             FLAGS.model_dir,
             FLAGS.data_dir,
             where,

@@ -36,7 +36,7 @@ from tf_dvdgan.evaluation.runs import watch
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import latents
 from tf_dvdgan.sampling import sampler as sampler_lib
-from tf_dvdgan.training import loop
+from tf_dvdgan.training import loop, train
 from tf_dvdgan.training import strategy as strategy_lib
 
 Action = loop.Action
@@ -248,7 +248,7 @@ class VideoGAN:
             source = self._source(data, window)
             if protocols:
                 evaluation = _evaluation(model_dir, data, window, steps)
-            training_loop = loop.prepare(
+            training_loop = train.prepare(
                 model_dir,
                 source,
                 strategy or strategy_lib.create("auto"),

@@ -55,13 +55,13 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
 from tf_dvdgan import config
-from tf_dvdgan.training import loop
+from tf_dvdgan.training import train
 config.load([gin_file], parameters)
 if replicas == 1:
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
 else:
     strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
-loop.train(out, shards, strategy)
+train.train(out, shards, strategy)
 """
 )
 

@@ -18,7 +18,8 @@ import tensorflow as tf
 from conftest import prepare_in_process, run_module
 
 import tf_dvdgan as dvd
-from data_prep import decoding, pipeline, sources
+from data_prep import decoding, receipts, sources
+from data_prep import tasks as tasks_lib
 from data_prep.sources import folder, ucf101
 from tf_dvdgan import errors
 from tf_dvdgan.data import manifest as manifest_lib
@@ -177,8 +178,8 @@ def test_frames_that_are_too_small_to_crop_are_rejected(demo_videos):
 
 
 def test_shards_of_earlier_versions_are_not_prepared_again():
-    settings = pipeline.Settings("in", "out", decoding.Recipe(16))
-    (task,) = pipeline.plan(
+    settings = tasks_lib.Settings("in", "out", decoding.Recipe(16))
+    (task,) = tasks_lib.plan(
         sources.Listing(["a"], [sources.Clip("a.avi", 0, "a", "train")]), 1, 0
     )
     known = "c41057c5e9cdf7ec8f05b4748f2be2b51b5d3d35caa9feab9382f78108318ac3"
@@ -189,10 +190,10 @@ def test_shards_of_earlier_versions_are_not_prepared_again():
 
 def test_the_plan_deals_every_clip_once_whatever_the_order_of_listing():
     clips = [sources.Clip(f"{i}.avi", i % 3, str(i), "train") for i in range(100)]
-    tasks = pipeline.plan(sources.Listing(list("abc"), clips), 8, seed=1)
-    other = pipeline.plan(sources.Listing(list("abc"), clips[::-1]), 8, seed=1)
+    tasks = tasks_lib.plan(sources.Listing(list("abc"), clips), 8, seed=1)
+    other = tasks_lib.plan(sources.Listing(list("abc"), clips[::-1]), 8, seed=1)
     assert tasks == other
-    assert tasks != pipeline.plan(sources.Listing(list("abc"), clips), 8, seed=2)
+    assert tasks != tasks_lib.plan(sources.Listing(list("abc"), clips), 8, seed=2)
     dealt = [clip for task in tasks for clip in task.clips]
     assert sorted(dealt, key=clips.index) == clips
     assert {len(task.clips) for task in tasks} == {12, 13}
@@ -214,15 +215,15 @@ def test_long_clips_become_several_records(demo_videos, tmp_path):
 
 def test_a_shard_is_done_anew_for_another_recipe_not_for_another_time_limit():
     clips = [sources.Clip("a.bin", 0, "a", "train", "softmotion", 5)]
-    (task,) = pipeline.plan(sources.Listing(["x"], clips), 1, seed=0)
-    settings = pipeline.Settings("in", "out", decoding.Recipe(16))
+    (task,) = tasks_lib.plan(sources.Listing(["x"], clips), 1, seed=0)
+    settings = tasks_lib.Settings("in", "out", decoding.Recipe(16))
     done = task.fingerprint(settings)
     other = dataclasses.replace(settings, decode_seconds=5.0)
     assert task.fingerprint(other) == done
     other = dataclasses.replace(settings, recipe=decoding.Recipe(16, stabilize=True))
     assert task.fingerprint(other) != done
     clips = [dataclasses.replace(clips[0], offset=6)]
-    (task,) = pipeline.plan(sources.Listing(["x"], clips), 1, seed=0)
+    (task,) = tasks_lib.plan(sources.Listing(["x"], clips), 1, seed=0)
     assert task.fingerprint(settings) != done
 
 
@@ -240,15 +241,15 @@ def test_what_was_mended_is_done_anew_and_nothing_else(tmp_path):
     first = prepare_in_process(listing, str(videos), shards, num_shards=6)
     assert len(first.rejected) == 2
     assert all(entry.keys() == {"path", "reason"} for entry in first.rejected)
-    settings = pipeline.Settings(str(videos), shards, decoding.Recipe(16))
-    tasks = pipeline.plan(listing, 6, seed=0)
+    settings = tasks_lib.Settings(str(videos), shards, decoding.Recipe(16))
+    tasks = tasks_lib.plan(listing, 6, seed=0)
     manifest = os.path.join(shards, "manifest.json")
-    assert pipeline.start_job(tasks, settings) == [] and os.path.exists(manifest)
+    assert receipts.start_job(tasks, settings) == [] and os.path.exists(manifest)
     longer = dataclasses.replace(settings, decode_seconds=90.0)
     rejected = [t for t in tasks if t.clips[0].path in ("a/clip.avi", "b/clip.avi")]
     for name in "ab":
         (videos / name / "clip.avi").write_bytes(whole)
-    assert pipeline.start_job(tasks, settings) == rejected
+    assert receipts.start_job(tasks, settings) == rejected
     assert not os.path.exists(manifest)  # it would be of what is not there
     again = prepare_in_process(listing, str(videos), shards, num_shards=6)
     assert again.rejected == [] and again.manifest.num_clips("train") == 6
@@ -256,20 +257,20 @@ def test_what_was_mended_is_done_anew_and_nothing_else(tmp_path):
     (task,) = (t for t in tasks if t.clips[0].path == "b/clip.avi")
     os.remove(os.path.join(shards, task.file))
     prepare_in_process(listing, str(videos), shards, num_shards=6)
-    assert pipeline.start_job(tasks, settings) == []
-    assert pipeline.start_job(tasks, longer) == [task]
+    assert receipts.start_job(tasks, settings) == []
+    assert receipts.start_job(tasks, longer) == [task]
 
 
 def test_leftovers_of_dead_jobs_are_removed(tmp_path):
-    settings = pipeline.Settings("in", str(tmp_path), decoding.Recipe(16))
-    os.mkdir(pipeline.receipts_dir(settings))
+    settings = tasks_lib.Settings("in", str(tmp_path), decoding.Recipe(16))
+    os.mkdir(receipts.folder_of(settings))
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     own = f"b.tfrecord.unfinished-{os.getpid()}"
     for name in ("a.tfrecord", own, f"c.tfrecord.unfinished-{dead.pid}"):
         (tmp_path / name).touch()
         (tmp_path / ".prepare" / name).touch()
-    pipeline.remove_leftovers(settings)
+    receipts.remove_leftovers(settings)
     for folder_ in (tmp_path, tmp_path / ".prepare"):
         assert {p.name for p in folder_.iterdir()} - {".prepare"} == {"a.tfrecord", own}
 
@@ -354,11 +355,11 @@ def test_a_job_that_is_killed_goes_on_to_the_same_bytes(
 def test_lost_work_is_noticed(demo_videos, tmp_path):
     listing = ucf101.list_clips(demo_videos)
     prepare_in_process(listing, demo_videos, str(tmp_path))
-    settings = pipeline.Settings(demo_videos, str(tmp_path), decoding.Recipe(16))
-    tasks = pipeline.plan(listing, num_shards=4, seed=0)
+    settings = tasks_lib.Settings(demo_videos, str(tmp_path), decoding.Recipe(16))
+    tasks = tasks_lib.plan(listing, num_shards=4, seed=0)
     os.remove(tmp_path / tasks[2].file)
     with pytest.raises(errors.UserError, match="the runner lost work"):
-        pipeline.finish_job(listing, tasks, settings, 0.5, {})
+        receipts.finish_job(listing, tasks, settings, 0.5, {})
 
 
 def test_ucf101_flat_files_dos_line_ends_and_the_odd_spelling(tmp_path):

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from tf_dvdgan.report import charts
+from tf_dvdgan.report import charts, svg
 
 
 def places(line: charts.Line) -> np.ndarray:
@@ -159,7 +159,7 @@ def two_lines() -> charts.Chart:
 
 
 def test_a_standalone_image_needs_no_style_sheet(two_lines):
-    root = ElementTree.fromstring(charts.svg(two_lines))
+    root = ElementTree.fromstring(svg.draw(two_lines))
     texts = [element.text for element in root.iter(f"{SVG}text")]
     assert {r"<b>\u202e&", "a<b", "step", "2"} <= set(texts)
     assert root.get("fill") and "style" not in root.attrib
@@ -174,7 +174,7 @@ def test_a_standalone_image_needs_no_style_sheet(two_lines):
 
 
 def test_an_image_in_a_page_has_its_own_ids_and_no_legend(two_lines):
-    picture = charts.svg(two_lines, "c1")
+    picture = svg.draw(two_lines, "c1")
     assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in picture and "<b>" not in picture
     root = ElementTree.fromstring(picture)
     found = {element.get("id"): element.text for element in root.iter()}
@@ -184,9 +184,9 @@ def test_an_image_in_a_page_has_its_own_ids_and_no_legend(two_lines):
 
 
 def test_legend_and_line_have_the_same_style(two_lines):
-    lines = ElementTree.fromstring(charts.svg(two_lines)).findall(f"{SVG}g")
+    lines = ElementTree.fromstring(svg.draw(two_lines)).findall(f"{SVG}g")
     for i, line in enumerate(lines):
-        (of_legend,) = ElementTree.fromstring(charts.legend_svg(i))
+        (of_legend,) = ElementTree.fromstring(svg.legend(i))
         assert of_legend.tag == "g" and of_legend.attrib == line.attrib
         dashes = [p.get("stroke-dasharray") for p in line if p.get("fill") == "none"]
         assert dashes == [p.get("stroke-dasharray") for p in of_legend]

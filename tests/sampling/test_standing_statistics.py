@@ -8,7 +8,7 @@ from tf_dvdgan import run_directory
 from tf_dvdgan.data import manifest, training_data, windows
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import standing_statistics
-from tf_dvdgan.training import loop
+from tf_dvdgan.training import train
 
 
 class Counting(tf.Module):
@@ -50,13 +50,13 @@ def test_a_run_keeps_a_frame_for_each_sample_of_its_statistics(
         path.mkdir()
         data = training_data.Shards(demo_shards, windows.Window(4, 16))
         directory = run_directory.RunDirectory(str(path))
-        bank = loop._frame_bank(directory, data, 2, chief=True)
+        bank = train._frame_bank(directory, data, 2, chief=True)
         np.testing.assert_array_equal(directory.read_frame_bank(), bank)
         return bank
 
-    assert loop._FRAME_BANK_CLIPS == 512
+    assert train._FRAME_BANK_CLIPS == 512
     every = kept("every")
     assert every.shape == (there, 2, 16, 16, 3) and every.dtype == np.uint8
     assert len(np.unique(every.reshape(there, -1), axis=0)) > 0.9 * there
-    monkeypatch.setattr(loop, "_FRAME_BANK_CLIPS", 3)
+    monkeypatch.setattr(train, "_FRAME_BANK_CLIPS", 3)
     np.testing.assert_array_equal(kept("few"), every[:3])

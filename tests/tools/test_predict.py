@@ -12,15 +12,15 @@ from tf_dvdgan import classification, config, errors, export, generators, traine
 from tf_dvdgan.data import clip_files, video_io, windows
 from tf_dvdgan.models import vgan
 from tf_dvdgan.report import page
-from tf_dvdgan.training import loop
 from tf_dvdgan.training import strategy as strategy_lib
+from tf_dvdgan.training import train as train_lib
 
 TINY = ["RESOLUTION = 16", "STRIDE = 2", "BATCH_SIZE = 4", "CH = 2", "NUM_FRAMES = 8"]
 
 
 def train(folder: str, shards: str, file: str, *parameters: str) -> str:
     config.load([file], [*TINY, "NUM_STEPS = 2", *parameters])
-    loop.train(folder, shards, strategy_lib.create("one_device"))
+    train_lib.train(folder, shards, strategy_lib.create("one_device"))
     return folder
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from conftest import TINY_VGAN
 
 from tf_dvdgan import config
-from tf_dvdgan.training import divergence, loop, trainer
+from tf_dvdgan.training import divergence, train, trainer
 from tf_dvdgan.training import strategy as strategy_lib
 
 
@@ -93,7 +93,7 @@ def test_a_run_goes_back_and_on_with_other_draws(
             "training.Schedule.steps_per_loop = 1",
         ],
     )
-    loop.train(str(tmp_path), demo_shards, strategy_lib.create("one_device"))
+    train.train(str(tmp_path), demo_shards, strategy_lib.create("one_device"))
     out = capsys.readouterr().out
     assert "ALARM: loss/generator not finite at step 5" in out
     assert "Rolled back to step 3" in out and "Trained 6 steps" in out

@@ -6,7 +6,7 @@ import pytest
 from conftest import TINY_VGAN
 
 from tf_dvdgan import config
-from tf_dvdgan.training import loop, stopping, trainer
+from tf_dvdgan.training import stopping, train, trainer
 from tf_dvdgan.training import strategy as strategy_lib
 
 
@@ -60,6 +60,6 @@ def test_train_returns_the_signal_that_stopped_it(
     monkeypatch.setattr(trainer.Trainer, "run_steps", interrupted)
     config.load([TINY_VGAN])
     strategy = strategy_lib.create("one_device")
-    stopped_by = loop.train(str(tmp_path), demo_shards, strategy)
+    stopped_by = train.train(str(tmp_path), demo_shards, strategy)
     assert stopped_by == (signal.SIGINT if at_step == 3 else None)
     assert (tmp_path / "checkpoints" / f"step-{at_step}.index").exists()

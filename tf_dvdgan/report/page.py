@@ -13,13 +13,13 @@ import markupsafe
 from tf_dvdgan import terminal, version
 from tf_dvdgan.data import files
 from tf_dvdgan.report import (
-    charts,
     fact_sections,
     film_sections,
     layout,
     plot_sections,
     run_data,
     score_sections,
+    svg,
 )
 
 _FOLDER = pathlib.Path(__file__).parent
@@ -125,8 +125,8 @@ def _render(title: str, subtitle: str, sections: Sequence[layout.Section]) -> st
         script=script,
         policy=policy,
         version=version.__version__,
-        svg=lambda chart, id: markupsafe.Markup(charts.svg(chart, id)),
-        legend_svg=lambda i: markupsafe.Markup(charts.legend_svg(i)),
+        svg=lambda chart, id: markupsafe.Markup(svg.draw(chart, id)),
+        legend_svg=lambda i: markupsafe.Markup(svg.legend(i)),
     )
 
 

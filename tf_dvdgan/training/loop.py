@@ -8,14 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-import gin
-import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors, run_directory, terminal
-from tf_dvdgan.data import filesystem, readers, training_data, windows
-from tf_dvdgan.models import resolved, video_gan
-from tf_dvdgan.sampling import standing_statistics
+from tf_dvdgan import errors
+from tf_dvdgan.data import readers, training_data
 from tf_dvdgan.training import (
     checkpoints,
     divergence,
@@ -26,9 +22,6 @@ from tf_dvdgan.training import observer as observer_lib
 from tf_dvdgan.training import schedule as schedule_lib
 from tf_dvdgan.training import strategy as strategy_lib
 from tf_dvdgan.training import trainer as trainer_lib
-
-# A bank with one clip for each sample of the standing statistics.
-_FRAME_BANK_CLIPS = standing_statistics.NUM_BATCHES * standing_statistics.BATCH_SIZE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,127 +76,6 @@ class Evaluation(Protocol):
         """Scores the state, unless it has scores."""
 
 
-def train(*arguments: object, **keywords: object) -> signal.Signals | None:
-    """Trains a GAN, or resumes a run; the arguments are those of `prepare`.
-
-    SIGTERM or SIGINT (Ctrl-C) finishes the current call to the device, saves a
-    checkpoint and stops.
-
-    Args:
-      *arguments: arguments of `prepare`.
-      **keywords: keyword arguments of `prepare`.
-
-    Returns:
-      None after the last step, else the signal that stopped the run; the same on all
-      workers.
-
-    Raises:
-      UserError: the data, the config and the run do not match, or the run has diverged.
-    """
-    loop = prepare(*arguments, **keywords)
-    return loop.run() if loop else None
-
-
-@gin.configurable("train", module="training")
-def prepare(
-    model_dir: str,
-    data: str | training_data.TrainingData,
-    strategy: tf.distribute.Strategy,
-    *,
-    evaluation: Evaluation | None = None,
-    protocols: Sequence[str] = (),
-    profile_steps: int = 0,
-    actions: Sequence[Action] = (),
-    window: windows.Window = gin.REQUIRED,
-    schedule: schedule_lib.Schedule = schedule_lib.Schedule(),
-    on_divergence: divergence.Divergence = divergence.Divergence(),
-    allow_config_mismatch: bool = False,
-) -> "TrainingLoop | None":
-    """Prepares a run, from its start or from its newest checkpoint.
-
-    Every worker calls this; only the chief writes and prints. Gin's config is not used
-    any more after it returns.
-
-    Args:
-      model_dir: directory of the run; the run resumes if it has a checkpoint.
-      data: folder of prepared shards, or other training data.
-      strategy: where to train.
-      evaluation: scores each checkpoint; with it, the first checkpoint is written
-        before the first step.
-      protocols: names of the evaluation protocols, for TensorBoard.
-      profile_steps: number of steps to trace for TensorBoard's profiler.
-      actions: functions to call every n steps, after the default ones.
-      window: window of each training clip.
-      schedule: schedule of checkpoints, sample sheets and the end.
-      on_divergence: thresholds and actions if the run diverges.
-      allow_config_mismatch: whether the run may resume with another seed or batch size.
-
-    Returns:
-      The loop; None if the run is complete.
-
-    Raises:
-      UserError: the data, the config and the run do not match.
-    """
-    chief = strategy_lib.is_chief(strategy)
-    directory = run_directory.RunDirectory(model_dir)
-    # 1. The data, before anything that takes long.
-    if isinstance(data, str):
-        data = training_data.Shards(data, window)
-    # Networks without variables, only to find out whether they use classes.
-    data.check(video_gan.build(data.class_names).class_conditional, verbose=chief)
-    # 2. Networks, optimizers and their variables.
-    trainer = trainer_lib.build(strategy, data.class_names)
-    # 3. The newest checkpoint, or the start.
-    saved = checkpoints.Checkpoints(
-        model_dir,
-        trainer.checkpoint_objects(),
-        {"seed": trainer.seed, "global_batch_size": trainer.global_batch_size},
-        schedule.keep_checkpoints,
-        schedule.asynchronous_checkpoints,
-        writes=chief,
-    )
-    resumed = saved.restore(allow_config_mismatch)
-    step = int(trainer.step.numpy())
-    if chief:
-        terminal.say(f"{'Resuming from' if resumed else 'Starting at'} step {step}")
-        if resumed:
-            _report_other_tensorflow(directory)
-    if step >= schedule.num_steps:
-        if evaluation:
-            trainer.gan.frame_bank = directory.read_frame_bank()
-            evaluation.evaluate_if_missing(State(step, model_dir, trainer, {}))
-        print(
-            f"The run is complete with {schedule.num_steps} steps; there is nothing to "
-            "train."
-        )
-        return None
-    # 4. Files that are written once.
-    if chief:
-        filesystem.makedirs(model_dir)
-        directory.write_dataset(data.class_names, data.name)
-        directory.write_model(resolved.resolve())
-        directory.write_config(gin.config_str())  # last, because it marks a run
-    num_frames = trainer.gan.generator.num_conditioning_frames
-    if num_frames:
-        trainer.gan.frame_bank = _frame_bank(directory, data, num_frames, chief)
-    observer = observer_lib.Observer(
-        model_dir, trainer, data.class_names, window, verbose=chief
-    )
-    observer.config(step, protocols)
-    observer.real_clips(data)
-    return TrainingLoop(
-        trainer=trainer,
-        data=data,
-        schedule=schedule,
-        saved=saved,
-        observer=observer,
-        policy=on_divergence,
-        evaluation=evaluation,
-        profiler=profiling.Profiler(model_dir, profile_steps if chief else 0),
-        actions=actions,
-    )
-
-
 def distribute(
     trainer: trainer_lib.Trainer,
     data: training_data.TrainingData,
@@ -233,33 +105,6 @@ def distribute(
         return rows.batch(size, drop_remainder=True).prefetch(4)
 
     return trainer.strategy.distribute_datasets_from_function(dataset_of_worker)
-
-
-def _report_other_tensorflow(directory: run_directory.RunDirectory) -> None:
-    """Prints if the run was trained with another version of TensorFlow."""
-    model = directory.read_model() or {}
-    before, now = model.get("tensorflow", tf.__version__), tf.__version__
-    if before != now:
-        terminal.say(
-            f"The run was trained with TensorFlow {before} and resumes with {now}, so "
-            "its numbers will differ in their last bits"
-        )
-
-
-def _frame_bank(
-    directory: run_directory.RunDirectory,
-    data: training_data.TrainingData,
-    count: int,
-    chief: bool,
-) -> np.ndarray:
-    """Returns the run's frame bank; creates it from real clips if there is none."""
-    bank = directory.read_frame_bank()
-    if bank is not None:
-        return bank
-    frames = data.clips(_FRAME_BANK_CLIPS)[:, :count].copy()
-    if chief:
-        directory.write_frame_bank(frames)
-    return frames
 
 
 class TrainingLoop:

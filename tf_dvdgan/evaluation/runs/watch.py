@@ -63,7 +63,7 @@ def watch(
 
 
 class EvaluationCallback(loop.Evaluation):
-    """Evaluates each checkpoint in the training process; for `loop.train`.
+    """Evaluates each checkpoint in the training process; for `train.train`.
 
     Args:
       model_dir: directory of the run.

@@ -1,0 +1,250 @@
+"""Receipts of finished shards: what is still to do, and what a job has done.
+
+A worker writes a receipt after each shard, with a fingerprint of everything that
+determines the shard's bytes. So an interrupted job resumes with the missing shards, and
+a finished one accounts for every clip.
+"""
+
+import collections
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tf_dvdgan import errors
+from tf_dvdgan.data import files, filesystem, record_index
+from tf_dvdgan.data import manifest as manifest_lib
+
+from . import sources
+from .tasks import Settings, ShardTask
+
+_FOLDER = ".prepare"  # beside the shards; one file per finished shard
+
+
+def start_job(tasks: Sequence[ShardTask], settings: Settings) -> list[ShardTask]:
+    """Prepares the output folder and selects the shards that still have to be written.
+
+    A shard is written again if one of its rejected clips has changed since, or if the
+    time limit was raised. The manifest is removed while shards are missing, because it
+    may no longer describe them.
+
+    Args:
+      tasks: all shards, from `tasks.plan`.
+      settings: of the job.
+
+    Returns:
+      The tasks of the missing shards.
+    """
+    filesystem.makedirs(folder_of(settings))
+    remove_leftovers(settings)
+    unfinished = [t for t in tasks if not _is_final(t, settings)]
+    for task in unfinished:
+        if filesystem.exists(_path(task, settings)):
+            filesystem.remove(_path(task, settings))
+    path = os.path.join(settings.output_dir, manifest_lib.FILE_NAME)
+    if unfinished and filesystem.exists(path):
+        filesystem.remove(path)
+    return unfinished
+
+
+def _is_final(task: ShardTask, settings: Settings) -> bool:
+    """Whether a shard exists and writing it again would produce the same bytes."""
+    receipt = read(task, settings)
+    if receipt is None or not receipt["rejected"]:
+        return receipt is not None
+    if settings.decode_seconds > receipt.get("decode_seconds", 0.0):
+        return False
+    return all(
+        entry.get("stamp") == stamp(entry["path"], settings)
+        for entry in receipt["rejected"]
+    )
+
+
+def stamp(path: str, settings: Settings) -> list[int] | None:
+    """Size and modification time of a file or folder; None if it does not exist."""
+    full_path = os.path.join(settings.input_dir, path)
+    try:
+        if not files.is_remote(full_path):  # TensorFlow takes only UTF-8 names
+            local = os.stat(full_path)
+            return [local.st_size, local.st_mtime_ns]
+        stat = filesystem.stat(full_path)
+    except (tf.errors.OpError, OSError):
+        return None
+    return [stat.length, stat.mtime_nsec]
+
+
+def folder_of(settings: Settings) -> str:
+    """Folder of the receipts; their number is the job's progress."""
+    return os.path.join(settings.output_dir, _FOLDER)
+
+
+def _path(task: ShardTask, settings: Settings) -> str:
+    return os.path.join(folder_of(settings), f"{task.file}.json")
+
+
+def write(task: ShardTask, settings: Settings, receipt: dict) -> None:
+    files.atomic_write(_path(task, settings), json.dumps(receipt))
+
+
+def read(task: ShardTask, settings: Settings) -> dict | None:
+    """Reads the receipt of a finished shard.
+
+    Args:
+      task: the shard.
+      settings: of the job.
+
+    Returns:
+      The receipt; None if the shard is unfinished or was written from other clips or
+      with other settings.
+    """
+    path = _path(task, settings)
+    shard = os.path.join(settings.output_dir, task.file)
+    if not (filesystem.exists(path) and filesystem.exists(shard)):
+        return None
+    with filesystem.GFile(path) as file:
+        receipt = json.load(file)
+    same = receipt["fingerprint"] == task.fingerprint(settings)
+    complete = receipt["shard"]["num_bytes"] == filesystem.stat(shard).length
+    return receipt if same and complete else None
+
+
+def remove_leftovers(settings: Settings) -> None:
+    """Removes unfinished files of jobs that were killed on this machine."""
+    if files.is_object_store(settings.output_dir):
+        return  # files appear there only when they are complete
+    for folder in (settings.output_dir, folder_of(settings)):
+        for name in files.list_dir(folder):
+            found = re.search(r"\.unfinished-(\d+)$", name)
+            if found and not _is_running(int(found.group(1))):
+                filesystem.remove(os.path.join(folder, name))
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # the process belongs to another user
+    return True
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """The result of a finished job.
+
+    Attributes:
+      manifest: as written to the output folder.
+      num_written: number of clips per split that were written, each as one record or
+        several.
+      rejected: entries with 'path' and 'reason' for rejected clips; entries that also
+        have 'segment' are dropped segments of clips that were written.
+      list_path: path of `rejected.jsonl`, which has the same entries.
+    """
+
+    manifest: manifest_lib.Manifest
+    num_written: dict[str, int]
+    rejected: list[dict]
+    list_path: str
+
+
+def finish_job(
+    listing: sources.Listing,
+    tasks: Sequence[ShardTask],
+    settings: Settings,
+    max_bad_fraction: float,
+    made_with: Mapping[str, object],
+) -> Outcome:
+    """Checks that every clip is accounted for; writes index, rejections and manifest.
+
+    Args:
+      listing: all clips of the data set.
+      tasks: all shards, from `tasks.plan`.
+      settings: of the job.
+      max_bad_fraction: maximum fraction of rejected clips, 0 to 1.
+      made_with: flags to record in the manifest.
+
+    Returns:
+      The result of the job.
+
+    Raises:
+      UserError: clips are missing, or too many were rejected.
+    """
+    receipts = [_checked(task, settings) for task in tasks]
+    splits: dict[str, list[manifest_lib.Shard]] = {c.split: [] for c in listing.clips}
+    index: dict[str, list[record_index.Entries]] = {split: [] for split in splits}
+    num_written = dict.fromkeys(splits, 0)
+    rejected: list[dict] = []
+    dropped: list[dict] = []
+    for task, receipt in zip(tasks, receipts, strict=True):
+        split = task.clips[0].split
+        splits[split].append(manifest_lib.Shard(**receipt["shard"]))
+        index[split].append(_entries(task, settings, receipt))
+        num_written[split] += receipt["num_written"]
+        rejected += [
+            {key: entry[key] for key in ("path", "reason")}
+            for entry in receipt["rejected"]
+        ]
+        dropped += receipt["dropped"]
+    list_path = _write_rejected(rejected + dropped, settings)
+    bad = len(rejected) / max(len(listing.clips), 1)
+    if bad > max_bad_fraction:
+        raise errors.UserError(
+            f"{len(rejected)} of {len(listing.clips)} files cannot be used, more than "
+            f"--max_bad_fraction={max_bad_fraction}; {list_path} lists the reasons."
+        )
+    kinds = collections.Counter(_kind(entry["reason"]) for entry in rejected + dropped)
+    manifest = manifest_lib.Manifest(
+        dataset=str(made_with.get("dataset", "")),
+        class_names=listing.class_names,
+        resolution=settings.recipe.resolution,
+        splits=splits,
+        num_rejected=dict(kinds),
+        made_with=dict(made_with),
+    )
+    joined = {split: record_index.join(entries) for split, entries in index.items()}
+    record_index.save(settings.output_dir, joined)
+    manifest.save(settings.output_dir)
+    return Outcome(manifest, num_written, rejected + dropped, list_path)
+
+
+def _checked(task: ShardTask, settings: Settings) -> dict:
+    """A shard's receipt, if it accounts for all of the shard's clips."""
+    receipt = read(task, settings)
+    num_written = receipt["num_written"] if receipt else 0
+    num_rejected = len(receipt["rejected"]) if receipt else 0
+    if receipt is None or num_written + num_rejected != len(task.clips):
+        raise errors.UserError(
+            f"{task.file} should hold {len(task.clips)} clips, but {num_written} were "
+            f"written and {num_rejected} rejected: the runner lost work. Run the same "
+            "command again, or use another --runner."
+        )
+    return receipt
+
+
+def _write_rejected(entries: Sequence[Mapping], settings: Settings) -> str:
+    """Writes `rejected.jsonl` and returns its path."""
+    path = os.path.join(settings.output_dir, "rejected.jsonl")
+    files.atomic_write(path, "".join(json.dumps(entry) + "\n" for entry in entries))
+    return path
+
+
+def _entries(
+    task: ShardTask, settings: Settings, receipt: Mapping
+) -> record_index.Entries:
+    """A shard's index entries; receipts of earlier versions lack them."""
+    if "index" not in receipt:
+        return record_index.scan(os.path.join(settings.output_dir, task.file))
+    return record_index.Entries(
+        np.array(receipt["index"]["lengths"], np.int64),
+        np.array(receipt["index"]["labels"], np.int32),
+    )
+
+
+def _kind(reason: str) -> str:
+    """A reason without its details, for counting."""
+    return reason.split(":")[0]
