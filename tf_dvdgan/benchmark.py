@@ -121,10 +121,10 @@ def _step_phases(trainer: trainer_lib.Trainer) -> dict[str, Callable]:
 
     phases = {"generation": generate}
     if gan.discriminators:
-        phases["discriminator step"] = lambda b: trainer.update_discriminators(
+        phases["discriminator step"] = lambda b: trainer.updates.update_discriminators(
             b[0], seed
         )
-    phases["generator step"] = lambda b: trainer.update_generator(b[0], seed)
+    phases["generator step"] = lambda b: trainer.updates.update_generator(b[0], seed)
     phases["whole step"] = trainer.replica_step
     return phases
 

@@ -48,6 +48,8 @@ for _loss in (
     losses.hinge_discriminator_loss,
     losses.cross_entropy_generator_loss,
     losses.cross_entropy_discriminator_loss,
+    losses.relativistic_hinge_generator_loss,
+    losses.relativistic_hinge_discriminator_loss,
     losses.OrthogonalRegularization,
 ):
     gin.register(_loss, module="losses")

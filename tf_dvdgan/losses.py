@@ -65,6 +65,50 @@ def cross_entropy_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.nn.softplus(-fake_logits))
 
 
+def relativistic_hinge_discriminator_loss(
+    real_logits: tf.Tensor, fake_logits: tf.Tensor
+) -> tf.Tensor:
+    """Relativistic average hinge loss (Jolicoeur-Martineau, 2019, appendix A.2).
+
+    Scores count relative to the mean score of the other side, over all replicas.
+
+    Args:
+      real_logits: `[batch]`, scores of real videos.
+      fake_logits: `[batch]`, scores of generated videos.
+
+    Returns:
+      Scalar: mean of max(0, 1 - (real - mean fake)) plus mean of max(0, 1 + (fake -
+      mean real)).
+    """
+    real = real_logits - _global_mean(fake_logits)
+    fake = fake_logits - _global_mean(real_logits)
+    return hinge_discriminator_loss(real, fake)
+
+
+def relativistic_hinge_generator_loss(
+    fake_logits: tf.Tensor, real_logits: tf.Tensor
+) -> tf.Tensor:
+    """Relativistic average hinge loss of a generator (Jolicoeur-Martineau, 2019).
+
+    Args:
+      fake_logits: `[batch]`, scores of generated videos.
+      real_logits: `[batch]`, scores of real videos.
+
+    Returns:
+      Scalar: the discriminator's loss with both sides exchanged.
+    """
+    return relativistic_hinge_discriminator_loss(fake_logits, real_logits)
+
+
+def _global_mean(x: tf.Tensor) -> tf.Tensor:
+    """Mean over the batches of all replicas."""
+    mean = tf.reduce_mean(x)
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return mean
+    return context.all_reduce(tf.distribute.ReduceOp.MEAN, mean)
+
+
 class Term:
     """Base class of terms that are added to the generator's loss.
 

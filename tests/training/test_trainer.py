@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from tf_dvdgan import addons
 from tf_dvdgan.models import dvd_gan, vgan, video_gan
-from tf_dvdgan.training import optimizers, trainer
+from tf_dvdgan.training import optimizers, trainer, updates
+from tf_dvdgan.training.draws import fold_in
 
 BATCH, FRAMES, PIXELS = 4, 4, 16
 
@@ -101,17 +102,19 @@ def test_one_discriminator_update_equals_the_equations():
     metrics = t.run_steps(dataset(), 1)
     gan = twin.gan
     real = tf.cast(batch["video"], tf.float32) / 127.5 - 1.0
-    step_seed = trainer.fold_in(tf.constant([0, 0], tf.int64), twin.step)
-    seed = trainer.fold_in(step_seed, 0)
-    z = twin._latents(seed)
+    step_seed = fold_in(tf.constant([0, 0], tf.int64), twin.step)
+    seed = fold_in(step_seed, 0)
+    draws = twin.updates.draws(seed)
+    z = draws.latents()
     fake = gan.generator(z, batch["label"], training=True)
     labels = tf.concat([batch["label"]] * 2, 0)
     for i, discriminator in enumerate(gan.discriminators):
-        draws = [
-            twin._uniform_noise(i, trainer.fold_in(seed, stream)) for stream in (1, 2)
-        ]
+        uniform_noise = [draws.uniform_noise(i, fake) for fake in (False, True)]
         scores = discriminator(
-            tf.concat([real, fake], 0), labels, tf.concat(draws, 0), training=True
+            tf.concat([real, fake], 0),
+            labels,
+            tf.concat(uniform_noise, 0),
+            training=True,
         ).numpy()
         expected = (
             np.maximum(0, 1 - scores[:BATCH]).mean()
@@ -128,12 +131,12 @@ def test_one_discriminator_update_equals_the_equations():
 def test_draws_differ_between_steps_updates_and_seeds():
     t = make()
     seeds = [
-        trainer.fold_in(trainer.fold_in(tf.constant([s, 0], tf.int64), step), update)
+        fold_in(fold_in(tf.constant([s, 0], tf.int64), step), update)
         for s in (0, 1)
         for step in (0, 1)
         for update in (0, 1)
     ]
-    drawn = {tuple(t._latents(seed).numpy()[0, :4]) for seed in seeds}
+    drawn = {tuple(t.updates.draws(seed).latents().numpy()[0, :4]) for seed in seeds}
     assert len(drawn) == 8
 
 
@@ -177,7 +180,8 @@ def test_xla_compiles_the_step_of_the_demo():
 import tensorflow as tf
 from tf_dvdgan import config
 from tf_dvdgan.models import video_gan
-from tf_dvdgan.training import optimizers, trainer
+from tf_dvdgan.training import optimizers, trainer, updates
+from tf_dvdgan.training.draws import fold_in
 config.load(["demo.gin"])
 import gin
 gan = video_gan.build([str(i) for i in range(9)])
@@ -207,13 +211,17 @@ print("compiled", len(metrics))
 def test_noise_is_each_sample_s_own_and_of_the_deviation_asked_for():
     t = make()
     videos, seed = tf.zeros([BATCH, 8, 8, 8, 3]), tf.constant([0, 7], tf.int64)
-    np.testing.assert_array_equal(t._with_noise(videos, seed), videos)
+
+    def seen(seed):
+        draws = t.updates.draws(seed)
+        return t.updates.discriminator_input(videos, draws, fake=True).numpy()
+
+    np.testing.assert_array_equal(seen(seed), videos)
     t.gan.discriminator_noise = 0.5
-    noise = t._with_noise(videos, seed).numpy()
+    noise = seen(seed)
     np.testing.assert_allclose(noise.std(axis=(1, 2, 3, 4)), [0.5] * BATCH, rtol=0.1)
     assert len({round(float(n[0, 0, 0, 0]), 6) for n in noise}) == BATCH
-    other = trainer.fold_in(seed, 1)
-    assert np.abs(noise - t._with_noise(videos, other)).max() > 0.1
+    assert np.abs(noise - seen(fold_in(seed, 1))).max() > 0.1
 
 
 def test_a_discriminator_with_batch_norm_judges_real_and_fake_apart():
@@ -222,7 +230,7 @@ def test_a_discriminator_with_batch_norm_judges_real_and_fake_apart():
     fake = 3.0 * tf.random.stateless_normal([4, 8, PIXELS, PIXELS, 3], [0, 2])
     rest = (tf.zeros([8], tf.int32), tf.zeros([8, 0]))
     both = tf.concat([real, fake], 0)
-    scores = trainer._score_real_and_fake(discriminator, both, *rest)
+    scores = updates._score_real_and_fake(discriminator, both, *rest)
     for part, videos in zip(scores, (real, fake), strict=True):
         alone = discriminator(videos, training=True)
         np.testing.assert_allclose(part, alone, atol=1e-6)

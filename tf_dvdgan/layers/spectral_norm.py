@@ -38,6 +38,21 @@ def use_kernels(kernels: Mapping["SpectralLayer", tf.Tensor]) -> Iterator[None]:
         _given.kernels = previous
 
 
+@contextlib.contextmanager
+def updating_if(condition: bool | tf.Tensor) -> Iterator[None]:
+    """Makes calls with `training=True` update `u` only under a condition.
+
+    Args:
+      condition: a boolean, or a boolean scalar.
+    """
+    previous = getattr(_given, "condition", True)
+    _given.condition = condition
+    try:
+        yield
+    finally:
+        _given.condition = previous
+
+
 def power_iteration(
     matrix: tf.Tensor, u: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -133,8 +148,10 @@ class SpectralLayer(tf.keras.layers.Layer):
         if self.spectral_normalization:
             matrix = tf.reshape(kernel, [-1, self.units])
             sigma, u, v = power_iteration(tf.stop_gradient(matrix), self.u)
-            if training:
-                self.u.assign(u)
+            condition = getattr(_given, "condition", True)
+            if training and condition is not False:
+                now = u if condition is True else tf.where(condition, u, self.u)
+                self.u.assign(now)
             kernel = tf.reshape(_over_sigma(matrix, sigma, u, v), kernel.shape)
         return tf.cast(kernel, self.compute_dtype)
 

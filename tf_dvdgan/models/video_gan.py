@@ -8,6 +8,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from tf_dvdgan import discriminator_terms as discriminator_terms_lib
 from tf_dvdgan import errors, losses
 from tf_dvdgan.data import transforms, windows
 from tf_dvdgan.layers import conditional_batch_norm
@@ -77,10 +78,12 @@ class Networks(tf.Module):
         of uniform random numbers per video, its `has_batch_norm` whether it has batch
         normalization.
       latent: distribution of z.
-      generator_loss: loss of the generator, from one discriminator's scores.
+      generator_loss: loss of the generator, from one discriminator's scores of
+        generated videos; and of real ones if it has a parameter `real_logits`.
       discriminator_loss: loss of one discriminator, from its scores of real and of fake
         videos.
       generator_terms: terms that are added to the generator's loss.
+      discriminator_terms: terms that are added to each discriminator's loss.
       discriminator_noise: standard deviation of Gaussian noise that is added to the
         discriminators' input, real and fake.
       class_conditional: whether the networks use the classes of the data.
@@ -99,6 +102,7 @@ class Networks(tf.Module):
         generator_loss: Callable = losses.hinge_generator_loss,
         discriminator_loss: Callable = losses.hinge_discriminator_loss,
         generator_terms: Sequence[losses.Term] = (),
+        discriminator_terms: Sequence[discriminator_terms_lib.DiscriminatorTerm] = (),
         discriminator_noise: float = 0.0,
         class_conditional: bool = True,
         precision: str = "float32",
@@ -111,6 +115,7 @@ class Networks(tf.Module):
         self.generator_loss = generator_loss
         self.discriminator_loss = discriminator_loss
         self.generator_terms = list(generator_terms)
+        self.discriminator_terms = list(discriminator_terms)
         self.discriminator_noise = discriminator_noise
         self.class_conditional = class_conditional
         self.frame_bank: np.ndarray | None = None
@@ -247,6 +252,9 @@ def build(
     generator_loss: Callable = losses.hinge_generator_loss,
     discriminator_loss: Callable = losses.hinge_discriminator_loss,
     generator_terms: Sequence[Callable[[], losses.Term]] = (),
+    discriminator_terms: Sequence[
+        Callable[[], discriminator_terms_lib.DiscriminatorTerm]
+    ] = (),
     discriminator_noise: float = 0.0,
     with_terms: bool = False,
 ) -> Networks:
@@ -265,6 +273,8 @@ def build(
       generator_loss: see `Networks`.
       discriminator_loss: see `Networks`.
       generator_terms: each creates a term of the generator's loss, see `Networks`.
+      discriminator_terms: each creates a term of the discriminators' losses, see
+        `Networks`.
       discriminator_noise: see `Networks`.
       with_terms: whether to create the terms, which only training needs.
 
@@ -300,6 +310,7 @@ def build(
             _plain(generator_loss),
             _plain(discriminator_loss),
             [make() for make in generator_terms] if with_terms else [],
+            [make() for make in discriminator_terms] if with_terms else [],
             discriminator_noise,
             class_conditional,
             precision,

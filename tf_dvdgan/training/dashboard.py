@@ -13,6 +13,8 @@ _DESCRIPTIONS = {
     "discriminators, without additional terms.",
     "loss/spatial_": "Loss of the discriminator of single frames; 2 at chance (hinge).",
     "loss/temporal_": "Loss of the discriminator of motion; 2 at chance (hinge).",
+    "loss/lecam": "LeCam term of the discriminators' losses, summed over them.",
+    "loss/r1": "R1 term of the discriminators' losses, summed over them.",
     "loss/": "Additional term of the generator's loss, or loss of a discriminator.",
     "scores/": "Mean score of a discriminator: above 0 is real, below 0 is fake. "
     "*real* and *fake* are training batches, *held_out* real clips that are not "
@@ -21,6 +23,10 @@ _DESCRIPTIONS = {
     "accuracy/": "Fraction of training clips, real and fake, that a discriminator "
     "classifies correctly: 0.5 is chance; if it stays at 1, the generator stops "
     "learning.",
+    "augmentation/probability": "Probability of each augmentation of what the "
+    "discriminators see.",
+    "augmentation/overfitting": "Measure of overfitting that the probability of "
+    "augmentation follows.",
     "gradient_norm/": "Global norm of the gradients; spikes often precede divergence.",
     "learning_rate/": "Learning rate of the optimizer.",
     "speed/seconds_per_step": "Wall time of a step, without summaries and checkpoints.",
@@ -85,6 +91,7 @@ def _categories(
             "Accuracy on training clips": ["accuracy/"],
         },
         "Singular values": {name: [f"singular_values/{name}/"] for name in networks},
+        "Augmentation": {"Probability and overfitting": ["augmentation/"]},
         "Diversity": {"Samples, as a fraction of real clips": ["diversity/"]},
         "Speed": {
             "Seconds per step": ["speed/seconds_per_step$"],

@@ -143,6 +143,8 @@ class Observer:
             for name, value in metrics.items()
             if name.startswith("loss/")
         )
+        if "augmentation/probability" in metrics:
+            losses += f"  p {metrics['augmentation/probability']:.2f}"
         if self._bar is None:
             self._bar = terminal.Progress("step", self._total, 0.0, step, sys.stdout)
             self._summaries.scalars(step, scalars)

@@ -1,30 +1,27 @@
 """The training step: discriminator updates, then a generator update.
 
 All devices share one code path: `strategy.run` of one replica's step, several steps per
-`tf.function` call. The random numbers of a step are generated for the global batch from
-(seed, step), and each replica takes the rows of its samples, so the result does not
-depend on the number of replicas.
+`tf.function` call. `updates` has the two kinds of update, `draws` their random numbers,
+which do not depend on the number of replicas.
 """
 
 import contextlib
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import gin
 import tensorflow as tf
 
 from tf_dvdgan import addons, errors
-from tf_dvdgan.data import transforms
 from tf_dvdgan.models import video_gan
+from tf_dvdgan.training import augmentation as augmentation_lib
 from tf_dvdgan.training import optimizers
-
-Batch = Mapping[str, tf.Tensor]
+from tf_dvdgan.training import updates as updates_lib
+from tf_dvdgan.training.draws import fold_in
+from tf_dvdgan.training.updates import Batch
 
 # Added to the data seed at each rollback; the seeds of different runs are closer.
 _DATA_SEED_STRIDE = 1_000_003
-
-# Streams of random numbers within a step.
-_LATENTS, _REAL_NOISE_UNIFORM, _FAKE_NOISE_UNIFORM, _REAL_NOISE, _FAKE_NOISE = range(5)
 
 
 class Trainer:
@@ -40,6 +37,11 @@ class Trainer:
         videos and latents.
       seed: seed of all random numbers of the training steps.
       jit_compile: whether to compile the step with XLA; TPUs always do.
+      augmentation: augments what the discriminators see, real and generated; None for
+        no augmentation.
+      accumulate_steps: number of passes that each update's batch is split into, to save
+        memory; their gradients are summed. Statistics over a batch, those of batch norm
+        and of relativistic losses, become those of a pass.
 
     Attributes:
       gan: as given.
@@ -47,13 +49,14 @@ class Trainer:
       global_batch_size: as given.
       num_d_steps: as given.
       seed: as given.
+      augmentation: as given.
       step: number of generator updates so far.
       num_rollbacks: number of rollbacks so far; each changes the random numbers and the
         order of the data.
 
     Raises:
-      InvalidValueError: the batch size is not a multiple of the number of replicas, or
-        `num_d_steps` is less than 1.
+      InvalidValueError: the batch cannot be split into equal parts, or an argument is
+        out of range.
     """
 
     def __init__(
@@ -66,6 +69,8 @@ class Trainer:
         num_d_steps: int = 2,
         seed: int = 0,
         jit_compile: bool = False,
+        augmentation: augmentation_lib.Augmentation | None = None,
+        accumulate_steps: int = 1,
     ):
         if num_d_steps < 1:
             raise errors.InvalidValueError(
@@ -89,8 +94,12 @@ class Trainer:
         self.discriminator_variables = gan.discriminator_variables
         addons.create_slots(generator_optimizer, self.generator_variables)
         addons.create_slots(discriminator_optimizer, self.discriminator_variables)
+        for term in gan.discriminator_terms:
+            term.create_state(len(gan.discriminators))
+        self.augmentation = augmentation
         self.step = _counter("step")
         self.num_rollbacks = _counter("attempt")
+        self.updates = updates_lib.Updates(self, accumulate_steps)
         self.metric_names = self._metric_names()
         self.jit_compile = jit_compile
         # The step does not need AutoGraph, which takes a third of the tracing time.
@@ -101,6 +110,7 @@ class Trainer:
     def checkpoint_objects(self) -> dict[str, tf.Module]:
         """Returns all state that a run needs to resume exactly where it stopped."""
         discriminators = {d.name: d for d in self.gan.discriminators}
+        others = [*self.gan.discriminator_terms, self.augmentation]
         return {
             "step": self.step,
             "attempt": self.num_rollbacks,
@@ -108,6 +118,7 @@ class Trainer:
             "generator_optimizer": self.generator_optimizer,
             "discriminator_optimizer": self.discriminator_optimizer,
             **discriminators,
+            **{other.name: other for other in others if other and other.variables},
         }
 
     def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
@@ -164,12 +175,14 @@ class Trainer:
         norm = ["gradient_norm/discriminators"] if names else []
         return (
             *(f"loss/{name}" for name in names),
+            *(f"loss/{term.name}" for term in self.gan.discriminator_terms),
             *(f"scores/{name}_{of}" for name in names for of in ("real", "fake")),
             *(f"accuracy/{name}" for name in names),
             *norm,
             "loss/generator",
             *(f"loss/{term.name}" for term in self.gan.generator_terms),
             "gradient_norm/generator",
+            *(self.augmentation.metric_names if self.augmentation else ()),
         )
 
     def replica_step(self, batches: Sequence[Batch]) -> tf.Tensor:
@@ -187,152 +200,16 @@ class Trainer:
         metrics = []
         if self.gan.discriminators:
             rounds = [
-                self.update_discriminators(batch, fold_in(step_seed, i))
+                self.updates.update_discriminators(batch, fold_in(step_seed, i))
                 for i, batch in enumerate(batches)
             ]
             metrics.append(tf.add_n(rounds) / float(len(rounds)))
         g_seed = fold_in(step_seed, len(batches))
-        metrics.append(self.update_generator(batches[-1], g_seed))
+        metrics.append(self.updates.update_generator(batches[-1], g_seed))
+        if self.augmentation:
+            metrics.append(self.augmentation.metrics())
         self.step.assign_add(1)
         return tf.concat(metrics, axis=0)
-
-    def update_discriminators(self, batch: Batch, seed: tf.Tensor) -> tf.Tensor:
-        """Updates all discriminators once, on real and fake videos.
-
-        Args:
-          batch: "video" `[rows, time, height, width, 3]` uint8 and "label" `[rows]`.
-          seed: `[2]`, seed of the update's random numbers.
-
-        Returns:
-          `[n]` float32: losses, mean real and fake scores, and accuracies of the
-          discriminators, then the global norm of the gradients.
-        """
-        gan = self.gan
-        # Outside the tape: the update needs no gradient of the generator.
-        videos, labels = self._real_and_fake(batch, seed)
-        losses, scores, accuracies = [], [], []
-        with tf.GradientTape() as tape:
-            for i, discriminator in enumerate(gan.discriminators):
-                uniform_noise = tf.concat(
-                    [
-                        self._uniform_noise(i, fold_in(seed, _REAL_NOISE_UNIFORM)),
-                        self._uniform_noise(i, fold_in(seed, _FAKE_NOISE_UNIFORM)),
-                    ],
-                    axis=0,
-                )
-                real_scores, fake_scores = _score_real_and_fake(
-                    discriminator, videos, labels, uniform_noise
-                )
-                losses.append(gan.discriminator_loss(real_scores, fake_scores))
-                scores += [tf.reduce_mean(real_scores), tf.reduce_mean(fake_scores)]
-                correct = tf.concat([real_scores > 0.0, fake_scores < 0.0], axis=0)
-                accuracies.append(tf.reduce_mean(tf.cast(correct, tf.float32)))
-            loss = tf.add_n(losses) / self.num_replicas
-        norm = self._apply(
-            tape, loss, self.discriminator_variables, self.discriminator_optimizer
-        )
-        return tf.stack([*losses, *scores, *accuracies, norm])
-
-    def _real_and_fake(
-        self, batch: Batch, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns real videos followed by new fake ones, and the labels of both."""
-        real = transforms.to_unit_range(batch["video"])
-        conditioning = self.gan.conditioning(batch["label"], real)
-        z = self._latents(seed)
-        fake = self.gan.generate(z, conditioning, training=True)["videos"]
-        videos = tf.concat(
-            [
-                self._with_noise(real, fold_in(seed, _REAL_NOISE)),
-                self._with_noise(fake, fold_in(seed, _FAKE_NOISE)),
-            ],
-            axis=0,
-        )
-        return videos, tf.concat([conditioning["labels"]] * 2, axis=0)
-
-    def update_generator(self, batch: Batch, seed: tf.Tensor) -> tf.Tensor:
-        """Updates the generator once.
-
-        Args:
-          batch: "video" `[rows, time, height, width, 3]` uint8 and "label" `[rows]`.
-          seed: `[2]`, seed of the update's random numbers.
-
-        Returns:
-          `[n]` float32: the adversarial loss, each added term, and the global norm of
-          the gradients.
-        """
-        gan = self.gan
-        real = transforms.to_unit_range(batch["video"])
-        conditioning = gan.conditioning(batch["label"], real)
-        labels, z = conditioning["labels"], self._latents(seed)
-        # The tape watches only the generator's weights: the update needs no gradient of
-        # the discriminators' weights.
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(self.generator_variables)
-            outputs = gan.generate(z, conditioning, training=True)
-            fake = self._with_noise(outputs["videos"], fold_in(seed, _FAKE_NOISE))
-            loss = tf.constant(0.0)
-            for i, discriminator in enumerate(gan.discriminators):
-                uniform_noise = self._uniform_noise(
-                    i, fold_in(seed, _FAKE_NOISE_UNIFORM)
-                )
-                scores = discriminator(fake, labels, uniform_noise, training=True)
-                loss += gan.generator_loss(scores)
-            terms = [
-                term(gan.generator, outputs, real, labels)
-                for term in gan.generator_terms
-            ]
-            scaled = tf.add_n([loss, *terms]) / self.num_replicas
-        norm = self._apply(
-            tape, scaled, self.generator_variables, self.generator_optimizer
-        )
-        return tf.stack([loss, *terms, norm])
-
-    def _with_noise(self, videos: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Adds the discriminators' noise, generated separately for each sample."""
-        if not self.gan.discriminator_noise:
-            return videos
-        rows = self._own_rows(tf.range(self.global_batch_size)[:, tf.newaxis])[:, 0]
-        noise = tf.map_fn(
-            lambda row: tf.random.stateless_normal(
-                videos.shape[1:], fold_in(seed, row)
-            ),
-            rows,
-            fn_output_signature=tf.float32,
-        )
-        return videos + self.gan.discriminator_noise * noise
-
-    def _apply(self, tape, loss, variables, optimizer) -> tf.Tensor:
-        """Sums gradients over replicas and applies them; returns their global norm."""
-        gradients = tape.gradient(loss, variables)
-        if self.num_replicas > 1:
-            context = tf.distribute.get_replica_context()
-            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        optimizer.apply_gradients(
-            zip(gradients, variables, strict=True),
-            experimental_aggregate_gradients=False,
-        )
-        return tf.linalg.global_norm(gradients)
-
-    def _latents(self, seed: tf.Tensor) -> tf.Tensor:
-        draw = functools.partial(self.gan.latent.sample, seed=fold_in(seed, _LATENTS))
-        return self._own_rows(draw(self.global_batch_size))
-
-    def _uniform_noise(self, discriminator: int, seed: tf.Tensor) -> tf.Tensor:
-        num_frames = self.gan.generator.num_frames
-        num_uniforms = self.gan.discriminators[discriminator].num_uniforms(num_frames)
-        uniform_noise = tf.random.stateless_uniform(
-            [self.global_batch_size, num_uniforms], fold_in(seed, discriminator)
-        )
-        return self._own_rows(uniform_noise)
-
-    def _own_rows(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns this replica's rows of an array for the global batch."""
-        if self.num_replicas == 1:
-            return x
-        size = self.global_batch_size // self.num_replicas
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        return tf.slice(x, [replica * size, 0], [size, x.shape[1]])
 
 
 @gin.configurable(module="trainer")
@@ -348,6 +225,9 @@ def build(
     num_d_steps: int = 2,
     seed: int = 0,
     jit_compile: bool = False,
+    augmentation: Callable[[], augmentation_lib.Augmentation] | None = None,
+    accumulate_steps: int = 1,
+    rates_for_batch_size: int | None = None,
 ) -> Trainer:
     """Builds the config's GAN and optimizers, and their trainer.
 
@@ -365,6 +245,11 @@ def build(
       num_d_steps: discriminator updates per generator update.
       seed: seed of the initial weights and of all random numbers in training.
       jit_compile: whether to compile the step with XLA.
+      augmentation: creates the augmentation, see `Trainer`.
+      accumulate_steps: see `Trainer`.
+      rates_for_batch_size: batch size that the learning rates are meant for. They are
+        multiplied by the square root of the ratio of the batch sizes, the rule for Adam
+        (Malladi et al., 2022, section 5). None leaves them as they are.
 
     Returns:
       The trainer, with its variables created.
@@ -377,19 +262,24 @@ def build(
         raise errors.InvalidValueError(
             f"seed must be from 0 to 2^32 - 1. Received: {seed}"
         )
+    scale = 1.0
+    if rates_for_batch_size is not None:
+        scale = math.sqrt(global_batch_size / rates_for_batch_size)
     tf.keras.utils.set_random_seed(seed)
     with strategy.scope():
         return Trainer(
             video_gan.build(class_names, with_terms=True),
             strategy,
             global_batch_size,
-            moving_average(generator_optimizer(generator_learning_rate)),
+            moving_average(generator_optimizer(scale * generator_learning_rate)),
             discriminator_optimizer(
-                discriminator_learning_rate, updates_per_step=num_d_steps
+                scale * discriminator_learning_rate, updates_per_step=num_d_steps
             ),
             num_d_steps=num_d_steps,
             seed=seed,
             jit_compile=jit_compile,
+            augmentation=augmentation() if augmentation else None,
+            accumulate_steps=accumulate_steps,
         )
 
 
@@ -401,41 +291,3 @@ def _counter(name: str) -> tf.Variable:
         name=name,
         aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
     )
-
-
-def _score_real_and_fake(
-    discriminator: tf.keras.Model,
-    videos: tf.Tensor,
-    labels: tf.Tensor,
-    uniform_noise: tf.Tensor,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scores the first half of a batch, real videos, and the second half, fake ones.
-
-    Both go through in one pass, unless the discriminator has batch norm: statistics of
-    a mixed batch would leak information between real and fake.
-    """
-    if not discriminator.has_batch_norm:
-        scores = discriminator(videos, labels, uniform_noise, training=True)
-        return tuple(tf.split(scores, 2))
-    return tuple(
-        discriminator(*part, training=True)
-        for part in zip(
-            tf.split(videos, 2),
-            tf.split(labels, 2),
-            tf.split(uniform_noise, 2),
-            strict=True,
-        )
-    )
-
-
-def fold_in(seed: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
-    """Derives a new seed.
-
-    Args:
-      seed: `[2]` integers.
-      number: scalar integer; different numbers yield independent seeds.
-
-    Returns:
-      `[2]` integers.
-    """
-    return tf.random.experimental.stateless_fold_in(seed, tf.cast(number, seed.dtype))

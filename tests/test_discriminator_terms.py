@@ -1,0 +1,154 @@
+"""LeCam and R1 against their equations."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_dvdgan import discriminator_terms as terms
+from tf_dvdgan.layers import spectral_norm
+from tf_dvdgan.models import dvd_gan, vgan
+from tf_dvdgan.training import updates
+
+
+def judged(real_scores=(), fake_scores=(), discriminator=0, step=0, **given):
+    return terms.Judged(
+        discriminator=discriminator,
+        real=given.get("real"),
+        real_scores=tf.constant(real_scores, tf.float32),
+        fake_scores=tf.constant(fake_scores, tf.float32),
+        score=given.get("score"),
+        normal=given.get("normal"),
+        step=tf.constant(step, tf.int64),
+    )
+
+
+def test_lecam_is_the_distance_from_the_other_side_s_average():
+    term = terms.LeCam(weight=0.3, decay=0.9, start_step=2)
+    term.create_state(2)
+    rng = np.random.default_rng(0)
+    averages = np.zeros([2, 2])  # real and fake, by discriminator
+    for step in range(5):
+        real, fake = rng.normal(size=[2, 4]), rng.normal(size=[2, 4])
+        for i in range(2):
+            expected = (
+                0.3
+                * (step >= 2)
+                * (
+                    np.mean((real[i] - averages[1, i]) ** 2)
+                    + np.mean((fake[i] - averages[0, i]) ** 2)
+                )
+            )
+            found = term.value(judged(real[i], fake[i], i, step))
+            assert float(found) == pytest.approx(expected, rel=1e-5, abs=1e-7)
+        means = np.stack([real.mean(1), fake.mean(1)])
+        averages = 0.9 * averages + 0.1 * means
+        term.update(*tf.constant(means, tf.float32))
+    assert {v.name for v in term.variables} == {"real_average:0", "fake_average:0"}
+
+
+def quadratic(x):
+    """Scores with known gradients: of x_i^2 / 2 * i, i x_i."""
+    factor = tf.range(1.0, x.shape[0] + 1)[:, None, None, None, None]
+    return tf.reduce_sum(0.5 * factor * x * x, [1, 2, 3, 4])
+
+
+def test_r1_is_half_the_mean_squared_norm_of_the_gradient():
+    real = tf.random.stateless_normal([3, 2, 4, 4, 3], [0, 1])
+    term = terms.R1(weight=10.0, every=1)
+    norms = (np.array([1, 2, 3]) ** 2) * np.sum(real.numpy() ** 2, axis=(1, 2, 3, 4))
+    found = term.value(judged(real=real, score=quadratic))
+    assert float(found) == pytest.approx(5.0 * norms.mean(), rel=1e-5)
+
+
+def test_every_n_th_step_has_n_times_the_penalty():
+    real = tf.random.stateless_normal([3, 2, 4, 4, 3], [0, 1])
+    at = [
+        float(terms.R1(every=4).value(judged(real=real, score=quadratic, step=step)))
+        for step in range(5)
+    ]
+    once = float(terms.R1(every=1).value(judged(real=real, score=quadratic)))
+    assert at == pytest.approx([4 * once, 0, 0, 0, 4 * once])
+
+
+def test_finite_differences_are_right_in_the_mean():
+    real = tf.random.stateless_normal([2, 1, 2, 2, 3], [0, 1])
+    exact = terms.R1(every=1).value(judged(real=real, score=quadratic))
+    term = terms.R1(every=1, method="finite_differences")
+    found = [
+        float(
+            term.value(
+                judged(
+                    real=real,
+                    score=quadratic,
+                    normal=lambda i=i: tf.random.stateless_normal(real.shape, [1, i]),
+                )
+            )
+        )
+        for i in range(2000)
+    ]
+    assert np.mean(found) == pytest.approx(float(exact), rel=0.1)
+
+
+def plain_over_sigma(matrix, sigma, u, v):
+    """W / (v^T W u), left to automatic differentiation."""
+    del sigma
+    return matrix / tf.tensordot(tf.linalg.matvec(matrix, v, transpose_a=True), u, 1)
+
+
+@pytest.mark.parametrize("kind", ["spatial", "temporal", "vgan"])
+def test_the_exact_gradient_of_r1_passes_the_spectral_norm(kind, monkeypatch):
+    """Our gradient of W / sigma, differentiated twice, against a plain division."""
+    discriminator = {
+        "spatial": lambda: dvd_gan.SpatialDiscriminator(16, 3, ch=2, num_frames=2),
+        "temporal": lambda: dvd_gan.TemporalDiscriminator(16, 3, ch=2),
+        "vgan": lambda: vgan.Discriminator(16, 0, ch=2),
+    }[kind]()
+    real = tf.random.stateless_uniform([2, 8, 16, 16, 3], [0, 1], -1, 1)
+    labels = tf.constant([0, 1])
+    shape = [2, discriminator.num_uniforms(8)]
+    uniforms = tf.random.stateless_uniform(shape, [0, 2])
+    for _ in range(4):
+        discriminator(real, labels, uniforms, training=True)
+
+    def score(x):
+        return updates._score_again(discriminator, labels, uniforms, x)
+
+    def value_and_gradients():
+        term = terms.R1(weight=1.0, every=1)
+        variables = discriminator.trainable_variables
+        with tf.GradientTape() as tape:
+            value = term.value(judged(real=real, score=score))
+        zero = tf.UnconnectedGradients.ZERO
+        return value, tape.gradient(value, variables, unconnected_gradients=zero)
+
+    value, gradients = value_and_gradients()
+    monkeypatch.setattr(spectral_norm, "_over_sigma", plain_over_sigma)
+    expected, expected_gradients = value_and_gradients()
+    assert float(value) == pytest.approx(float(expected), rel=1e-4)
+    scale = max(float(tf.reduce_max(tf.abs(g))) for g in expected_gradients)
+    assert scale > 0
+    for found, of_plain in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(found / scale, of_plain / scale, atol=1e-4)
+
+
+def test_scoring_again_changes_no_state():
+    discriminator = dvd_gan.SpatialDiscriminator(16, 3, ch=2, num_frames=2)
+    real = tf.random.stateless_uniform([2, 4, 16, 16, 3], [0, 1], -1, 1)
+    rest = tf.constant([0, 1]), tf.zeros([2, discriminator.num_uniforms(4)])
+    discriminator(real, *rest, training=True)
+    before = [v.numpy() for v in discriminator.variables]
+    updates._score_again(discriminator, *rest, real)
+    for value, variable in zip(before, discriminator.variables, strict=True):
+        np.testing.assert_array_equal(value, variable)
+    discriminator(real, *rest, training=True)
+    assert any(
+        not np.array_equal(value, variable)
+        for value, variable in zip(before, discriminator.variables, strict=True)
+    )
+
+
+def test_arguments_out_of_range_are_refused():
+    with pytest.raises(ValueError, match="method must be"):
+        terms.R1(method="quick")
+    with pytest.raises(ValueError, match="decay must be"):
+        terms.LeCam(decay=1.0)

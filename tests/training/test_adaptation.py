@@ -1,0 +1,54 @@
+"""The probability of augmentation against its rule, step by step."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_dvdgan.training.adaptation import Adaptation
+from tf_dvdgan.training.augmentation import Augmentation
+
+
+def test_the_probability_follows_the_signs():
+    adaptation = Adaptation(target=0.5, clips=1000, maximum=0.03)
+    rng, p, mean = np.random.default_rng(0), 0.01, 0.0
+    found = tf.constant(p)
+    for _ in range(40):
+        signs = rng.uniform(0, 1, 2).astype(np.float32)
+        mean += 4 / 512 * (max(signs) - mean)
+        p = min(max(p + 4 / 1000 * np.sign(mean - 0.5), 0.0), 0.03)
+        found = adaptation.adapted(found, tf.constant(signs), 4)
+        assert float(found) == pytest.approx(p, abs=1e-6)
+        assert float(adaptation.overfitting) == pytest.approx(mean, abs=1e-5)
+
+
+def test_the_probability_rises_while_the_worst_discriminator_overfits():
+    made = Augmentation(
+        probability=0.0, adaptation=lambda: Adaptation(clips=6400, target=0.6)
+    )
+    for _ in range(200):
+        made.adapt(tf.constant([0.1, 1.0]), 64)
+    risen = float(made.probability)
+    assert risen > 0.9
+    for _ in range(40):
+        made.adapt(tf.constant([0.1, 0.2]), 64)
+    assert float(made.probability) < risen
+    np.testing.assert_allclose(
+        made.metrics(), [float(made.probability), float(made.adaptation.overfitting)]
+    )
+
+
+def test_held_out_scores_are_compared_with_those_of_training_and_generated_clips():
+    adaptation = Adaptation(measure="held_out")
+    scores = ([2.0, 3.0], [1.5, 0.0], [0.0, -1.0])
+    adaptation.measured(*map(tf.constant, scores))
+    assert float(adaptation.overfitting) == pytest.approx(max(0.5 / 2, 3 / 4))
+    before = float(adaptation.overfitting)
+    adaptation.adapted(tf.constant(0.0), tf.constant([1.0, 1.0]), 8)
+    assert float(adaptation.overfitting) == before  # signs play no part
+
+
+def test_other_measures_are_refused():
+    with pytest.raises(ValueError, match="must be one of"):
+        Adaptation(measure="loss")
+    with pytest.raises(ValueError, match="at least 1"):
+        Adaptation(clips=0)

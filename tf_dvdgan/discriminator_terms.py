@@ -1,0 +1,187 @@
+"""Terms that are added to each discriminator's loss: LeCam and R1.
+
+They keep a discriminator from memorizing a small data set.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import gin
+import tensorflow as tf
+
+from tf_dvdgan import errors
+
+
+class Judged(NamedTuple):
+    """What a discriminator has judged in one pass.
+
+    Attributes:
+      discriminator: its number.
+      real: `[batch, time, height, width, 3]`, real videos as it saw them.
+      real_scores: `[batch]`.
+      fake_scores: `[batch]`.
+      score: scores other videos with the labels of the real ones, without a change of
+        its state.
+      normal: draws a standard normal number for each value of `real`.
+      step: number of generator updates so far, an int64 scalar.
+    """
+
+    discriminator: int
+    real: tf.Tensor
+    real_scores: tf.Tensor
+    fake_scores: tf.Tensor
+    score: Callable[[tf.Tensor], tf.Tensor]
+    normal: Callable[[], tf.Tensor]
+    step: tf.Tensor
+
+
+class DiscriminatorTerm(tf.Module):
+    """Base class: a term of each discriminator's loss, with its state.
+
+    Args:
+      weight: factor of the term in the loss.
+    """
+
+    def __init__(self, weight: float):
+        super().__init__(name=type(self).__name__.lower())  # as in metrics
+        self.weight = weight
+
+    def create_state(self, num_discriminators: int) -> None:
+        """Creates variables, in the scope of the strategy."""
+
+    def value(self, judged: Judged) -> tf.Tensor:
+        """The weighted term for one discriminator and one replica's part of a batch.
+
+        Args:
+          judged: what the discriminator has judged.
+
+        Returns:
+          Scalar.
+        """
+        raise NotImplementedError
+
+    def update(self, real_scores: tf.Tensor, fake_scores: tf.Tensor) -> None:
+        """Updates the state after an update of the discriminators.
+
+        Args:
+          real_scores: mean score of each discriminator, over all replicas,
+            `[discriminators]`.
+          fake_scores: the same for generated videos.
+        """
+
+
+@gin.register(module="discriminator_terms")
+class LeCam(DiscriminatorTerm):
+    """Keeps scores near the moving averages of the other side's (Tseng et al., 2021).
+
+    `weight * (E[(D(real) - a_fake)^2] + E[(D(fake) - a_real)^2])`, equation 4, where
+    `a_real` and `a_fake` are moving averages of the scores of real and generated
+    videos.
+
+    Args:
+      weight: factor of the term.
+      decay: decay of the moving averages, per update of the discriminators.
+      start_step: first step with the term; the averages start from the first update.
+    """
+
+    def __init__(
+        self, weight: float = 0.1, decay: float = 0.99, start_step: int = 1000
+    ):
+        super().__init__(weight)
+        if not 0.0 <= decay < 1.0:
+            raise errors.InvalidValueError(
+                f"decay must be at least 0 and less than 1. Received: {decay!r}"
+            )
+        self._decay = decay
+        self._start_step = start_step
+
+    def create_state(self, num_discriminators: int) -> None:
+        self.real_average, self.fake_average = (
+            _state(f"{name}_average", [num_discriminators]) for name in ("real", "fake")
+        )
+
+    def value(self, judged: Judged) -> tf.Tensor:
+        i = judged.discriminator
+        real = tf.reduce_mean(tf.square(judged.real_scores - self.fake_average[i]))
+        fake = tf.reduce_mean(tf.square(judged.fake_scores - self.real_average[i]))
+        is_on = tf.cast(judged.step >= self._start_step, tf.float32)
+        return self.weight * is_on * (real + fake)
+
+    def update(self, real_scores: tf.Tensor, fake_scores: tf.Tensor) -> None:
+        for average, scores in (
+            (self.real_average, real_scores),
+            (self.fake_average, fake_scores),
+        ):
+            average.assign(self._decay * average + (1.0 - self._decay) * scores)
+
+
+@gin.register(module="discriminator_terms")
+class R1(DiscriminatorTerm):
+    """Gradient penalty on real videos (Mescheder et al., 2018, equation 9).
+
+    `weight / 2 * E[|grad of D at the video|^2]`, where the videos are those that the
+    discriminator sees, with their augmentation. Every n-th step with n times the
+    weight (lazy regularization: Karras et al., 2020b, section 3.1).
+
+    Args:
+      weight: gamma of the paper.
+      every: steps between two penalties.
+      method: 'exact' differentiates the gradient. 'finite_differences' takes the
+        derivative along a random direction v ~ N(0, I), of which the mean square is the
+        squared norm: it needs two more forward passes and no second derivative.
+      epsilon: step of 'finite_differences' along v.
+
+    Raises:
+      InvalidValueError: the method does not exist, or `every` is less than 1.
+    """
+
+    def __init__(
+        self,
+        weight: float = 10.0,
+        every: int = 16,
+        method: str = "exact",
+        epsilon: float = 0.01,
+    ):
+        super().__init__(weight)
+        if method not in ("exact", "finite_differences") or every < 1:
+            raise errors.InvalidValueError(
+                "method must be 'exact' or 'finite_differences', and every at least 1. "
+                f"Received: {method=}, {every=}"
+            )
+        self._every = every
+        self._exact = method == "exact"
+        self._epsilon = epsilon
+
+    def value(self, judged: Judged) -> tf.Tensor:
+        def penalty() -> tf.Tensor:
+            squared = (_exact if self._exact else self._along_a_direction)(judged)
+            return 0.5 * self.weight * self._every * tf.reduce_mean(squared)
+
+        if self._every == 1:
+            return penalty()
+        due = tf.equal(judged.step % self._every, 0)
+        return tf.cond(due, penalty, lambda: tf.constant(0.0))
+
+    def _along_a_direction(self, judged: Judged) -> tf.Tensor:
+        change = self._epsilon * judged.normal()
+        ahead = judged.score(judged.real + change)
+        behind = judged.score(judged.real - change)
+        return tf.square((ahead - behind) / (2.0 * self._epsilon))
+
+
+def _exact(judged: Judged) -> tf.Tensor:
+    """Squared norm of the score's gradient for each video, `[batch]`."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(judged.real)
+        total = tf.reduce_sum(judged.score(judged.real))
+    gradient = tape.gradient(total, judged.real)
+    return tf.reduce_sum(tf.square(gradient), axis=[1, 2, 3, 4])
+
+
+def _state(name: str, shape: list[int]) -> tf.Variable:
+    return tf.Variable(
+        tf.zeros(shape),
+        trainable=False,
+        name=name,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
