@@ -138,6 +138,7 @@ setuptools.setup(
             "tf_dvdgan_export=tf_dvdgan.tools.export:run",
             "tf_dvdgan_copy_run=tf_dvdgan.tools.copy_run:run",
             "tf_dvdgan_inspect_tfrecord=tf_dvdgan.tools.inspect_tfrecord:run",
+            "tf_dvdgan_plan=tf_dvdgan.tools.plan:run",
             "tf_dvdgan_benchmark=tf_dvdgan.tools.benchmark:run",
             "tf_dvdgan_make_demo_videos=tf_dvdgan.tools.make_demo_videos:run",
             "tf_dvdgan_demo=tf_dvdgan.tools.demo:run",

@@ -65,7 +65,15 @@ def _is_final(task: ShardTask, settings: Settings) -> bool:
 
 
 def stamp(path: str, settings: Settings) -> list[int] | None:
-    """Size and modification time of a file or folder; None if it does not exist."""
+    """Identifies a version of a file or folder.
+
+    Args:
+      path: path relative to the input folder.
+      settings: of the job.
+
+    Returns:
+      Size and modification time; None if it does not exist.
+    """
     full_path = os.path.join(settings.input_dir, path)
     try:
         if not files.is_remote(full_path):  # TensorFlow takes only UTF-8 names
@@ -87,6 +95,13 @@ def _path(task: ShardTask, settings: Settings) -> str:
 
 
 def write(task: ShardTask, settings: Settings, receipt: dict) -> None:
+    """Writes the receipt of a finished shard.
+
+    Args:
+      task: the shard.
+      settings: of the job.
+      receipt: contents and rejected clips.
+    """
     files.atomic_write(_path(task, settings), json.dumps(receipt))
 
 

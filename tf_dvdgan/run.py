@@ -14,6 +14,9 @@ run from its newest checkpoint. Without --gin_file the run's own config is used.
 SIGTERM or Ctrl-C finishes the current call to the device, saves a checkpoint and stops;
 the exit code is then 143 or 130, and 0 after the last step of the run. A second signal
 stops at once.
+
+--init_from=OTHER_RUN starts a new run from the weights of another one, which may have
+other classes or another resolution.
 """
 
 import os
@@ -37,6 +40,12 @@ def define_flags() -> None:
     flags.DEFINE_multi_string("gin_param", [], "Gin binding, such as 'a.b = 1'.")
     flags.DEFINE_string("model_dir", None, "The run's folder.", required=True)
     flags.DEFINE_string("data_dir", None, "Folder of prepared shards.", required=True)
+    flags.DEFINE_string(
+        "init_from", None, "Folder of another run, whose weights this one starts from."
+    )
+    flags.DEFINE_string(
+        "init_step", None, "Its checkpoint: a step or 'best'; the newest by default."
+    )
     flags.DEFINE_integer(
         "profile_steps",
         0,
@@ -87,6 +96,8 @@ def main(argv: list[str]) -> int:
             evaluation=evaluation,
             protocols=plan.protocols,
             profile_steps=FLAGS.profile_steps,
+            init_from=FLAGS.init_from,
+            init_step=FLAGS.init_step,
         )
     except strategy.LOST_WORKER_ERRORS as error:
         if not strategy.spans_workers(where):

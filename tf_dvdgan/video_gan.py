@@ -195,6 +195,8 @@ class VideoGAN:
         strategy: tf.distribute.Strategy | None = None,
         checkpoint_every: int | None = None,
         samples_every: int | None = None,
+        init_from: str | None = None,
+        init_step: int | str | None = None,
     ) -> notebook.History:
         """Trains up to a step, from the newest checkpoint in `model_dir` if it has one.
 
@@ -216,6 +218,9 @@ class VideoGAN:
           strategy: where to train; all devices of this machine by default.
           checkpoint_every: steps between checkpoints; the preset's by default.
           samples_every: steps between sample sheets; the preset's by default.
+          init_from: directory of another run, whose weights a new run starts from. It
+            may have other classes or another resolution.
+          init_step: step of that run's checkpoint, or 'best'; the newest by default.
 
         Returns:
           The training curves of the run.
@@ -255,6 +260,8 @@ class VideoGAN:
                 evaluation=evaluation,
                 protocols=protocols,
                 actions=actions,
+                init_from=init_from,
+                init_step=init_step,
             )
         self.class_names, self.model_dir = source.class_names, model_dir
         self._generator = None  # has the weights from before training

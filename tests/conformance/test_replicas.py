@@ -26,9 +26,14 @@ STEPS = 5
 PARAMETERS = [
     "BATCH_SIZE = 8",
     f"NUM_STEPS = {STEPS}",
-    "trainer.build.num_d_steps = 1",
     "training.Schedule.steps_per_loop = 1",
     "training.Schedule.checkpoint_every = 3",
+    "trainer.build.augmentation = @augmentation.Augmentation",
+    "augmentation.Augmentation.probability = 0.5",
+    "augmentation.Augmentation.adaptation = @augmentation.Adaptation",
+    "augmentation.Adaptation.clips = 200",
+    "video_gan.build.discriminator_terms = [@discriminator_terms.LeCam]",
+    "discriminator_terms.LeCam.start_step = 0",
 ]
 # Recomputing and a thread that writes checkpoints change nothing either.
 OF_TWO = [
@@ -144,6 +149,40 @@ def runs(demo_shards, tmp_path_factory):
         return folder
 
     return run_on
+
+
+_RELATIVISTIC = """
+import numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(
+    cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tf_dvdgan import losses
+x = np.random.default_rng(0).normal(size=[2, 8]).astype(np.float32)
+
+def gradients(strategy, count):
+    with strategy.scope():
+        weights = [tf.Variable(1.5), tf.Variable(0.5)]
+    def step():
+        i = tf.distribute.get_replica_context().replica_id_in_sync_group
+        real, fake = (tf.reshape(side, [count, -1])[i] for side in x)
+        with tf.GradientTape() as tape:
+            loss = losses.relativistic_hinge_discriminator_loss(
+                weights[0] * real, weights[1] * fake) / count
+        return tape.gradient(loss, weights)
+    found = strategy.run(tf.function(step))
+    return [float(strategy.reduce("SUM", g, axis=None)) for g in found]
+
+one = gradients(tf.distribute.OneDeviceStrategy("CPU:0"), 1)
+two = gradients(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), 2)
+np.testing.assert_allclose(one, two, rtol=1e-5)
+assert min(map(abs, one)) > 1e-3, one
+print("equal")
+"""
+
+
+def test_relativistic_losses_are_those_of_the_whole_batch():
+    result = run_python("-c", _RELATIVISTIC)
+    assert "equal" in result.stdout, result.stderr[-2000:]
 
 
 OTHERS = [*(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4)), "workers"]

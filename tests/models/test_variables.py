@@ -100,14 +100,22 @@ V1_GENERATOR = (
 @pytest.mark.parametrize(
     ("file", "parameters", "totals"),
     [
-        ("models/dvdgan_v1.gin", [], (V1_GENERATOR, 154_411_777, 162_683_137)),
-        ("models/dvdgan_fp_v2.gin", [], (629_443_963, 153_185_025, 161_456_385)),
-        (
-            "models/dvdgan_fp_v2.gin",
-            ["CONDITIONING_FRAMES = 1"],
-            (492_604_795, 153_185_025, 161_456_385),
+        pytest.param(
+            *("models/dvdgan_v1.gin", []),
+            (V1_GENERATOR, 154_411_777, 162_683_137),
+            marks=pytest.mark.slow,
         ),
-        ("models/dvdgan_fp_v1.gin", [], (443_774_847, 153_185_025, 161_456_385)),
+        ("models/dvdgan_fp_v2.gin", [], (629_443_963, 153_185_025, 161_456_385)),
+        pytest.param(
+            *("models/dvdgan_fp_v2.gin", ["CONDITIONING_FRAMES = 1"]),
+            (492_604_795, 153_185_025, 161_456_385),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("models/dvdgan_fp_v1.gin", []),
+            (443_774_847, 153_185_025, 161_456_385),
+            marks=pytest.mark.slow,
+        ),
         ("models/vgan.gin", [], (16_245_383, 11_057_858)),
         ("models/vgan_future.gin", [], (19_823_019, 11_057_858)),
         ("models/vgan_future_authors.gin", [], (68_216_455, 44_135_810)),

@@ -72,6 +72,12 @@ def parameters_of(model: str, flow_weights: str) -> list[str]:
     return chosen
 
 
+def with_similar_ones_slow(model: str):
+    """Models that differ from others in a loss or a few layers."""
+    similar = ("dvdgan_fp_v1", "mvt_gan_mc", "mvt_gan_tsa", "mvt_gan_var")
+    return pytest.param(model, marks=pytest.mark.slow if model in similar else ())
+
+
 @pytest.mark.slow  # the demo's model and prediction walk in other tests
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_trains_resumes_samples_and_exports(
@@ -109,7 +115,7 @@ def test_a_model_trains_resumes_samples_and_exports(
     )
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", map(with_similar_ones_slow, MODELS))
 @tf.autograph.experimental.do_not_convert
 def test_a_model_computes_in_bfloat16_and_keeps_float32(model, flow_weights):
     """Convolutions in bfloat16; variables, gradients, videos and scores in float32."""

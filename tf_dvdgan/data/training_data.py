@@ -62,6 +62,18 @@ class TrainingData(Protocol):
     def clips(self, at_most: int) -> np.ndarray:
         """Returns at most some videos, `[count, time, height, width, 3]` uint8."""
 
+    def sample(self, at_most: int, held_out: bool) -> dict[str, np.ndarray] | None:
+        """Returns some clips with their labels, the same ones in each call.
+
+        Args:
+          at_most: largest number of clips.
+          held_out: whether to take clips that are not trained on.
+
+        Returns:
+          "video" `[count, time, height, width, 3]` uint8 and "label" `[count]`; None if
+          there are no held-out clips.
+        """
+
 
 class Shards(TrainingData):
     """Prepared shards, in a new random order each epoch.
@@ -112,7 +124,14 @@ class Shards(TrainingData):
 
     def clips(self, at_most: int) -> np.ndarray:
         count = min(at_most, self._manifest.num_clips("train"))
-        return _videos(self.rows(1, seed=0), count)
+        return _stacked(self.rows(1, seed=0), count)["video"]
+
+    def sample(self, at_most: int, held_out: bool) -> dict[str, np.ndarray] | None:
+        split = self._manifest.held_out_split if held_out else "train"
+        if split is None:
+            return None
+        rows = readers.evaluation_dataset(self.data_dir, self._window, split)
+        return _stacked(rows, at_most)
 
 
 class Clips(TrainingData):
@@ -184,7 +203,10 @@ class Clips(TrainingData):
         return rows.batch(own).shard(num_workers, worker).unbatch()
 
     def clips(self, at_most: int) -> np.ndarray:
-        return _videos(self._dataset, at_most)
+        return _stacked(self._dataset, at_most)["video"]
+
+    def sample(self, at_most: int, held_out: bool) -> dict[str, np.ndarray] | None:
+        return None if held_out else _stacked(self._dataset, at_most)
 
 
 def _row(
@@ -195,10 +217,11 @@ def _row(
     return {"video": tf.ensure_shape(video, size), "label": tf.cast(label, tf.int32)}
 
 
-def _videos(rows: tf.data.Dataset, count: int) -> np.ndarray:
-    """Returns copies of the first rows' videos; the iterator reuses its buffers."""
+def _stacked(rows: tf.data.Dataset, count: int) -> dict[str, np.ndarray]:
+    """Returns copies of the first rows; the iterator reuses its buffers."""
     taken = itertools.islice(rows.as_numpy_iterator(), count)
-    return np.stack([row["video"].copy() for row in taken])
+    copies = [{name: np.copy(value) for name, value in row.items()} for row in taken]
+    return {name: np.stack([row[name] for row in copies]) for name in copies[0]}
 
 
 def _print_short_clips(

@@ -319,10 +319,9 @@ def restore_generator(
       UnreadableError: the checkpoint does not exist, or is damaged.
       UserError: it has another architecture.
     """
+    networks = {"generator": generator, **(others or {})}
+    found = restore_networks(model_dir, networks, step)
     path = _find(model_dir, step)
-    found = tf.Variable(0, dtype=tf.int64)
-    objects = {"generator": generator, "step": found, **(others or {})}
-    _restore(tf.train.Checkpoint(**objects), path, all_objects=False)
     if any(
         "generator_optimizer/average" in key for key, _ in tf.train.list_variables(path)
     ):
@@ -332,6 +331,31 @@ def restore_generator(
         slots.restore(path).expect_partial()
         for variable in generator.trainable_variables:
             variable.assign(optimizers.moving_average_of(optimizer, variable))
+    return found
+
+
+def restore_networks(
+    model_dir: str,
+    networks: Mapping[str, tf.keras.Model],
+    step: int | str | None = None,
+) -> int:
+    """Restores networks with the weights that training had reached.
+
+    Args:
+      model_dir: directory of the run.
+      networks: networks with their variables, by their names in the checkpoint.
+      step: step of the checkpoint, or 'best'; the newest by default.
+
+    Returns:
+      The step of the checkpoint.
+
+    Raises:
+      UnreadableError: the checkpoint does not exist, or is damaged.
+      UserError: it has another architecture.
+    """
+    found = tf.Variable(0, dtype=tf.int64)
+    checkpoint = tf.train.Checkpoint(**networks, step=found)
+    _restore(checkpoint, _find(model_dir, step), all_objects=False)
     return int(found)
 
 

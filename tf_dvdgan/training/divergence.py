@@ -9,7 +9,7 @@ import numpy as np
 
 from tf_dvdgan import errors
 
-_ACTIONS = ("warn", "stop", "roll_back")
+_ACTIONS = ("warn", "augment", "stop", "roll_back")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Alarm:
       kind: 'non_finite', 'pinned' or 'collapsed'.
       message: message for the log.
       last_good_step: last step before the problem.
-      action: 'warn', 'stop' or 'roll_back'.
+      action: 'warn', 'augment', 'stop' or 'roll_back'.
     """
 
     kind: str
@@ -34,9 +34,10 @@ class Alarm:
 class Divergence:
     """When a run counts as diverged, and the action to take.
 
-    'warn' logs a message and continues, 'stop' ends the run, 'roll_back' resumes from
-    the last good checkpoint with different random numbers and another order of the
-    data.
+    'warn' logs a message and continues, 'augment' also raises the probability of
+    augmentation, 'stop' ends the run, 'roll_back' resumes from the last good checkpoint
+    with different random numbers and another order of the data, and for `on_pinned` and
+    `on_collapsed` with a higher probability of augmentation, if there is one.
 
     Attributes:
       on_non_finite: action if a loss or a gradient norm is NaN or infinite; 'stop' or
@@ -45,6 +46,9 @@ class Divergence:
         long time.
       on_collapsed: action if the samples of a class are nearly identical.
       max_roll_backs: maximum number of rollbacks before the run stops.
+      raise_by: how much 'augment' and 'roll_back' raise the probability of
+        augmentation.
+      max_raises: maximum number of raises by 'augment'; further alarms only warn.
       pinned_accuracy: threshold of a discriminator's accuracy for `on_pinned`.
       pinned_steps: number of steps at or above the threshold for `on_pinned`.
       least_diversity: threshold of the samples' diversity for `on_collapsed`, as a
@@ -55,14 +59,16 @@ class Divergence:
     on_pinned: str = "warn"
     on_collapsed: str = "warn"
     max_roll_backs: int = 3
+    raise_by: float = 0.1
+    max_raises: int = 5
     pinned_accuracy: float = 0.995
     pinned_steps: int = 2000
     least_diversity: float = 0.03
 
     def __post_init__(self):
-        if self.on_non_finite not in _ACTIONS[1:]:
+        if self.on_non_finite not in _ACTIONS[2:]:
             raise errors.InvalidValueError(
-                f"on_non_finite must be one of {_ACTIONS[1:]}. "
+                f"on_non_finite must be one of {_ACTIONS[2:]}. "
                 f"Received: {self.on_non_finite!r}"
             )
         for action in (self.on_pinned, self.on_collapsed):
@@ -70,6 +76,11 @@ class Divergence:
                 raise errors.InvalidValueError(
                     f"Actions must be one of {_ACTIONS}. Received: {action!r}"
                 )
+
+    @property
+    def augments(self) -> bool:
+        """Whether an alarm only raises the probability of augmentation."""
+        return "augment" in (self.on_pinned, self.on_collapsed)
 
 
 class DivergenceMonitor:

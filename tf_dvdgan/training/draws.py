@@ -74,11 +74,27 @@ class Draws:
         return self._uniform(augmentation.NUM_UNIFORMS, fold_in(self._seed, stream))
 
     def noise(self, shape: Sequence[int], fake: bool) -> tf.Tensor:
-        """Draws noise for the discriminators' input, `[n, *shape]` of N(0, 1)."""
+        """Draws noise for the discriminators' input.
+
+        Args:
+          shape: shape of a video.
+          fake: whether they judge generated videos.
+
+        Returns:
+          `[n, *shape]` of N(0, 1).
+        """
         return self._normal(shape, _FAKE_NOISE if fake else _REAL_NOISE)
 
     def directions(self, shape: Sequence[int], discriminator: int) -> tf.Tensor:
-        """Draws directions of finite differences, `[n, *shape]` of N(0, 1)."""
+        """Draws directions of finite differences.
+
+        Args:
+          shape: shape of a video.
+          discriminator: number of the discriminator.
+
+        Returns:
+          `[n, *shape]` of N(0, 1).
+        """
         return self._normal(shape, _DIRECTIONS + discriminator)
 
     def _uniform(self, count: int, seed: tf.Tensor) -> tf.Tensor:

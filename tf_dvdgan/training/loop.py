@@ -10,11 +10,13 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from tf_dvdgan import errors
+from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import readers, training_data
+from tf_dvdgan.training import augmentation as augmentation_lib
 from tf_dvdgan.training import (
     checkpoints,
     divergence,
+    overfitting,
     profiling,
     stopping,
 )
@@ -66,6 +68,9 @@ class Action:
             )
 
 
+_KEEP_STEP = ("warn", "augment")  # actions after which the run continues from its step
+
+
 class Evaluation(Protocol):
     """Scores a run's checkpoints while it trains."""
 
@@ -107,6 +112,13 @@ def distribute(
     return trainer.strategy.distribute_datasets_from_function(dataset_of_worker)
 
 
+def _probability(augmentation: augmentation_lib.Augmentation | None) -> str:
+    """Names the probability of augmentation, for the end of a message."""
+    if not augmentation:
+        return ""
+    return f", and augmentation of probability {augmentation.probability.numpy():.2f}"
+
+
 class TrainingLoop:
     """Trains until the last step, or until a signal stops the process.
 
@@ -120,6 +132,7 @@ class TrainingLoop:
       evaluation: scores each checkpoint; None for no scores.
       profiler: traces some of the steps.
       actions: functions to call every n steps, after the default ones.
+      held_out: measures overfitting, for an adaptation that needs it.
     """
 
     def __init__(
@@ -134,7 +147,9 @@ class TrainingLoop:
         evaluation: Evaluation | None,
         profiler: profiling.Profiler,
         actions: Sequence[Action],
+        held_out: overfitting.HeldOutScores | None = None,
     ):
+        self._held_out = held_out
         self._trainer = trainer
         self._data = data
         self._schedule = schedule
@@ -147,9 +162,14 @@ class TrainingLoop:
         self._alarms: list[divergence.Alarm] = []  # of the last call
 
     def _default_actions(self) -> list[Action]:
-        """Returns the actions for checkpoints, then scores, then sample sheets."""
+        """Returns the actions: overfitting, checkpoints, scores, then sample sheets."""
         schedule = self._schedule
+        measurement = []
+        if self._held_out:
+            every = self._held_out.every
+            measurement = [Action("overfitting", every, self._measure_overfitting)]
         return [
+            *measurement,
             Action("checkpoint", schedule.checkpoint_every, self._save),
             Action("scores", schedule.checkpoint_every, self._evaluate),
             Action("samples", schedule.samples_every, self._write_samples),
@@ -203,7 +223,8 @@ class TrainingLoop:
                 step += num_steps
                 seconds = observer.progress(step, num_steps, metrics) or seconds
                 self._alarms = self._monitor.check_metrics(step, metrics)
-                if all(alarm.action == "warn" for alarm in self._alarms):
+                self._raise_augmentation(self._alarms)
+                if all(alarm.action in _KEEP_STEP for alarm in self._alarms):
                     self._act(self._state(step, metrics))
                 if self._handle_alarms(step):
                     step = self._step
@@ -239,6 +260,12 @@ class TrainingLoop:
         elif step % self._schedule.checkpoint_every == 0:
             self._evaluation.evaluate_if_missing(state)
         self._observer.pause(began)
+
+    def _measure_overfitting(self, state: State) -> None:
+        # Not at the end, unless it is due: a longer run has the same numbers.
+        held_out = self._held_out
+        if held_out and state.step % held_out.every == 0:
+            held_out.measure()
 
     def _save(self, state: State) -> None:
         """Writes a checkpoint.
@@ -282,7 +309,31 @@ class TrainingLoop:
         share = strategy_lib.broadcast_from_chief(
             self._trainer.strategy, self._observer.samples(state.step)
         )
-        self._alarms += self._monitor.check_diversity(state.step, share)
+        alarms = self._monitor.check_diversity(state.step, share)
+        self._alarms += alarms
+        if self._raise_augmentation(alarms) and self._is_saved(state.step):
+            self._save(state)  # with the probability that training continues with
+
+    def _is_saved(self, step: int) -> bool:
+        return step % self._schedule.checkpoint_every == 0
+
+    def _raise_augmentation(self, alarms: Sequence[divergence.Alarm]) -> bool:
+        """Raises the probability of augmentation, if an alarm requires it."""
+        augmentation, most = self._trainer.augmentation, self._policy.max_raises
+        if not (augmentation and any(a.action == "augment" for a in alarms)):
+            return False
+        if int(augmentation.num_raises.numpy()) >= most:
+            if self._chief:
+                terminal.say(f"The augmentation has already been raised {most} times")
+            return False
+        raised = augmentation.raise_probability(self._policy.raise_by)
+        if self._chief:
+            count = int(augmentation.num_raises.numpy())
+            terminal.say(
+                f"The probability of augmentation is raised to {raised:.2f} "
+                f"({count} of at most {most} raises)"
+            )
+        return True
 
     def _handle_alarms(self, step: int) -> bool:
         """Takes the policy's action; returns whether the run was rolled back.
@@ -292,7 +343,7 @@ class TrainingLoop:
         """
         for alarm in self._alarms:
             self._observer.alarm(step, alarm)
-        severe = [alarm for alarm in self._alarms if alarm.action != "warn"]
+        severe = [alarm for alarm in self._alarms if alarm.action not in _KEEP_STEP]
         if not severe:
             return False
         alarm, rollback = severe[0], int(self._trainer.num_rollbacks.numpy()) + 1
@@ -315,11 +366,16 @@ class TrainingLoop:
                 f"{alarm.message} There is no checkpoint yet to roll back to. {advice}"
             )
         self._trainer.num_rollbacks.assign(rollback)
+        augmentation = self._trainer.augmentation
+        if augmentation and alarm.kind != "non_finite":
+            # The checkpoint may be from before an earlier rollback.
+            augmentation.raise_probability(rollback * self._policy.raise_by)
         if self._chief:
             limit = self._policy.max_roll_backs
             print(
                 f"Rolled back to step {restored}, with different random numbers and "
-                f"order of the data ({rollback} of at most {limit} rollbacks)",
+                f"order of the data ({rollback} of at most {limit} rollbacks)"
+                + _probability(augmentation),
                 flush=True,
             )
         return True

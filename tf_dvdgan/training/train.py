@@ -7,11 +7,17 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import run_directory, terminal
+from tf_dvdgan import errors, run_directory, terminal
 from tf_dvdgan.data import filesystem, training_data, windows
 from tf_dvdgan.models import resolved, video_gan
 from tf_dvdgan.sampling import standing_statistics
-from tf_dvdgan.training import checkpoints, divergence, profiling
+from tf_dvdgan.training import (
+    checkpoints,
+    divergence,
+    overfitting,
+    profiling,
+    warm_start,
+)
 from tf_dvdgan.training import loop as loop_lib
 from tf_dvdgan.training import observer as observer_lib
 from tf_dvdgan.training import schedule as schedule_lib
@@ -55,6 +61,8 @@ def prepare(
     actions: Sequence[loop_lib.Action] = (),
     window: windows.Window = gin.REQUIRED,
     schedule: schedule_lib.Schedule = schedule_lib.Schedule(),
+    init_from: str | None = None,
+    init_step: int | str | None = None,
     on_divergence: divergence.Divergence = divergence.Divergence(),
     allow_config_mismatch: bool = False,
 ) -> loop_lib.TrainingLoop | None:
@@ -74,6 +82,9 @@ def prepare(
       actions: functions to call every n steps, after the default ones.
       window: window of each training clip.
       schedule: schedule of checkpoints, sample sheets and the end.
+      init_from: directory of another run, whose weights this one starts from; a run
+        that resumes does not read it.
+      init_step: step of that run's checkpoint, or 'best'; the newest by default.
       on_divergence: thresholds and actions if the run diverges.
       allow_config_mismatch: whether the run may resume with another seed or batch size.
 
@@ -92,6 +103,16 @@ def prepare(
     data.check(video_gan.build(data.class_names).class_conditional, verbose=chief)
     # 2. Networks, optimizers and their variables.
     trainer = trainer_lib.build(strategy, data.class_names)
+    augmentation = trainer.augmentation
+    if on_divergence.augments and not augmentation:
+        raise errors.UserError(
+            "training.Divergence raises the augmentation, but there is none: set "
+            "trainer.build.augmentation, as small_data.gin does."
+        )
+    held_out = None
+    adaptation = augmentation and augmentation.adaptation
+    if adaptation and adaptation.measure == "held_out":
+        held_out = overfitting.HeldOutScores(trainer, adaptation, data)
     # 3. The newest checkpoint, or the start.
     saved = checkpoints.Checkpoints(
         model_dir,
@@ -103,6 +124,11 @@ def prepare(
     )
     resumed = saved.restore(allow_config_mismatch)
     step = int(trainer.step.numpy())
+    origin = (directory.read_model() or {}).get("initialized_from")
+    if init_from and not resumed:
+        origin = warm_start.initialize(
+            trainer.gan, data.class_names, init_from, init_step
+        )
     if chief:
         terminal.say(f"{'Resuming from' if resumed else 'Starting at'} step {step}")
         if resumed:
@@ -120,7 +146,8 @@ def prepare(
     if chief:
         filesystem.makedirs(model_dir)
         directory.write_dataset(data.class_names, data.name)
-        directory.write_model(resolved.resolve())
+        model = resolved.resolve() | ({"initialized_from": origin} if origin else {})
+        directory.write_model(model)
         directory.write_config(gin.config_str())  # last, because it marks a run
     num_frames = trainer.gan.generator.num_conditioning_frames
     if num_frames:
@@ -140,6 +167,7 @@ def prepare(
         evaluation=evaluation,
         profiler=profiling.Profiler(model_dir, profile_steps if chief else 0),
         actions=actions,
+        held_out=held_out,
     )
 
 

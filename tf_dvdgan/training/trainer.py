@@ -6,6 +6,7 @@ which do not depend on the number of replicas.
 """
 
 import contextlib
+import fnmatch
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -39,6 +40,8 @@ class Trainer:
       jit_compile: whether to compile the step with XLA; TPUs always do.
       augmentation: augments what the discriminators see, real and generated; None for
         no augmentation.
+      frozen: patterns of discriminator variables that keep their values, such as
+        "*/block_0/*", where "*" matches any text (FreezeD: Mo et al., 2020).
       accumulate_steps: number of passes that each update's batch is split into, to save
         memory; their gradients are summed. Statistics over a batch, those of batch norm
         and of relativistic losses, become those of a pass.
@@ -71,6 +74,7 @@ class Trainer:
         jit_compile: bool = False,
         augmentation: augmentation_lib.Augmentation | None = None,
         accumulate_steps: int = 1,
+        frozen: Sequence[str] = (),
     ):
         if num_d_steps < 1:
             raise errors.InvalidValueError(
@@ -91,7 +95,7 @@ class Trainer:
         self.discriminator_optimizer = discriminator_optimizer
         gan.build()
         self.generator_variables = gan.generator.trainable_variables
-        self.discriminator_variables = gan.discriminator_variables
+        self.discriminator_variables = _not_frozen(gan.discriminator_variables, frozen)
         addons.create_slots(generator_optimizer, self.generator_variables)
         addons.create_slots(discriminator_optimizer, self.discriminator_variables)
         for term in gan.discriminator_terms:
@@ -227,6 +231,7 @@ def build(
     jit_compile: bool = False,
     augmentation: Callable[[], augmentation_lib.Augmentation] | None = None,
     accumulate_steps: int = 1,
+    frozen: Sequence[str] = (),
     rates_for_batch_size: int | None = None,
 ) -> Trainer:
     """Builds the config's GAN and optimizers, and their trainer.
@@ -247,6 +252,7 @@ def build(
       jit_compile: whether to compile the step with XLA.
       augmentation: creates the augmentation, see `Trainer`.
       accumulate_steps: see `Trainer`.
+      frozen: see `Trainer`.
       rates_for_batch_size: batch size that the learning rates are meant for. They are
         multiplied by the square root of the ratio of the batch sizes, the rule for Adam
         (Malladi et al., 2022, section 5). None leaves them as they are.
@@ -280,7 +286,30 @@ def build(
             jit_compile=jit_compile,
             augmentation=augmentation() if augmentation else None,
             accumulate_steps=accumulate_steps,
+            frozen=frozen,
         )
+
+
+def _not_frozen(
+    variables: list[tf.Variable], patterns: Sequence[str]
+) -> list[tf.Variable]:
+    """Returns the variables that no pattern matches.
+
+    Raises:
+      InvalidValueError: a pattern matches none.
+    """
+    frozen: set[str] = set()
+    names = [variable.name.removesuffix(":0") for variable in variables]
+    for pattern in patterns:
+        matches = fnmatch.filter(names, pattern)
+        if not matches:
+            raise errors.InvalidValueError(
+                f"frozen: {pattern!r} matches no variable of a discriminator, such as "
+                f"{names[0]!r}."
+            )
+        frozen.update(matches)
+    pairs = zip(names, variables, strict=True)
+    return [variable for name, variable in pairs if name not in frozen]
 
 
 def _counter(name: str) -> tf.Variable:

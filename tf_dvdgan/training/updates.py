@@ -17,7 +17,6 @@ from tf_dvdgan.training import draws as draws_lib
 Batch = Mapping[str, tf.Tensor]
 # Gradients, and the values that metrics are made of.
 Pass = tuple[list[tf.Tensor], tf.Tensor]
-Optimizer = tf.keras.optimizers.legacy.Optimizer
 
 
 class Trained(Protocol):
@@ -26,10 +25,10 @@ class Trained(Protocol):
     gan: video_gan.Networks
     strategy: tf.distribute.Strategy
     global_batch_size: int
-    generator_optimizer: Optimizer
-    discriminator_optimizer: Optimizer
-    generator_variables: Sequence[tf.Variable]
-    discriminator_variables: Sequence[tf.Variable]
+    generator_optimizer: tf.keras.optimizers.legacy.Optimizer
+    discriminator_optimizer: tf.keras.optimizers.legacy.Optimizer
+    generator_variables: list[tf.Variable]
+    discriminator_variables: list[tf.Variable]
     augmentation: augmentation_lib.Augmentation | None
     step: tf.Variable
 
@@ -111,7 +110,7 @@ class Updates:
         videos, labels = self._real_and_fake(batch, draws)
         real, real_labels = (tf.split(x, 2)[0] for x in (videos, labels))
         losses, scores, accuracies, signs = [], [], [], []
-        terms = [[] for _ in gan.discriminator_terms]
+        terms: list[list[tf.Tensor]] = [[] for _ in gan.discriminator_terms]
         with tf.GradientTape() as tape:
             for i, discriminator in enumerate(gan.discriminators):
                 uniform_noise = draws.uniform_noise(i, fake=False)

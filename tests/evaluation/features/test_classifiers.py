@@ -126,6 +126,7 @@ def test_seed_makes_the_weights_reproducible():
     assert any((a != b).any() for a, b in zip(one, another, strict=True))
 
 
+@pytest.mark.slow  # another network learns with the same `fit` above
 def test_resnet_learns_with_the_recipe_of_s3():
     clips = coloured(32, (4, 16, 16))
 

@@ -89,6 +89,7 @@ def test_a_model_with_too_few_frames_for_a_protocol_is_refused(gan, demo_shards)
         scores_of(gan).by_features(metric, *splits(demo_shards))
 
 
+@pytest.mark.slow  # test_s3 has the same of folders
 def test_s3_of_a_model_trains_on_as_many_clips_as_are_real(
     gan, demo_shards, tmp_path, monkeypatch
 ):

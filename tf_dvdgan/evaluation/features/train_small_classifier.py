@@ -9,6 +9,7 @@ from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.data import readers, windows
 from tf_dvdgan.evaluation.features import classifiers, preprocessing
 from tf_dvdgan.evaluation.features.networks import small_classifier, weights
+from tf_dvdgan.models import variables
 from tf_dvdgan.training import strategy as strategy_lib
 
 
@@ -100,7 +101,7 @@ def train(
         on_epoch,
     )
     # All workers must read the variables: batch norm's are means over the workers.
-    values = {n: v.numpy() for n, v in weights.variables(network).items()}
+    values = {n: v.numpy() for n, v in variables.by_path(network).items()}
     source = (
         f"tools.train_classifier on {manifest.dataset}: {num_train} clips of "
         f"{len(manifest.class_names)} classes, {num_frames} frames at stride "

@@ -188,6 +188,15 @@ PROTOCOLS = {
             num_generated=2048,
         ),
         Protocol(
+            "fid_small_held_out",
+            FRECHET,
+            "small_classifier",
+            "unit_range",
+            _OWN,
+            split="test",
+            num_generated=2048,
+        ),
+        Protocol(
             "is_small",
             INCEPTION,
             "small_classifier",

@@ -34,6 +34,7 @@ from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import files, filesystem
 from tf_dvdgan.evaluation.features import classifiers, preprocessing, sources
 from tf_dvdgan.evaluation.features.networks import weights
+from tf_dvdgan.models import variables
 from tf_dvdgan.training import strategy as strategy_lib
 
 _BATCH_SIZE = 16  # clips generated or read at once
@@ -226,7 +227,7 @@ class S3Scorer:
             with self._strategy.scope():
                 return weights.load(path)[0]
         network = self._train(train, test)
-        values = {n: v.numpy() for n, v in weights.variables(network).items()}
+        values = {n: v.numpy() for n, v in variables.by_path(network).items()}
         epochs = self._recipe.epochs
         note = f"for S3, {epochs} epochs on {train.num_clips} {train.name}"
         weights.save(self._network, values, path, note)
@@ -256,8 +257,8 @@ class S3Scorer:
         """Creates a classifier with the initial weights."""
         network = weights.build(self._network, self._num_classes)
         if self._initial_network is not None:
-            initial = weights.variables(self._initial_network)
-            for name, variable in weights.variables(network).items():
+            initial = variables.by_path(self._initial_network)
+            for name, variable in variables.by_path(network).items():
                 # Shapes differ in the last layer if the classes do.
                 if initial[name].shape == variable.shape:
                     variable.assign(initial[name].numpy())

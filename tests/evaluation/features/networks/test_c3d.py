@@ -6,7 +6,8 @@ import tensorflow as tf
 import torch
 from torch.nn import functional
 
-from tf_dvdgan.evaluation.features.networks import c3d, weights
+from tf_dvdgan.evaluation.features.networks import c3d
+from tf_dvdgan.models import variables
 
 CLASSES = 5
 SHAPES = {  # (out, in) in the published npz; convolution kernels are 3x3x3
@@ -46,7 +47,7 @@ def network() -> c3d.C3D:
 
 
 def assign(network: tf.keras.Model, arrays: dict[str, np.ndarray]) -> None:
-    ours = weights.variables(network)
+    ours = variables.by_path(network)
     assert set(ours) == set(arrays)
     for name, array in arrays.items():
         ours[name].assign(array)
@@ -147,7 +148,7 @@ def test_missing_arrays_are_named(kind, renamed):
 
 
 def test_parameter_count_is_as_published(network):
-    sizes = {name: int(tf.size(v)) for name, v in weights.variables(network).items()}
+    sizes = {name: int(tf.size(v)) for name, v in variables.by_path(network).items()}
     of_101_classes = sum(sizes.values()) + (101 - CLASSES) * 4097
     assert of_101_classes == 78_409_573
     assert sizes["conv1a/kernel"] == 5184 and sizes["fc6/kernel"] == 8192 * 4096

@@ -25,6 +25,7 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 from tf_dvdgan import errors, state_dict
 from tf_dvdgan.data import files, filesystem
 from tf_dvdgan.evaluation.features import networks
+from tf_dvdgan.models import variables
 
 SUFFIX = ".weights.h5"  # Keras detects the format by it
 _CHECKPOINT_PART = re.compile(r"\.(index|meta|data-\d+-of-\d+)$")
@@ -50,17 +51,6 @@ class WeightsMetadata:
     source: str
     hash: str
     class_names: tuple[str, ...] = ()
-
-
-def variables(network: tf.keras.Model) -> dict[str, tf.Variable]:
-    """Variables of a built network by their path in it, such as "conv1/kernel"."""
-    by_path = {}
-    for variable in network.variables:
-        name = variable.name.removesuffix(":0")
-        # In a network built inside another scope, names begin with that scope.
-        path = f"/{name}".partition(f"/{network.name}/")[2]
-        by_path[path or name] = variable
-    return by_path
 
 
 def convert(
@@ -183,7 +173,7 @@ def digest(network: tf.keras.Model) -> str:
     Values are little-endian float32.
     """
     sha256 = hashlib.sha256()
-    for name, variable in sorted(variables(network).items()):
+    for name, variable in sorted(variables.by_path(network).items()):
         values = np.ascontiguousarray(variable.numpy(), "<f4")
         sha256.update(f"{name} {list(values.shape)}\n".encode())
         sha256.update(values.tobytes())
@@ -313,7 +303,7 @@ def _build_with(
     try:
         num_classes = _num_classes(network_class, arrays)
         network = build(network_name, num_classes)
-        for name, variable in variables(network).items():
+        for name, variable in variables.by_path(network).items():
             _assign(variable, arrays, name)
     except ValueError as error:
         raise errors.UserError(
@@ -330,7 +320,7 @@ def _num_classes(network_class: type[tf.keras.Model], arrays: Arrays) -> int:
     with tf.Graph().as_default():  # creates variables without allocating them
         network = network_class(1)
         network(tf.zeros([1, *network_class.INPUT]))
-        by_path = variables(network).items()
+        by_path = variables.by_path(network).items()
         logits = [name for name, variable in by_path if variable.shape[-1:] == [1]]
     sizes = {
         size for name in logits if name in arrays for size in arrays[name].shape[-1:]

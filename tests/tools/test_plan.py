@@ -1,0 +1,83 @@
+"""The proposed command: a config that loads, and a reason for each choice."""
+
+import shlex
+
+import numpy as np
+import pytest
+from conftest import prepare_in_process
+
+from data_prep.sources import ucf101
+from tf_dvdgan import benchmark, config, errors, plan
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Steps that take as long as their width says; gives the widths measured."""
+    widths = []
+
+    def measure(files, parameters, phases, num_classes, repeats):
+        config.load(files, parameters)
+        width = int(parameters[-1].removeprefix("CH = "))
+        widths.append(width)
+        step = {"median": 0.1 * (width / 8) ** 1.5, "peak_gib": 0.5 + width / 10}
+        return {"phases": {phases[0]: step}}
+
+    monkeypatch.setattr(benchmark, "measure", measure)
+    return widths
+
+
+def test_the_widest_model_that_fits_is_proposed(demo_shards, measured):
+    proposal = plan.propose(demo_shards, hours=1.0, memory=8.0)
+    # 6,000 steps in an hour: 0.6 s each; 16 takes 0.28 s, 32 takes 0.8 s.
+    assert "CH = 16" in proposal.parameters and 64 not in measured
+    assert proposal.num_steps == 3600 / (0.1 * 2**1.5) // 100 * 100
+    assert plan.propose(demo_shards, 1.0, memory=1.4).parameters.count("CH = 8") == 1
+    with pytest.raises(errors.UserError, match="Even with CH = 4 a step takes"):
+        plan.propose(demo_shards, hours=0.01, memory=8.0)
+
+
+def test_the_command_loads_and_says_why(demo_shards, measured):
+    proposal = plan.propose(demo_shards, hours=1.0, memory=8.0)
+    words = shlex.split(proposal.command(demo_shards).replace("\\\n", ""))
+    assert words[:3] == ["python", "-m", "tf_dvdgan.run"]
+    flags = [word.split("=", 1) for word in words[3:]]
+    files = [value for name, value in flags if name == "--gin_file"]
+    config.load(files, [value for name, value in flags if name == "--gin_param"])
+    assert files[-1] == "small_data.gin"
+    said = " ".join(proposal.reasons)
+    for choice in ("STRIDE", "NUM_FRAMES", "CH", "NUM_STEPS", "small_data.gin"):
+        assert choice in said
+    assert "108 training clips of 9 classes, 16 pixels, 40 to 40 frames" in said
+
+
+def test_slow_motion_gets_a_longer_stride(demo_shards, monkeypatch):
+    def clips_of(speed):
+        position = np.arange(9) * speed
+        x = np.arange(400)[None, None, :]
+        frames = 127 + 120 * np.sin((x - position[:, None, None]) / 40)
+        return np.broadcast_to(frames[None, ..., None], [2, 9, 1, 400, 3])
+
+    strides = []
+    for speed in (20.0, 40.0):
+        sample = {"video": clips_of(speed).astype(np.uint8), "label": np.zeros(2)}
+        monkeypatch.setattr(
+            plan.training_data.Shards, "sample", lambda *a, s=sample, **k: s
+        )
+        strides.append(plan._choose_stride(demo_shards, 16, [40] * 4)[0])
+    assert strides == [2, 1]
+
+
+def test_short_clips_get_fewer_frames():
+    assert plan._choose_num_frames([40] * 10, 2) == 16
+    assert plan._choose_num_frames([40] * 8 + [12] * 2, 2) == 6
+    assert plan._choose_num_frames([3], 1) == 4
+
+
+def test_data_without_classes_get_a_model_without(demo_videos, measured, tmp_path):
+    listing = ucf101.list_clips(demo_videos)
+    one = type(listing)(
+        ["video"], [type(c)(**{**vars(c), "label": 0}) for c in listing.clips[:24]]
+    )
+    prepare_in_process(one, demo_videos, str(tmp_path), num_shards=1)
+    proposal = plan.propose(str(tmp_path), 1.0, 8.0)
+    assert "NUM_CLASSES = 0" in proposal.parameters

@@ -1,0 +1,208 @@
+"""Runs with the options for small data: resumed, exported, warmly started, alarmed."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import TINY, TINY_VGAN
+
+import tf_dvdgan as dvd
+from tf_dvdgan import config, errors
+from tf_dvdgan.models import variables
+from tf_dvdgan.training import divergence, loop, train, trainer
+from tf_dvdgan.training import strategy as strategy_lib
+
+ALL = [
+    "trainer.build.augmentation = @augmentation.Augmentation",
+    "augmentation.Augmentation.probability = 0.3",
+    "augmentation.Augmentation.adaptation = @augmentation.Adaptation",
+    "augmentation.Adaptation.measure = 'held_out'",
+    "augmentation.Adaptation.every = 2",
+    "augmentation.Adaptation.clips = 100",
+    "video_gan.build.discriminator_terms = "
+    "[@discriminator_terms.LeCam, @discriminator_terms.R1]",
+    "discriminator_terms.LeCam.start_step = 1",
+    "discriminator_terms.R1.every = 2",
+    "trainer.build.accumulate_steps = 2",
+]
+
+
+def run(model_dir, shards, *parameters, file=TINY_VGAN, **settings):
+    config.load([file], parameters)
+    strategy = strategy_lib.create("one_device")
+    train.train(str(model_dir), shards, strategy, **settings)
+
+
+def saved(model_dir, step=4) -> dict[str, np.ndarray]:
+    reader = tf.train.load_checkpoint(f"{model_dir}/checkpoints/step-{step}")
+    return {
+        key: reader.get_tensor(key)
+        for key in reader.get_variable_to_shape_map()
+        if "OBJECT_GRAPH" not in key and "save_counter" not in key
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(demo_shards, tmp_path_factory) -> str:
+    folder = str(tmp_path_factory.mktemp("whole"))
+    run(folder, demo_shards, *ALL, "NUM_STEPS = 4")
+    return folder
+
+
+def test_a_run_with_all_of_it_resumes_to_the_bit(whole, demo_shards, tmp_path, capsys):
+    run(tmp_path, demo_shards, *ALL, "NUM_STEPS = 1")
+    run(tmp_path, demo_shards, *ALL, "NUM_STEPS = 4")
+    out = capsys.readouterr().out
+    assert "Resuming from step 1" in out and "  r1 " in out and "  p 0." in out
+    expected, found = saved(whole), saved(tmp_path)
+    assert expected.keys() == found.keys()
+    state = {key.split("/")[0] for key in expected}
+    assert {"augmentation", "lecam"} <= state
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
+    assert expected["augmentation/adaptation/overfitting/.ATTRIBUTES/VARIABLE_VALUE"]
+
+
+def test_such_a_run_is_sampled_and_exported_as_any(whole, tmp_path):
+    gan = dvd.load(whole)
+    videos = gan.sample(2, seed=1)
+    gan.save(str(tmp_path / "export"))
+    again = dvd.load(str(tmp_path / "export")).sample(2, seed=1)
+    assert np.abs(videos.astype(int) - again).max() <= 1
+
+
+def test_held_out_scores_need_held_out_clips():
+    videos = np.zeros([4, 8, 16, 16, 3], np.uint8)
+    dataset = tf.data.Dataset.from_tensor_slices((videos, [0] * 4))
+    gan = dvd.VideoGAN.from_preset(TINY_VGAN, [], parameters=ALL)
+    with pytest.raises(errors.UserError, match="needs a split 'test' or 'validation'"):
+        gan.fit(dataset, 2, "/nowhere/run")
+
+
+# An alarm that acts.
+
+
+def raised(model_dir, shards, monkeypatch, *parameters):
+    """A run of six steps, the discriminator of which is always right."""
+    run_steps = trainer.Trainer.run_steps
+
+    def pinned(self, batches, num_steps):
+        metrics = run_steps(self, batches, num_steps)
+        return {n: 1.0 if "accuracy" in n else v for n, v in metrics.items()}
+
+    monkeypatch.setattr(trainer.Trainer, "run_steps", pinned)
+    run(
+        *(model_dir, shards, "trainer.build.augmentation = @augmentation.Augmentation"),
+        "augmentation.Augmentation.probability = 0.25",
+        "training.Divergence.pinned_steps = 2",
+        "training.Schedule.steps_per_loop = 1",
+        *parameters,
+    )
+    monkeypatch.undo()
+    return float(
+        saved(model_dir, 6)["augmentation/probability/.ATTRIBUTES/VARIABLE_VALUE"]
+    )
+
+
+def test_a_pinned_discriminator_raises_the_augmentation(
+    demo_shards, tmp_path, monkeypatch, capsys
+):
+    p = raised(
+        tmp_path, demo_shards, monkeypatch, "training.Divergence.on_pinned = 'augment'"
+    )
+    out = capsys.readouterr().out
+    assert p == pytest.approx(0.35)
+    assert "ALARM" in out and "raised to 0.35 (1 of at most 5 raises)" in out
+    at_alarm = saved(tmp_path, 3)["augmentation/probability/.ATTRIBUTES/VARIABLE_VALUE"]
+    assert at_alarm == pytest.approx(0.35)  # saved after it was raised
+
+
+def test_a_run_rolls_back_with_more_augmentation(
+    demo_shards, tmp_path, monkeypatch, capsys
+):
+    with pytest.raises(errors.UserError, match="already been rolled back 1 times"):
+        raised(
+            *(tmp_path, demo_shards, monkeypatch),
+            "training.Divergence.on_pinned = 'roll_back'",
+            "training.Divergence.max_roll_backs = 1",
+            "training.Schedule.checkpoint_every = 1",
+        )
+    assert "and augmentation of probability 0.35" in capsys.readouterr().out
+
+
+def test_an_alarm_cannot_raise_what_there_is_not(demo_shards, tmp_path):
+    with pytest.raises(errors.UserError, match="but there is none"):
+        run(tmp_path, demo_shards, "training.Divergence.on_collapsed = 'augment'")
+
+
+def test_raises_are_counted(capsys):
+    class Augmentation:
+        num_raises = tf.Variable(2)
+
+    training = object.__new__(loop.TrainingLoop)
+    training._trainer = type("", (), {"augmentation": Augmentation})
+    training._trainer.strategy = tf.distribute.get_strategy()
+    training._policy = divergence.Divergence(max_raises=2)
+    alarm = divergence.Alarm("pinned", "", 0, "augment")
+    assert not training._raise_augmentation([alarm])
+    assert "already been raised 2 times" in capsys.readouterr().out
+
+
+# Warm start.
+
+
+@pytest.mark.long
+def test_a_run_starts_from_one_of_fewer_pixels_and_other_classes(
+    tiny_run, demo_videos, tmp_path, monkeypatch, capsys
+):
+    shards = str(tmp_path / "shards")
+    names = ["RoundCircle", "HorizontalSquare", "VerticalTriangle"]
+    dvd.prepare(demo_videos, shards, dataset="ucf101", resolution=32, num_shards=1)
+    started = {}
+
+    def start_only(self):
+        gan = self._trainer.gan
+        for network in (gan.generator, *gan.discriminators):
+            started[network.name] = {
+                p: v.numpy() for p, v in variables.by_path(network).items()
+            }
+
+    monkeypatch.setattr(loop.TrainingLoop, "run", start_only)
+    few = f"data.Window.classes = {names}"
+    out_dir = tmp_path / "run"
+    run(out_dir, shards, "RESOLUTION = 32", few, file=TINY, init_from=tiny_run)
+    out = capsys.readouterr().out
+    assert "Starting from step 6 of" in out and "3 of 3 classes are the same" in out
+    record = json.loads((out_dir / "model.json").read_text())["initialized_from"]
+    assert record["step"] == 6 and record["classes"] == names
+    # Raw weights, so those of the checkpoint.
+    old = saved(tiny_run, 6)
+    end = "/.ATTRIBUTES/VARIABLE_VALUE"
+    np.testing.assert_array_equal(
+        started["generator"]["last/kernel"], old[f"generator/last/kernel{end}"]
+    )
+    with open(f"{tiny_run}/dataset.json") as file:
+        before = json.load(file)["class_names"]
+    np.testing.assert_array_equal(
+        started["generator"]["embedding/kernel"],
+        old[f"generator/embedding/kernel{end}"][[before.index(n) for n in names]],
+    )
+    copied = record["networks"]
+    assert 0.5 < copied["generator"]["copied"] / copied["generator"]["all"] < 1
+    # The last stages are those of the run of fewer pixels.
+    kept = started["generator"]["stage_2/stage_2_recurrence/reset/kernel"]
+    assert any(np.array_equal(kept, value) for value in old.values())
+    # Later blocks of a discriminator are too: its first ones see other pixels.
+    kept = started["spatial_discriminator"]["block_3/conv_1/kernel"]
+    assert any(np.array_equal(kept, value) for value in old.values())
+
+
+def test_another_width_cannot_be_started_from(whole, demo_shards, tmp_path):
+    with pytest.raises(errors.UserError, match=r"Only \d % of the generator match"):
+        run(tmp_path, demo_shards, "CH = 3", init_from=whole)
+
+
+def test_a_folder_without_a_run_cannot_be_started_from(demo_shards, tmp_path):
+    with pytest.raises(errors.UserError, match="has no model"):
+        run(tmp_path / "new", demo_shards, init_from=str(tmp_path))

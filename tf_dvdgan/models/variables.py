@@ -1,0 +1,14 @@
+"""Variables of a network by their path in it."""
+
+import tensorflow as tf
+
+
+def by_path(network: tf.keras.Model) -> dict[str, tf.Variable]:
+    """Variables of a built network by their path in it, such as "conv1/kernel"."""
+    variables = {}
+    for variable in network.variables:
+        name = variable.name.removesuffix(":0")
+        # In a network built inside another scope, names begin with that scope.
+        path = f"/{name}".partition(f"/{network.name}/")[2]
+        variables[path or name] = variable
+    return variables

@@ -1,0 +1,221 @@
+"""Proposes a training command for some data, a machine, and a time: `propose`.
+
+It looks at the clips (their number, length, size and motion) and measures steps of the
+resulting config on this machine. The rules are those of docs/small_data.md.
+"""
+
+import dataclasses
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tf_dvdgan import benchmark, errors, machine
+from tf_dvdgan.data import manifest, readers, records, training_data, windows
+
+_WIDTHS = (64, 48, 32, 16, 8, 4)
+_BATCH_SIZE = 16
+_NUM_FRAMES = (16, 12, 8, 6, 4)
+_STRIDES = (1, 2, 3, 4)
+_LOOKED_AT = 256  # clips
+_WELL_MOVED = 0.4  # of the largest difference between frames
+_STEPS = (6_000, 100_000)  # the least that is worth training, and the most
+_SMALL = 20_000  # clips
+_PRESET = "models/dvdgan_v2.gin"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A proposed training run.
+
+    Attributes:
+      gin_files: Gin files of the config.
+      parameters: Gin bindings.
+      reasons: one sentence per choice.
+      seconds_per_step: measured on this machine.
+      peak_gib: measured peak memory.
+      num_steps: length of the run.
+    """
+
+    gin_files: list[str]
+    parameters: list[str]
+    reasons: list[str]
+    seconds_per_step: float
+    peak_gib: float
+    num_steps: int
+
+    def command(self, data_dir: str, model_dir: str = "RUN") -> str:
+        """Formats the command for a shell.
+
+        Args:
+          data_dir: folder of the shards.
+          model_dir: directory of the new run.
+
+        Returns:
+          The command, one flag per line.
+        """
+        flags = [
+            *(f"--gin_file={file}" for file in self.gin_files),
+            f"--data_dir={data_dir}",
+            f"--model_dir={model_dir}",
+            *(f"--gin_param={parameter}" for parameter in self.parameters),
+        ]
+        lines = ["python -m tf_dvdgan.run", *map(shlex.quote, flags)]
+        return " \\\n    ".join(lines)
+
+
+def propose(data_dir: str, hours: float, memory: float) -> Plan:
+    """Proposes a run that fits into a time and a memory.
+
+    Args:
+      data_dir: folder of prepared shards.
+      hours: time for training.
+      memory: memory for training, in GiB: the device's, or this process's on a CPU.
+
+    Returns:
+      The plan.
+
+    Raises:
+      UserError: there is no such data, or even the narrowest model does not fit.
+    """
+    loaded = manifest.load(data_dir)
+    count = loaded.num_clips("train")
+    lengths = _lengths(data_dir, loaded)
+    stride, changes = _choose_stride(data_dir, loaded.resolution, lengths)
+    num_frames = _choose_num_frames(lengths, stride)
+    classes = len(loaded.class_names)
+    parameters = [
+        f"RESOLUTION = {loaded.resolution}",
+        f"NUM_FRAMES = {num_frames}",
+        f"STRIDE = {stride}",
+        f"BATCH_SIZE = {_BATCH_SIZE}",
+        *(["NUM_CLASSES = 0"] if classes < 2 else []),
+        f"dvd_gan.SpatialDiscriminator.num_frames = {min(4, num_frames // 2)}",
+        "trainer.build.num_d_steps = 1",
+    ]
+    files = [_PRESET, *(["small_data.gin"] if count < _SMALL else [])]
+    width, measured = _choose_width(files, parameters, max(classes, 1), hours, memory)
+    seconds, peak = measured["median"], measured["peak_gib"]
+    steps = int(min(hours * 3600 / seconds, _STEPS[1]))
+    steps -= steps % 100
+    parameters += _training(width, steps)
+    largest = max(changes.values())
+    reasons = [
+        f"{count:,} training clips of {max(classes, 1)} classes, {loaded.resolution} "
+        f"pixels, {min(lengths)} to {max(lengths)} frames (median "
+        f"{int(np.median(lengths))}).",
+        f"STRIDE = {stride}: so far apart, frames differ by {changes[stride]:.1f} of "
+        f"255 on average, {100 * changes[stride] / max(largest, 1e-6):.0f} % of what "
+        f"they do at {max(changes)} frames.",
+        f"NUM_FRAMES = {num_frames}: at least 90 % of the clips have the "
+        f"{(num_frames - 1) * stride + 1} frames that it takes.",
+        f"CH = {width}: the widest with at least {_STEPS[0]:,} steps in {hours:g} "
+        f"hours and {memory:g} GiB: {seconds:.2f} s and {peak:.1f} GiB measured on "
+        f"{machine.describe()}.",
+        f"NUM_STEPS = {steps}: what fits into the time, at most {_STEPS[1]:,}.",
+        "Learning rates, one discriminator update per step, batches of "
+        f"{_BATCH_SIZE}: those of learn.gin, which were measured at CH = 8; half the "
+        "rates above CH = 16, which was not measured. They decay over the last third.",
+    ]
+    if count < _SMALL:
+        reasons.append(
+            f"small_data.gin: with fewer than {_SMALL:,} clips discriminators memorize "
+            "them; see docs/small_data.md."
+        )
+    return Plan(files, parameters, reasons, seconds, peak, steps)
+
+
+def _lengths(data_dir: str, loaded: manifest.Manifest) -> list[int]:
+    """Numbers of frames of some training clips."""
+    window = windows.Window(1, loaded.resolution)
+    shards = readers.shards_of(loaded, data_dir, "train", window)
+    paths = [f"{data_dir}/{shard.file}" for shard in shards]
+    rows = tf.data.TFRecordDataset(paths).take(_LOOKED_AT)
+    return [int(records.parse(row)[0]["num_frames"]) for row in rows]
+
+
+def _choose_stride(
+    data_dir: str, resolution: int, lengths: Sequence[int]
+) -> tuple[int, dict[int, float]]:
+    """Chooses the smallest stride at which frames differ well.
+
+    Returns:
+      The stride, and the mean difference of frames by their distance, up to eight
+      frames.
+    """
+    longest = min(8, int(np.quantile(lengths, 0.1)) - 1)
+    window = windows.Window(longest + 1, resolution)
+    data = training_data.Shards(data_dir, window)
+    videos = data.sample(_LOOKED_AT, held_out=False)
+    assert videos is not None  # every data set has training clips
+    frames = videos["video"].astype(np.float32)
+    changes = {
+        distance: float(np.abs(frames[:, distance:] - frames[:, :-distance]).mean())
+        for distance in range(1, longest + 1)
+    }
+    enough = _WELL_MOVED * max(changes.values())
+    strides = [s for s in _STRIDES if s in changes]
+    return next((s for s in strides if changes[s] >= enough), strides[-1]), changes
+
+
+def _choose_num_frames(lengths: Sequence[int], stride: int) -> int:
+    shortest = int(np.quantile(lengths, 0.1))
+    for count in _NUM_FRAMES:
+        if (count - 1) * stride + 1 <= shortest:
+            return count
+    return _NUM_FRAMES[-1]
+
+
+def _choose_width(
+    files: Sequence[str],
+    parameters: Sequence[str],
+    num_classes: int,
+    hours: float,
+    memory: float,
+) -> tuple[int, Mapping[str, float]]:
+    """Measures steps, from a width that should fit downwards."""
+
+    def measure(width: int) -> Mapping[str, float]:
+        return benchmark.measure(
+            files,
+            [*parameters, f"CH = {width}"],
+            phases=["whole step"],
+            num_classes=num_classes,
+            repeats=3,
+        )["phases"]["whole step"]
+
+    allowed = hours * 3600 / _STEPS[0]
+    narrow = measure(_WIDTHS[-1])
+    wider = measure(_WIDTHS[-2])
+    # Steps take time in proportion to a power of the width, between 0 and 2.
+    power = math.log2(max(wider["median"] / narrow["median"], 1.0))
+    known = {_WIDTHS[-1]: narrow, _WIDTHS[-2]: wider}
+    for width in _WIDTHS:
+        expected = wider["median"] * (width / _WIDTHS[-2]) ** power
+        if width not in known and expected > 1.3 * allowed:
+            continue
+        found = known.get(width) or measure(width)
+        if found["median"] <= allowed and found["peak_gib"] <= memory:
+            return width, found
+    raise errors.UserError(
+        f"Even with CH = {_WIDTHS[-1]} a step takes {narrow['median']:.2f} s and "
+        f"{narrow['peak_gib']:.1f} GiB here: {hours:g} hours and {memory:g} GiB are "
+        f"not enough for {_STEPS[0]:,} steps. Prepare the data with a lower "
+        "--resolution."
+    )
+
+
+def _training(width: int, steps: int) -> list[str]:
+    rate = 4e-4 if width <= 16 else 2e-4
+    return [
+        f"CH = {width}",
+        f"NUM_STEPS = {steps}",
+        f"trainer.build.generator_learning_rate = {rate:g}",
+        f"trainer.build.discriminator_learning_rate = {2 * rate:g}",
+        f"optimizers.adam.decay_steps = ({steps * 2 // 3}, {steps * 11 // 10})",
+        "optimizers.with_moving_average.decay = 0.999",
+        "optimizers.with_moving_average.start_step = 100",
+        "training.Schedule.checkpoint_every = 500",
+    ]

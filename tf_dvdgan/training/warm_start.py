@@ -1,0 +1,150 @@
+"""Starts a run from the weights of another one.
+
+The other run may have other classes or another resolution. Variables are matched by
+their path and shape; blocks are counted from the end of the network that fits best, as
+a generator of more pixels has more stages before its last ones, and a discriminator
+more blocks before its last ones. The rest keeps its initial values.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tf_dvdgan import errors, run_directory, terminal
+from tf_dvdgan.layers import spectral_norm
+from tf_dvdgan.models import resolved, variables, video_gan
+from tf_dvdgan.training import checkpoints
+
+_LEAST = 0.1  # of a network's values must match
+_BLOCK = re.compile(r"(\w*[a-z])_(\d+)/")  # at the start of a path
+
+
+def initialize(
+    networks: video_gan.Networks,
+    class_names: Sequence[str],
+    model_dir: str,
+    step: int | str | None = None,
+) -> dict:
+    """Gives networks the weights of another run, as far as they match.
+
+    Args:
+      networks: the networks of the new run, with their variables.
+      class_names: its class names. Embeddings are copied class by class, by name.
+      model_dir: directory of the other run.
+      step: step of its checkpoint, or 'best'; the newest by default.
+
+    Returns:
+      A record for the new run: 'run', 'step', 'classes' that both have, and for each
+      network how many of its values were 'copied' of 'all'.
+
+    Raises:
+      UserError: it is not a run, or hardly anything of a network matches.
+    """
+    directory = run_directory.RunDirectory(model_dir)
+    model = directory.read_model()
+    if model is None:
+        raise errors.UserError(
+            f"{model_dir!r} has no model.json: name the directory of a run of this "
+            "version, or resume its own run once, which writes it."
+        )
+    old_names = directory.class_names
+    source = resolved.build(model, old_names)
+    source.build()
+    pairs = {"generator": (networks.generator, source.generator)}
+    by_name = {d.name: d for d in source.discriminators}
+    for discriminator in networks.discriminators:
+        if discriminator.name in by_name:
+            pairs[discriminator.name] = (discriminator, by_name[discriminator.name])
+    found = checkpoints.restore_networks(
+        model_dir, {name: old for name, (_, old) in pairs.items()}, step
+    )
+    rows = {
+        class_names.index(name): old_names.index(name)
+        for name in class_names
+        if name in old_names
+    }
+    counts = {}
+    for name, (network, old) in pairs.items():
+        copied, total = _copy(network, old, rows)
+        if copied < _LEAST * total:
+            raise errors.UserError(
+                f"Only {100 * copied / total:.0f} % of the {name} match that of "
+                f"{model_dir!r}, which has another width or architecture."
+            )
+        counts[name] = {"copied": copied, "all": total}
+    shares = ", ".join(
+        f"{name} {100 * c['copied'] / c['all']:.0f} %" for name, c in counts.items()
+    )
+    terminal.say(
+        f"Starting from step {found} of {model_dir}: {shares} of the values; "
+        f"{len(rows)} of {len(class_names)} classes are the same"
+    )
+    return {
+        "run": model_dir,
+        "step": found,
+        "classes": [class_names[i] for i in rows],
+        "networks": counts,
+    }
+
+
+def _copy(
+    network: tf.keras.Model, old: tf.keras.Model, rows: Mapping[int, int]
+) -> tuple[int, int]:
+    """Copies what matches; returns the number of copied values and of all."""
+    target = variables.by_path(network)
+    source = {path: v.numpy() for path, v in variables.by_path(old).items()}
+    embeddings = {
+        id(layer.kernel)
+        for layer in network.submodules
+        if isinstance(layer, spectral_norm.SpectralEmbedding)
+    }
+    shift = _num_blocks(source) - _num_blocks(target)
+    found: dict[str, np.ndarray] = {}
+    for aligned in (source, {_shifted(p, -shift): v for p, v in source.items()}):
+        matches = {}
+        for path, variable in target.items():
+            value = aligned.get(path)
+            if value is None:
+                continue
+            if id(variable) in embeddings and value.shape[1:] == variable.shape[1:]:
+                value = _by_class(variable.numpy(), value, rows)
+            if value.shape == tuple(variable.shape):
+                matches[path] = value
+        if _size(matches) > _size(found):
+            found = matches
+    for path, value in found.items():
+        target[path].assign(value)
+    return _size(found), sum(int(np.prod(v.shape)) for v in target.values())
+
+
+def _by_class(
+    initial: np.ndarray, source: np.ndarray, rows: Mapping[int, int]
+) -> np.ndarray:
+    """Rows of the classes that both have; the others keep their initial values."""
+    if len(initial) == len(source) == 1:
+        return source  # without classes
+    result = initial.copy()
+    for new, old in rows.items():
+        result[new] = source[old]
+    return result
+
+
+def _size(values: Mapping[str, np.ndarray]) -> int:
+    return sum(value.size for value in values.values())
+
+
+def _num_blocks(paths: Mapping[str, object]) -> int:
+    numbers = [int(m[2]) for path in paths if (m := _BLOCK.match(path))]
+    return max(numbers, default=-1) + 1
+
+
+def _shifted(path: str, by: int) -> str:
+    """Adds to the number of a path's block, "stage_0/stage_0_block_1/..."."""
+    match = _BLOCK.match(path)
+    if not match:
+        return path
+    old = f"{match[1]}_{match[2]}"
+    new = f"{match[1]}_{int(match[2]) + by}"
+    return re.sub(rf"(?<![a-z]){old}(?!\d)", new, path)
