@@ -42,7 +42,7 @@ def load(file: str) -> None:
     elif file.startswith("evaluation/"):
         files = ["demo.gin", file]
     narrow = ["CH = 8", "G_CH = 8"] if "v1" in file else ["CH = 8"]
-    if file == "evaluation/small.gin":
+    if file in ("evaluation/small.gin", "small_data_ablation.gin"):
         narrow += ["SMALL_CLASSIFIER = 'small.weights.h5'"]
     config.load(files, narrow)
 

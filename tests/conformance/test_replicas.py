@@ -230,7 +230,7 @@ def first_metrics(model_dir) -> dict[str, float]:
 @pytest.mark.parametrize("others", OTHERS)
 def test_losses_and_gradient_norms_are_those_of_one(runs, others):
     one, many = first_metrics(runs(1)), first_metrics(runs(others))
-    assert len(one) == 7 and one.keys() == many.keys()
+    assert len(one) == 8 and one.keys() == many.keys()
     for tag, value in one.items():
         # The generator's come after Adam's first step, which goes by signs and makes
         # rounding larger; and its loss may be near zero.

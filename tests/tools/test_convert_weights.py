@@ -5,6 +5,7 @@ import pytest
 from conftest import run_module
 
 from tf_dvdgan.evaluation.features.networks import i3d, weights
+from tf_dvdgan.models import variables
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +15,7 @@ def source(tmp_path_factory) -> str:
     network(np.zeros([1, *i3d.I3D.INPUT], np.float32))
     ends = {"kernel": "w", "bias": "b"}
     arrays = {}
-    for name, variable in weights.variables(network).items():
+    for name, variable in variables.by_path(network).items():
         start, _, end = name.rpartition("/")
         arrays[f"{start}/{ends.get(end, end)}"] = variable.numpy()
     path = str(tmp_path_factory.mktemp("i3d") / "i3d.npz")

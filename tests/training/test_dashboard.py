@@ -75,6 +75,7 @@ def test_the_layout_has_a_chart_for_every_tag_and_none_twice(tmp_path):
         "Losses",
         "Discriminator scores",
         "Singular values",
+        "Augmentation",
         "Diversity",
         "Speed",
     ]

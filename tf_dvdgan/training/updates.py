@@ -48,7 +48,7 @@ class Updates:
         self._gan = trained.gan
         self._strategy = trained.strategy
         self._num_replicas = trained.strategy.num_replicas_in_sync
-        self._batch_size = trained.global_batch_size
+        self._trained = trained
         self._generator_optimizer = trained.generator_optimizer
         self._discriminator_optimizer = trained.discriminator_optimizer
         self._generator_variables = trained.generator_variables
@@ -229,6 +229,11 @@ class Updates:
             tf.concat([draws.uniform_noise(i, fake=False), uniform_noise], 0),
         )
         return self._gan.generator_loss(fake_scores, real_logits=real_scores)
+
+    @property
+    def _batch_size(self) -> int:
+        """Videos per update over all replicas; the TPU pre-flight changes it."""
+        return self._trained.global_batch_size
 
     @property
     def _num_parts(self) -> int:

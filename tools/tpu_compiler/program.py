@@ -8,6 +8,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import gin
 import tensorflow as tf
 
 from tf_dvdgan import errors
@@ -35,7 +36,9 @@ class TrainingStep:
     def __init__(self, class_names: Sequence[str]):
         strategy = tf.distribute.OneDeviceStrategy("CPU:0")
         with _values_do_not_matter():
-            self._trainer = trainer.build(strategy, class_names, global_batch_size=1)
+            # Of the smallest batch; `hlo` sets it.
+            least = _accumulate_steps()
+            self._trainer = trainer.build(strategy, class_names, least)
         the_trainer = self._trainer
         optimizers = [the_trainer.generator_optimizer]
         if the_trainer.discriminator_variables:
@@ -69,6 +72,11 @@ class TrainingStep:
             "label": tf.TensorSpec([batch], tf.int32),
         }
         return to_hlo(self._trainer.replica_step, [one] * self._trainer.num_d_steps)
+
+
+def _accumulate_steps() -> int:
+    bindings = gin.get_bindings("trainer.build", resolve_references=False)
+    return bindings.get("accumulate_steps", 1)
 
 
 class Generation:

@@ -14,6 +14,7 @@ from tf_dvdgan.evaluation.features import networks as networks_lib
 from tf_dvdgan.evaluation.features.networks import weights as weights_lib
 from tf_dvdgan.evaluation.metrics import inception_score
 from tf_dvdgan.evaluation.runs import protocols, scoring
+from tf_dvdgan.models import variables
 
 
 def metric_of(metric, **changes) -> scoring.FeatureMetric:
@@ -196,7 +197,7 @@ def small(tmp_path_factory):
     """A file of weights of the small classifier, of 3 classes."""
     network = networks_lib.SmallClassifier(3)
     network(tf.zeros([1, *network.INPUT]))
-    arrays = {n: v.numpy() for n, v in weights_lib.variables(network).items()}
+    arrays = {n: v.numpy() for n, v in variables.by_path(network).items()}
     path = str(tmp_path_factory.mktemp("weights") / "small.weights.h5")
     weights_lib.save("small_classifier", arrays, path, "a test")
     return path
@@ -297,7 +298,7 @@ def test_features_are_kept_apart_by_weights_and_preprocessing(small, tmp_path):
     protocol = protocols.get("fid_small")
     other = str(tmp_path / "other.weights.h5")
     network, _ = weights_lib.load(small)
-    arrays = {n: v.numpy() + 1 for n, v in weights_lib.variables(network).items()}
+    arrays = {n: v.numpy() + 1 for n, v in variables.by_path(network).items()}
     weights_lib.save("small_classifier", arrays, other, "a test")
     kept = tmp_path / "kept"
     for count, (path, changes) in enumerate(

@@ -272,7 +272,13 @@ def test_forward_matches_pytorch(arrays, converted, shape):
 
 
 @pytest.mark.parametrize(
-    "write", [write_tf1_saved_model, write_tf2_saved_model, write_keras, write_pytorch]
+    "write",
+    [
+        pytest.param(write_tf1_saved_model, marks=pytest.mark.slow),
+        write_tf2_saved_model,
+        pytest.param(write_keras, marks=pytest.mark.slow),
+        write_pytorch,
+    ],
 )
 def test_hash_does_not_depend_on_the_format(arrays, converted, tmp_path, write):
     path = str(tmp_path / "x.weights.h5")

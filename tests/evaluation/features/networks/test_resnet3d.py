@@ -6,7 +6,8 @@ import tensorflow as tf
 import torch
 from torch.nn import functional
 
-from tf_dvdgan.evaluation.features.networks import resnet3d, weights
+from tf_dvdgan.evaluation.features.networks import resnet3d
+from tf_dvdgan.models import variables
 
 CLASSES = 7
 WIDTHS = (64, 128, 256, 512)
@@ -106,7 +107,7 @@ def loaded(state: dict[str, np.ndarray], **kwargs) -> resnet3d.ResNet3D18:
     network = resnet3d.ResNet3D18(CLASSES, **kwargs)
     network(tf.zeros([1, 4, 32, 32, 3]))
     arrays = resnet3d.FORMATS["pytorch"](state)
-    ours = weights.variables(network)
+    ours = variables.by_path(network)
     assert set(ours) == set(arrays)
     for name, array in arrays.items():
         ours[name].assign(array)
@@ -147,7 +148,7 @@ def test_training_matches_hara():
     network = loaded(state, dropout_rate=0.0)
     plain = Plain(state, training=True)
     close(tf.function(network)(videos, training=True)["logits"], plain(videos)[0])
-    ours = weights.variables(network)
+    ours = variables.by_path(network)
     for name, theirs in (
         ("bn1", "bn1"),
         ("layer2_0/downsample_bn", "layer2.0.downsample.1"),

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tf_dvdgan.evaluation.features.networks import small_classifier, weights
+from tf_dvdgan.models import variables
 
 torch = pytest.importorskip("torch")
 
@@ -17,7 +18,7 @@ def network() -> small_classifier.SmallClassifier:
     network = small_classifier.SmallClassifier(CLASSES)
     network(np.zeros([1, *small_classifier.SmallClassifier.INPUT], np.float32))
     rng = np.random.default_rng(0)
-    for name, variable in weights.variables(network).items():
+    for name, variable in variables.by_path(network).items():
         shape = variable.shape
         values = rng.normal(0.0, np.sqrt(2.0 / np.prod(shape[:-1])), shape)
         if "variance" in name or "gamma" in name:
@@ -28,7 +29,7 @@ def network() -> small_classifier.SmallClassifier:
 
 def in_pytorch(network, videos: np.ndarray) -> dict[str, np.ndarray]:
     values = {
-        n: torch.from_numpy(v.numpy()) for n, v in weights.variables(network).items()
+        n: torch.from_numpy(v.numpy()) for n, v in variables.by_path(network).items()
     }
     x = torch.from_numpy(videos.transpose(0, 4, 1, 2, 3))
     for i, strides in enumerate([(1, 2, 2), (2, 2, 2), (1, 2, 2), (2, 2, 2)]):
@@ -66,7 +67,7 @@ def test_parameter_count(network):
 
 
 def test_weights_are_restored_from_a_file(network, tmp_path):
-    values = {n: v.numpy() for n, v in weights.variables(network).items()}
+    values = {n: v.numpy() for n, v in variables.by_path(network).items()}
     path = str(tmp_path / "small.weights.h5")
     written = weights.save("small_classifier", values, path, "random")
     restored, facts = weights.load(path)

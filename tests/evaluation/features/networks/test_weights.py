@@ -12,6 +12,7 @@ import tensorflow as tf
 from tf_dvdgan import errors
 from tf_dvdgan.evaluation.features import networks
 from tf_dvdgan.evaluation.features.networks import small_classifier, weights
+from tf_dvdgan.models import variables
 
 torch = pytest.importorskip("torch")
 
@@ -132,7 +133,7 @@ def test_converted_weights_are_loaded_here_and_by_keras(arrays, tmp_path):
     other(tf.zeros([1, *Tiny.INPUT]))
     other.load_weights(path)
     for found in (network, other):
-        values = {n: v.numpy() for n, v in weights.variables(found).items()}
+        values = {n: v.numpy() for n, v in variables.by_path(found).items()}
         for name, array in _from_others(arrays).items():
             np.testing.assert_array_equal(values[name], array)
     assert weights.digest(other) == facts.hash
@@ -168,10 +169,10 @@ def test_variable_names_do_not_depend_on_where_a_network_is_built():
     second = Tiny(2, name="another")
     tf.function(second)(tf.zeros([1, *Tiny.INPUT]))
     names = {"a/conv/kernel", "logits/kernel", "logits/bias"}
-    assert set(weights.variables(first)) == set(weights.variables(second)) == names
+    assert set(variables.by_path(first)) == set(variables.by_path(second)) == names
     plain = tf.keras.Sequential([tf.keras.layers.Dense(2, name="d")])
     plain.build([1, 3])
-    assert set(weights.variables(plain)) == {"d/kernel", "d/bias"}
+    assert set(variables.by_path(plain)) == {"d/kernel", "d/bias"}
 
 
 def test_a_trained_network_is_saved_without_its_optimizer(tmp_path):
@@ -179,7 +180,7 @@ def test_a_trained_network_is_saved_without_its_optimizer(tmp_path):
     network.compile("adam", {"logits": "mse"})
     videos = tf.random.stateless_uniform([4, *network.INPUT], [0, 0])
     network.fit(videos, {"logits": tf.zeros([4, 3])}, verbose=0)
-    values = {n: v.numpy() for n, v in weights.variables(network).items()}
+    values = {n: v.numpy() for n, v in variables.by_path(network).items()}
     path = str(tmp_path / "own.weights.h5")
     weights.save("small_classifier", values, path, "my clips")
     loaded, facts = weights.load(path)
