@@ -10,8 +10,8 @@ from tf_dvdgan.models import dvd_gan, vgan
 from tf_dvdgan.training import updates
 
 
-def judged(real_scores=(), fake_scores=(), discriminator=0, step=0, **given):
-    return terms.Judged(
+def scored(real_scores=(), fake_scores=(), discriminator=0, step=0, **given):
+    return terms.Scored(
         discriminator=discriminator,
         real=given.get("real"),
         real_scores=tf.constant(real_scores, tf.float32),
@@ -38,7 +38,7 @@ def test_lecam_is_the_distance_from_the_other_side_s_average():
                     + np.mean((fake[i] - averages[0, i]) ** 2)
                 )
             )
-            found = term.value(judged(real[i], fake[i], i, step))
+            found = term.value(scored(real[i], fake[i], i, step))
             assert float(found) == pytest.approx(expected, rel=1e-5, abs=1e-7)
         means = np.stack([real.mean(1), fake.mean(1)])
         averages = 0.9 * averages + 0.1 * means
@@ -56,28 +56,28 @@ def test_r1_is_half_the_mean_squared_norm_of_the_gradient():
     real = tf.random.stateless_normal([3, 2, 4, 4, 3], [0, 1])
     term = terms.R1(weight=10.0, every=1)
     norms = (np.array([1, 2, 3]) ** 2) * np.sum(real.numpy() ** 2, axis=(1, 2, 3, 4))
-    found = term.value(judged(real=real, score=quadratic))
+    found = term.value(scored(real=real, score=quadratic))
     assert float(found) == pytest.approx(5.0 * norms.mean(), rel=1e-5)
 
 
 def test_every_n_th_step_has_n_times_the_penalty():
     real = tf.random.stateless_normal([3, 2, 4, 4, 3], [0, 1])
     at = [
-        float(terms.R1(every=4).value(judged(real=real, score=quadratic, step=step)))
+        float(terms.R1(every=4).value(scored(real=real, score=quadratic, step=step)))
         for step in range(5)
     ]
-    once = float(terms.R1(every=1).value(judged(real=real, score=quadratic)))
+    once = float(terms.R1(every=1).value(scored(real=real, score=quadratic)))
     assert at == pytest.approx([4 * once, 0, 0, 0, 4 * once])
 
 
 def test_finite_differences_are_right_in_the_mean():
     real = tf.random.stateless_normal([2, 1, 2, 2, 3], [0, 1])
-    exact = terms.R1(every=1).value(judged(real=real, score=quadratic))
+    exact = terms.R1(every=1).value(scored(real=real, score=quadratic))
     term = terms.R1(every=1, method="finite_differences")
     found = [
         float(
             term.value(
-                judged(
+                scored(
                     real=real,
                     score=quadratic,
                     normal=lambda i=i: tf.random.stateless_normal(real.shape, [1, i]),
@@ -117,7 +117,7 @@ def test_the_exact_gradient_of_r1_passes_the_spectral_norm(kind, monkeypatch):
         term = terms.R1(weight=1.0, every=1)
         variables = discriminator.trainable_variables
         with tf.GradientTape() as tape:
-            value = term.value(judged(real=real, score=score))
+            value = term.value(scored(real=real, score=score))
         zero = tf.UnconnectedGradients.ZERO
         return value, tape.gradient(value, variables, unconnected_gradients=zero)
 

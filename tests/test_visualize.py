@@ -83,9 +83,9 @@ def test_captions_that_are_too_long_end_in_dots(caption):
 
 def test_rows_of_what_belongs_together(tmp_path):
     videos = np.zeros([4, 2, 64, 64, 3], np.uint8)
-    stems, facts = list("abcd"), [{"index": i} for i in range(4)]
+    stems, metadata = list("abcd"), [{"index": i} for i in range(4)]
     path = visualize.write(
-        str(tmp_path), videos, stems, "gif", 8.0, facts, list("ppqq"), ["0.5", "1"]
+        str(tmp_path), videos, stems, "gif", 8.0, metadata, list("ppqq"), ["0.5", "1"]
     )
     with Image.open(path) as image:
         assert image.height == 2 * (64 + 2 + 18) and image.width > 2 * 66

@@ -12,8 +12,8 @@ import tensorflow as tf
 from tf_dvdgan import errors
 
 
-class Judged(NamedTuple):
-    """What a discriminator has judged in one pass.
+class Scored(NamedTuple):
+    """Videos that a discriminator has scored in one pass.
 
     Attributes:
       discriminator: its number.
@@ -49,11 +49,11 @@ class DiscriminatorTerm(tf.Module):
     def create_state(self, num_discriminators: int) -> None:
         """Creates variables, in the scope of the strategy."""
 
-    def value(self, judged: Judged) -> tf.Tensor:
+    def value(self, scored: Scored) -> tf.Tensor:
         """The weighted term for one discriminator and one replica's part of a batch.
 
         Args:
-          judged: what the discriminator has judged.
+          scored: the videos and their scores.
 
         Returns:
           Scalar.
@@ -100,11 +100,11 @@ class LeCam(DiscriminatorTerm):
             _state(f"{name}_average", [num_discriminators]) for name in ("real", "fake")
         )
 
-    def value(self, judged: Judged) -> tf.Tensor:
-        i = judged.discriminator
-        real = tf.reduce_mean(tf.square(judged.real_scores - self.fake_average[i]))
-        fake = tf.reduce_mean(tf.square(judged.fake_scores - self.real_average[i]))
-        is_on = tf.cast(judged.step >= self._start_step, tf.float32)
+    def value(self, scored: Scored) -> tf.Tensor:
+        i = scored.discriminator
+        real = tf.reduce_mean(tf.square(scored.real_scores - self.fake_average[i]))
+        fake = tf.reduce_mean(tf.square(scored.fake_scores - self.real_average[i]))
+        is_on = tf.cast(scored.step >= self._start_step, tf.float32)
         return self.weight * is_on * (real + fake)
 
     def update(self, real_scores: tf.Tensor, fake_scores: tf.Tensor) -> None:
@@ -152,29 +152,29 @@ class R1(DiscriminatorTerm):
         self._exact = method == "exact"
         self._epsilon = epsilon
 
-    def value(self, judged: Judged) -> tf.Tensor:
+    def value(self, scored: Scored) -> tf.Tensor:
         def penalty() -> tf.Tensor:
-            squared = (_exact if self._exact else self._along_a_direction)(judged)
+            squared = (_exact if self._exact else self._along_a_direction)(scored)
             return 0.5 * self.weight * self._every * tf.reduce_mean(squared)
 
         if self._every == 1:
             return penalty()
-        due = tf.equal(judged.step % self._every, 0)
+        due = tf.equal(scored.step % self._every, 0)
         return tf.cond(due, penalty, lambda: tf.constant(0.0))
 
-    def _along_a_direction(self, judged: Judged) -> tf.Tensor:
-        change = self._epsilon * judged.normal()
-        ahead = judged.score(judged.real + change)
-        behind = judged.score(judged.real - change)
+    def _along_a_direction(self, scored: Scored) -> tf.Tensor:
+        change = self._epsilon * scored.normal()
+        ahead = scored.score(scored.real + change)
+        behind = scored.score(scored.real - change)
         return tf.square((ahead - behind) / (2.0 * self._epsilon))
 
 
-def _exact(judged: Judged) -> tf.Tensor:
+def _exact(scored: Scored) -> tf.Tensor:
     """Squared norm of the score's gradient for each video, `[batch]`."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(judged.real)
-        total = tf.reduce_sum(judged.score(judged.real))
-    gradient = tape.gradient(total, judged.real)
+        tape.watch(scored.real)
+        total = tf.reduce_sum(scored.score(scored.real))
+    gradient = tape.gradient(total, scored.real)
     return tf.reduce_sum(tf.square(gradient), axis=[1, 2, 3, 4])
 
 

@@ -139,7 +139,7 @@ def _lengths(data_dir: str, loaded: manifest.Manifest) -> list[int]:
 def _choose_stride(
     data_dir: str, resolution: int, lengths: Sequence[int]
 ) -> tuple[int, dict[int, float]]:
-    """Chooses the smallest stride at which frames differ well.
+    """Chooses the smallest stride at which consecutive frames clearly differ.
 
     Returns:
       The stride, and the mean difference of frames by their distance, up to eight

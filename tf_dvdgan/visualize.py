@@ -245,7 +245,7 @@ def write(
     stems: Sequence[str],
     file_format: str,
     fps: float,
-    facts: Sequence[Mapping[str, Any]],
+    metadata: Sequence[Mapping[str, Any]],
     names: Sequence[str] = (),
     column_names: Sequence[str] = (),
 ) -> str:
@@ -257,15 +257,15 @@ def write(
       stems: file names without suffix, one per video.
       file_format: 'gif', 'mp4' or 'png'; a PNG shows the frames side by side.
       fps: frames per second.
-      facts: metadata of each video, stored in its file and merged for the grid.
+      metadata: metadata of each video, stored in its file and merged for the grid.
       names: names of the videos, written above or beside them in the grid.
       column_names: column captions, if consecutive videos form rows of that length.
 
     Returns:
       Path of the grid.
     """
-    for stem, video, metadata in zip(stems, videos, facts, strict=True):
-        write_video(folder, f"{stem}.{file_format}", video, fps, metadata)
+    for stem, video, own in zip(stems, videos, metadata, strict=True):
+        write_video(folder, f"{stem}.{file_format}", video, fps, own)
     if file_format == "png":
         frames = strips(videos, _with_across(names, column_names))[None]
     elif column_names:
@@ -275,11 +275,11 @@ def write(
     else:
         cells = add_captions(videos, names) if names else videos
         frames = grid(cells, max(1, round(len(videos) ** 0.5)))
-    return write_video(folder, f"grid.{file_format}", frames, fps, _merged(facts))
+    return write_video(folder, f"grid.{file_format}", frames, fps, _merged(metadata))
 
 
 def write_video(
-    folder: str, name: str, frames: np.ndarray, fps: float, facts: Mapping[str, Any]
+    folder: str, name: str, frames: np.ndarray, fps: float, metadata: Mapping[str, Any]
 ) -> str:
     """Writes an image or a video with metadata.
 
@@ -288,14 +288,14 @@ def write_video(
       name: file name; its suffix is the format, as in `video_io.write_video`.
       frames: `[time, height, width, 3]` uint8.
       fps: frames per second.
-      facts: metadata to store in the file, as JSON.
+      metadata: metadata to store in the file, as JSON.
 
     Returns:
       Path of the file.
     """
     filesystem.makedirs(folder)
     path = os.path.join(folder, name)
-    video_io.write_video(path, frames, fps, json.dumps(facts))
+    video_io.write_video(path, frames, fps, json.dumps(metadata))
     return path
 
 
@@ -307,11 +307,11 @@ def _with_across(names: Sequence[str], column_names: Sequence[str]) -> list[str]
     ]
 
 
-def _merged(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _merged(metadata: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Merges the metadata of several videos; values that differ become lists."""
     merged = {}
-    for key, first in facts[0].items():
-        values = [metadata[key] for metadata in facts]
+    for key, first in metadata[0].items():
+        values = [own[key] for own in metadata]
         merged[key] = first if all(v == first for v in values) else values
     return merged
 

@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
     report = inspection.Report(class_names, FLAGS.num_clips, FLAGS.seed)
     progress = terminal.Progress("shards", len(shards))
     for done, (path, expected) in enumerate(shards):
-        report.look_at(path, expected, FLAGS.frames == "all")
+        report.add_shard(path, expected, FLAGS.frames == "all")
         progress.update(done + 1, f"  {report.num_clips} records")
     _print_summary(report, len(shards))
     if FLAGS.sheet and report.sheet:

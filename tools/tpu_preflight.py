@@ -91,7 +91,7 @@ def main(argv: list[str]) -> None:
         "precision": the_program.gan.precision,
         "num_classes": FLAGS.num_classes,
         "compiler": environment.versions(),
-        **the_program.facts(),
+        **the_program.metadata(),
     }
     preflight = Preflight(the_program, python, hardware.CORES[FLAGS.topology], metadata)
     if FLAGS.find_largest_batch:
@@ -162,7 +162,7 @@ class Preflight:
             print(
                 f"{batch} videos on a core do not fit: {required} ({took})", flush=True
             )
-            return search.Fit(False, compiled.wanted)
+            return search.Fit(False, compiled.required)
         total = compiled.memory.total
         gib = total / hardware.GIB
         print(f"{batch} videos on a core fit: {gib:.2f} GiB ({took})", flush=True)
@@ -234,9 +234,9 @@ class Preflight:
 def _requirement(compiled, core: hardware.Core) -> str:
     """The memory that a program requires, if that is too much."""
     available = f"{core.available / hardware.GIB:.2f} GiB"
-    if not compiled.wanted:
+    if not compiled.required:
         return f"more than {available}"
-    return f"{compiled.wanted / hardware.GIB:.2f} of {available}"
+    return f"{compiled.required / hardware.GIB:.2f} of {available}"
 
 
 def _default_path() -> str:

@@ -37,5 +37,5 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
             path = lists.inside(row["path"], table)
             split = lists.split_name(row.get("split") or "train", table)
             clips.append(Clip(path, labels[row["label"]], path, split))
-    lists.say_left_out(len(rows) - len(clips), table)
+    lists.warn_skipped(len(rows) - len(clips), table)
     return Listing(class_names, clips)

@@ -77,7 +77,7 @@ def _read_rows(place: str) -> dict[_Key, tuple[str, str]]:
                 rows.setdefault(key, (row["label"], _split_of(row, split, path)))
             else:
                 unlabelled += 1
-        lists.say_left_out(unlabelled, path)
+        lists.warn_skipped(unlabelled, path)
     return rows
 
 

@@ -176,7 +176,7 @@ def folder_reader(input_dir: str) -> Callable[[str], frozenset[str]]:
     return names_in
 
 
-def say_left_out(count: int, list_name: str) -> None:
+def warn_skipped(count: int, list_name: str) -> None:
     """Warns about clips that are skipped because they have no label.
 
     Args:

@@ -91,7 +91,7 @@ def test_scores_are_distinguished_by_protocol(tmp_path):
     assert scores[0].others == {"recall": 0.5} and scores[3].others == {}
     assert len({s.protocol for s in scores[:3]}) == 1
     assert scores[3].protocol != scores[0].protocol
-    assert scores[3].facts["window"] == window
+    assert scores[3].metadata["window"] == window
 
 
 @pytest.mark.parametrize(("step", "expected"), [(None, 20), (19, 10), (5, None)])

@@ -22,7 +22,7 @@ def report_of(folder) -> inspection.Report:
     names, shards = inspection.shards_at(str(folder))
     report = inspection.Report(names)
     for path, expected in shards:
-        report.look_at(path, expected, all_frames=True)
+        report.add_shard(path, expected, all_frames=True)
     return report
 
 
@@ -113,7 +113,7 @@ def test_the_sheet_has_each_clip_with_the_same_chance(demo_shards):
     for seed in range(3):
         report = inspection.Report(names, num_sheet_clips=12, seed=seed)
         for path, expected in shards:
-            report.look_at(path, expected, all_frames=False)
+            report.add_shard(path, expected, all_frames=False)
         assert len(report.sheet) == 12
         seen |= {video.tobytes() for video, _ in report.sheet}
     assert len(seen) > 25

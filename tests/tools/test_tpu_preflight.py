@@ -151,14 +151,14 @@ def test_a_compiler_that_cannot_be_installed_gets_a_sentence(tmp_path, monkeypat
 def test_a_program_that_does_not_fit_reports_the_required_memory(python):
     result = compiled(lambda x: tf.matmul(x, x) + x, [50_000, 50_000], python=python)
     assert result.out_of_memory and result.error
-    assert 18 * GIB < result.wanted < 40 * GIB
+    assert 18 * GIB < result.required < 40 * GIB
 
 
 def test_a_program_that_compiles_must_also_fit(python):
     small = dataclasses.replace(V3, available=2**20)
     hlo_module = program.to_hlo(tf.square, tf.TensorSpec([1024, 1024]))
     result = compilation.compile_for(small, hlo_module, python)
-    assert result.out_of_memory and result.wanted == result.memory.total > 2**23
+    assert result.out_of_memory and result.required == result.memory.total > 2**23
 
 
 def test_an_updated_variable_counts_once(python):

@@ -3,8 +3,8 @@
 TensorFlow reads `gs://` by itself; TensorFlow I/O, which exists up to TensorFlow 2.15,
 adds `s3://`, `az://` and others. Where it is not installed, fsspec's s3fs and adlfs
 take its place here. TensorFlow's own readers and writers (of TFRecords, checkpoints,
-summaries, SavedModels) cannot use those: `needs_fsspec` tells, and callers work on
-local copies.
+summaries, SavedModels) cannot use those: `needs_fsspec` says which paths these are,
+and callers work on local copies.
 
 TensorFlow and fsspec are imported inside functions, so that commands can parse flags
 without them.

@@ -47,7 +47,7 @@ class Report:
         self.sheet: list[tuple[np.ndarray, str]] = []
         self.problems: list[str] = []
 
-    def look_at(self, path: str, expected: int | None, all_frames: bool) -> None:
+    def add_shard(self, path: str, expected: int | None, all_frames: bool) -> None:
         """Reads a shard and adds its statistics and problems.
 
         Args:

@@ -39,7 +39,7 @@ def config(run: run_data.Run) -> layout.Section:
     section = layout.Section("config", "Config", "Operative config")
     section.text = run.config.splitlines()
     if not run.config:
-        section.lack(
+        section.add_missing(
             "There is no operative config; training writes it:", run.training_command
         )
     return section

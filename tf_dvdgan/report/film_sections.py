@@ -35,13 +35,13 @@ def samples(runs: Sequence[run_data.Run], data_dir: str | None) -> layout.Sectio
         return section
     names = [n for n in shown[0].samples if all(n in run.samples for run in shown)]
     if not names:
-        section.lack("The runs have no class in common.")
+        section.add_missing("The runs have no class in common.")
         return section
     real = {}
     if data_dir:
         real = _real_clips(shown[0], data_dir, names)
     else:
-        section.lack(
+        section.add_missing(
             "To show real clips beside the samples, run", _command_with_data(runs)
         )
     section.intro = (
@@ -58,12 +58,12 @@ def samples(runs: Sequence[run_data.Run], data_dir: str | None) -> layout.Sectio
 
 def _lack_generator(section: layout.Section, run: run_data.Run) -> None:
     if run.step is None:
-        section.lack(
+        section.add_missing(
             f"{run.name} has no checkpoint yet; training creates one:",
             run.training_command,
         )
         return
-    section.lack(
+    section.add_missing(
         f"{run.name} is an autoencoder: it reconstructs clips and does not sample "
         "latents. To decode random codes similar to those of real clips, run",
         run.command("tools.sample", "--output=SAMPLES"),
@@ -111,7 +111,7 @@ def raw_and_averaged(run: run_data.Run) -> layout.Section:
     newest = [directory.newest_sheet(kind, run.step) for kind in _SHEETS]
     sheets = [sheet for sheet in newest if sheet is not None]
     if len(sheets) < len(_SHEETS):
-        section.lack(
+        section.add_missing(
             "The run has no sample sheets yet; training writes one every "
             "training.Schedule.samples_every steps:",
             run.training_command,
@@ -164,7 +164,7 @@ def neighbours(
         _lack_generator(section, run)
         return section
     if not data_dir:
-        section.lack(
+        section.add_missing(
             "To find the nearest training clips, run", _command_with_data([run])
         )
         return section

@@ -44,7 +44,7 @@ class Score:
       error: standard error; None if not estimated.
       others: additional metrics of the same features, by name.
       truncation: factor of the latents.
-      facts: settings of the protocol, with weights and clips.
+      metadata: settings of the protocol, with weights and clips.
     """
 
     name: str
@@ -54,12 +54,12 @@ class Score:
     error: float | None
     others: dict[str, float]
     truncation: float
-    facts: dict
+    metadata: dict
 
     @property
     def protocol(self) -> tuple[str, str]:
         """Name and settings; scores with equal protocols are comparable."""
-        return self.name, json.dumps(self.facts, sort_keys=True)
+        return self.name, json.dumps(self.metadata, sort_keys=True)
 
     def __str__(self) -> str:
         text = f"{self.value:.4g}"
@@ -189,13 +189,13 @@ def _scores_of(row: dict) -> list[Score]:
         shared = {"window": protocol.get("window")}
         of_name = {n: {**shared, **f} for n, f in protocol.items() if n in values}
     found = []
-    for name, facts in of_name.items():
+    for name, metadata in of_name.items():
         others = {
             _RENAMED.get(tag.removeprefix(f"{name}/"), tag.removeprefix(f"{name}/")): v
             for tag, v in values.items()
             if tag.startswith(f"{name}/")
         }
-        fixed = {k: v for k, v in facts.items() if k not in ("step", "truncation")}
+        fixed = {k: v for k, v in metadata.items() if k not in ("step", "truncation")}
         found.append(
             Score(
                 name,
@@ -204,7 +204,7 @@ def _scores_of(row: dict) -> list[Score]:
                 row.get("sd"),
                 row.get("standard_error"),
                 others,
-                facts.get("truncation", 1.0),
+                metadata.get("truncation", 1.0),
                 fixed,
             )
         )

@@ -47,7 +47,7 @@ class Section:
         if drawn:
             self.plots.append(drawn)
 
-    def lack(self, sentence: str, command: str = "") -> None:
+    def add_missing(self, sentence: str, command: str = "") -> None:
         """Adds a sentence about missing data.
 
         Args:

@@ -31,7 +31,7 @@ def truncation(runs: Sequence[run_data.Run]) -> layout.Section:
         section.plot(f"{name} by truncation", drawn, "truncation")
     if not curves:
         command = runs[0].score_command("fid_small", "--truncations=0.2,0.4,0.6,0.8,1")
-        section.lack(
+        section.add_missing(
             "There are no scores by truncation yet; to compute them, run", command
         )
     if len(runs) == 1 and runs[0].makes_samples:
@@ -75,7 +75,7 @@ def curves(runs: Sequence[run_data.Run]) -> layout.Section:
         )
     if not section.plots:
         command = runs[0].training_command
-        section.lack("There are no event files; training writes them:", command)
+        section.add_missing("There are no event files; training writes them:", command)
     return section
 
 
@@ -112,7 +112,7 @@ def throughput(runs: Sequence[run_data.Run]) -> layout.Section:
     if section.plots:
         section.intro = "Training steps only, without samples, scores and checkpoints."
     else:
-        section.lack(
+        section.add_missing(
             "There is no record of the speed; to time the parts of a step, run",
             run_data.command("tools.benchmark", "--gin_file=FILE"),
         )

@@ -38,7 +38,7 @@ def of_run(run: run_data.Run) -> layout.Section:
     if comparable:
         section.tables.append(_published("Papers, same protocols", comparable))
     elif run.scores:
-        section.lack("No paper reports scores by these protocols.")
+        section.add_missing("No paper reports scores by these protocols.")
     caption = "All scores of the papers, with the comparable protocols"
     section.tables.append(_published(caption, published.rows(), folded=True))
     return section
@@ -77,7 +77,7 @@ def side_by_side(runs: Sequence[run_data.Run]) -> layout.Section:
 
 def _lack_scores(section: layout.Section, run: run_data.Run, protocol: str) -> None:
     command = run.score_command(protocol)
-    section.lack(f"{run.name} has no scores yet; to compute one, run", command)
+    section.add_missing(f"{run.name} has no scores yet; to compute one, run", command)
 
 
 def _untruncated(run: run_data.Run) -> dict[tuple[str, str], list[history.Score]]:
@@ -88,7 +88,7 @@ def _untruncated(run: run_data.Run) -> dict[tuple[str, str], list[history.Score]
 def _row(scores: Sequence[history.Score]) -> list[str]:
     """A table row: newest and best of the scores by one protocol."""
     newest = history.newest(scores)
-    lower = newest.facts.get("metric") == protocols.FRECHET
+    lower = newest.metadata.get("metric") == protocols.FRECHET
     best = (min if lower else max)(scores, key=lambda score: score.value)
     also = [f"{n.replace('_', ' ')} {v:.4g}" for n, v in newest.others.items()]
     if newest.error is not None:
@@ -100,7 +100,7 @@ def _row(scores: Sequence[history.Score]) -> list[str]:
         f"{best.value:.4g}",
         _step(best),
         ", ".join(also),
-        _protocol(newest.facts),
+        _protocol(newest.metadata),
     ]
 
 
@@ -111,7 +111,7 @@ def _row_of_groups(
     cells = {name: _of_seeds(of_group) for name, of_group in scores.items()}
     first = next(iter(scores.values()))[0]
     values = [cells.get(name, charts.NOTHING) for name in names]
-    return [first.name, *values, _protocol(first.facts)]
+    return [first.name, *values, _protocol(first.metadata)]
 
 
 def _newest_of_seeds(of_runs: Sequence[list[history.Score]]) -> list[history.Score]:
@@ -137,36 +137,36 @@ def _step(score: history.Score) -> str:
     return charts.NOTHING if score.step is None else f"{score.step:,}"
 
 
-def _protocol(facts: dict) -> str:
+def _protocol(metadata: dict) -> str:
     """Describes everything that a score depends on.
 
     Args:
-      facts: settings written by `tools.score` or by evaluation in training; their
+      metadata: settings written by `tools.score` or by evaluation in training; their
         keys differ.
     """
-    window, real = facts.get("window") or {}, facts.get("real") or {}
-    frames = facts.get("num_frames") or window.get("num_frames")
-    stride = facts.get("stride") or window.get("stride")
-    num_real = facts.get("num_real") or real.get("num_clips") or "all"
-    split = (real or facts).get("split")
+    window, real = metadata.get("window") or {}, metadata.get("real") or {}
+    frames = metadata.get("num_frames") or window.get("num_frames")
+    stride = metadata.get("stride") or window.get("stride")
+    num_real = metadata.get("num_real") or real.get("num_clips") or "all"
+    split = (real or metadata).get("split")
     parts = [
-        " by ".join(filter(None, [_metric(facts), _network(facts)])),
-        facts.get("preprocessing"),
-        f"{facts.get('num_generated')} generated against {num_real} real clips"
+        " by ".join(filter(None, [_metric(metadata), _network(metadata)])),
+        metadata.get("preprocessing"),
+        f"{metadata.get('num_generated')} generated against {num_real} real clips"
         + (f" ({split})" if split else ""),
         f"{frames} frames, stride {stride}" if frames else "",
-        f"comparable with {facts.get('compares_with')}",
+        f"comparable with {metadata.get('compares_with')}",
     ]
     return "; ".join(filter(None, parts))
 
 
-def _metric(facts: dict) -> str:
-    return facts.get("metric", "").replace("_", " ")
+def _metric(metadata: dict) -> str:
+    return metadata.get("metric", "").replace("_", " ")
 
 
-def _network(facts: dict) -> str:
+def _network(metadata: dict) -> str:
     """A network and its weights; pixels have no weights, some metrics no network."""
-    weights, network = facts.get("weights") or {}, facts.get("network", "")
+    weights, network = metadata.get("weights") or {}, metadata.get("network", "")
     if "hash" not in weights:
         return network
     return f"{network} ({weights.get('source', '')}, {weights['hash'][:12]})"

@@ -34,7 +34,7 @@ class Checkpoints:
     Args:
       model_dir: directory of the run.
       objects: objects to save, by name.
-      facts: settings that must not change during a run, such as the seed, by name.
+      fixed: settings that must not change during a run, such as the seed, by name.
       keep: number of newest checkpoints to keep.
       asynchronous: whether a thread writes the files while training continues.
       writes: whether this process writes checkpoints; only the chief of several workers
@@ -48,18 +48,18 @@ class Checkpoints:
         self,
         model_dir: str,
         objects: Mapping[str, tf.Module],
-        facts: Mapping[str, int],
+        fixed: Mapping[str, int],
         keep: int = 3,
         asynchronous: bool = False,
         writes: bool = True,
     ):
         self._objects = objects
-        self._facts = dict(facts)
-        self._saved_facts = {
+        self._fixed = dict(fixed)
+        self._saved_fixed = {
             name: tf.Variable(value, dtype=tf.int64, trainable=False)
-            for name, value in facts.items()
+            for name, value in fixed.items()
         }
-        self._checkpoint = tf.train.Checkpoint(**objects, **self._saved_facts)
+        self._checkpoint = tf.train.Checkpoint(**objects, **self._saved_fixed)
         self.model_dir = model_dir
         self._directory = run_directory.RunDirectory(model_dir).checkpoints
         self._keep = keep
@@ -127,7 +127,7 @@ class Checkpoints:
         Learning rates and other hyperparameters keep their configured values.
 
         Args:
-          allow_config_mismatch: whether to accept changed facts.
+          allow_config_mismatch: whether to accept changed fixed.
 
         Returns:
           Whether there is a checkpoint.
@@ -140,18 +140,18 @@ class Checkpoints:
         if not paths:
             return False
         self._restore_newest_of(paths)
-        for name, variable in self._saved_facts.items():
-            if int(variable) == self._facts[name]:
+        for name, variable in self._saved_fixed.items():
+            if int(variable) == self._fixed[name]:
                 continue
             if not allow_config_mismatch:
                 raise errors.UserError(
                     f"This run was started with {name} {int(variable)}, not "
-                    f"{self._facts[name]}. Change it back, use a new --model_dir, or "
+                    f"{self._fixed[name]}. Change it back, use a new --model_dir, or "
                     "allow it with "
                     "--gin_param='training.train.allow_config_mismatch = True'."
                 )
-            print(f"{name} changes from {int(variable)} to {self._facts[name]}")
-            variable.assign(self._facts[name])
+            print(f"{name} changes from {int(variable)} to {self._fixed[name]}")
+            variable.assign(self._fixed[name])
         return True
 
     def roll_back(self, before: int) -> int | None:

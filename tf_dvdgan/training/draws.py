@@ -58,7 +58,7 @@ class Draws:
 
         Args:
           discriminator: its number.
-          fake: whether it judges generated videos.
+          fake: whether it scores generated videos.
 
         Returns:
           `[n, num_uniforms]` in [0, 1).
@@ -78,7 +78,7 @@ class Draws:
 
         Args:
           shape: shape of a video.
-          fake: whether they judge generated videos.
+          fake: whether they score generated videos.
 
         Returns:
           `[n, *shape]` of N(0, 1).

@@ -79,8 +79,8 @@ class HeldOutScores:
         z = gan.latent.sample(labels.shape[0], seed=seed)
         with spectral_norm.updating_if(False):
             fake = gan.generate(z, conditioning, training=True)["videos"]
-            judged = ((real, labels), (others, other_labels), (fake, labels))
-            return tf.stack([self._scores(*pair, seed) for pair in judged])
+            scored = ((real, labels), (others, other_labels), (fake, labels))
+            return tf.stack([self._scores(*pair, seed) for pair in scored])
 
     def _scores(
         self, videos: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor

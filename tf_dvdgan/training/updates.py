@@ -121,7 +121,7 @@ class Updates:
                     tf.concat([uniform_noise, draws.uniform_noise(i, fake=True)], 0),
                 )
                 losses.append(gan.discriminator_loss(real_scores, fake_scores))
-                judged = discriminator_terms.Judged(
+                scored = discriminator_terms.Scored(
                     discriminator=i,
                     real=real,
                     real_scores=real_scores,
@@ -135,7 +135,7 @@ class Updates:
                 for term, term_values in zip(
                     gan.discriminator_terms, terms, strict=True
                 ):
-                    term_values.append(term.value(judged))
+                    term_values.append(term.value(scored))
                 scores += [tf.reduce_mean(real_scores), tf.reduce_mean(fake_scores)]
                 correct = tf.concat([real_scores > 0.0, fake_scores < 0.0], axis=0)
                 accuracies.append(tf.reduce_mean(tf.cast(correct, tf.float32)))

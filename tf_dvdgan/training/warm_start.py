@@ -1,9 +1,8 @@
 """Starts a run from the weights of another one.
 
 The other run may have other classes or another resolution. Variables are matched by
-their path and shape; blocks are counted from the end of the network that fits best, as
-a generator of more pixels has more stages before its last ones, and a discriminator
-more blocks before its last ones. The rest keeps its initial values.
+path and shape. If the numbers of blocks differ, blocks are matched from the first or
+from the last one, whichever copies more. All other variables keep their initial values.
 """
 
 import re

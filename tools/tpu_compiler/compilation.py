@@ -80,7 +80,7 @@ class Compilation:
       out_of_memory: whether it does not fit. The compiler rejects a program whose live
         values are too large at some point; a program that it accepts can still exceed
         the memory because of gaps between values.
-      wanted: required bytes if it does not fit and they are known.
+      required: required bytes if it does not fit and they are known.
       memory: None if it does not compile.
       costs: None if it does not compile.
     """
@@ -88,7 +88,7 @@ class Compilation:
     seconds: float
     error: str | None = None
     out_of_memory: bool = False
-    wanted: float | None = None
+    required: float | None = None
     memory: Memory | None = None
     costs: Costs | None = None
 
@@ -151,7 +151,7 @@ def _failure(result: dict, program: bytes) -> Compilation:
         return Compilation(result["seconds"], error=f"{sentence}{where}")
     found = _WANTED.search(text)
     wanted = float(found[1]) * _UNITS[found[2]] if found else None
-    return Compilation(result["seconds"], sentence, out_of_memory=True, wanted=wanted)
+    return Compilation(result["seconds"], sentence, out_of_memory=True, required=wanted)
 
 
 def _success(result: dict, compiled: bytes, core: hardware.Core) -> Compilation:
@@ -172,7 +172,7 @@ def _success(result: dict, compiled: bytes, core: hardware.Core) -> Compilation:
         result["seconds"],
         error=None if fits else "It requires more memory than a program may use",
         out_of_memory=not fits,
-        wanted=None if fits else memory.total,
+        required=None if fits else memory.total,
         memory=memory,
         costs=costs,
     )

@@ -57,9 +57,9 @@ class TrainingStep:
             updates.append((rounds, self._trainer.discriminator_variables))
         return sum(n * _num_bytes(variables) for n, variables in updates)
 
-    def facts(self) -> dict:
+    def metadata(self) -> dict:
         """Metadata of the program, to be written with its figures."""
-        return _facts(self.gan) | {
+        return _metadata(self.gan) | {
             "gradient_bytes": self.gradient_bytes,
             "num_d_steps": self._trainer.num_d_steps,
         }
@@ -100,9 +100,9 @@ class Generation:
             self.gan.build()
         _release(self.gan.variables)
 
-    def facts(self) -> dict:
+    def metadata(self) -> dict:
         """Metadata of the program, to be written with its figures."""
-        return _facts(self.gan)
+        return _metadata(self.gan)
 
     def hlo(self, batch: int) -> bytes:
         """Generation of `batch` videos, as a serialized HLO module."""
@@ -170,7 +170,7 @@ def _video_shape(gan: video_gan.Networks) -> list[int]:
     return [gan.generator.num_frames, size, size, 3]
 
 
-def _facts(gan: video_gan.Networks) -> dict:
+def _metadata(gan: video_gan.Networks) -> dict:
     networks = [gan.generator, *gan.discriminators]
     return {
         "video": _video_shape(gan),

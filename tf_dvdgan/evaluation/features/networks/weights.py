@@ -91,7 +91,7 @@ def save(
 
     Args:
       network_name: a key of `networks.NETWORKS`.
-      arrays: values of all variables, with names as in `variables`.
+      arrays: values of all variables, with names as in `models.variables.by_path`.
       output: file to write; ends in ".weights.h5".
       source: where the weights come from.
       class_names: in the order of the logits, if known.
