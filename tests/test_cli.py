@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags
 
 from tf_dvdgan import cli
 
@@ -36,6 +37,20 @@ def run(
         text=True,
         check=False,
     )
+
+
+def test_a_home_folder_is_expanded_in_flags_of_every_kind(monkeypatch):
+    """Shells leave the "~" of --output=~/shards alone."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("output", None, "", values)
+    flags.DEFINE_multi_string("weights", None, "", values)
+    flags.DEFINE_integer("number", 3, "", flag_values=values)
+    values(["x", "--output=~/a", "--weights=~/b", "--weights=c~/d", "--weights=~"])
+    monkeypatch.setattr(cli.flags, "FLAGS", values)
+    monkeypatch.setenv("HOME", "/home/me")
+    cli._expand_home()
+    assert values.output == "/home/me/a" and values.number == 3
+    assert values.weights == ["/home/me/b", "c~/d", "/home/me"]
 
 
 @pytest.mark.parametrize("loaded", [False, True])

@@ -24,7 +24,7 @@ def scored(real_scores=(), fake_scores=(), discriminator=0, step=0, **given):
 
 def test_lecam_is_the_distance_from_the_other_side_s_average():
     term = terms.LeCam(weight=0.3, decay=0.9, start_step=2)
-    term.create_state(2)
+    term.build([None, None])
     rng = np.random.default_rng(0)
     averages = np.zeros([2, 2])  # real and fake, by discriminator
     for step in range(5):
@@ -145,6 +145,13 @@ def test_scoring_again_changes_no_state():
         not np.array_equal(value, variable)
         for value, variable in zip(before, discriminator.variables, strict=True)
     )
+
+
+def test_the_exact_penalty_refuses_gradient_checkpointing():
+    discriminator = dvd_gan.SpatialDiscriminator(16, 3, ch=2, recompute=True)
+    with pytest.raises(ValueError, match=r"finite_differences.*spatial_discriminator"):
+        terms.R1().build([discriminator])
+    terms.R1(method="finite_differences").build([discriminator])
 
 
 def test_arguments_out_of_range_are_refused():

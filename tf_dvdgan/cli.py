@@ -90,6 +90,7 @@ class _Main:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
         try:
+            _expand_home()
             for name, value in flags.FLAGS.flag_values_dict().items():
                 files.register_filesystems(
                     *_remote_paths(value), by_tensorflow=name not in self._any_store
@@ -110,6 +111,16 @@ class _Main:
             )
         print(f"error: {terminal.printable(sentence)}", file=sys.stderr)
         return 1
+
+
+def _expand_home() -> None:
+    """Expands "~" at the start of flags' values, which shells leave after "="."""
+    for name, value in flags.FLAGS.flag_values_dict().items():
+        if isinstance(value, str) and re.match(r"~(/|$)", value):
+            flags.FLAGS[name].value = os.path.expanduser(value)
+        elif isinstance(value, list) and all(isinstance(v, str) for v in value):
+            expanded = [re.sub(r"^~(?=/|$)", os.path.expanduser("~"), v) for v in value]
+            flags.FLAGS[name].value = expanded
 
 
 def _first_reason(error: errors.InvalidValueError) -> str:

@@ -3,7 +3,7 @@
 They keep a discriminator from memorizing a small data set.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import gin
@@ -46,8 +46,12 @@ class DiscriminatorTerm(tf.Module):
         super().__init__(name=type(self).__name__.lower())  # as in metrics
         self.weight = weight
 
-    def create_state(self, num_discriminators: int) -> None:
-        """Creates variables, in the scope of the strategy."""
+    def build(self, discriminators: Sequence[tf.keras.Model]) -> None:
+        """Creates the state, in the scope of the strategy.
+
+        Raises:
+          InvalidValueError: the term cannot be computed for a discriminator.
+        """
 
     def value(self, scored: Scored) -> tf.Tensor:
         """The weighted term for one discriminator and one replica's part of a batch.
@@ -95,9 +99,15 @@ class LeCam(DiscriminatorTerm):
         self._decay = decay
         self._start_step = start_step
 
-    def create_state(self, num_discriminators: int) -> None:
+    def build(self, discriminators: Sequence[tf.keras.Model]) -> None:
         self.real_average, self.fake_average = (
-            _state(f"{name}_average", [num_discriminators]) for name in ("real", "fake")
+            tf.Variable(
+                tf.zeros([len(discriminators)]),
+                trainable=False,
+                name=f"{name}_average",
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
+            for name in ("real", "fake")
         )
 
     def value(self, scored: Scored) -> tf.Tensor:
@@ -131,6 +141,8 @@ class R1(DiscriminatorTerm):
         squared norm: it needs two more forward passes and no second derivative.
       epsilon: step of 'finite_differences' along v.
 
+    'exact' cannot differentiate through gradient checkpointing (`recompute`).
+
     Raises:
       InvalidValueError: the method does not exist, or `every` is less than 1.
     """
@@ -151,6 +163,15 @@ class R1(DiscriminatorTerm):
         self._every = every
         self._exact = method == "exact"
         self._epsilon = epsilon
+
+    def build(self, discriminators: Sequence[tf.keras.Model]) -> None:
+        for discriminator in discriminators:
+            if self._exact and getattr(discriminator, "recompute", False):
+                raise errors.InvalidValueError(
+                    "R1 needs method='finite_differences' for a discriminator with "
+                    f"gradient checkpointing. Received: recompute="
+                    f"{discriminator.recompute} of {discriminator.name}"
+                )
 
     def value(self, scored: Scored) -> tf.Tensor:
         def penalty() -> tf.Tensor:
@@ -176,12 +197,3 @@ def _exact(scored: Scored) -> tf.Tensor:
         total = tf.reduce_sum(scored.score(scored.real))
     gradient = tape.gradient(total, scored.real)
     return tf.reduce_sum(tf.square(gradient), axis=[1, 2, 3, 4])
-
-
-def _state(name: str, shape: list[int]) -> tf.Variable:
-    return tf.Variable(
-        tf.zeros(shape),
-        trainable=False,
-        name=name,
-        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-    )

@@ -200,3 +200,30 @@ def test_a_relative_folder_is_rolled_back_and_has_a_best(tmp_path, monkeypatch):
 def test_of_several_workers_one_writes(tmp_path):
     trained_and_saved(tmp_path, 1, writes=False)
     assert not os.path.exists(tmp_path / "checkpoints")
+
+
+def test_a_list_of_checkpoints_from_elsewhere_is_not_followed(tmp_path):
+    """It would be restored, and deleted when newer checkpoints take its place."""
+    trained_and_saved(tmp_path / "others", 1)
+    before = {path.name for path in (tmp_path / "others/checkpoints").iterdir()}
+    folder = tmp_path / "run/checkpoints"
+    folder.mkdir(parents=True)
+    elsewhere = f"{tmp_path}/others/checkpoints/step-1"
+    listed = [f'model_checkpoint_path: "{elsewhere}"']
+    listed += [f'all_model_checkpoint_paths: "{elsewhere}"'] * 2
+    (folder / "checkpoint").write_text("\n".join(listed))
+    mine = State(tmp_path / "run", keep=1)
+    assert not mine.saved.restore()
+    for step in (1, 2, 3):
+        mine.train_to(step).save()
+    assert checkpoints.steps(str(tmp_path / "run")) == [3]
+    assert before == {p.name for p in (tmp_path / "others/checkpoints").iterdir()}
+
+
+def test_checkpoints_are_found_without_the_list(tmp_path):
+    trained_and_saved(tmp_path, 1, 2, 10)
+    os.remove(tmp_path / "checkpoints/checkpoint")
+    (tmp_path / "checkpoints/step-11.data-00000-of-00001").write_bytes(b"unfinished")
+    again = State(tmp_path)
+    assert again.saved.restore() and checkpoints.steps(str(tmp_path)) == [1, 2, 10]
+    assert again.saved.newest.endswith("step-10")

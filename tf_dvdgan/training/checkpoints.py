@@ -1,8 +1,12 @@
 """Checkpoints of a run, with all state that it needs to resume exactly.
 
-TensorFlow writes the files of a checkpoint first and then, atomically, the list of
-checkpoints, so a run that is killed at any moment finds a complete one. If the newest
-checkpoint is damaged, the one before it is restored.
+TensorFlow writes the index of a checkpoint, atomically, after its data, so a checkpoint
+with an index is complete, and a run that is killed at any moment finds one. If the
+newest one is damaged, the one before it is restored.
+
+Checkpoints are found by their names. TensorFlow's list of them, the file `checkpoint`,
+is written for other programs and never read: it may be lost, and somebody else's may
+name files outside the run, which would be deleted in time.
 """
 
 import contextlib
@@ -18,6 +22,7 @@ from tf_dvdgan.data import files, filesystem
 from tf_dvdgan.training import optimizers
 
 _NAME = "step"
+_INDEX = re.compile(rf"{_NAME}-(\d+)\.index")
 
 
 class SaveError(Exception):
@@ -71,6 +76,8 @@ class Checkpoints:
 
     def _new_manager(self) -> tf.train.CheckpointManager:
         """Creates a manager of the existing checkpoints."""
+        if self._writes:
+            _list(self._directory, _all_checkpoints(self._directory))
         return tf.train.CheckpointManager(
             self._checkpoint,
             self._directory,
@@ -81,9 +88,7 @@ class Checkpoints:
     @property
     def newest(self) -> str | None:
         """Path of the newest checkpoint; None if there is none."""
-        if not self._writes:
-            return tf.train.latest_checkpoint(self._directory)
-        return self._manager.latest_checkpoint
+        return _newest(self._directory)
 
     def save(self, step: int) -> None:
         """Writes a checkpoint, unless that of the step exists.
@@ -127,7 +132,7 @@ class Checkpoints:
         Learning rates and other hyperparameters keep their configured values.
 
         Args:
-          allow_config_mismatch: whether to accept changed fixed.
+          allow_config_mismatch: whether to accept changed settings.
 
         Returns:
           Whether there is a checkpoint.
@@ -243,9 +248,16 @@ def steps(model_dir: str) -> list[int]:
 
 def _all_checkpoints(directory: str) -> list[str]:
     """Returns the paths of complete checkpoints, in the order of their steps."""
-    state = tf.train.get_checkpoint_state(directory)
-    paths = state.all_model_checkpoint_paths if state else []
-    return sorted(paths, key=step_of)
+    if not filesystem.isdir(directory):
+        return []
+    matches = (_INDEX.fullmatch(name) for name in filesystem.listdir(directory))
+    steps_found = sorted(int(match[1]) for match in matches if match)
+    return [path_of(directory, step) for step in steps_found]
+
+
+def _newest(directory: str) -> str | None:
+    """Returns the path of the checkpoint of the highest step; None if none exists."""
+    return next(reversed(_all_checkpoints(directory)), None)
 
 
 def _list(directory: str, paths: Sequence[str]) -> None:
@@ -254,6 +266,11 @@ def _list(directory: str, paths: Sequence[str]) -> None:
     It is a CheckpointState in protobuf's text format. TensorFlow's own function for it
     expects names with the directory if this is relative, and without it otherwise.
     """
+    list_path = os.path.join(directory, "checkpoint")
+    if not paths:
+        if filesystem.exists(list_path):
+            filesystem.remove(list_path)
+        return
     names = [os.path.basename(path) for path in paths]
     now = time.time()
     lines = [
@@ -262,8 +279,7 @@ def _list(directory: str, paths: Sequence[str]) -> None:
         *(f"all_model_checkpoint_timestamps: {now}" for _ in names),
         f"last_preserved_timestamp: {now - 1.0}",
     ]
-    path = os.path.join(directory, "checkpoint")
-    files.atomic_write(path, "".join(f"{line}\n" for line in lines))
+    files.atomic_write(list_path, "".join(f"{line}\n" for line in lines))
 
 
 def keep_as_best(model_dir: str, step: int) -> None:
@@ -280,7 +296,7 @@ def keep_as_best(model_dir: str, step: int) -> None:
     source, directory = path_of(run.checkpoints, step), run.best
     filesystem.makedirs(directory)
     old = _all_checkpoints(directory)
-    for path in filesystem.glob(source + ".*"):  # not read before it is listed
+    for path in sorted(filesystem.glob(source + ".*")):  # the index comes last
         name = os.path.basename(path)
         filesystem.copy(path, os.path.join(directory, name), overwrite=True)
     target = path_of(directory, step)
@@ -293,8 +309,8 @@ def keep_as_best(model_dir: str, step: int) -> None:
 
 
 def _remove(path: str) -> None:
-    """Removes a checkpoint's files."""
-    for file in filesystem.glob(path + ".*"):
+    """Removes a checkpoint's files, the index first."""
+    for file in sorted(filesystem.glob(path + ".*"), reverse=True):
         filesystem.remove(file)
 
 
@@ -363,9 +379,9 @@ def _find(model_dir: str, step: int | str | None) -> str:
     """Returns the path of a run's checkpoint: of a step, the best, or the newest."""
     run = run_directory.RunDirectory(model_dir)
     if step == "best":
-        name, path = "best checkpoint", tf.train.latest_checkpoint(run.best)
+        name, path = "best checkpoint", _newest(run.best)
     elif step is None:
-        name, path = "checkpoint", tf.train.latest_checkpoint(run.checkpoints)
+        name, path = "checkpoint", _newest(run.checkpoints)
     else:
         name = f"checkpoint of step {step}"
         path = path_of(run.checkpoints, int(step))

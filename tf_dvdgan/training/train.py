@@ -94,6 +94,11 @@ def prepare(
     Raises:
       UserError: the data, the config and the run do not match.
     """
+    if found := set(model_dir) & set("*?[]"):
+        raise errors.UserError(
+            f"TensorFlow cannot read checkpoints in {model_dir!r}: rename the folder "
+            f"without {' '.join(sorted(found))}."
+        )
     chief = strategy_lib.is_chief(strategy)
     directory = run_directory.RunDirectory(model_dir)
     # 1. The data, before anything that takes long.

@@ -99,7 +99,7 @@ class Trainer:
         addons.create_slots(generator_optimizer, self.generator_variables)
         addons.create_slots(discriminator_optimizer, self.discriminator_variables)
         for term in gan.discriminator_terms:
-            term.create_state(len(gan.discriminators))
+            term.build(gan.discriminators)
         self.augmentation = augmentation
         self.step = _counter("step")
         self.num_rollbacks = _counter("attempt")

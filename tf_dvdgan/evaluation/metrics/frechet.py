@@ -87,6 +87,7 @@ def distance_from(a: Moments) -> Callable[[Moments], float]:
         trace_of_root = np.sqrt(np.maximum(eigenvalues, 0.0)).sum()
         difference = a.mean - b.mean
         traces = np.trace(a.covariance) + np.trace(b.covariance)
-        return float(difference @ difference + traces - 2.0 * trace_of_root)
+        # Rounding can make the distance of nearly equal moments negative.
+        return max(float(difference @ difference + traces - 2.0 * trace_of_root), 0.0)
 
     return distance_to
