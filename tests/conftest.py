@@ -80,15 +80,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Spares work on what is imported, and on graphs that run a few times."""
+    """The garbage collector need not look at all that was imported, nor so often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
-    # A quarter of the time to a first step. Commands, as run_module and run_process
-    # start them, keep what users have.
-    if tf := sys.modules.get("tensorflow"):
-        options = {"disable_meta_optimizer": True}
-        tf.config.optimizer.set_experimental_options(options)
 
 
 @pytest.fixture(autouse=True)
