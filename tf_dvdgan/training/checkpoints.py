@@ -23,6 +23,7 @@ from tf_dvdgan.training import optimizers
 
 _NAME = "step"
 _INDEX = re.compile(rf"{_NAME}-(\d+)\.index")
+_DATA = re.compile(rf"{_NAME}-(\d+)\.data-.*")
 
 
 class SaveError(Exception):
@@ -142,6 +143,8 @@ class Checkpoints:
             checkpoint can be read.
         """
         paths = _all_checkpoints(self._directory)
+        for path in _without_index(self._directory, paths):
+            print(f"{path} cannot be read: its index does not exist.", flush=True)
         if not paths:
             return False
         self._restore_newest_of(paths)
@@ -250,9 +253,20 @@ def _all_checkpoints(directory: str) -> list[str]:
     """Returns the paths of complete checkpoints, in the order of their steps."""
     if not filesystem.isdir(directory):
         return []
-    matches = (_INDEX.fullmatch(name) for name in filesystem.listdir(directory))
-    steps_found = sorted(int(match[1]) for match in matches if match)
-    return [path_of(directory, step) for step in steps_found]
+    return _named(directory, _INDEX)
+
+
+def _without_index(directory: str, complete: Sequence[str]) -> list[str]:
+    """Returns the paths of data whose index is lost, or was never written."""
+    if not filesystem.isdir(directory):
+        return []
+    return [path for path in _named(directory, _DATA) if path not in complete]
+
+
+def _named(directory: str, pattern: re.Pattern) -> list[str]:
+    matches = (pattern.fullmatch(name) for name in filesystem.listdir(directory))
+    found = sorted({int(match[1]) for match in matches if match})
+    return [path_of(directory, step) for step in found]
 
 
 def _newest(directory: str) -> str | None:
