@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tf_dvdgan import discriminator_terms, layers, losses
 from tf_dvdgan.models import dvd_gan, video_gan
-from tf_dvdgan.training import adaptation, augmentation, optimizers, trainer
+from tf_dvdgan.training import adaptation, augmentation, optimizers, trainer, updates
 
 BATCH, FRAMES, PIXELS = 4, 4, 16
 
@@ -108,6 +108,19 @@ def test_a_batch_in_two_passes_gives_the_weights_of_one():
 def test_more_passes_than_clips_are_refused():
     with pytest.raises(ValueError, match="cannot be split evenly into passes"):
         make(accumulate_steps=3)
+
+
+def test_passes_on_several_gpus_are_refused():
+    class Two:
+        num_replicas_in_sync = 2
+
+    trained = type("", (), {"gan": make().gan, "strategy": Two, "step": None})
+    for name in ("generator", "discriminator"):
+        setattr(trained, f"{name}_optimizer", None)
+        setattr(trained, f"{name}_variables", [])
+    trained.augmentation, trained.global_batch_size = None, 4
+    with pytest.raises(ValueError, match="accumulate on one device or a TPU"):
+        updates.Updates(trained, accumulate_steps=2)
 
 
 def test_the_discriminators_see_augmented_clips_of_both_kinds(eagerly, monkeypatch):

@@ -41,7 +41,8 @@ class Updates:
       accumulate_steps: number of passes that each batch is split into.
 
     Raises:
-      InvalidValueError: the batch cannot be split into equal parts.
+      InvalidValueError: the batch cannot be split into equal parts, or the strategy
+        does not support passes.
     """
 
     def __init__(self, trained: Trained, accumulate_steps: int):
@@ -61,6 +62,13 @@ class Updates:
             raise errors.InvalidValueError(
                 f"The {rows} videos of a replica cannot be split evenly into passes. "
                 f"Received: {accumulate_steps=}"
+            )
+        is_tpu = isinstance(trained.strategy, tf.distribute.TPUStrategy)
+        if accumulate_steps > 1 and self._num_replicas > 1 and not is_tpu:
+            raise errors.InvalidValueError(
+                "Several GPUs or workers cannot reduce batch norm's statistics within "
+                "the loop over passes: accumulate on one device or a TPU. Received: "
+                f"{accumulate_steps=}"
             )
         parameters = inspect.signature(self._gan.generator_loss).parameters
         self._is_relativistic = "real_logits" in parameters
@@ -290,22 +298,14 @@ class Updates:
             gradients = [a + b for a, b in zip(gradients, more, strict=True)]
             return i + 1, gradients, values + new / self._num_passes
 
-        total = (0, [tf.zeros(v.shape) for v in variables], tf.zeros([num_values]))
-        if self._num_replicas == 1 or isinstance(
-            self._strategy, tf.distribute.TPUStrategy
-        ):
-            total = tf.while_loop(
-                lambda i, *_: i < self._num_passes,
-                add,
-                total,
-                parallel_iterations=1,
-                maximum_iterations=self._num_passes,
-            )
-        else:  # other strategies cannot reduce over replicas within a loop
-            for i in range(self._num_passes):
-                with tf.control_dependencies(tf.nest.flatten(total)[1:]):
-                    total = add(tf.constant(i), *total[1:])
-        return total[1], total[2]
+        _, gradients, values = tf.while_loop(
+            lambda i, *_: i < self._num_passes,
+            add,
+            (0, [tf.zeros(v.shape) for v in variables], tf.zeros([num_values])),
+            parallel_iterations=1,
+            maximum_iterations=self._num_passes,
+        )
+        return gradients, values
 
     def draws(self, seed: tf.Tensor, i: int | tf.Tensor = 0) -> draws_lib.Draws:
         """Returns the random numbers of an update for this replica's samples.
