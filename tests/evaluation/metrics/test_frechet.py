@@ -76,3 +76,14 @@ def test_distance_of_a_set_to_itself_is_0():
 def test_one_vector_is_not_enough():
     with pytest.raises(ValueError, match="two vectors"):
         frechet.distance(moments(np.zeros([1, 3])), moments(np.zeros([9, 3])))
+
+
+def test_rounding_does_not_make_a_distance_negative():
+    found = []
+    for seed in range(40):
+        a, b = frechet.Moments(6), frechet.Moments(6)
+        vectors = np.random.default_rng(seed).normal(size=[20, 6])
+        a.add(vectors)
+        b.add(vectors + 1e-9)
+        found.append(frechet.distance(a, b))
+    assert min(found) >= 0 and max(found) < 1e-9
