@@ -115,12 +115,15 @@ class _Main:
 
 def _expand_home() -> None:
     """Expands "~" at the start of flags' values, which shells leave after "="."""
+
+    def expand(text: str) -> str:
+        return os.path.expanduser(text) if re.match(r"~(/|$)", text) else text
+
     for name, value in flags.FLAGS.flag_values_dict().items():
-        if isinstance(value, str) and re.match(r"~(/|$)", value):
-            flags.FLAGS[name].value = os.path.expanduser(value)
+        if isinstance(value, str):
+            flags.FLAGS[name].value = expand(value)
         elif isinstance(value, list) and all(isinstance(v, str) for v in value):
-            expanded = [re.sub(r"^~(?=/|$)", os.path.expanduser("~"), v) for v in value]
-            flags.FLAGS[name].value = expanded
+            flags.FLAGS[name].value = [expand(v) for v in value]
 
 
 def _first_reason(error: errors.InvalidValueError) -> str:

@@ -251,19 +251,17 @@ def steps(model_dir: str) -> list[int]:
 
 def _all_checkpoints(directory: str) -> list[str]:
     """Returns the paths of complete checkpoints, in the order of their steps."""
-    if not filesystem.isdir(directory):
-        return []
     return _named(directory, _INDEX)
 
 
 def _without_index(directory: str, complete: Sequence[str]) -> list[str]:
     """Returns the paths of data whose index is lost, or was never written."""
-    if not filesystem.isdir(directory):
-        return []
     return [path for path in _named(directory, _DATA) if path not in complete]
 
 
 def _named(directory: str, pattern: re.Pattern) -> list[str]:
+    if not filesystem.isdir(directory):
+        return []
     matches = (pattern.fullmatch(name) for name in filesystem.listdir(directory))
     found = sorted({int(match[1]) for match in matches if match})
     return [path_of(directory, step) for step in found]

@@ -47,7 +47,6 @@ class Updates:
 
     def __init__(self, trained: Trained, accumulate_steps: int):
         self._gan = trained.gan
-        self._strategy = trained.strategy
         self._num_replicas = trained.strategy.num_replicas_in_sync
         self._trained = trained
         self._generator_optimizer = trained.generator_optimizer
@@ -205,9 +204,13 @@ class Updates:
             tape.watch(self._generator_variables)
             outputs = gan.generate(z, conditioning, training=True)
             fake = self.discriminator_input(outputs["videos"], draws, fake=True)
+            if self._is_relativistic:
+                real_input = self.discriminator_input(real, draws, fake=False)
+            else:
+                real_input = None
             loss = tf.constant(0.0)
             for i in range(len(gan.discriminators)):
-                loss += self._generator_loss(i, real, fake, labels, draws)
+                loss += self._generator_loss(i, real_input, fake, labels, draws)
             terms = [
                 term(gan.generator, outputs, real, labels)
                 for term in gan.generator_terms
@@ -219,20 +222,23 @@ class Updates:
     def _generator_loss(
         self,
         i: int,
-        real: tf.Tensor,
+        real: tf.Tensor | None,
         fake: tf.Tensor,
         labels: tf.Tensor,
         draws: draws_lib.Draws,
     ) -> tf.Tensor:
-        """The generator's loss from discriminator i; `fake` as it sees it."""
+        """The generator's loss from discriminator i, of videos as it sees them.
+
+        Only the relativistic loss has real ones.
+        """
         discriminator = self._gan.discriminators[i]
         uniform_noise = draws.uniform_noise(i, fake=True)
-        if not self._is_relativistic:
+        if real is None:
             scores = discriminator(fake, labels, uniform_noise, training=True)
             return self._gan.generator_loss(scores)
         real_scores, fake_scores = _score_real_and_fake(
             discriminator,
-            tf.concat([self.discriminator_input(real, draws, fake=False), fake], 0),
+            tf.concat([real, fake], 0),
             tf.concat([labels, labels], 0),
             tf.concat([draws.uniform_noise(i, fake=False), uniform_noise], 0),
         )
