@@ -2,15 +2,17 @@
 
 Decoders are large programs that parse untrusted input: some files make them hang,
 crash or exhaust memory. A `Decoder` is a child process that decodes one clip after
-another. It receives paths and returns encoded frames through pipes. A child that
-exceeds the time limit is killed, one that crashes is replaced; in both cases the clip
-is rejected with that reason. The child exits when its parent does, however the parent
-ends.
+another. It receives paths and returns encoded frames through pipes, each as soon as it
+is there, so neither process holds a long clip. A child that makes no progress is
+killed, one that crashes is replaced; in both cases the clip is rejected with that
+reason. The child exits when its parent does, however the parent ends.
 
   python -m data_prep.decoding
 
-runs the child. Each line on standard input is a request, a JSON object; each reply is a
-line of JSON followed by the encoded frames. The child does not import TensorFlow.
+runs the child. Each line on standard input is a request, a JSON object. A reply is a
+line of JSON for each encoded frame, followed by its bytes, and for each dropped
+segment; the last line has what is known of the clip, or the reason why it is rejected.
+The child does not import TensorFlow.
 """
 
 import collections
@@ -24,8 +26,9 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import cv2
@@ -37,7 +40,10 @@ from . import forms, stabilization
 
 _READY = b"ready\n"  # the child's first line
 _SECONDS_TO_START = 120
-_MAX_BYTES = 2_000_000_000  # of encoded frames; a record holds at most 2 GiB
+_MAX_BYTES = 2_000_000_000  # of a segment's encoded frames; a record holds 2 GiB
+_MAX_BYTES_IN_MEMORY = 32_000_000  # of a clip's encoded frames; more go to a file
+_FRAMES_PER_LIMIT = 300  # the time limit begins again after so many
+_MAX_CHILD_BYTES = 4 * 2**30  # of address space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +61,7 @@ class Recipe:
         resizing.
       resize: target size as in `video_io.resize`; None resizes the smaller side to
         `resolution`.
+      fps: rate that videos are resampled to by their frames' times; None keeps frames.
     """
 
     resolution: int
@@ -63,11 +70,53 @@ class Recipe:
     segment_frames: int = 0
     stabilize: bool = False
     resize: Sequence[int] | None = None
+    fps: float | None = None
 
     @property
     def size(self) -> Sequence[int]:
         """Target size of frames, as in `video_io.resize`."""
         return [self.resolution] if self.resize is None else self.resize
+
+
+class Segments(Mapping[int, list[bytes]]):
+    """Encoded frames of a clip's segments, by number; in a file if there are many.
+
+    Segment 0 is the whole clip if clips are not cut.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(_MAX_BYTES_IN_MEMORY)
+        self._places: dict[int, list[tuple[int, int]]] = {}
+        self._end = 0
+
+    def add(self, number: int, frame: bytes) -> None:
+        """Appends an encoded frame to a segment."""
+        self._places.setdefault(number, []).append((self._end, len(frame)))
+        self._file.seek(self._end)
+        self._file.write(frame)
+        self._end += len(frame)
+
+    def discard(self, number: int) -> None:
+        """Removes a segment, if it exists."""
+        self._places.pop(number, None)
+
+    @property
+    def lengths(self) -> dict[int, int]:
+        """Number of frames of each segment, which reads none."""
+        return {number: len(places) for number, places in self._places.items()}
+
+    def __getitem__(self, number: int) -> list[bytes]:
+        frames = []
+        for start, size in self._places[number]:
+            self._file.seek(start)
+            frames.append(self._file.read(size))
+        return frames
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,16 +127,20 @@ class Decoded:
       fps: frames per second.
       height: height of the frames, in pixels.
       width: width of the frames, in pixels.
-      segments: segment number to encoded frames; segment 0 is the whole clip if clips
-        are not cut.
+      segments: segment number to encoded frames.
       dropped: segment number to the reason why the segment was dropped.
     """
 
     fps: float
     height: int
     width: int
-    segments: dict[int, list[bytes]]
+    segments: Segments
     dropped: dict[int, str]
+
+
+# What decoding yields: an encoded frame of a segment, why a segment was dropped, and at
+# the end the rate, the height and the width.
+_Event = tuple[int, bytes] | tuple[int, str] | tuple[float, int, int]
 
 
 def decode(form: str, paths: Sequence[str], offset: int, recipe: Recipe) -> Decoded:
@@ -96,7 +149,7 @@ def decode(form: str, paths: Sequence[str], offset: int, recipe: Recipe) -> Deco
     Args:
       form: `sources.Clip.form`.
       paths: local paths of its files, in order.
-      offset: position of its record in the file, in bytes.
+      offset: `sources.Clip.offset` in the first of them.
       recipe: how to cut, resize and encode it.
 
     Returns:
@@ -105,37 +158,69 @@ def decode(form: str, paths: Sequence[str], offset: int, recipe: Recipe) -> Deco
     Raises:
       VideoError: the clip cannot be used.
     """
+    return _collected(_decoded(form, paths, offset, recipe), recipe)
+
+
+def _decoded(
+    form: str, paths: Sequence[str], offset: int, recipe: Recipe
+) -> Iterator[_Event]:
     at_once = len(recipe.size) == 1 and not recipe.stabilize
-    fps, frames = forms.read(form, paths, offset, recipe.size[0] if at_once else None)
-    segments: dict[int, list[bytes]] = {}
-    dropped: dict[int, str] = {}
+    resampled = {} if recipe.fps is None else {"fps": recipe.fps}
+    fps, frames = forms.read(
+        form, paths, offset, recipe.size[0] if at_once else None, **resampled
+    )
     sizes: set[tuple[int, int]] = set()
     for number, segment in enumerate(_cut(frames, recipe.segment_frames)):
-        if recipe.stabilize:
-            segment = stabilization.stabilize(segment)
+        num_bytes = 0
         try:
-            encoded = [_encode(frame, recipe, sizes) for frame in segment]
+            if recipe.stabilize:
+                segment = stabilization.stabilize(segment)
+            for frame in segment:
+                encoded = _encode(frame, recipe, sizes)
+                num_bytes += len(encoded)
+                if num_bytes > _MAX_BYTES:
+                    raise video_io.VideoError(
+                        "too long for one record: over 2 GB, see --segment_frames"
+                    )
+                yield number, encoded
         except stabilization.CameraMotionError as error:
-            dropped[number] = str(error)
-            continue
-        if sum(map(len, encoded)) > _MAX_BYTES:
-            raise video_io.VideoError(
-                "too long for one record: over 2 GB, see --segment_frames"
-            )
-        if number == 0 or len(encoded) == recipe.segment_frames:
-            segments[number] = encoded
-    _check_usable(segments, dropped)
+            yield number, str(error)
+    if not sizes:  # all segments were dropped
+        sizes.add((0, 0))
     ((height, width),) = sizes
-    return Decoded(fps, height, width, segments, dropped)
+    yield fps, height, width
 
 
-def _check_usable(segments: dict[int, list[bytes]], dropped: dict[int, str]) -> None:
+def _collected(events: Iterable[_Event], recipe: Recipe) -> Decoded:
+    """Collects what decoding yields.
+
+    Raises:
+      VideoError: no segment can be used, or the clip is a still image.
+    """
+    segments, dropped = Segments(), {}
+    for event in events:
+        match event:
+            case (number, bytes() as frame):
+                segments.add(number, frame)
+            case (number, str() as reason):
+                segments.discard(number)
+                dropped[number] = reason
+            case (fps, height, width):
+                for number, length in segments.lengths.items():
+                    if number and length < recipe.segment_frames:
+                        segments.discard(number)  # a remainder
+                _check_usable(segments, dropped)
+                return Decoded(fps, height, width, segments, dropped)
+    raise EOFError
+
+
+def _check_usable(segments: Segments, dropped: dict[int, str]) -> None:
     """Rejects a clip without segments and a still image."""
     if not segments and not dropped:
         raise video_io.VideoError("no frame can be decoded")
     if not segments:
         raise video_io.VideoError(next(iter(dropped.values())))
-    if [len(encoded) for encoded in segments.values()] == [1]:
+    if list(segments.lengths.values()) == [1]:
         raise video_io.VideoError("only one frame")
 
 
@@ -173,11 +258,11 @@ class Decoder:
 
     Args:
       recipe: how to cut, resize and encode each clip.
-      seconds: time limit per clip.
+      seconds: time limit for each 300 frames.
     """
 
     def __init__(self, recipe: Recipe, seconds: float):
-        self._recipe = dataclasses.asdict(recipe)
+        self._recipe = recipe
         self._seconds = seconds
         self._start()
 
@@ -190,7 +275,7 @@ class Decoder:
         Args:
           form: `sources.Clip.form`.
           paths: local paths of its files, in order.
-          offset: position of its record in the file, in bytes.
+          offset: `sources.Clip.offset` in the first of them.
 
         Returns:
           The encoded segments.
@@ -202,7 +287,7 @@ class Decoder:
             "form": form,
             "paths": list(paths),
             "offset": offset,
-            "recipe": self._recipe,
+            "recipe": dataclasses.asdict(self._recipe),
             "seconds": self._seconds,
         }
         line = json.dumps(request).encode() + b"\n"
@@ -230,7 +315,7 @@ class Decoder:
         self._requests = self._child.stdin
         self._replies = self._child.stdout
         self._is_new = True
-        with _time_limit(self._child, _SECONDS_TO_START):
+        with _TimeLimit(self._child, _SECONDS_TO_START):
             if self._replies.readline() != _READY:
                 raise RuntimeError(
                     f"The decoder does not start, see standard error: {_command()}"
@@ -238,18 +323,20 @@ class Decoder:
 
     def _ask(self, line: bytes) -> Decoded:
         self._is_new = False
-        with _time_limit(self._child, self._seconds) as too_long:
+        with _TimeLimit(self._child, self._seconds) as limit:
             try:
                 self._requests.write(line)
                 self._requests.flush()
-                reply = _read_reply(self._replies)
+                reply = _collected(
+                    _read_reply(self._replies, limit.restart), self._recipe
+                )
             except (OSError, EOFError):
                 reply = None
-        if reply is None or too_long.is_set():
+        if reply is None or limit.exceeded:
             self.close()
             ended = self._child.returncode
             self._start()
-        if too_long.is_set():
+        if limit.exceeded:
             raise video_io.VideoError(
                 f"too slow to decode: over {self._seconds:g} s, see --decode_seconds"
             )
@@ -262,23 +349,39 @@ def _command() -> list[str]:
     return [sys.executable, "-m", __name__]
 
 
-@contextlib.contextmanager
-def _time_limit(child: subprocess.Popen, seconds: float) -> Iterator[threading.Event]:
-    """Kills the child after `seconds`, which ends reads from it, and sets the event."""
-    too_long = threading.Event()
+class _TimeLimit:
+    """Kills the child after some seconds, which ends reads from it.
 
-    def kill() -> None:
-        too_long.set()
-        child.kill()
+    Attributes:
+      exceeded: whether it has killed the child.
+    """
 
-    timer = threading.Timer(seconds, kill)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield too_long
-    finally:
-        timer.cancel()
-        timer.join()
+    def __init__(self, child: subprocess.Popen, seconds: float):
+        self.exceeded = False
+        self._child = child
+        self._seconds = seconds
+
+    def __enter__(self) -> "_TimeLimit":
+        self._start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._timer.cancel()
+        self._timer.join()
+
+    def restart(self) -> None:
+        """Begins the time again."""
+        self._timer.cancel()
+        self._start()
+
+    def _start(self) -> None:
+        self._timer = threading.Timer(self._seconds, self._kill)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _kill(self) -> None:
+        self.exceeded = True
+        self._child.kill()
 
 
 def _how_it_ended(code: int) -> str:
@@ -288,24 +391,31 @@ def _how_it_ended(code: int) -> str:
     return f"{name}, probably out of memory" if name == "SIGKILL" else name
 
 
-def _read_reply(pipe: IO[bytes]) -> Decoded:
-    """Reads a reply.
+def _read_reply(pipe: IO[bytes], progress: Callable[[], None]) -> Iterator[_Event]:
+    """Reads a reply; calls `progress` every 300 frames.
 
     Raises:
       EOFError: the reply is incomplete.
       VideoError: the child rejected the clip.
     """
-    line = pipe.readline()
-    if not line.endswith(b"\n"):
-        raise EOFError
-    reply = json.loads(line)
-    if "reason" in reply:
-        raise video_io.VideoError(reply["reason"])
-    segments = {
-        number: [_read_all(pipe, size) for size in sizes]
-        for number, sizes in reply["segments"]
-    }
-    return Decoded(**reply | {"segments": segments, "dropped": dict(reply["dropped"])})
+    num_frames = 0
+    while True:
+        line = pipe.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError
+        reply = json.loads(line)
+        if "size" in reply:
+            yield reply["segment"], _read_all(pipe, reply["size"])
+            num_frames += 1
+            if num_frames % _FRAMES_PER_LIMIT == 0:
+                progress()
+        elif "segment" in reply:
+            yield reply["segment"], reply["reason"]
+        elif "reason" in reply:
+            raise video_io.VideoError(reply["reason"])
+        else:
+            yield reply["fps"], reply["height"], reply["width"]
+            return
 
 
 def _read_all(pipe: IO[bytes], size: int) -> bytes:
@@ -321,6 +431,7 @@ def serve() -> None:
     os.dup2(2, 1)  # keeps library output out of the replies
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_CHILD_BYTES, _MAX_CHILD_BYTES))
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # if memory runs out, kill this process first
     cv2.setNumThreads(1)
@@ -340,34 +451,34 @@ def _read_requests(requests: queue.SimpleQueue[dict]) -> None:
 
 
 def _answer(request: dict, replies: IO[bytes]) -> None:
-    reply: dict[str, Any]
-    frames: list[bytes] = []
-    # Ends this process if the parent has exited while a decoder holds the GIL.
+    def send(reply: dict[str, Any], data: bytes = b"") -> None:
+        replies.write(json.dumps(reply).encode() + b"\n")
+        replies.write(data)
+        replies.flush()
+
+    # Ends this process if its parent has exited while a decoder holds the GIL.
     signal.setitimer(signal.ITIMER_REAL, 2 * request["seconds"])
     try:
-        decoded = decode(
-            request["form"],
-            request["paths"],
-            request["offset"],
-            Recipe(**request["recipe"]),
-        )
+        recipe = Recipe(**request["recipe"])
+        events = _decoded(request["form"], request["paths"], request["offset"], recipe)
+        for number, event in enumerate(events, 1):
+            if number % _FRAMES_PER_LIMIT == 0:
+                signal.setitimer(signal.ITIMER_REAL, 2 * request["seconds"])
+            match event:
+                case (segment, bytes() as frame):
+                    send({"segment": segment, "size": len(frame)}, frame)
+                case (segment, str() as reason):
+                    send({"segment": segment, "reason": reason})
+                case (fps, height, width):
+                    send({"fps": fps, "height": height, "width": width})
     except video_io.VideoError as error:
-        reply = {"reason": str(error)}
+        send({"reason": str(error)})
     except MemoryError:
-        reply = {"reason": "the decoder failed: out of memory"}
+        send({"reason": "the decoder failed: out of memory"})
     except Exception as error:
         first_line = f"{type(error).__name__} {error}".split("\n")[0]
-        reply = {"reason": f"the decoder failed: {first_line}"}
-    else:
-        frames = list(itertools.chain.from_iterable(decoded.segments.values()))
-        reply = vars(decoded) | {
-            "segments": [(n, list(map(len, s))) for n, s in decoded.segments.items()],
-            "dropped": list(decoded.dropped.items()),
-        }
+        send({"reason": f"the decoder failed: {first_line}"})
     signal.setitimer(signal.ITIMER_REAL, 0)
-    replies.write(json.dumps(reply).encode() + b"\n")
-    replies.writelines(frames)
-    replies.flush()
 
 
 if __name__ == "__main__":

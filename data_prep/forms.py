@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from google.protobuf import descriptor_pb2, message, message_factory, text_format
 
-from tf_dvdgan.data import files, filesystem, video_io
+from tf_dvdgan.data import clip_listing, files, filesystem, video_io, video_reader
 
 from . import sources
 from .sources import bair
@@ -37,7 +37,7 @@ def fetch(clip: sources.Clip, folder: str) -> Iterator[tuple[list[str], int]]:
       folder: the input folder, which `clip.path` is relative to.
 
     Yields:
-      The local paths of the files, and the clip's offset in the first of them in bytes.
+      The local paths of the files, and the clip's offset in the first of them.
     """
     path = os.path.join(folder, clip.path)
     if clip.form == "softmotion" and files.is_remote(path):
@@ -48,7 +48,8 @@ def fetch(clip: sources.Clip, folder: str) -> Iterator[tuple[list[str], int]]:
         return
     paths = [path]
     if clip.form == "frames":
-        names = video_io.numbered_images(_names_in(path))
+        groups = clip_listing.groups_of_frames(_names_in(path))
+        names = groups[clip.offset] if clip.offset < len(groups) else []
         paths = [os.path.join(path, name) for name in names]
     with contextlib.ExitStack() as copies:
         yield [copies.enter_context(files.local_copy(p)) for p in paths], clip.offset
@@ -77,15 +78,20 @@ def _remote_record(path: str, offset: int) -> bytes:
 
 
 def read(
-    form: str, paths: Sequence[str], offset: int, smallest_side: int | None
+    form: str,
+    paths: Sequence[str],
+    offset: int,
+    smallest_side: int | None,
+    fps: float | None = None,
 ) -> tuple[float, Iterator[np.ndarray]]:
     """Opens a clip and returns an iterator over its frames.
 
     Args:
       form: `sources.Clip.form`.
       paths: local paths of its files, in order.
-      offset: position of its record in the file, in bytes.
+      offset: `sources.Clip.offset` in the first of them.
       smallest_side: resize the smaller side to this, in pixels; None keeps the size.
+      fps: rate that a video is resampled to; other forms have no times. None keeps it.
 
     Returns:
       Frames per second, and the frames, `[height, width, 3]` uint8 RGB each.
@@ -95,11 +101,15 @@ def read(
       ValueError: there is no such form.
     """
     if form == "video":
-        reader = video_io.VideoReader(paths[0], smallest_side)
+        reader = video_reader.VideoReader(paths[0], smallest_side, fps)
         return reader.fps, iter(reader)
-    fps = _JESTER_FPS if form == "frames" else _NOMINAL_FPS
+    nominal_fps = _JESTER_FPS if form == "frames" else _NOMINAL_FPS
     if form == "frames":
         frames = _images(paths)
+    elif form == "array":
+        frames = _of_array(paths[0], offset)
+    elif form == "strip":
+        frames = _of_strip(paths[0])
     elif form == "stack":
         frames = _stacked(paths[0])
     elif form == "softmotion":
@@ -107,13 +117,29 @@ def read(
     else:
         raise ValueError(f"Unknown form of clip. Received: {form}")
     size = [] if smallest_side is None else [smallest_side]
-    return fps, (video_io.resize(frame, size) for frame in frames)
+    return nominal_fps, (video_io.resize(frame, size) for frame in frames)
 
 
 def _images(paths: Sequence[str]) -> Iterator[np.ndarray]:
     if not paths:
         raise video_io.VideoError("not a folder of numbered images")
     yield from map(video_io.read_image, paths)
+
+
+def _of_array(path: str, row: int) -> Iterator[np.ndarray]:
+    folder, name = os.path.split(path)
+    clip = clip_listing.clips_of_array(folder, name)[row]
+    if clip.damage:
+        raise video_io.VideoError(clip.damage)
+    shape = (*clip.shape, 3)
+    yield from np.memmap(path, np.uint8, "r", offset=clip.offset, shape=shape)
+
+
+def _of_strip(path: str) -> Iterator[np.ndarray]:
+    count = clip_listing.frames_of_strip(path)
+    if not count:
+        raise video_io.VideoError("not a strip of frames that tools.sample wrote")
+    yield from video_io.split_strip(video_io.read_image(path), count)
 
 
 def _stacked(path: str) -> Iterator[np.ndarray]:

@@ -33,7 +33,9 @@ def prepare(
     encoding: str | None = None,
     jpeg_quality: int = 95,
     segment_frames: int | None = None,
+    fps: float | None = None,
     stabilize: bool = False,
+    follow_links: bool = True,
     test_share: float | None = None,
     split_list: int | None = None,
     lists: str | None = None,
@@ -60,8 +62,11 @@ def prepare(
       jpeg_quality: JPEG quality, from 1 to 100.
       segment_frames: cuts clips into segments of this many frames and drops a shorter
         remainder; None keeps whole clips.
+      fps: rate that videos are resampled to, by the times of their frames; None keeps
+        the frames as they are.
       stabilize: removes the camera's motion from each segment; drops segments whose
         motion is too complex.
+      follow_links: whether to use clips behind links that lead out of the input folder.
       test_share: fraction of each class's clips to hold out as the split "test", for
         data sets without splits of their own.
       split_list: number of UCF-101's split, from 1 (the default) to 3.
@@ -69,7 +74,7 @@ def prepare(
       num_shards: maximum number of shards per split.
       seed: seed of the order of the clips.
       max_bad_fraction: largest fraction of files that may be rejected.
-      decode_seconds: rejects clips that take longer to decode.
+      decode_seconds: rejects clips of which 300 frames take longer to decode.
       beam_flags: Apache Beam's own flags, such as "--runner=DataflowRunner"; by default
         processes on this machine.
 
@@ -85,6 +90,7 @@ def prepare(
         ("resolution", resolution, 4, None),
         ("jpeg_quality", jpeg_quality, 1, 100),
         ("segment_frames", segment_frames, 2, None),
+        ("fps", fps, 0.1, 1000),
         ("test_share", test_share, 0, 0.9),
         ("split_list", split_list, 1, 3),
         ("num_shards", num_shards, 1, None),
@@ -102,7 +108,7 @@ def prepare(
     files.register_filesystems(input_dir, by_tensorflow=False)
     if not files.is_folder(input_dir):
         raise errors.UserError(f"--input={input_dir} is not a folder.")
-    options = sources.Options(split_list or 1, lists, test_share or 0.0)
+    options = sources.Options(split_list or 1, lists, test_share or 0.0, follow_links)
     listing = _list_clips(dataset, input_dir, options)
     recipe = decoding.Recipe(
         resolution=resolution,
@@ -111,6 +117,7 @@ def prepare(
         segment_frames=segment_frames or 0,
         stabilize=stabilize,
         resize=None if resize is None else list(resize),
+        fps=fps,
     )
     settings = tasks_lib.Settings(
         files.absolute(input_dir), files.absolute(output_dir), recipe, decode_seconds
@@ -188,6 +195,8 @@ def _list_clips(
     splits = collections.Counter(clip.split for clip in listing.clips)
     counts = ", ".join(f"{n} {split}" for split, n in sorted(splits.items()))
     print(f"{len(listing.class_names)} classes; clips: {counts}", flush=True)
+    if listing.left_out:
+        print(listing.left_out, flush=True)
     return listing
 
 

@@ -8,6 +8,7 @@ on its clips, and an interrupted job resumes with the missing shards.
 """
 
 import atexit
+import collections
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -73,6 +74,7 @@ class WriteShard(beam.DoFn):
         rejected: list[dict] = []
         dropped: list[dict] = []
         lengths: list[int] = []  # of the clips, in frames
+        rates: collections.Counter[str] = collections.Counter()  # of the videos
         index: dict[str, list[int]] = {"lengths": [], "labels": []}  # of the records
         with (
             files.atomic_path(path) as unfinished,
@@ -89,9 +91,10 @@ class WriteShard(beam.DoFn):
                     writer.write(record)
                     index["lengths"].append(len(record))
                     index["labels"].append(clip.label)
-                segments = decoded.segments.values()
-                lengths += map(len, segments)
-                class_counts[clip.label] += len(segments)
+                lengths += decoded.segments.lengths.values()
+                class_counts[clip.label] += len(decoded.segments)
+                if clip.form == "video":
+                    rates[f"{decoded.fps:.4g}"] += 1
                 dropped += [
                     {"path": clip.path, "segment": number, "reason": reason}
                     for number, reason in decoded.dropped.items()
@@ -108,6 +111,7 @@ class WriteShard(beam.DoFn):
                 "fewest_frames": min(lengths, default=0),
             },
             "index": index,
+            "rates": rates,
             "rejected": rejected,
             "dropped": dropped,
             "decode_seconds": self._settings.decode_seconds,

@@ -52,6 +52,11 @@ def define_flags() -> None:
         lower_bound=1,
     )
     flags.DEFINE_integer("seed", 0, "Seed of the order of the clips.")
+    flags.DEFINE_bool(
+        "no_follow_links",
+        False,
+        "Leave out clips behind links that lead out of --input.",
+    )
     flags.DEFINE_float(
         "max_bad_fraction",
         0.05,
@@ -92,6 +97,14 @@ def _define_recipe_flags() -> None:
         "Cut clips into segments of this many frames and drop a shorter remainder.",
         lower_bound=2,
     )
+    flags.DEFINE_float(
+        "fps",
+        None,
+        "Resample videos to this rate, by the times of their frames; by default a "
+        "stride of training counts each video's own frames.",
+        lower_bound=0.1,
+        upper_bound=1000,
+    )
     flags.DEFINE_bool(
         "stabilize",
         False,
@@ -99,7 +112,10 @@ def _define_recipe_flags() -> None:
         "frames); drop segments whose motion is too complex.",
     )
     flags.DEFINE_float(
-        "decode_seconds", 60.0, "Reject clips that take longer.", lower_bound=0.1
+        "decode_seconds",
+        60.0,
+        "Reject clips of which 300 frames take longer to decode.",
+        lower_bound=0.1,
     )
 
 
@@ -118,7 +134,9 @@ def main(beam_flags: list[str]) -> None:
         encoding=FLAGS.encoding,
         jpeg_quality=FLAGS.jpeg_quality,
         segment_frames=FLAGS.segment_frames,
+        fps=FLAGS.fps,
         stabilize=FLAGS.stabilize,
+        follow_links=not FLAGS.no_follow_links,
         test_share=FLAGS.test_share,
         split_list=int(FLAGS.split_list) if FLAGS.split_list else None,
         lists=FLAGS.lists,

@@ -159,12 +159,14 @@ class Outcome:
       rejected: entries with 'path' and 'reason' for rejected clips; entries that also
         have 'segment' are dropped segments of clips that were written.
       list_path: path of `rejected.jsonl`, which has the same entries.
+      rates: number of videos by frames per second.
     """
 
     manifest: manifest_lib.Manifest
     num_written: dict[str, int]
     rejected: list[dict]
     list_path: str
+    rates: dict[str, int]
 
 
 def finish_job(
@@ -195,6 +197,7 @@ def finish_job(
     num_written = dict.fromkeys(splits, 0)
     rejected: list[dict] = []
     dropped: list[dict] = []
+    rates: collections.Counter[str] = collections.Counter()
     for task, receipt in zip(tasks, receipts, strict=True):
         split = task.clips[0].split
         splits[split].append(manifest_lib.Shard(**receipt["shard"]))
@@ -205,6 +208,7 @@ def finish_job(
             for entry in receipt["rejected"]
         ]
         dropped += receipt["dropped"]
+        rates.update(receipt.get("rates", {}))  # earlier versions lack them
     list_path = _write_rejected(rejected + dropped, settings)
     bad = len(rejected) / max(len(listing.clips), 1)
     if bad > max_bad_fraction:
@@ -224,7 +228,7 @@ def finish_job(
     joined = {split: record_index.join(entries) for split, entries in index.items()}
     record_index.save(settings.output_dir, joined)
     manifest.save(settings.output_dir)
-    return Outcome(manifest, num_written, rejected + dropped, list_path)
+    return Outcome(manifest, num_written, rejected + dropped, list_path, dict(rates))
 
 
 def _checked(task: ShardTask, settings: Settings) -> dict:

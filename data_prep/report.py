@@ -36,6 +36,7 @@ def show(outcome: receipts.Outcome, output_dir: str) -> None:
         print(line)
     print()
     _show_classes(outcome.manifest)
+    _show_rates(outcome.rates)
     _show_rejected(outcome)
     clips = _random_clips(outcome.manifest, output_dir)
     if clips:
@@ -78,6 +79,21 @@ def _show_classes(found: manifest.Manifest) -> None:
             "these classes. Remove their folders and prepare again, or list the other "
             "classes in data.Window.classes.\n"
         )
+
+
+def _show_rates(rates: dict[str, int]) -> None:
+    """Prints a warning and a histogram if videos have several frame rates."""
+    if len(rates) < 2:
+        return
+    usual = max(rates, key=lambda rate: rates[rate])
+    print(
+        "warning: the videos have several frame rates. A stride counts frames, so the "
+        f"same motion has several speeds; --fps={usual} makes them alike."
+    )
+    by_rate = {f"{rate} fps": rates[rate] for rate in sorted(rates, key=float)}
+    for line in inspection.histogram(by_rate, _HISTOGRAM_LINES):
+        print(f"  {line}")
+    print()
 
 
 def _show_rejected(outcome: receipts.Outcome) -> None:

@@ -16,7 +16,7 @@ class Settings:
       input_dir: folder that clips' paths are relative to.
       output_dir: folder for the shards.
       recipe: how clips are cut, resized and encoded.
-      decode_seconds: time limit for decoding one clip.
+      decode_seconds: time limit for decoding 300 frames of a clip.
     """
 
     input_dir: str
@@ -44,8 +44,9 @@ class ShardTask:
         clips = [[*vars(c).values(), self.class_names[c.label]] for c in self.clips]
         values = dataclasses.asdict(settings)
         del values["decode_seconds"]  # records written under another limit are valid
-        if values["recipe"]["resize"] is None:  # matches versions without `resize`
-            del values["recipe"]["resize"]
+        for name in ("resize", "fps"):
+            if values["recipe"][name] is None:  # matches versions without it
+                del values["recipe"][name]
         text = json.dumps([clips, values], sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 

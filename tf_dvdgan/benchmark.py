@@ -246,17 +246,17 @@ def _time_preparation(videos: str, shards: str, resolution: int) -> dict:
     rate = (many - few) / (seconds[1] - seconds[0])
     context = multiprocessing.get_context("spawn")
     with context.Pool() as pool:
-        list(pool.imap(_decode_by_opencv, [(path, resolution) for path in paths[:8]]))
+        list(pool.imap(_decode_by_pyav, [(path, resolution) for path in paths[:8]]))
         began = time.perf_counter()
         work = ((path, resolution) for path in paths * _COPIES[1])
-        frames = sum(pool.imap_unordered(_decode_by_opencv, work))
-        opencv_rate = many / (time.perf_counter() - began)
+        frames = sum(pool.imap_unordered(_decode_by_pyav, work))
+        pyav_rate = many / (time.perf_counter() - began)
     return {
         "clips_per_second": rate,
         "frames_per_second": rate * frames / many,
         "start_seconds": seconds[0] - few / rate,
-        "opencv_alone_clips_per_second": opencv_rate,
-        "share_of_opencv": rate / opencv_rate,
+        "pyav_alone_clips_per_second": pyav_rate,
+        "share_of_pyav": rate / pyav_rate,
     }
 
 
@@ -269,19 +269,21 @@ def _link_copies(paths: Sequence[str], folder: str, copies: int) -> None:
             os.link(path, os.path.join(of_class, f"{i}-{os.path.basename(path)}"))
 
 
-def _decode_by_opencv(task: tuple[str, int]) -> int:
-    """Decodes and resizes a video with OpenCV only; returns its number of frames."""
+def _decode_by_pyav(task: tuple[str, int]) -> int:
+    """Decodes and resizes a video with the libraries only; returns its frame count."""
+    import av
     import cv2
 
     path, size = task
-    capture, frames = cv2.VideoCapture(path), 0
-    while True:
-        read, frame = capture.read()
-        if not read:
-            return frames
-        scale = size / min(frame.shape[:2])
-        cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
-        frames += 1
+    frames = 0
+    with av.open(path) as container:
+        container.streams.video[0].codec_context.thread_count = 1
+        for frame in container.decode(video=0):
+            image = frame.to_ndarray(format="rgb24")
+            scale = size / min(image.shape[:2])
+            cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+            frames += 1
+    return frames
 
 
 def _time_reading(data_dir: str, trainer: trainer_lib.Trainer, repeats: int) -> dict:
@@ -334,8 +336,8 @@ def table(results: Mapping[str, Any]) -> str:
     if preparation:
         lines.append(
             f"preparation: {preparation['clips_per_second']:.1f} clips/s after "
-            f"{preparation['start_seconds']:.1f} s of starting; OpenCV alone "
-            f"{preparation['opencv_alone_clips_per_second']:.1f} "
-            f"({preparation['share_of_opencv']:.0%})"
+            f"{preparation['start_seconds']:.1f} s of starting; PyAV alone "
+            f"{preparation['pyav_alone_clips_per_second']:.1f} "
+            f"({preparation['share_of_pyav']:.0%})"
         )
     return "\n".join(lines)

@@ -295,6 +295,8 @@ def write_video(
     """
     filesystem.makedirs(folder)
     path = os.path.join(folder, name)
+    if name.endswith(".png") and len(frames) > 1:
+        metadata = {**metadata, "strip_frames": len(frames)}  # for `clip_listing`
     video_io.write_video(path, frames, fps, json.dumps(metadata))
     return path
 

@@ -4,8 +4,8 @@
 
 SHARDS is a folder of prepared shards, or a single TFRecord file. Reads every record and
 checks its checksums, label, frame size, and first and last frame, or with --frames=all
-every frame. Prints a summary and the problems found, and writes a contact sheet of
-random clips. The exit code is 1 if there are problems.
+every frame. Prints a summary and the problems found; --sheet=FILE.png writes a contact
+sheet of random clips. The exit code is 1 if there are problems.
 """
 
 import collections
@@ -24,7 +24,7 @@ def define_flags() -> None:
         "frames", "ends", ["ends", "all"], "Frames to decode: first and last, or all."
     )
     flags.DEFINE_string(
-        "sheet", "contact_sheet.png", "Path of the contact sheet; '' writes none."
+        "sheet", None, "Path of a contact sheet to write; by default none."
     )
     flags.DEFINE_integer("num_clips", 12, "Clips on the contact sheet.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Seed of the choice of clips.")

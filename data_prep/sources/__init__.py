@@ -1,9 +1,11 @@
 """Public data sets in their published layouts; each module lists the clips of one."""
 
 import collections
+import dataclasses
 import os
 
 from tf_dvdgan import errors, terminal
+from tf_dvdgan.data import files
 
 from . import (
     bair,
@@ -56,8 +58,26 @@ def list_clips(dataset: str, input_dir: str, options: Options = Options()) -> Li
     """
     with terminal.clock(f"listing {terminal.printable(input_dir)}"):
         listing = _SOURCES[dataset](input_dir, options)
+        if not options.follow_links and not files.is_remote(input_dir):
+            listing = _without_links_out(listing, input_dir)
         _check(listing, dataset, input_dir)
     return hold_out(listing, options.test_share) if options.test_share else listing
+
+
+def _without_links_out(listing: Listing, input_dir: str) -> Listing:
+    """Leaves out clips whose real place is outside the input folder."""
+    top = os.path.join(os.path.realpath(input_dir), "")
+    clips = [
+        clip
+        for clip in listing.clips
+        if os.path.realpath(os.path.join(input_dir, clip.path)).startswith(top)
+    ]
+    count = len(listing.clips) - len(clips)
+    if not count:
+        return listing
+    sentences = [listing.left_out, f"left out: {count} clips behind links out of it"]
+    left_out = "; ".join(filter(None, sentences))
+    return dataclasses.replace(listing, clips=clips, left_out=left_out)
 
 
 def _check(listing: Listing, dataset: str, input_dir: str) -> None:

@@ -16,10 +16,12 @@ class Clip:
       label: class number, from 0.
       video_id: unique in the data set.
       split: split name, such as 'train' or 'test'.
-      form: storage format: 'video', a video file; 'frames', a folder of numbered
-        images; 'stack', an image of vertically stacked frames; 'softmotion', a record
+      form: storage format: 'video', a video file; 'frames', numbered images of a
+        folder; 'array', a NumPy array or a row of one; 'strip', an image of frames side
+        by side; 'stack', an image of vertically stacked frames; 'softmotion', a record
         of a TFRecord file.
-      offset: position of the record in its file, in bytes.
+      offset: where the clip is in its file or folder: the position of a record in
+        bytes, the row of an array, or the number among clips of numbered images.
     """
 
     path: str
@@ -39,11 +41,13 @@ class Options:
       lists: the data set's list file or its folder, if not in the input folder.
       test_share: fraction of each class's clips to hold out, for data sets without
         splits.
+      follow_links: whether to use clips behind links that lead out of the input folder.
     """
 
     split_list: int = 1
     lists: str | None = None
     test_share: float = 0.0
+    follow_links: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +58,13 @@ class Listing:
       class_names: class names in the order of the labels.
       clips: all clips of all splits.
       encoding: default format of the stored frames, 'jpeg' or 'png'.
+      left_out: what of the folder is no clip, as one line; '' if nothing is left out.
     """
 
     class_names: list[str]
     clips: list[Clip]
     encoding: str = "jpeg"
+    left_out: str = ""
 
 
 def hold_out(listing: Listing, share: float) -> Listing:

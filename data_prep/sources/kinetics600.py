@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from tf_dvdgan import errors
-from tf_dvdgan.data import files, video_io
+from tf_dvdgan.data import clip_listing, files
 
 from . import lists
 from .clips import Clip, Listing, Options
@@ -143,7 +143,7 @@ def _finder(folder: str) -> Callable[[_Key, str, str], str | None]:
         return {
             _key_in(name): name
             for name in sorted(names_in(parent), reverse=True)
-            if name.lower().endswith(video_io.VIDEO_SUFFIXES)
+            if name.lower().endswith(clip_listing.VIDEO_SUFFIXES)
         }
 
     @functools.cache

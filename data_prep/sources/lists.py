@@ -4,6 +4,7 @@ Lists are untrusted input. The files that they name must be below the input fold
 a split becomes part of a file name, so both are validated here.
 """
 
+import codecs
 import csv
 import functools
 import os
@@ -29,13 +30,25 @@ def read_lines(path: str, hint: str) -> list[str]:
       The lines that are not empty, without line ends.
 
     Raises:
-      UserError: there is no such file.
+      UserError: there is no such file, or it is neither UTF-8 nor UTF-16.
     """
     with files.local_copy(path) as local:
         if not os.path.isfile(local):
             raise errors.UserError(f"{path} is missing. {hint}")
-        with open(local, encoding="utf-8-sig", errors="surrogateescape") as file:
-            return [line.rstrip("\r\n") for line in file if line.strip()]
+        with open(local, "rb") as file:
+            data = file.read()
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
+        if "\0" in text:
+            raise ValueError("zero bytes")
+    except ValueError:
+        raise errors.UserError(
+            f"{path} is not text in UTF-8, so its names may be misread. Save it as "
+            "UTF-8, as with: iconv -f ISO-8859-1 -t UTF-8"
+        ) from None
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return [line for line in lines if line.strip()]
 
 
 def read_table(

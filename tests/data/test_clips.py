@@ -17,10 +17,12 @@ from data_prep.sources import folder as folder_source
 from tf_dvdgan import errors
 from tf_dvdgan.data import (
     clip_files,
+    clip_listing,
     clips,
     files,
     manifest,
     video_io,
+    video_reader,
     windows,
 )
 from tf_dvdgan.evaluation.features import sources
@@ -87,9 +89,9 @@ def read(source: clips.ClipSource, window=WINDOW, **part) -> np.ndarray:
 
 
 def read_by_name(source: clips.FolderSource, window=WINDOW) -> np.ndarray:
-    """All that can be read, as `clip_files.list_clips` has them."""
+    """All that can be read, as `clip_listing.list_clips` has them."""
     videos = {source.names[e.number]: e.video for e in source.examples(window)}
-    listed = [clip.name for clip in clip_files.list_clips(source.path)]
+    listed = [clip.name for clip in clip_listing.list_clips(source.path).clips]
     return np.stack([videos[name] for name in listed if name in videos])
 
 
@@ -150,13 +152,14 @@ def test_encoded_videos_are_nearly_what_was_written(tmp_path, suffix):
 def test_the_middle_is_that_of_the_frames_and_not_of_the_promise(tmp_path, monkeypatch):
     write_movie(tmp_path / "a.avi", smooth(0, time=20))
     expected = read(clips.open_clips(str(tmp_path)))
-    declared = video_io._declared
-    for wrong in (0, 3, 22):
-        monkeypatch.setattr(
-            video_io,
-            "_declared",
-            lambda path, wrong=wrong: (declared(path)[0], wrong, 0.0),
-        )
+
+    class Promises(video_reader.VideoReader):
+        def _read_header(self, fps):
+            super()._read_header(fps)
+            self.declared_frames = self.promised
+
+    monkeypatch.setattr(video_reader, "VideoReader", Promises)
+    for Promises.promised in (0, 3, 22):
         source = clips.open_clips(str(tmp_path))
         np.testing.assert_array_equal(read(source), expected)
 
@@ -221,17 +224,16 @@ def test_a_split_is_chosen(png_shards, demo_shards):
         clips.open_clips(png_shards[0], "test")
 
 
-def test_classes_are_folders_of_one_level(tmp_path):
+def test_classes_are_the_outermost_folders(tmp_path):
     write_array(tmp_path / "b" / "1.npy", noise(0))
     write_frames(tmp_path / "a" / "x", noise(1))
     write_array(tmp_path / "b" / "2.npy", np.stack([noise(2), noise(3)]))
-    source = clips.open_clips(str(tmp_path))
-    assert source.class_names == ["a", "b"]
-    assert [e.label for e in source.examples(WINDOW)] == [0, 1, 1, 1]
     write_array(tmp_path / "b" / "deeper" / "3.npy", noise(4))
     source = clips.open_clips(str(tmp_path))
-    assert source.num_clips == 5 and not source.class_names
-    assert {e.label for e in source.examples(WINDOW)} == {None}
+    assert source.class_names == ["a", "b"]
+    labels = {source.names[e.number]: e.label for e in source.examples(WINDOW)}
+    in_b = ("b/1.npy", "b/2.npy[0]", "b/2.npy[1]", "b/deeper/3.npy")
+    assert labels == {"a/x": 0, **dict.fromkeys(in_b, 1)}
 
 
 def test_hidden_files_and_others_are_passed_over(tmp_path):
@@ -370,11 +372,12 @@ def test_a_place_without_clips_is_refused(tmp_path):
             clips.open_clips(str(place))
 
 
-def test_frames_beside_videos_are_refused(tmp_path):
+def test_images_beside_videos_are_previews(tmp_path):
     write_frames(tmp_path / "clip", noise(0))
-    write_movie(tmp_path / "clip" / "preview.avi", smooth(0))
-    with pytest.raises(errors.UserError, match=r"numbered images and 'preview.avi'"):
-        clips.open_clips(str(tmp_path))
+    write_movie(tmp_path / "clip" / "film.avi", smooth(0))
+    source = clips.open_clips(str(tmp_path))
+    assert source.names == ["clip/film.avi"]
+    assert source.left_out.endswith("not clips: 9 .png beside clips")
 
 
 def test_other_sizes_want_a_resolution(tmp_path):
@@ -469,7 +472,7 @@ def test_short_videos_are_known_when_read_and_shards_by_their_manifest(png_shard
 
 def test_a_video_is_not_read_on_when_reading_is_stopped(tmp_path):
     write_movie(tmp_path / "a.avi", smooth(0, time=30))
-    (clip,) = clip_files.list_clips(str(tmp_path))
+    (clip,) = clip_listing.list_clips(str(tmp_path)).clips
     asked = []
 
     def stopped():

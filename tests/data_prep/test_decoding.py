@@ -1,5 +1,6 @@
 """The child process that decodes: what it gives, and that nothing can stop it."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -14,14 +15,20 @@ from conftest import prepare_in_process
 from PIL import Image
 
 from data_prep import decoding, forms, sources
-from tf_dvdgan.data import video_io
+from tf_dvdgan.data import video_io, video_reader
 
 # A decoder that does what a clip's name says.
 TROUBLED = """
 import ctypes, os, signal, sys, time
+import numpy as np
 from data_prep import decoding, forms
 
 read, been_asked = forms.read, []
+
+def slow_frames(name):
+    for number in range(7):
+        time.sleep(30 if name == "slow_then_hangs" and number == 4 else 0.5)
+        yield np.full([32, 32, 3], number, np.uint8)
 
 def troubled(form, paths, offset, side):
     name = os.path.basename(paths[0])
@@ -42,6 +49,10 @@ def troubled(form, paths, offset, side):
         raise TypeError("of a library")
     if name.startswith("second") and been_asked:
         os.abort()
+    if name.startswith("slow"):
+        return 25.0, slow_frames(name)
+    if name.startswith("big"):
+        bytearray(6 << 30)
     been_asked.append(name)
     return read(form, paths, offset, side)
 
@@ -55,6 +66,7 @@ REASONS = {
     "memory.avi": "the decoder crashed: SIGKILL, probably out of memory",
     "exit.avi": "the decoder crashed: exit code 3",
     "error.avi": "the decoder failed: TypeError of a library",
+    "big.avi": "the decoder failed: out of memory",
 }
 
 
@@ -105,7 +117,7 @@ def test_the_child_is_light():
 def test_it_gives_what_the_reader_gives(decoder, video):
     decoded = decoder.decode("video", [video])
     assert (decoded.fps, decoded.height, decoded.width) == (25.0, 32, 43)
-    expected = list(video_io.VideoReader(video, 32))
+    expected = list(video_reader.VideoReader(video, 32))
     np.testing.assert_array_equal(pixels(decoded.segments[0]), expected)
     assert decoder.decode("video", [video]) == decoded
     with pytest.raises(video_io.VideoError, match="not a file"):
@@ -146,8 +158,35 @@ def test_the_job_goes_on_and_tells(troubled, video, tmp_path):
     assert outcome.manifest.num_rejected == {
         "too slow to decode": 1,
         "the decoder crashed": 4,
-        "the decoder failed": 1,
+        "the decoder failed": 2,
     }
+
+
+def test_the_time_limit_counts_progress(troubled, monkeypatch):
+    """Not the whole file: 3.5 seconds pass a limit of 2, at a frame each 0.5."""
+    monkeypatch.setattr(decoding, "_FRAMES_PER_LIMIT", 1)
+    decoder = decoding.Decoder(decoding.Recipe(16, segment_frames=3), seconds=2)
+    decoded = decoder.decode("video", ["slow"])
+    assert decoded.segments.lengths == {0: 3, 1: 3}
+    with pytest.raises(video_io.VideoError, match="too slow to decode: over 2 s"):
+        decoder.decode("video", ["slow_then_hangs"])
+    decoder.close()
+
+
+def test_long_clips_are_not_held_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding, "_MAX_BYTES_IN_MEMORY", 100_000)
+    path = str(tmp_path / "clip.avi")
+    noise = np.random.default_rng(0).integers(0, 255, [50, 64, 64, 3], np.uint8)
+    video_io.write_video(path, np.tile(noise, [4, 1, 1, 1]))
+    decoder = decoding.Decoder(
+        decoding.Recipe(64, "png", segment_frames=16), seconds=60
+    )
+    segments = decoder.decode("video", [path]).segments
+    decoder.close()
+    assert segments._file._rolled  # into a file
+    assert segments.lengths == dict.fromkeys(range(12), 16)
+    expected = list(itertools.islice(video_reader.VideoReader(path), 176, 192))
+    np.testing.assert_array_equal(pixels(segments[11]), expected)
 
 
 def test_a_child_that_cannot_start_is_no_clips_fault(monkeypatch):

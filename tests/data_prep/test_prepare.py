@@ -18,12 +18,12 @@ import tensorflow as tf
 from conftest import prepare_in_process, run_module
 
 import tf_dvdgan as dvd
-from data_prep import decoding, receipts, sources
+from data_prep import decoding, job, receipts, sources
 from data_prep import tasks as tasks_lib
 from data_prep.sources import folder, ucf101
 from tf_dvdgan import errors
 from tf_dvdgan.data import manifest as manifest_lib
-from tf_dvdgan.data import readers, records, video_io, windows
+from tf_dvdgan.data import readers, records, video_io, video_reader, windows
 
 
 def run(*flags: str) -> subprocess.CompletedProcess:
@@ -48,6 +48,7 @@ def test_the_command_writes_good_clips_and_lists_bad_ones(demo_videos, tmp_path)
     (some / "late.avi").symlink_to("gone.avi")
     shutil.rmtree(videos / "ucfTrainTestlist")
     (videos / "Notes").mkdir()
+    (videos / "Notes" / "broken.mp4").write_text("no video\n")
     (videos / "Notes" / "text.txt").write_text("no video\n")
     flags = [f"--input={videos}", f"--output={shards}", "--resolution=16"]
     result = run(*flags, "--num_shards=3")
@@ -65,8 +66,9 @@ def test_the_command_writes_good_clips_and_lists_bad_ones(demo_videos, tmp_path)
         "text.mp4": "not a video that can be decoded",
         "cut.mp4": "not a video that can be decoded",
         "late.avi": "not a file",
-        "text.txt": "not a video that can be decoded",
+        "broken.mp4": "not a video that can be decoded",
     }
+    assert "left out, because they are not clips: 1 .txt" in result.stdout
     assert sum(manifest.num_rejected.values()) == 5
     table = [line.split() for line in result.stdout.splitlines()]
     assert ["train", "144", "144", "3"] in [row[:4] for row in table]
@@ -115,7 +117,7 @@ def test_records_hold_what_the_clips_were(demo_shards, demo_videos):
     assert values["class_name"].decode() == class_names[values["label"]]
     source = values["source"].decode()
     assert source.startswith(values["class_name"].decode())
-    reader = video_io.VideoReader(os.path.join(demo_videos, source))
+    reader = video_reader.VideoReader(os.path.join(demo_videos, source))
     expected = video_io.resize_smallest_side(list(reader)[7], 16)
     decoded = tf.io.decode_jpeg(frames[7]).numpy().astype(int)
     assert np.abs(decoded - expected).mean() < 4
@@ -129,7 +131,7 @@ def test_png_frames_are_lossless(demo_videos, tmp_path):
     prepare_in_process(few, demo_videos, str(tmp_path), encoding="png")
     context, frames = next(read_records(str(tmp_path), "train"))
     source = context["source"].numpy().decode()
-    reader = video_io.VideoReader(os.path.join(demo_videos, source))
+    reader = video_reader.VideoReader(os.path.join(demo_videos, source))
     expected = video_io.resize_smallest_side(next(iter(reader)), 16)
     np.testing.assert_array_equal(tf.io.decode_png(frames[0]), expected)
 
@@ -145,7 +147,7 @@ def test_frames_are_resized_before_they_are_cropped(
     videos.mkdir()
     clip = next(pathlib.Path(demo_videos).glob("*/*.avi"))
     shutil.copy(clip, videos)
-    every = np.stack(list(video_io.VideoReader(str(clip))))
+    every = np.stack(list(video_reader.VideoReader(str(clip))))
     assert every.shape[1:] == (24, 32, 3)
     flags = [f"--input={videos}", f"--output={tmp_path / 'shards'}", "--resolution=16"]
     flags += ["--encoding=png", *([f"--resize={resize}"] if resize else [])]
@@ -211,6 +213,34 @@ def test_long_clips_become_several_records(demo_videos, tmp_path):
     assert outcome.num_written == {"train": 6}  # of 40 frames each
     assert outcome.manifest.num_clips("train") == 12
     assert sum(outcome.manifest.class_counts("train")) == 12
+
+
+def test_clips_of_several_rates_get_a_warning_and_one_rate(tmp_path, capsys):
+    """A square that crosses the picture in two seconds, filmed at 10, 20 and 30 fps."""
+    for fps in (10, 20, 30):
+        video = np.zeros([2 * fps, 32, 128, 3], np.uint8)
+        for t in range(2 * fps):
+            left = 4 + round(96 * t / (2 * fps))
+            video[t, 8:24, left : left + 16] = 255
+        (tmp_path / "videos" / "a").mkdir(parents=True, exist_ok=True)
+        path = tmp_path / "videos" / "a" / f"{fps}.mp4"
+        video_io.write_video(str(path), video, fps)
+    job.prepare(str(tmp_path / "videos"), str(tmp_path / "as_is"), resolution=32)
+    printed = capsys.readouterr().out
+    assert "warning: the videos have several frame rates" in printed
+    assert "--fps=" in printed and "20 fps" in printed
+    job.prepare(
+        str(tmp_path / "videos"), str(tmp_path / "alike"), resolution=32, fps=10
+    )
+    assert "several frame rates" not in capsys.readouterr().out
+    places = []
+    for context, frames in read_records(str(tmp_path / "alike"), "train"):
+        assert float(context["fps"]) == 10 and len(frames) == 20
+        video = np.stack([tf.io.decode_jpeg(frame) for frame in frames])
+        places.append(
+            (video.mean((1, 3)) * np.arange(128)).sum(1) / video.mean((1, 3)).sum(1)
+        )
+    assert np.ptp(places, axis=0).max() < 5  # of 128; 4.8 pixels a frame at 10 fps
 
 
 def test_a_shard_is_done_anew_for_another_recipe_not_for_another_time_limit():
@@ -388,13 +418,13 @@ def test_ucf101_flat_files_dos_line_ends_and_the_odd_spelling(tmp_path):
 
 def test_a_folder_has_classes_or_none_but_not_both(tmp_path):
     (tmp_path / "a.mp4").touch()
-    (tmp_path / ".hidden").touch()
+    (tmp_path / "class").mkdir()
     listing = folder.list_clips(str(tmp_path))
     assert listing == sources.Listing(
         ["video"], [sources.Clip("a.mp4", 0, "a.mp4", "train")]
     )
-    (tmp_path / "class").mkdir()
-    with pytest.raises(errors.UserError, match="loose files"):
+    (tmp_path / "class" / "b.mp4").touch()
+    with pytest.raises(errors.UserError, match=r"loose clips, such as 'a.mp4'"):
         folder.list_clips(str(tmp_path))
     (tmp_path / "a.mp4").rename(tmp_path / "class" / "a.mp4")
     assert folder.list_clips(str(tmp_path)).class_names == ["class"]

@@ -423,6 +423,18 @@ def test_csv_mistakes(lines, sentence, tmp_path):
         listed("csv", tmp_path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "latin-1", "utf-16-le"])
+def test_a_table_is_read_in_its_encoding_or_refused(tmp_path, encoding):
+    fixtures.video(tmp_path / "é.mp4", 0)
+    (tmp_path / "clips.csv").write_bytes("path,label\né.mp4,café\n".encode(encoding))
+    if encoding in ("utf-16", "utf-8-sig"):
+        listing = listed("csv", tmp_path)
+        assert listing.class_names == ["café"] and listing.clips[0].path == "é.mp4"
+    else:
+        with pytest.raises(errors.UserError, match=r"clips\.csv is not text in UTF-8"):
+            listed("csv", tmp_path)
+
+
 def test_a_folder_with_classes_and_without(tmp_path):
     for seed, name in enumerate(("b/1.mp4", "a/deep/2.avi")):
         fixtures.video(tmp_path / name, seed)

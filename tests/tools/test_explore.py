@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from tf_dvdgan import config, errors, export, generators, trained
-from tf_dvdgan.data import clip_files, video_io, windows
+from tf_dvdgan.data import clip_files, video_io, video_reader, windows
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import latents
 from tools import explore
@@ -251,7 +251,7 @@ def test_the_shown_video_can_be_downloaded(page, tmp_path):
     while not all(path.exists() for path in paths):
         assert time.monotonic() < end, os.listdir(tmp_path)
         time.sleep(0.1)
-    frames = list(video_io.VideoReader(str(paths[0])))
+    frames = list(video_reader.VideoReader(str(paths[0])))
     assert np.shape(frames) == (FRAMES, SIDE, SIDE, 3)
     assert b'"seed": 0' in paths[1].read_bytes()
 
@@ -485,6 +485,6 @@ def decoded(source: str, folder) -> np.ndarray:
     """The frames of a `data:` URL, in their original size."""
     path = folder / "shown.mp4"
     path.write_bytes(base64.b64decode(source.partition(",")[2]))
-    frames = np.stack(list(video_io.VideoReader(str(path)))).astype(int)
+    frames = np.stack(list(video_reader.VideoReader(str(path)))).astype(int)
     scale = frames.shape[1] // SIDE
     return frames[:, scale // 2 :: scale, scale // 2 :: scale]

@@ -46,6 +46,16 @@ def test_whole_shards_are_counted_and_shown(demo_shards, tmp_path):
     assert sheet.std() > 20 and sheet.shape[0] > 12 * 16
 
 
+def test_without_a_path_no_sheet_is_written(demo_shards, tmp_path):
+    before = sorted(os.listdir(demo_shards))
+    modules = {"PYTHONPATH": os.getcwd()}
+    done = run_module(
+        "tools.inspect_tfrecord", demo_shards, cwd=tmp_path, env=os.environ | modules
+    )
+    assert done.returncode == 0, done.stderr
+    assert not os.listdir(tmp_path) and sorted(os.listdir(demo_shards)) == before
+
+
 def test_a_typo_gets_a_sentence():
     for arguments, code in ((("/nowhere",), 1), ((), 1), (("x", "--fames=all"), 2)):
         done = inspect(*arguments)

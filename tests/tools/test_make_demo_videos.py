@@ -7,7 +7,7 @@ import pytest
 
 from data_prep.sources import ucf101
 from tf_dvdgan import demo_videos as demo
-from tf_dvdgan.data import video_io
+from tf_dvdgan.data import video_reader
 
 
 def test_files_are_encoded_listed_and_of_both_kinds(demo_videos):
@@ -16,7 +16,7 @@ def test_files_are_encoded_listed_and_of_both_kinds(demo_videos):
     suffixes = {os.path.splitext(clip.path)[1] for clip in listing.clips}
     assert suffixes == {".avi", ".mp4"}
     for clip in listing.clips[:4]:
-        reader = video_io.VideoReader(os.path.join(demo_videos, clip.path))
+        reader = video_reader.VideoReader(os.path.join(demo_videos, clip.path))
         frames = np.stack(list(reader))
         assert frames.shape == (40, 24, 32, 3) and reader.fps == 25.0
     assert {clip.split for clip in listing.clips} == {"train", "test"}

@@ -9,7 +9,7 @@ from conftest import run_module
 from PIL import Image
 
 from tf_dvdgan import classification, config, errors, export, generators, trained
-from tf_dvdgan.data import clip_files, video_io, windows
+from tf_dvdgan.data import clip_files, video_io, video_reader, windows
 from tf_dvdgan.models import vgan
 from tf_dvdgan.report import page
 from tf_dvdgan.training import strategy as strategy_lib
@@ -81,7 +81,7 @@ def test_a_saved_model_continues_a_video_too(fp_run, video, tmp_path):
 
 
 def test_frames_are_read_with_stride_from_the_start_asked_for(video):
-    every = list(video_io.VideoReader(video))
+    every = list(video_reader.VideoReader(video))
     frames = clip_files.read_frames(video, 3, 4, 5, 16)
     for frame, t in zip(frames, (5, 9, 13), strict=True):
         small = video_io.resize_smallest_side(every[t], 16)

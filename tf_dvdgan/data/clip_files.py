@@ -1,59 +1,27 @@
-"""Lists the clips in any folder, and reads the middle window of each.
+"""Reads the middle window of clips of every form that `clip_listing` finds.
 
-A clip is a video file, a NumPy array, a row of one, or a folder of numbered images. It
-is resized and cropped like the records of prepared shards, see `readers`.
+A clip is resized and cropped like the records of prepared shards, see `readers`.
 """
 
 import dataclasses
 import itertools
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import IO
 
 import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors
-from tf_dvdgan.data import files, filesystem, video_io, windows
+from tf_dvdgan.data import (
+    clip_listing,
+    files,
+    filesystem,
+    video_io,
+    video_reader,
+    windows,
+)
 
-_MOVIES = (*video_io.VIDEO_SUFFIXES, ".gif")
-_ARRAYS = (".npy",)
-_GRIDS = ("grid.gif", "grid.mp4")  # written by tools.sample beside its videos
 _CHANNELS = 3
-_DIGITS_OR_NOT = "([0-9]+)|([^0-9]+)"
-
-
-@dataclasses.dataclass(frozen=True)
-class ClipFile:
-    """A clip in a folder.
-
-    Attributes:
-      path: path of its file or of its folder of images, relative to the listed folder.
-      form: 'video', 'array' or 'frames'.
-      names: names of the images, in order; empty for other forms.
-      shape: (time, height, width) of an array's clip; empty for other forms, and for
-        an array that cannot be read.
-      offset: position of the clip's first byte in the array's file.
-      number: index of the clip in its array; None if it is the file's only clip.
-    """
-
-    path: str
-    form: str
-    names: tuple[str, ...] = ()
-    shape: tuple[int, ...] = ()
-    offset: int = 0
-    number: int | None = None
-
-    @property
-    def name(self) -> str:
-        """The clip's name in messages."""
-        return self.path if self.number is None else f"{self.path}[{self.number}]"
-
-    @property
-    def paths(self) -> list[str]:
-        """Paths of the clip's files, relative to the listed folder."""
-        return [os.path.join(self.path, name) for name in self.names] or [self.path]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,118 +43,7 @@ class ClipInfo:
     fps: float | None = None
 
 
-def list_clips(path: str) -> list[ClipFile]:
-    """Lists the clips below a folder, sorted by name; numbers in names are compared.
-
-    Skips files that are not clips, and names that begin with a dot.
-
-    Args:
-      path: path of the folder, or of a single video file or array.
-
-    Returns:
-      The clips.
-
-    Raises:
-      UserError: there are no clips, a folder has both videos and numbered images, or
-        an array does not hold clips.
-    """
-    if files.is_folder(path):
-        clips = _clips_below(path)
-    elif filesystem.exists(path):
-        folder, name = os.path.split(path)
-        clips = _clips_among(folder, "", [name])
-    else:
-        raise errors.UserError(f"There is nothing at {path}.")
-    if not clips:
-        raise errors.UserError(
-            f"{path} has no clips: no videos ({', '.join(_MOVIES)}), arrays (.npy) or "
-            "folders of numbered images."
-        )
-    return sorted(clips, key=lambda clip: (_by_number(clip.path), clip.number))
-
-
-def _clips_below(folder: str) -> list[ClipFile]:
-    clips: list[ClipFile] = []
-    for parent, folders, names in files.walk(folder, (*_MOVIES, *_ARRAYS)):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        clips += _clips_among(folder, parent[len(folder) :].strip("/"), names)
-    return clips
-
-
-def _by_number(path: str) -> list[list[tuple[str, int]]]:
-    """Sort key that puts 2.avi before 10.avi and keeps a folder's clips together."""
-    return [
-        [(text, int(digits or 0)) for digits, text in re.findall(_DIGITS_OR_NOT, name)]
-        for name in path.split("/")
-    ]
-
-
-def _clips_among(folder: str, inside: str, names: Sequence[str]) -> list[ClipFile]:
-    """The clips of one folder, without its sub-folders.
-
-    Args:
-      folder: the listed folder.
-      inside: path of the folder below it.
-      names: names of the folder's files.
-    """
-    names = [name for name in names if not name.startswith(".")]
-    names = [name for name in names if name not in _GRIDS] or names
-    images = video_io.numbered_images(names)
-    movies = [name for name in names if name.lower().endswith(_MOVIES)]
-    arrays = [name for name in names if name.lower().endswith(_ARRAYS)]
-    if images and (movies or arrays):
-        place, other = os.path.join(folder, inside), (movies + arrays)[0]
-        raise errors.UserError(
-            f"{place} has both numbered images and {other!r}, which may be copies of "
-            "the same clip; move one kind to another folder."
-        )
-    if images:
-        return [ClipFile(inside, "frames", tuple(images))]
-    clips = [ClipFile(os.path.join(inside, name), "video") for name in movies]
-    for name in arrays:
-        clips += _clips_of_array(folder, os.path.join(inside, name))
-    return clips
-
-
-def _clips_of_array(folder: str, path: str) -> list[ClipFile]:
-    try:
-        with filesystem.GFile(os.path.join(folder, path), "rb") as file:
-            shape, is_fortran, dtype = _array_header(file)
-            start = file.tell()
-    except (ValueError, OSError, tf.errors.OpError):
-        return [ClipFile(path, "array")]  # reading it reports the error
-    if dtype != np.uint8:
-        raise errors.UserError(
-            f"{path} holds {dtype}; clips are uint8, 0 to 255. Convert values in "
-            "[-1, 1] by (x + 1) * 127.5, values in [0, 1] by x * 255, and round."
-        )
-    if len(shape) not in (4, 5) or shape[-1] != _CHANNELS or 0 in shape or is_fortran:
-        order = " in Fortran order" if is_fortran else ""
-        raise errors.UserError(
-            f"{path} has the shape {list(shape)}{order}; clips are [time, height, "
-            "width, 3] or [count, time, height, width, 3] in C order."
-        )
-    if len(shape) == 4:
-        return [ClipFile(path, "array", shape=shape[:3], offset=start)]
-    size = int(np.prod(shape[1:]))
-    return [
-        ClipFile(path, "array", shape=shape[1:4], offset=start + i * size, number=i)
-        for i in range(shape[0])
-    ]
-
-
-def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether in Fortran order, and type of a .npy file's array.
-
-    Does not unpickle anything.
-    """
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)
-
-
-def probe(folder: str, clip: ClipFile) -> ClipInfo:
+def probe(folder: str, clip: clip_listing.ClipFile) -> ClipInfo:
     """Reads a clip's properties; decodes at most one image.
 
     Args:
@@ -208,14 +65,17 @@ def probe(folder: str, clip: ClipFile) -> ClipInfo:
             height, width, _ = video_io.read_image(path).shape
             codec = os.path.splitext(path)[1][1:].lower().replace("jpg", "jpeg")
             return ClipInfo(len(clip.names), height, width, codec)
-        reader = video_io.VideoReader(path)
+        if clip.form == "strip":
+            _, height, width, _ = _frames_of_strip(path, clip).shape
+            return ClipInfo(clip.shape[0], height, width, "png")
+        reader = video_reader.VideoReader(path)
         num_frames, fps = reader.declared_frames, round(reader.fps, 2)
         return ClipInfo(num_frames, reader.height, reader.width, reader.codec, fps)
 
 
 def read(
     folder: str,
-    clip: ClipFile,
+    clip: clip_listing.ClipFile,
     window: windows.Window,
     stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[np.ndarray, int]:
@@ -236,6 +96,11 @@ def read(
     if clip.form == "video":
         with files.local_copy(os.path.join(folder, clip.path)) as path:
             return _read_video(path, window, stopped)
+    if clip.form == "strip":
+        with files.local_copy(os.path.join(folder, clip.path)) as path:
+            strip = _frames_of_strip(path, clip)
+        numbers = window.frame_numbers(len(strip)).numpy()
+        return np.stack([fit(f, window.resolution) for f in strip[numbers]]), len(strip)
     read_one = {"array": _read_from_array, "frames": _read_image}[clip.form]
     count = len(clip.names) if clip.form == "frames" else _check_is_array(clip)
     chosen = window.frame_numbers(count).numpy().tolist()
@@ -264,7 +129,7 @@ def read_frames(
     end = start + (count - 1) * stride + 1
     try:
         with files.local_copy(path) as file:
-            reader = video_io.VideoReader(file)
+            reader = video_reader.VideoReader(file)
             taken = list(itertools.islice(reader, start, end, stride))
     except video_io.VideoError as error:
         raise errors.UserError(f"{path} cannot be used: {error}.") from None
@@ -305,7 +170,7 @@ def _stacked(frames: Sequence[np.ndarray]) -> np.ndarray:
 def _read_video(
     path: str, window: windows.Window, stopped: Callable[[], bool]
 ) -> tuple[np.ndarray, int]:
-    reader = video_io.VideoReader(path, window.resolution)
+    reader = video_reader.VideoReader(path, window.resolution)
     expected = max(reader.declared_frames, 1)
     while True:
         # Only the end of a video shows where its middle is. But most containers declare
@@ -314,7 +179,7 @@ def _read_video(
         frames, count = _frames_of(reader, set(chosen), window.resolution, stopped)
         if count == expected:
             return _stacked([frames[i] for i in chosen]), count
-        expected, reader = count, video_io.VideoReader(path, window.resolution)
+        expected, reader = count, video_reader.VideoReader(path, window.resolution)
 
 
 def _frames_of(
@@ -334,19 +199,25 @@ def _frames_of(
     return frames, count
 
 
-def _read_image(folder: str, clip: ClipFile, number: int) -> np.ndarray:
+def _read_image(folder: str, clip: clip_listing.ClipFile, number: int) -> np.ndarray:
     with files.local_copy(os.path.join(folder, clip.paths[number])) as path:
         return video_io.read_image(path)
 
 
-def _check_is_array(clip: ClipFile) -> int:
-    """Checks that an array's header could be read; returns the number of frames."""
-    if not clip.shape:
-        raise video_io.VideoError("not an array that NumPy wrote")
+def _frames_of_strip(path: str, clip: clip_listing.ClipFile) -> np.ndarray:
+    return np.stack(video_io.split_strip(video_io.read_image(path), *clip.shape))
+
+
+def _check_is_array(clip: clip_listing.ClipFile) -> int:
+    """Checks that an array is not damaged; returns the number of frames."""
+    if clip.damage:
+        raise video_io.VideoError(clip.damage)
     return clip.shape[0]
 
 
-def _read_from_array(folder: str, clip: ClipFile, number: int) -> np.ndarray:
+def _read_from_array(
+    folder: str, clip: clip_listing.ClipFile, number: int
+) -> np.ndarray:
     """Reads one frame, and only its bytes."""
     shape = (*clip.shape[1:], _CHANNELS)
     size = int(np.prod(shape))

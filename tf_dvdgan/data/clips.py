@@ -23,6 +23,7 @@ import tensorflow as tf
 from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import (
     clip_files,
+    clip_listing,
     files,
     filesystem,
     manifest,
@@ -59,11 +60,13 @@ class ClipSource(abc.ABC):
       path: path of the folder or file.
       num_clips: number of clips, including unreadable ones.
       class_names: class names in the order of the labels; empty if there are none.
+      left_out: what of a folder is not used, as one line; '' if nothing.
     """
 
     path: str
     num_clips: int
     class_names: list[str]
+    left_out: str = ""
 
     def __init__(self) -> None:
         self._rejected: dict[str, str] = {}
@@ -159,8 +162,8 @@ def open_clips(
     Args:
       path: folder of prepared shards, folder of videos, arrays and frames, or a single
         video or array.
-      split: split of shards; by default the held-out split, or 'train' if there is
-        none.
+      split: split to use; by default the held-out split, or 'train' if there is none. A
+        folder without folders of splits has none to choose.
       classes: the only classes of shards to use, see `windows.Window`; empty for all.
 
     Returns:
@@ -171,12 +174,7 @@ def open_clips(
     """
     if is_prepared(path):
         return ShardSource(path, split, classes)
-    if split is not None:
-        raise errors.UserError(
-            f"{path} has no {manifest.FILE_NAME} and therefore no split {split!r}; "
-            "name the folder of the split itself."
-        )
-    return FolderSource(path)
+    return FolderSource(path, split)
 
 
 class ShardSource(ClipSource):
@@ -279,30 +277,40 @@ def _info_of_record(serialized: tf.Tensor) -> ClipInfo:
 
 
 class FolderSource(ClipSource):
-    """Clips that are videos, arrays and folders of frames; see `clip_files`.
-
-    If all clips are in direct sub-folders, these are the classes, sorted by name.
+    """Clips that are videos, arrays and frames; see `clip_listing`.
 
     Args:
       path: folder, or a single video or array.
+      split: name of the split, if the folder has folders of splits; by default 'test',
+        else 'validation', else 'train'.
 
     Attributes:
       names: names of the clips, in order.
+      split: the split; '' if the folder has none.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, split: str | None = None):
         super().__init__()
         self.path = path.rstrip("/")
         self._root = path if files.is_folder(path) else os.path.dirname(path)
+        found = clip_listing.list_clips(self.path)
+        layout = clip_listing.layout(found.clips, path)
+        self.split = _chosen_split(set(layout.splits), split, path)
+        rows = [
+            (clip, name)
+            for clip, own, name in zip(
+                found.clips, layout.splits, layout.classes, strict=True
+            )
+            if own == self.split
+        ]
         # Protocols use the first clips; sorted by name these would be a few classes.
-        self._clips = sorted(
-            clip_files.list_clips(self.path), key=lambda clip: _sha256([clip.name])
-        )
+        rows.sort(key=lambda row: _sha256([row[0].name]))
+        self._clips = [clip for clip, _ in rows]
+        self._classes = [name for _, name in rows]
+        self.left_out = found.describe_left_out()
         self.names = [clip.name for clip in self._clips]
         self.num_clips = len(self._clips)
-        folders = [clip.path.split("/")[:-1] for clip in self._clips]
-        has_classes = all(len(above) == 1 for above in folders)
-        self.class_names = sorted({above[0] for above in folders if has_classes})
+        self.class_names = layout.class_names
         # Lengths by number of the clip; those of videos follow when they are read.
         self._lengths = {
             number: len(clip.names) or clip.shape[0]
@@ -344,7 +352,8 @@ class FolderSource(ClipSource):
         )
 
     def describe(self) -> dict:
-        return {**super().describe(), "kind": "folder"}
+        split = {"split": self.split} if self.split else {}
+        return {**super().describe(), "kind": "folder", **split}
 
     def examples(
         self,
@@ -368,7 +377,7 @@ class FolderSource(ClipSource):
                     f"{first[0]} has frames of {_size(first[1])} and {clip.name} of "
                     f"{_size(video.shape)}; set a resolution to resize all clips to."
                 )
-            yield Example(video, self._label(clip), number)
+            yield Example(video, self._label(number), number)
 
     def _read(
         self, numbers: range, window: windows.Window
@@ -387,7 +396,7 @@ class FolderSource(ClipSource):
             self._lengths[number] = length
             return video
 
-        # OpenCV releases the GIL while it decodes.
+        # PyAV releases the GIL while it decodes and converts.
         num_threads = max(2, min(os.cpu_count() or 2, 8))
         try:
             videos = prefetch.map_ahead(read, numbers, num_threads)
@@ -404,10 +413,27 @@ class FolderSource(ClipSource):
                 f"{_MAX_BAD_SHARE:.0%} of {self.num_clips} clips."
             )
 
-    def _label(self, clip: clip_files.ClipFile) -> int | None:
-        if not self.class_names:
-            return None
-        return self.class_names.index(clip.path.split("/")[0])
+    def _label(self, number: int) -> int | None:
+        name = self._classes[number]
+        return self.class_names.index(name) if name else None
+
+
+def _chosen_split(splits: set[str], asked: str | None, path: str) -> str:
+    """The split to use; '' if a folder has none."""
+    if splits == {""}:
+        if asked is None:
+            return ""
+        raise errors.UserError(
+            f"{path} has no {manifest.FILE_NAME} and no folders of splits, so no split "
+            f"{asked!r}."
+        )
+    if asked is None:
+        return next(s for s in ("test", "validation", "train") if s in splits)
+    if asked not in splits:
+        raise errors.UserError(
+            f"{path} has no split {asked!r}, only {' and '.join(sorted(splits))}."
+        )
+    return asked
 
 
 def _size(shape: tuple[int, ...]) -> str:

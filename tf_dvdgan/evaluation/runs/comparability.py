@@ -58,7 +58,7 @@ def few(side: str, num_clips: int, feature_size: int) -> list[str]:
 
 
 def warnings_of(side: str, selection: sources.ClipSelection) -> Iterator[str]:
-    """Warns of short and unreadable clips on one side.
+    """Warns of short and unreadable clips, and of several rates, on one side.
 
     Args:
       side: 'real', 'generated' or 'held-out'.
@@ -73,6 +73,15 @@ def warnings_of(side: str, selection: sources.ClipSelection) -> Iterator[str]:
         yield (
             f"Some {side} clips ({short}) are shorter than the window of "
             f"{window.length} frames; their last frame is repeated."
+        )
+    if source.left_out:
+        yield f"Of the {side} folder is {source.left_out}."
+    rates = {clip.fps for clip in source.clip_info} - {None}
+    if len(rates) > 1:
+        yield (
+            f"Some {side} clips have {_listed(rates)} frames per second; frames are "
+            "chosen by number, so the same motion has several speeds. "
+            "data_prep.prepare --fps makes them alike."
         )
     if source.rejected:
         name, reason = source.rejected[0]

@@ -1,0 +1,345 @@
+"""Which clips folders hold, as people have them; the same for preparing and scoring."""
+
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep import decoding, forms
+from data_prep.sources import Options
+from data_prep.sources import list_clips as list_for_preparation
+from tf_dvdgan import errors, visualize
+from tf_dvdgan.data import clip_listing, clips, files, video_io, windows
+
+
+def touch(folder, *names, data=b""):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def names_of(folder):
+    return [clip.name for clip in clip_listing.list_clips(str(folder)).clips]
+
+
+def numbered(pattern, *ranges):
+    return [pattern.format(*numbers) for numbers in np.ndindex(*ranges)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    "a.MTS a.m2ts a.3gp a.wmv a.flv a.mxf a.dv a.y4m a.nut a.h264 a.ts a.vob a.ogv "
+    "a.gif a.apng a.mp4 a.AVI a.mov a.MKV a.webm a.mpg".split(),
+)
+def test_videos_have_many_suffixes(tmp_path, name):
+    touch(tmp_path, name)
+    assert names_of(tmp_path) == [name]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\0\0\0\x20ftypisom",
+        b"RIFF\0\0\0\0AVI LIST",
+        b"\x1a\x45\xdf\xa3webm....",
+        b"GIF89a........",
+    ],
+)
+def test_a_name_that_does_not_say_so_may_be_a_video(tmp_path, head):
+    touch(tmp_path, "dQw4w9WgXcQ", "clip.part", data=head)
+    touch(tmp_path, "notes", "clip.txt", data=b"RIFF....WAVEfmt ")
+    assert names_of(tmp_path) == ["clip.part", "dQw4w9WgXcQ"]
+
+
+def test_side_files_are_counted_and_in_nobodys_way(tmp_path):
+    touch(tmp_path, "run/1.mp4", "run/2.mp4", "jump/3.mp4")
+    touch(tmp_path, "run/1.srt", "run/1.json", "run/1.jpg", "run/2.jpg", "jump/3.srt")
+    touch(tmp_path, "run/Thumbs.db", "jump/.DS_Store", "__MACOSX/run/._1.mp4")
+    touch(tmp_path, "labels.csv", "annotations/train.txt")
+    found = clip_listing.list_clips(str(tmp_path))
+    assert [clip.name for clip in found.clips] == [
+        "jump/3.mp4",
+        "run/1.mp4",
+        "run/2.mp4",
+    ]
+    assert found.left_out == {
+        **{".srt": 2, ".json": 1, ".jpg beside clips": 2, "Thumbs.db": 1},
+        **{".DS_Store": 1, "__MACOSX": 1, ".csv": 1, ".txt": 1},
+    }
+    line = found.describe_left_out()
+    assert line.startswith(
+        "left out, because they are not clips: 2 .srt, 2 .jpg beside"
+    )
+    assert "\n" not in line and line.endswith("4 others")
+    listing = list_for_preparation("folder", str(tmp_path))
+    assert listing.class_names == ["jump", "run"] and listing.left_out == line
+    source = clips.open_clips(str(tmp_path))
+    assert source.class_names == ["jump", "run"] and source.left_out == line
+
+
+@pytest.mark.parametrize("train", ["train", "Training"])
+@pytest.mark.parametrize("held_out", ["test", "val", "validation"])
+@pytest.mark.parametrize("with_classes", [True, False])
+def test_folders_of_splits_are_splits(tmp_path, train, held_out, with_classes):
+    inside = ["run/", "jump/"] if with_classes else [""]
+    for place in inside:
+        touch(tmp_path, *(f"{train}/{place}{i}.mp4" for i in range(3)))
+        touch(tmp_path, f"{held_out}/{place}9.mp4")
+    split = "validation" if held_out == "val" else held_out
+    listing = list_for_preparation("folder", str(tmp_path))
+    assert listing.class_names == (["jump", "run"] if with_classes else ["video"])
+    facts = {(c.path.split("/")[0], c.split) for c in listing.clips}
+    assert facts == {(train, "train"), (held_out, split)}
+    for clip in listing.clips:
+        name = listing.class_names[clip.label]
+        assert name == (clip.path.split("/")[1] if with_classes else "video")
+    with pytest.raises(errors.UserError, match="splits of their own"):
+        list_for_preparation("folder", str(tmp_path), Options(test_share=0.1))
+    source = clips.open_clips(str(tmp_path))  # the held-out split
+    assert {name.split("/")[0] for name in source.names} == {held_out}
+    source = clips.open_clips(str(tmp_path), "train")
+    assert source.num_clips == 3 * len(inside) and source.describe()["split"] == "train"
+    with pytest.raises(errors.UserError, match=r"no split 'other', only t.* and"):
+        clips.open_clips(str(tmp_path), "other")
+
+
+def test_a_lone_folder_of_a_split_holds_classes_or_is_one(tmp_path):
+    touch(tmp_path, "a/train/run/1.mp4", "a/train/jump/2.mp4")
+    touch(tmp_path, "b/train/1.mp4", "b/plane/2.mp4")
+    listing = list_for_preparation("folder", str(tmp_path / "a"))
+    assert listing.class_names == ["jump", "run"]
+    assert list_for_preparation("folder", str(tmp_path / "b")).class_names == [
+        *("plane", "train")
+    ]
+
+
+def test_clips_beside_splits_are_refused(tmp_path):
+    touch(tmp_path, "train/run/1.mp4", "test/run/2.mp4", "jump/3.mp4")
+    with pytest.raises(errors.UserError, match="splits and other clips, such as 'jump"):
+        list_for_preparation("folder", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("names", "groups"),
+    [
+        # The number that varies decides.
+        (numbered("frame{}_96x72.png", 12), [numbered("frame{}_96x72.png", 12)]),
+        (numbered("frame{}_x2.png", 12), [numbered("frame{}_x2.png", 12)]),
+        (
+            [f"shot_{t / 2:g}s.png" for t in range(25)],
+            [[f"shot_{t / 2:g}s.png" for t in range(25)]],
+        ),
+        (
+            ["shot_10.5s.png", "shot_10.25s.png", "shot_9.75s.png"],
+            [["shot_9.75s.png", "shot_10.25s.png", "shot_10.5s.png"]],
+        ),
+        (numbered("{}.jpg", 12), [numbered("{}.jpg", 12)]),
+        (numbered("v1.{}.jpg", 12), [numbered("v1.{}.jpg", 12)]),
+        # Several clips in one folder.
+        (
+            numbered("clip{}_{:03}.png", 3, 4),
+            [numbered(f"clip{clip}_{{:03}}.png", 4) for clip in range(3)],
+        ),
+        (
+            numbered("a_{}.png", 3) + numbered("b_{}.png", 2),
+            [numbered("a_{}.png", 3), numbered("b_{}.png", 2)],
+        ),
+        (
+            numbered("frame{}_cam{}.png", 4, 2),
+            [[f"frame{t}_cam{cam}.png" for t in range(4)] for cam in range(2)],
+        ),
+        (
+            numbered("s{}_t{}_96x72.png", 2, 11),
+            [[f"s{s}_t{t}_96x72.png" for t in range(11)] for s in range(2)],
+        ),
+        # A clock counts one clip, though several numbers vary.
+        (
+            [
+                f"cam-12-{m:02}-{s:02}.jpg"
+                for m, s in ((0, 58), (0, 59), (1, 0), (1, 1))
+            ],
+            [
+                [
+                    f"cam-12-{m:02}-{s:02}.jpg"
+                    for m, s in ((0, 58), (0, 59), (1, 0), (1, 1))
+                ]
+            ],
+        ),
+        (["poster.png", *numbered("{}.png", 3)], [numbered("{}.png", 3)]),
+        (["dog1.png", "cat2.png"], [["dog1.png", "cat2.png"]]),
+        (["poster.png"], []),
+    ],
+)
+def test_numbered_images_are_sorted_into_clips(names, groups):
+    shuffled = [names[i] for i in np.random.default_rng(0).permutation(len(names))]
+    assert clip_listing.groups_of_frames(shuffled) == groups
+
+
+def image(seed, size=(24, 32)):
+    pixels = np.random.default_rng(seed).integers(0, 255, [*size, 3], np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return pixels, buffer.getvalue()
+
+
+def as_prepared(folder, recipe=decoding.Recipe(16, "png")):
+    """First frames of all clips, by name, as preparation reads them."""
+    found = {}
+    for clip in list_for_preparation("folder", str(folder)).clips:
+        with forms.fetch(clip, str(folder)) as (paths, offset):
+            decoded = decoding.decode(clip.form, paths, offset, recipe)
+        first, *rest = decoded.segments[0]
+        found[clip.video_id] = (np.array(Image.open(io.BytesIO(first))), 1 + len(rest))
+    return found
+
+
+def test_frames_flat_and_in_folders_are_read_by_both(tmp_path):
+    pixels = {}
+    for number, name in enumerate(
+        [
+            *("run/flat1_{}.png", "run/flat2_{}.png"),  # two clips of one folder
+            *("jump/a/{}.png", "jump/b/frame{}_x2.png"),
+        ]
+    ):
+        for t in range(4):
+            pixels[name.format(t)], data = image(10 * number + t)
+            touch(tmp_path, name.format(t), data=data)
+    listing = list_for_preparation("folder", str(tmp_path))
+    assert listing.class_names == ["jump", "run"] and len(listing.clips) == 4
+    firsts = {
+        "run[0]": "run/flat1_0.png",
+        "run[1]": "run/flat2_0.png",
+        "jump/a": "jump/a/0.png",
+        "jump/b": "jump/b/frame0_x2.png",
+    }
+    prepared = as_prepared(tmp_path)
+    assert prepared.keys() == firsts.keys()
+    source = clips.open_clips(str(tmp_path))
+    window = windows.Window(num_frames=4, stride=1)
+    scored = {source.names[e.number]: e for e in source.examples(window)}
+    assert scored.keys() == firsts.keys()
+    for name, first in firsts.items():
+        small = video_io.resize_smallest_side(pixels[first], 16)
+        np.testing.assert_array_equal(prepared[name][0], small)
+        assert prepared[name][1] == 4
+        np.testing.assert_array_equal(scored[name].video[0], pixels[first])
+        assert (
+            source.class_names[scored[name].label]
+            == name[: len(name.split("[")[0])].split("/")[0]
+        )
+
+
+def test_folders_of_one_clip_of_images_are_no_classes(tmp_path):
+    touch(tmp_path, *numbered("clip{}/{}.png", 3, 4))
+    listing = list_for_preparation("folder", str(tmp_path))
+    assert listing.class_names == ["video"] and len(listing.clips) == 3
+    assert not clips.open_clips(str(tmp_path)).class_names
+
+
+def test_arrays_are_prepared_too(tmp_path):
+    videos = np.random.default_rng(0).integers(0, 255, [3, 5, 16, 16, 3], np.uint8)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    np.save(tmp_path / "a" / "many.npy", videos)
+    np.save(tmp_path / "b" / "one.npy", videos[0])
+    prepared = as_prepared(tmp_path)
+    names = ["a/many.npy[0]", "a/many.npy[1]", "a/many.npy[2]", "b/one.npy"]
+    assert list(prepared) == names
+    for name, number in zip(names, (0, 1, 2, 0), strict=True):
+        np.testing.assert_array_equal(prepared[name][0], videos[number, 0])
+
+
+@pytest.mark.parametrize(
+    "shape", ["(2, 1000000000000, 64, 3)", "(10000000000, 9, 8, 8, 3)", "(9, 8, 8, 3)"]
+)
+def test_an_arrays_header_is_checked_against_its_file(tmp_path, shape):
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+    header = header.ljust(117) + "\n"
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    (tmp_path / "a.npy").write_bytes(data + bytes(100))
+    (clip,) = clip_listing.list_clips(str(tmp_path)).clips
+    assert clip.damage == "truncated"
+    source = clips.open_clips(str(tmp_path))
+    with pytest.raises(errors.UserError, match=r"a.npy \(truncated\)"):
+        list(source.examples(windows.Window(2, stride=1)))
+
+
+def test_strips_of_samples_are_clips(tmp_path):
+    """Not frames of one clip, as their numbered names would say."""
+    videos = np.random.default_rng(0).integers(0, 255, [3, 5, 16, 24, 3], np.uint8)
+    for number, video in enumerate(videos):
+        name = f"{number:04}_run.png"
+        visualize.write_video(str(tmp_path), name, video, 8.0, {"seed": 0})
+    prepared = as_prepared(tmp_path)
+    assert list(prepared) == [f"{number:04}_run.png" for number in range(3)]
+    source = clips.open_clips(str(tmp_path))
+    scored = {
+        source.names[e.number]: e.video
+        for e in source.examples(windows.Window(5, stride=1))
+    }
+    for name, video in zip(prepared, videos, strict=True):
+        np.testing.assert_array_equal(prepared[name][0], video[0])
+        np.testing.assert_array_equal(scored[name], video)
+    text = Image.open(tmp_path / "0000_run.png").text["Description"]
+    assert json.loads(text) == {"seed": 0, "strip_frames": 5}
+    assert source.describe()["codecs"] == ["png"]
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    touch(tmp_path, "elsewhere/day1/1.mp4", "elsewhere/2.mp4")
+    top = tmp_path / "videos"
+    (top / "run").mkdir(parents=True)
+    (top / "run" / "linked").symlink_to(tmp_path / "elsewhere")
+    (top / "run" / "circle").symlink_to(top)
+    (top / "run" / "3.mp4").symlink_to(tmp_path / "elsewhere" / "2.mp4")
+    touch(top, "run/4.mp4")
+    inside = ["run/3.mp4", "run/4.mp4", "run/linked/2.mp4", "run/linked/day1/1.mp4"]
+    assert names_of(top) == inside
+    found = clip_listing.list_clips(str(top))
+    assert found.left_out == {"link to a folder that it is in": 1}
+    listing = list_for_preparation("folder", str(top))
+    assert len(listing.clips) == 4
+    listing = list_for_preparation("folder", str(top), Options(follow_links=False))
+    assert [clip.path for clip in listing.clips] == ["run/4.mp4"]
+    assert listing.left_out.endswith("left out: 3 clips behind links out of it")
+
+
+def test_animated_images_are_videos(tmp_path):
+    frames = [Image.new("RGB", (32, 24), (20 * i, 0, 0)) for i in range(5)]
+    for number in range(3):
+        for suffix in ("webp", "png"):
+            (tmp_path / suffix).mkdir(exist_ok=True)
+            frames[0].save(
+                tmp_path / suffix / f"{number}.{suffix}",
+                save_all=True,
+                append_images=frames[1:],
+            )
+    found = clip_listing.list_clips(str(tmp_path)).clips
+    assert [clip.form for clip in found] == ["video"] * 6
+    assert {count for _, count in as_prepared(tmp_path).values()} == {5}
+
+
+def test_remote_folders_follow_the_same_rule(tmp_path):
+    top = f"ram://{tmp_path.name}"
+    names = [
+        "train/run/1.mp4",
+        "test/run/2.mp4",
+        "train/run/1.srt",
+        *numbered("train/jump/c{}_{}.png", 2, 3),
+    ]
+    for name in names:
+        files.atomic_write(f"{top}/{name}", b"x")
+    listing = list_for_preparation("folder", top)
+    assert listing.class_names == ["jump", "run"]
+    assert [(c.video_id, c.split) for c in listing.clips] == [
+        ("train/jump[0]", "train"),
+        ("train/jump[1]", "train"),
+        ("test/run/2.mp4", "test"),
+        ("train/run/1.mp4", "train"),
+    ]
+    assert listing.left_out.endswith("1 .srt")
+    assert os.path.basename(listing.clips[0].path) == "jump"
