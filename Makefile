@@ -38,7 +38,7 @@ $(VENV)/ready: setup.py $(CONSTRAINTS) pyproject.toml
 	@test -n "$(FOUND)" || (echo "There is no $(PYTHON) here"; exit 1)
 	$(FOUND) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip==25.3
-	$(PY) -m pip install --quiet --require-hashes --requirement $(CONSTRAINTS)
+	$(PY) -m pip install --quiet --no-compile --require-hashes --requirement $(CONSTRAINTS)
 	$(PY) -m pip install --quiet --no-build-isolation --editable '.[tests]'
 	touch $@
 

@@ -226,13 +226,8 @@ for _block in BLOCKS:
         GROUPS.setdefault(f"{_block.page.stem}-{_block.mark[2]}", []).append(_block)
 
 
-@pytest.mark.parametrize(
-    "group",
-    [
-        pytest.param(g, marks=[] if g.startswith("quick_start") else pytest.mark.slow)
-        for g in GROUPS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("group", GROUPS)
 def test_commands_run(group, demo_videos, demo_shards, tmp_path):
     given = {"VIDEOS": demo_videos, "SHARDS": demo_shards}
     needed = re.findall(r"given (.+)$", group)

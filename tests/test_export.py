@@ -196,6 +196,16 @@ def test_what_is_no_saved_model_is_never_written_over(tmp_path, place):
         replace(tmp_path / "file", "new")
 
 
+@pytest.mark.parametrize("inside", ["assets/logo.svg", "variables/notes.txt"])
+def test_a_folder_that_only_has_the_names_of_a_saved_model_is_kept(tmp_path, inside):
+    path = tmp_path / "site" / inside
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    with pytest.raises(errors.UserError, match=rf"contains '{inside}'"):
+        replace(tmp_path / "site", "new")
+    assert path.read_text() == "mine"
+
+
 def test_any_class_name_is_one_line_and_an_empty_folder_is_taken(run_dir, tmp_path):
     names = ["two\nlines", "\u202eb", "c\udcff"]
     model = dataclasses.replace(trained.load(run_dir), class_names=names)

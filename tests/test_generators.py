@@ -127,6 +127,48 @@ def test_signatures_by_seed_as_float_and_as_integers_agree(from_run, saved):
         assert difference(transforms.to_uint8(found).numpy(), expected) <= 1
 
 
+def test_inputs_out_of_range_are_errors_of_the_graph(from_run, saved):
+    """Not videos without a class, black ones, or those of another truncation."""
+    frames = frames_for(from_run, 2)
+    given = {} if frames is None else {"frames": tf.constant(frames)}
+    by_count = {} if given else {"count": tf.constant(2)}
+    conditional = len(from_run.class_names) > 1
+    label = {"label": tf.constant(0)} if conditional else {}
+    good = {"truncation": tf.constant(0.7), "seed": tf.constant(1), **label, **by_count}
+    size = saved._signature.structured_input_signature[1]["z"].shape[1]
+    z = {"z": tf.zeros([2, size]), "truncation": tf.constant(0.7)}
+    if conditional:
+        z["class_weights"] = tf.eye(len(from_run.class_names))[:2]
+    nan = float("nan")
+    cases = [
+        ("generate", good, "truncation", 0.4, "truncation must be from 0.5 to 1"),
+        ("generate", good, "truncation", -0.1, "truncation must be"),
+        ("generate", good, "truncation", 1.01, "truncation must be"),
+        ("generate", good, "truncation", nan, "truncation must be"),
+        ("generate_float", good, "count", 0, "count must be at least 1"),
+        ("generate_float", good, "label", 3, "label must be from -1 to 2"),
+        ("generate", good, "label", -2, "label must be from -1 to 2"),
+        ("generate_from_latents", z, "z", [[nan] * size] * 2, "z must be finite"),
+        (
+            "generate_from_latents",
+            z,
+            "class_weights",
+            [[nan] * 3] * 2,
+            "must be finite",
+        ),
+    ]
+    for name, inputs, changed, value, rule in cases:
+        if changed in inputs:
+            value = tf.constant(value, inputs[changed].dtype)
+            with pytest.raises(tf.errors.InvalidArgumentError, match=rule):
+                saved._model.signatures[name](**inputs | {changed: value}, **given)
+    labels = np.zeros([2], int)
+    with pytest.raises(
+        errors.UserError, match=r"sampled: truncation must be from 0\.5"
+    ):
+        saved.videos(np.zeros([2, size], np.float32), labels, 0.3, frames)
+
+
 def test_a_truncation_scales_z_and_has_statistics_of_its_own(model, from_run):
     z = latents.draw(from_run.latent, 2, seed=0)
     frames = frames_for(from_run, 2)

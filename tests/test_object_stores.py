@@ -9,7 +9,7 @@ import time
 
 import boto3
 import pytest
-from conftest import TINY, run_module
+from conftest import TINY, TINY_VGAN, run_module
 
 from tf_dvdgan.data import filesystem
 
@@ -146,7 +146,8 @@ def newest_checkpoint(store) -> int:
 @first_lane
 def test_a_run_is_killed_goes_on_samples_and_exports(store, shards, tmp_path):
     run_dir = f"s3://{BUCKET}/run"
-    flags = (f"--gin_file={TINY}", f"--data_dir={shards}", f"--model_dir={run_dir}")
+    flags = (f"--gin_file={TINY_VGAN}", f"--data_dir={shards}")
+    flags += (f"--model_dir={run_dir}",)
     killed = store.start("tf_dvdgan.run", *flags, "--gin_param=NUM_STEPS=100000")
     deadline = time.monotonic() + 200
     while not newest_checkpoint(store):

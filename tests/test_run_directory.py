@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from tf_dvdgan import run_directory
+from tf_dvdgan import errors, run_directory
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -80,3 +80,30 @@ def test_the_map_of_the_repository_names_the_same_files():
     mapped = re.findall(r"^(\S+)(?:, \S+)?  ", section, re.M)
     documented = re.findall(r"^    (\S+?),?(?: \S+)?  ", run_directory.__doc__, re.M)
     assert len(documented) >= 12 and documented == [m.rstrip(",") for m in mapped]
+
+
+def test_what_is_whole_of_the_scores_is_read(directory, capsys):
+    run_directory.add_row(directory.scores_file, {"step": 1})
+    with open(directory.scores_file, "a") as file:
+        file.write('{"step": 2, "sco')
+    assert directory.read_scores() == [{"step": 1}]
+    assert "1 damaged lines are left out" in capsys.readouterr().out
+    run_directory.add_row(directory.scores_file, {"step": 3})
+    assert directory.read_scores() == [{"step": 1}, {"step": 3}]
+
+
+@pytest.mark.parametrize("text", ['{"class_na', "[1]", "", '{"class_names": 3}'])
+def test_a_damaged_dataset_file_is_a_sentence(directory, text):
+    directory.write_dataset(["a"], "ucf101")
+    with open(os.path.join(directory.path, "dataset.json"), "w") as file:
+        file.write(text)
+    with pytest.raises(errors.UserError, match=r"dataset\.json is missing or damaged"):
+        print(directory.class_names)
+    assert directory.dataset == ""
+
+
+def test_a_damaged_model_is_a_sentence(directory):
+    with open(os.path.join(directory.path, "model.json"), "w") as file:
+        file.write('{"class"')
+    with pytest.raises(errors.UserError, match=r"model\.json is damaged"):
+        directory.read_model()

@@ -1,6 +1,7 @@
 """Shared by all commands: common flags, running a main, exit codes."""
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -102,15 +103,38 @@ class _Main:
         except errors.UserError as error:
             sentence = str(error).split("\n")[0]  # Gin adds lines of its own
         except Exception as error:
-            if type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's
+            sentence = _what_ran_out(error)
+            if not sentence:
                 raise
-            logging.info("Memory ran out here:", exc_info=True)
-            sentence = (
-                "A device ran out of memory. Lower BATCH_SIZE, recompute activations, "
-                "or use bfloat16; docs/troubleshooting.md explains how."
-            )
+            logging.info("It ran out here:", exc_info=True)
         print(f"error: {terminal.printable(sentence)}", file=sys.stderr)
         return 1
+
+
+def _what_ran_out(error: Exception) -> str:
+    """A sentence if an error is that of a full disk or a full device, else ''."""
+    if _is_full_disk(error):
+        place = getattr(error, "filename", None)
+        return (
+            f"The disk is full{f': {place} cannot be written' if place else ''}. Free "
+            "some space and run the same command again."
+        )
+    if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
+        return (
+            "A device ran out of memory. Lower BATCH_SIZE, recompute activations, or "
+            "use bfloat16; docs/troubleshooting.md explains how."
+        )
+    return ""
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    """Whether an error says that the disk is full; TensorFlow's have only a text."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    reasons = map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+    return type(error).__name__ == "ResourceExhaustedError" and any(
+        reason in str(error) for reason in reasons
+    )
 
 
 def _expand_home() -> None:

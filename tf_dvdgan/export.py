@@ -11,6 +11,9 @@ The signatures, for n videos:
   multiplies z by the truncation.
 - `draw_latents`: (count, seed) to `z`.
 
+Inputs out of range are errors, of which the message gives the range: a label, a
+truncation outside the grid, a count below 1, latents or weights that are not finite.
+
 `videos` are `[n, time, height, width, 3]` uint8. `generate_float` and
 `generate_from_latents_float` return them as float32 in [-1, 1].
 
@@ -23,6 +26,7 @@ Assets: `class_names.txt`, one name per line; `generator.json`, the result of
 import contextlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
@@ -35,7 +39,14 @@ from tf_dvdgan.sampling import latents, sampler, standing_statistics
 
 TRUNCATIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _GRAPH = "saved_model.pb"  # written last
-_PARTS = (_GRAPH, "fingerprint.pb", "variables", "assets")
+_ASSETS = ("class_names.txt", generators.DESCRIPTION)
+# Names in a SavedModel; of its folders, what names in them match.
+_CONTENTS = {
+    _GRAPH: "",
+    "fingerprint.pb": "",
+    "variables": r"variables\.(index|data-\d+-of-\d+)",
+    "assets": "|".join(map(re.escape, _ASSETS)),
+}
 
 
 def export(
@@ -71,8 +82,8 @@ def _write_assets(model: trained.TrainedModel, folder: str) -> dict[str, str]:
     names = [terminal.printable(name) for name in model.class_names]
     description = generators.describe(model) | {"class_names": names}
     assets = {
-        "class_names": ("class_names.txt", "".join(f"{name}\n" for name in names)),
-        "description": (generators.DESCRIPTION, json.dumps(description, indent=1)),
+        "class_names": (_ASSETS[0], "".join(f"{name}\n" for name in names)),
+        "description": (_ASSETS[1], json.dumps(description, indent=1)),
     }
     paths = {}
     for attribute, (name, text) in assets.items():
@@ -91,11 +102,20 @@ def _check_replaceable(directory: str) -> None:
     if filesystem.exists(directory) and not files.is_folder(directory):
         raise errors.UserError(f"{directory} is a file; name a folder to export to.")
     for name in files.list_dir(directory):
-        if name.partition(".tmp")[0] not in _PARTS:
-            raise errors.UserError(
-                f"{directory} contains {name!r}, which is not part of a SavedModel; "
-                "export to an empty folder."
-            )
+        inside = _CONTENTS.get(name.partition(".tmp")[0])
+        if inside is None:
+            raise _foreign(directory, name)
+        place = os.path.join(directory, name)
+        for part in files.list_dir(place) if inside else ():
+            if not re.fullmatch(inside, part.partition(".tmp")[0]):
+                raise _foreign(directory, os.path.join(name, part))
+
+
+def _foreign(directory: str, name: str) -> errors.UserError:
+    return errors.UserError(
+        f"{directory} contains {name!r}, which is not part of a SavedModel; export to "
+        "an empty folder."
+    )
 
 
 @contextlib.contextmanager
@@ -147,6 +167,7 @@ class _ExportedGenerator(tf.Module):
         super().__init__(name="exported_generator")
         self.weights = list(gan.generator.variables)
         self.truncations = tf.constant(truncations, tf.float32)
+        self.limits = (float(min(truncations)), float(max(truncations)))
         self.statistics = statistics
         self.class_names = tf.saved_model.Asset(assets["class_names"])
         self.description = tf.saved_model.Asset(assets["description"])
@@ -156,6 +177,15 @@ class _ExportedGenerator(tf.Module):
         num_classes = gan.generator.num_classes
 
         def from_latents(z, truncation, class_weights=None, frames=None):
+            low, high = self.limits
+            _check(
+                (truncation >= low) & (truncation <= high),  # not a number is neither
+                f"truncation must be from {low:g} to {high:g}",
+            )
+            for name, values in (("z", z), ("class_weights", class_weights)):
+                if values is not None:
+                    finite = tf.reduce_all(tf.math.is_finite(values))
+                    _check(finite, f"{name} must be finite")
             statistics = self._statistics(truncation)
             return sampler.generate(
                 gan, z, class_weights, truncation, frames, statistics
@@ -163,9 +193,14 @@ class _ExportedGenerator(tf.Module):
 
         def from_seed(seed, truncation, count=None, label=None, frames=None):
             count = tf.shape(frames)[0] if count is None else count
+            _check(count > 0, "count must be at least 1")
             z = latents.draw(gan.latent, count, seed)
             weights = None
             if label is not None:
+                _check(
+                    (label >= -1) & (label < num_classes),
+                    f"label must be from -1 to {num_classes - 1}",
+                )
                 drawn = latents.draw_labels(count, seed, num_classes)
                 weights = tf.one_hot(tf.where(label < 0, drawn, label), num_classes)
             return from_latents(z, truncation, weights, frames)
@@ -199,6 +234,11 @@ class _ExportedGenerator(tf.Module):
         return [
             (between(mean), between(variance)) for mean, variance in self.statistics
         ]
+
+
+def _check(condition: tf.Tensor, rule: str) -> None:
+    """Makes a signature fail with `rule` as its message if a condition is false."""
+    tf.debugging.Assert(condition, [rule])
 
 
 def _function(run: Callable, specs: dict[str, tf.TensorSpec]) -> Callable:

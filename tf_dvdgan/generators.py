@@ -15,6 +15,7 @@ import abc
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -272,7 +273,15 @@ class SavedModelGenerator(Generator):
         videos = []
         for i in range(0, len(z), batch_size):
             batch = {n: tf.constant(x[i : i + batch_size]) for n, x in rows.items()}
-            outputs = self._signature(**batch, truncation=factor)
+            try:
+                outputs = self._signature(**batch, truncation=factor)
+            except tf.errors.InvalidArgumentError as error:
+                rule = re.search(r"\[([a-z_]+ must be [^]]*)\]", str(error))
+                if not rule:
+                    raise
+                raise errors.UserError(
+                    f"The model in {self.directory} cannot be sampled: {rule[1]}."
+                ) from None
             videos.append(outputs["videos"].numpy())
         return np.concatenate(videos)
 

@@ -10,10 +10,16 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from tf_dvdgan import benchmark, errors, machine
-from tf_dvdgan.data import manifest, readers, records, training_data, windows
+from tf_dvdgan.data import (
+    manifest,
+    readers,
+    record_index,
+    records,
+    training_data,
+    windows,
+)
 
 _WIDTHS = (64, 48, 32, 16, 8, 4)
 _BATCH_SIZE = 16
@@ -132,7 +138,7 @@ def _lengths(data_dir: str, loaded: manifest.Manifest) -> list[int]:
     window = windows.Window(1, loaded.resolution)
     shards = readers.shards_of(loaded, data_dir, "train", window)
     paths = [f"{data_dir}/{shard.file}" for shard in shards]
-    rows = tf.data.TFRecordDataset(paths).take(_LOOKED_AT)
+    rows = record_index.rows(paths).take(_LOOKED_AT)
     return [int(records.parse(row)[0]["num_frames"]) for row in rows]
 
 

@@ -12,10 +12,12 @@
     samples/                     sample sheets
     export/<step>/               SavedModel
     report.html                  page of tools.report
+    train.lock                   while a training uses the directory
 
 Paths may be remote. Files are written completely or not at all.
 """
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -25,11 +27,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tf_dvdgan import errors
+from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import files, filesystem
 
 SCORES_FILE = "scores.jsonl"
 
+_LOCK = "train.lock"
 _CONFIG = "config.gin"
 _MODEL = "model.json"
 _DATASET = "dataset.json"
@@ -75,6 +78,10 @@ class RunDirectory:
     def scores_file(self) -> str:
         """JSON Lines file of the scores."""
         return self._of(SCORES_FILE)
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Keeps other trainings out of the directory, see `files.locked`."""
+        return files.locked(self._of(_LOCK), "training")
 
     def events(self, kind: str) -> str:
         """Folder of TensorBoard's events; `kind` is 'train' or 'eval'."""
@@ -138,7 +145,16 @@ class RunDirectory:
     def read_model(self) -> dict | None:
         """Returns what `models.resolved.resolve` wrote; None without `model.json`."""
         text = _text(self._of(_MODEL))
-        return json.loads(text) if text else None
+        try:
+            found = json.loads(text) if text else None
+        except ValueError:
+            found = text
+        if found is None or isinstance(found, dict):
+            return found
+        raise errors.UserError(
+            f"{self._of(_MODEL)} is damaged. Remove it: the model is then built from "
+            f"{_CONFIG}."
+        )
 
     def write_model(self, model: Mapping) -> None:
         """Writes the result of `models.resolved.resolve`."""
@@ -178,14 +194,32 @@ class RunDirectory:
         files.atomic_write(self._of(_DATASET), json.dumps(properties))
 
     @property
+    def has_dataset(self) -> bool:
+        """Whether `dataset.json` exists and can be read."""
+        return bool(self._dataset())
+
+    @property
     def class_names(self) -> list[str]:
-        """Class names of the training data."""
-        return json.loads(_text(self._of(_DATASET)))["class_names"]
+        """Class names of the training data; `UserError` if they are not known."""
+        names = self._dataset().get("class_names")
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return names
+        raise errors.UserError(
+            f"{self._of(_DATASET)} is missing or damaged: it lists the names of the "
+            "classes. Training that resumes writes it again."
+        )
 
     @property
     def dataset(self) -> str:
         """Name of the data set; empty if it has none."""
-        return json.loads(_text(self._of(_DATASET)) or "{}").get("dataset", "")
+        return str(self._dataset().get("dataset", ""))
+
+    def _dataset(self) -> dict:
+        try:
+            found = json.loads(_text(self._of(_DATASET)) or "{}")
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def read_frame_bank(self) -> np.ndarray | None:
         """Reads the frame bank: frames that samples of a prediction model start from.
@@ -232,7 +266,20 @@ def add_row(path: str, row: Mapping) -> None:
 
 
 def _rows(path: str) -> list[dict]:
-    return [json.loads(line) for line in _text(path).splitlines() if line.strip()]
+    """The rows of a file; leaves out lines that are damaged."""
+    rows, damaged = [], 0
+    for line in filter(str.strip, _text(path).splitlines()):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
+            damaged += 1
+    if damaged:
+        terminal.say(f"{path}: {damaged} damaged lines are left out")
+    return rows
 
 
 def _newest(

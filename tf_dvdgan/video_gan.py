@@ -248,25 +248,27 @@ class VideoGAN:
                 f"evaluation.Plan.weights = {paths!r}",
             ]
         files.register_filesystems(model_dir, writing=True)
-        with self._config(parameters):
-            window = gin.get_configurable("data.Window")()
-            source = self._source(data, window)
-            if protocols:
-                evaluation = _evaluation(model_dir, data, window, steps)
-            training_loop = train.prepare(
-                model_dir,
-                source,
-                strategy or strategy_lib.create("auto"),
-                evaluation=evaluation,
-                protocols=protocols,
-                actions=actions,
-                init_from=init_from,
-                init_step=init_step,
-            )
-        self.class_names, self.model_dir = source.class_names, model_dir
-        self._generator = None  # has the weights from before training
-        if training_loop:
-            training_loop.run()
+        strategy = strategy or strategy_lib.create("auto")
+        with train.locked(model_dir, strategy):
+            with self._config(parameters):
+                window = gin.get_configurable("data.Window")()
+                source = self._source(data, window)
+                if protocols:
+                    evaluation = _evaluation(model_dir, data, window, steps)
+                training_loop = train.prepare(
+                    model_dir,
+                    source,
+                    strategy,
+                    evaluation=evaluation,
+                    protocols=protocols,
+                    actions=actions,
+                    init_from=init_from,
+                    init_step=init_step,
+                )
+            self.class_names, self.model_dir = source.class_names, model_dir
+            self._generator = None  # has the weights from before training
+            if training_loop:
+                training_loop.run()
         return notebook.history_of(model_dir)
 
     def sample(

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -86,3 +88,37 @@ def test_local_paths_want_nothing(tmp_path):
         assert path == str(tmp_path / "file")
     assert files.absolute("x") == os.path.join(os.getcwd(), "x")
     assert files.absolute("gs://b/x") == "gs://b/x"
+
+
+HOLD = """
+import sys, time
+from tf_dvdgan.data import files
+with files.locked(sys.argv[1], "job"):
+    print("held", flush=True)
+    time.sleep(1000)
+"""
+
+
+def test_a_lock_has_one_holder_and_none_after_it_was_killed(tmp_path):
+    path = str(tmp_path / "new" / "a.lock")
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(errors.UserError, match=f"process {process.pid} on"):
+        with files.locked(path, "job"):
+            pass
+    process.kill()
+    process.communicate()
+    assert os.path.exists(path)  # and holds nobody up
+    with files.locked(path, "job"):
+        with pytest.raises(errors.UserError, match=r"Another job is using .*/new"):
+            with files.locked(path, "job"):
+                pass
+    assert not os.path.exists(path)
+
+
+def test_an_object_store_has_no_locks_and_says_so(capsys):
+    with files.locked("gs://bucket/run/a.lock", "job"):
+        pass
+    assert "gs://bucket/run cannot be locked" in capsys.readouterr().out

@@ -12,8 +12,8 @@ from conftest import prepare_in_process
 
 from data_prep.sources import ucf101
 from tf_dvdgan import errors
+from tf_dvdgan.data import clips, inspection, readers, record_index, windows
 from tf_dvdgan.data import manifest as manifest_lib
-from tf_dvdgan.data import readers, record_index, windows
 
 
 @pytest.fixture
@@ -147,3 +147,67 @@ def test_a_damaged_shard_without_an_index_is_told_in_a_sentence(copied):
     os.truncate(path, os.path.getsize(path) - 9)
     with pytest.raises(errors.UserError, match=r"shards in .* are damaged"):
         readers.training_dataset(copied, windows.Window(4, 16), 4, seed=0)
+
+
+def forge(path) -> None:
+    """Makes the first record say that it has 2^40 bytes, with a valid checksum."""
+    length = (1 << 40).to_bytes(8, "little")
+    with tf.io.TFRecordWriter(f"{path}.other") as writer:
+        writer.write(length)  # after its header it is data, with that checksum
+    with open(f"{path}.other", "rb") as file:
+        checksum = file.read()[-4:]
+    os.remove(f"{path}.other")
+    with open(path, "r+b") as file:
+        file.write(length + checksum)
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_record_longer_than_its_file_is_refused_before_it_is_read(copied, indexed):
+    """TensorFlow would allocate it, and crash."""
+    forge(sorted(glob.glob(f"{copied}/train-*"))[0])
+    forge(sorted(glob.glob(f"{copied}/test-*"))[0])
+    if not indexed:
+        os.remove(f"{copied}/index.npz")
+    window = windows.Window(4, 16)
+    with pytest.raises(errors.UserError, match="damaged .train-00000"):
+        readers.training_dataset(copied, window, 4, seed=0)
+    with pytest.raises(errors.UserError, match="damaged .* of 1099511627776 bytes"):
+        readers.evaluation_dataset(copied, window, "test")
+    names, shards = inspection.shards_at(copied)
+    report = inspection.Report(names)
+    for path, expected in shards:
+        report.add_shard(path, expected, all_frames=False)
+    assert sum("has a record of 1099511627776 bytes" in p for p in report.problems) == 2
+    for ask in (
+        lambda s: s.key,
+        lambda s: s.clip_info,
+        lambda s: list(s.clips(window)),
+    ):
+        with pytest.raises(errors.UserError, match="are damaged"):
+            ask(clips.open_clips(copied))
+
+
+def test_an_index_of_other_lengths_is_not_followed(copied):
+    """Of the same sum, so that it fits the manifest."""
+    with np.load(f"{copied}/index.npz") as saved:
+        arrays = dict(saved)
+    first, second = arrays["train/lengths"][:2]
+    arrays["train/lengths"][:2] = first - 1, second + 1
+    np.savez(f"{copied}/index.npz", **arrays)
+    with pytest.raises(tf.errors.DataLossError, match=r"not what index\.npz says"):
+        load(copied)
+
+
+def test_the_key_of_clips_is_that_of_their_bytes(copied):
+    """Also where manifest, sizes and times stay the same."""
+    before = clips.open_clips(copied).key
+    assert clips.open_clips(copied).key == before
+    path = sorted(glob.glob(f"{copied}/test-*"))[0]
+    rows = [row.numpy() for row in tf.data.TFRecordDataset(path)]
+    times = os.stat(path)
+    with tf.io.TFRecordWriter(path) as writer:
+        for row in rows:
+            writer.write(row[:-1] + bytes([row[-1] ^ 1]))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert os.stat(path).st_size == times.st_size
+    assert clips.open_clips(copied).key != before

@@ -149,11 +149,15 @@ def test_frames_are_resized_before_they_are_cropped(
     shutil.copy(clip, videos)
     every = np.stack(list(video_reader.VideoReader(str(clip))))
     assert every.shape[1:] == (24, 32, 3)
-    flags = [f"--input={videos}", f"--output={tmp_path / 'shards'}", "--resolution=16"]
-    flags += ["--encoding=png", *([f"--resize={resize}"] if resize else [])]
-    result = run(*flags)
-    assert result.returncode == 0, result.stderr
     shards = str(tmp_path / "shards")
+    if resize == "20,40":
+        flags = [f"--input={videos}", f"--output={shards}", "--resolution=16"]
+        result = run(*flags, "--encoding=png", f"--resize={resize}")
+        assert result.returncode == 0, result.stderr
+    else:
+        listing = folder.list_clips(str(videos))
+        sides = {None: None, "none": [], "20": [20]}[resize]
+        prepare_in_process(listing, str(videos), shards, encoding="png", resize=sides)
     ((context, frames),) = read_records(shards, "train")
     assert (context["height"].numpy(), context["width"].numpy()) == size
     expected = cv2.resize(every[3], size[::-1], interpolation=cv2.INTER_LINEAR)

@@ -64,6 +64,7 @@ def test_a_video_is_continued_from_its_own_frames(fp_run, video, tmp_path):
     np.testing.assert_array_equal(strip[:, : 3 * 16], np.concatenate(list(given), 1))
 
 
+@pytest.mark.slow  # test_generators exports such a model
 def test_a_saved_model_continues_a_video_too(fp_run, video, tmp_path):
     """That it does as its run is tested in test_generators.py."""
     saved, out = str(tmp_path / "saved"), tmp_path / "out"
@@ -246,6 +247,7 @@ def test_units_of_the_future_predictor(vgan_run, demo_shards, tmp_path):
     assert result.returncode == 1 and "no encoder of first frames" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_autoencoder_samples_from_a_mixture_and_is_no_classifier(
     demo_shards, tmp_path
 ):

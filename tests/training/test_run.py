@@ -299,10 +299,14 @@ def test_a_signal_saves_and_ends_with_its_code(number, mode, demo_shards, tmp_pa
     )
     for line in process.stdout:
         if line.startswith("step 6/"):
+            other = run(f"--data_dir={demo_shards}", f"--model_dir={tmp_path}")
             process.send_signal(number)
             break
     out, err = process.communicate(timeout=120)
     assert process.returncode == 128 + number, err
+    assert other[0] == 1 and other[2].count("\n") == 1
+    assert f"Another training is using {tmp_path}: process {process.pid} on" in other[2]
+    assert not os.path.exists(tmp_path / "train.lock")
     assert "saved; the same command resumes from there" in out
     step = int(out.split("Stopped at step ")[1].split(",")[0])
     assert os.path.exists(f"{tmp_path}/checkpoints/step-{step}.index")
@@ -329,10 +333,21 @@ def handles(pid: int, number: int) -> bool:
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
+def with_other_classes(shards, tmp_path) -> str:
+    """The same shards, whose first class has another name."""
+    folder = tmp_path / "others"
+    shutil.copytree(shards, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["class_names"][0] = "Other"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return str(folder)
+
+
 def mistakes(demo_shards, whole_run, tmp_path):
     good = (f"--data_dir={demo_shards}", f"--model_dir={tmp_path}")
     old = (f"--data_dir={demo_shards}", f"--model_dir={whole_run}")
     binding = "--gin_param=dvd_gan.Generator.chanels = 3"
+    other = f"--data_dir={with_other_classes(demo_shards, tmp_path)}"
     infinite = "--gin_param=trainer.build.generator_learning_rate=1e38"
     return [
         ((*good, binding), "dvd_gan.Generator has no parameter 'chanels'"),
@@ -344,6 +359,10 @@ def mistakes(demo_shards, whole_run, tmp_path):
         ((*good, "--gin_param=NUM_FRAMES=1"), "with 1 frames to sample from"),
         ((*old, "--gin_param=NUM_STEPS=9", "--gin_param=CH=4"), "not match the arch"),
         ((*old, "--gin_param=trainer.build.seed=5"), "was started with seed 0"),
+        (
+            (*old, other, "--gin_param=NUM_STEPS=9"),
+            "class 'RoundAcross' is now 'Other'",
+        ),
         ((*good, "--strategy=multi_worker"), "TF_CONFIG"),
         ((*good, "--gin_param=evaluation.Plan.best = 's3_mvt'"), "use tools.score"),
         ((*good, infinite), "finite"),

@@ -29,6 +29,7 @@ from tf_dvdgan.data import (
     manifest,
     prefetch,
     readers,
+    record_index,
     records,
     video_io,
     windows,
@@ -208,15 +209,21 @@ class ShardSource(ClipSource):
     @functools.cached_property
     def key(self) -> str:
         values = dataclasses.asdict(self._manifest)
-        return _sha256([f"{name}: {values[name]}" for name in values] + [self.split])
+        lines = [f"{name}: {values[name]}" for name in values]
+        with _reading_shards(self.path):
+            content = record_index.checksum(self._paths)
+        return _sha256([*lines, self.split, content])
+
+    @property
+    def _paths(self) -> list[str]:
+        return [os.path.join(self.path, shard.file) for shard in self._shards]
 
     @functools.cached_property
     def clip_info(self) -> list[ClipInfo]:
-        paths = [os.path.join(self.path, shard.file) for shard in self._shards]
         with _reading_shards(self.path):
             return [
                 _info_of_record(row)
-                for row in tf.data.TFRecordDataset(paths).take(_PROBED)
+                for row in record_index.rows(self._paths).take(_PROBED)
             ]
 
     def short_clips(self, window: windows.Window) -> str:

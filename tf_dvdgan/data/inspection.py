@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors, terminal
-from tf_dvdgan.data import files, filesystem, manifest, records
+from tf_dvdgan.data import files, filesystem, manifest, record_index, records
 
 _SHEET_FRAMES = 8
 _BAR = 40  # length of the longest bar, in characters
@@ -58,7 +58,7 @@ class Report:
         name, count = os.path.basename(path), 0
         try:
             self.num_bytes += filesystem.stat(path).length
-            for serialized in tf.data.TFRecordDataset(path):
+            for serialized in record_index.rows([path]):
                 count += 1
                 try:
                     self._add_record(serialized, all_frames)

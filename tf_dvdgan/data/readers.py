@@ -99,7 +99,7 @@ def evaluation_dataset(
       Elements {'video': `[time, height, width, 3]` uint8, 'label': int32 scalar}.
 
     Raises:
-      UserError: there is no such data, split or resolution.
+      UserError: there is no such data, split or resolution, or a shard is damaged.
     """
     full_manifest = manifest_lib.load(data_dir)
     manifest, labels = _of_classes(full_manifest, data_dir, window.classes)
@@ -110,7 +110,10 @@ def evaluation_dataset(
         clip = _decode(serialized, window, tf.fill([3], windows.MIDDLE))
         return clip | {"label": tf.gather(labels, clip["label"])}
 
-    rows = tf.data.TFRecordDataset(paths)
+    try:
+        rows = record_index.rows(paths)
+    except tf.errors.DataLossError as error:
+        raise damaged(data_dir, error) from error
     if window.classes:
         rows = rows.filter(lambda row: tf.gather(labels, records.label_of(row)) >= 0)
     rows = rows.skip(first).shard(num_workers, worker)

@@ -7,9 +7,11 @@ missing or does not match the manifest, the shards are scanned once at every sta
 """
 
 import dataclasses
+import hashlib
 import io
 import os
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +21,9 @@ from tf_dvdgan.data import files, filesystem, records
 from tf_dvdgan.data import manifest as manifest_lib
 
 FILE_NAME = "index.npz"
-_FRAMING_BYTES = 16  # per TFRecord: length, its checksum, the data's checksum
+_HEADER = struct.Struct("<QI")  # length, its checksum
+_FOOTER = struct.Struct("<I")  # the data's checksum
+_FRAMING_BYTES = _HEADER.size + _FOOTER.size  # per TFRecord
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +102,87 @@ class RecordIndex:
         return dataset.take(1).get_single_element()
 
 
+def rows(paths: Sequence[str]) -> tf.data.Dataset:
+    """All records of TFRecord files, in order.
+
+    A record may say that it is longer than its file. TensorFlow would allocate what it
+    says, and crash; this is found before.
+
+    Args:
+      paths: paths of the files.
+
+    Returns:
+      Serialized records.
+
+    Raises:
+      DataLossError: a record of a local file is longer than the file.
+    """
+    for path in paths:
+        for _ in _framing(path):
+            pass
+    return tf.data.TFRecordDataset(list(paths))
+
+
+def checksum(paths: Sequence[str]) -> str:
+    """Hashes local TFRecord files by the checksums that follow their records.
+
+    Args:
+      paths: paths of the files.
+
+    Returns:
+      A SHA-256. Of remote files it covers size and time of the last change instead.
+    """
+    found = hashlib.sha256()
+    for path in paths:
+        if files.is_remote(path):
+            found.update(repr(filesystem.stat(path)).encode())
+        for length, of_data in _framing(path):
+            found.update(f"{length} {of_data} ".encode())
+    return found.hexdigest()
+
+
+def _framing(path: str) -> Iterator[tuple[int, int]]:
+    """Length and checksum of each record of a local file; nothing of others."""
+    if files.is_remote(path) or not os.path.isfile(path):
+        return
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        while len(header := file.read(_HEADER.size)) == _HEADER.size:
+            length, _ = _HEADER.unpack(header)
+            if length > size:
+                raise tf.errors.DataLossError(
+                    None,
+                    None,
+                    f"{os.path.basename(path)} has a record of {length} bytes, more "
+                    "than the file",
+                )
+            file.seek(length, os.SEEK_CUR)
+            footer = file.read(_FOOTER.size)
+            if len(footer) == _FOOTER.size:
+                yield length, *_FOOTER.unpack(footer)
+
+
+def _check_lengths(paths: Sequence[str], entries: Sequence[Entries]) -> None:
+    """Checks that no record of a local file says that it is longer than in the index.
+
+    Raises:
+      DataLossError: one does.
+    """
+    for path, of_shard in zip(paths, entries, strict=True):
+        if files.is_remote(path) or not len(of_shard.lengths):
+            continue
+        sizes = of_shard.lengths + _FRAMING_BYTES
+        starts = np.cumsum(sizes) - sizes
+        data = np.memmap(path, np.uint8, "r")
+        headers = data[starts[:, None] + np.arange(8)]
+        if (
+            headers.copy().view("<u8")[:, 0] > of_shard.lengths.astype(np.uint64)
+        ).any():
+            raise tf.errors.DataLossError(
+                None, None, f"{os.path.basename(path)} is not what {FILE_NAME} says"
+            )
+
+
 def load(data_dir: str, manifest: manifest_lib.Manifest, split: str) -> RecordIndex:
     """Loads the index of a split, or scans its shards if there is no valid index.
 
@@ -110,7 +195,8 @@ def load(data_dir: str, manifest: manifest_lib.Manifest, split: str) -> RecordIn
       The index.
 
     Raises:
-      DataLossError: there is no valid index, and a shard is damaged.
+      DataLossError: a shard is not what its index says, or there is no valid index and
+        a shard is damaged.
     """
     shards = manifest.splits[split]
     paths = [os.path.join(data_dir, shard.file) for shard in shards]
@@ -121,6 +207,8 @@ def load(data_dir: str, manifest: manifest_lib.Manifest, split: str) -> RecordIn
             "same preparation again to write one)"
         )
         entries = _scan_all(paths)
+    else:
+        _check_lengths(paths, entries)
     return RecordIndex(paths, entries)
 
 
@@ -171,14 +259,14 @@ def scan(path: str) -> Entries:
     Raises:
       DataLossError: the shard is damaged.
     """
-    rows = tf.data.TFRecordDataset(path).map(
+    found = rows([path]).map(
         lambda row: (tf.strings.length(row), records.label_of(row)),
         num_parallel_calls=os.cpu_count(),
     )
     options = tf.data.Options()
     options.autotune.enabled = False
-    rows = list(rows.with_options(options).as_numpy_iterator())
-    lengths, labels = np.array(rows, np.int64).reshape([-1, 2]).T
+    table = list(found.with_options(options).as_numpy_iterator())
+    lengths, labels = np.array(table, np.int64).reshape([-1, 2]).T
     return Entries(lengths, labels.astype(np.int32))
 
 

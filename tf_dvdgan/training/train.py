@@ -1,5 +1,7 @@
 """Prepares a run, from its start or its newest checkpoint, and trains."""
 
+import contextlib
+import itertools
 import signal
 from collections.abc import Sequence
 
@@ -28,14 +30,21 @@ from tf_dvdgan.training import trainer as trainer_lib
 _FRAME_BANK_CLIPS = standing_statistics.NUM_BATCHES * standing_statistics.BATCH_SIZE
 
 
-def train(*arguments: object, **keywords: object) -> signal.Signals | None:
+def train(
+    model_dir: str,
+    data: str | training_data.TrainingData,
+    strategy: tf.distribute.Strategy,
+    **keywords: object,
+) -> signal.Signals | None:
     """Trains a GAN, or resumes a run; the arguments are those of `prepare`.
 
     SIGTERM or SIGINT (Ctrl-C) finishes the current call to the device, saves a
     checkpoint and stops.
 
     Args:
-      *arguments: arguments of `prepare`.
+      model_dir: directory of the run, which nothing else may train in.
+      data: folder of prepared shards, or other training data.
+      strategy: where to train.
       **keywords: keyword arguments of `prepare`.
 
     Returns:
@@ -43,10 +52,38 @@ def train(*arguments: object, **keywords: object) -> signal.Signals | None:
       workers.
 
     Raises:
-      UserError: the data, the config and the run do not match, or the run has diverged.
+      UserError: the data, the config and the run do not match, another training uses
+        the directory, or the run has diverged.
     """
-    loop = prepare(*arguments, **keywords)
-    return loop.run() if loop else None
+    with locked(model_dir, strategy):
+        loop = prepare(model_dir, data, strategy, **keywords)
+        return loop.run() if loop else None
+
+
+def locked(
+    model_dir: str, strategy: tf.distribute.Strategy
+) -> contextlib.AbstractContextManager[None]:
+    """Keeps other trainings out of a run's directory; only the chief holds the lock.
+
+    Args:
+      model_dir: directory of the run.
+      strategy: where to train.
+
+    Returns:
+      A context manager; entering it raises `UserError` if the directory is in use.
+    """
+    _check_name(model_dir)
+    if strategy_lib.is_chief(strategy):
+        return run_directory.RunDirectory(model_dir).locked()
+    return contextlib.nullcontext()
+
+
+def _check_name(model_dir: str) -> None:
+    if found := set(model_dir) & set("*?[]"):
+        raise errors.UserError(
+            f"TensorFlow cannot read checkpoints in {model_dir!r}: rename the folder "
+            f"without {' '.join(sorted(found))}."
+        )
 
 
 @gin.configurable("train", module="training")
@@ -94,11 +131,7 @@ def prepare(
     Raises:
       UserError: the data, the config and the run do not match.
     """
-    if found := set(model_dir) & set("*?[]"):
-        raise errors.UserError(
-            f"TensorFlow cannot read checkpoints in {model_dir!r}: rename the folder "
-            f"without {' '.join(sorted(found))}."
-        )
+    _check_name(model_dir)
     chief = strategy_lib.is_chief(strategy)
     directory = run_directory.RunDirectory(model_dir)
     # 1. The data, before anything that takes long.
@@ -128,6 +161,8 @@ def prepare(
         writes=chief,
     )
     resumed = saved.restore(allow_config_mismatch)
+    if resumed and not allow_config_mismatch:
+        _check_classes(directory, data.class_names)
     step = int(trainer.step.numpy())
     origin = (directory.read_model() or {}).get("initialized_from")
     if init_from and not resumed:
@@ -173,6 +208,28 @@ def prepare(
         profiler=profiling.Profiler(model_dir, profile_steps if chief else 0),
         actions=actions,
         held_out=held_out,
+    )
+
+
+def _check_classes(
+    directory: run_directory.RunDirectory, class_names: Sequence[str]
+) -> None:
+    """Refuses to resume on other classes, even if their number is the same."""
+    if not directory.has_dataset:
+        return
+    before = directory.class_names
+    if before == list(class_names):
+        return
+    others = [
+        f"{old!r} is now {new!r}"
+        for old, new in itertools.zip_longest(before, class_names)
+        if old != new
+    ]
+    raise errors.UserError(
+        f"The run in {directory.path} was trained on other classes: class "
+        f"{others[0]}. Use the same data, or a new --model_dir with --init_from. To "
+        "continue anyway, pass "
+        "--gin_param='training.train.allow_config_mismatch = True'."
     )
 
 

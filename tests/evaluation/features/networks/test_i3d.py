@@ -275,7 +275,7 @@ def test_forward_matches_pytorch(arrays, converted, shape):
     "write",
     [
         pytest.param(write_tf1_saved_model, marks=pytest.mark.slow),
-        write_tf2_saved_model,
+        pytest.param(write_tf2_saved_model, marks=pytest.mark.slow),
         pytest.param(write_keras, marks=pytest.mark.slow),
         write_pytorch,
     ],
