@@ -12,8 +12,10 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent import futures
 
 import apache_beam as beam
+import grpc
 from apache_beam.options import pipeline_options
 
 from tf_dvdgan import errors, terminal
@@ -21,6 +23,8 @@ from tf_dvdgan.data import files
 
 from . import decoding, pipeline, receipts, report, sources
 from . import tasks as tasks_lib
+
+_temporary_folders: list[str] = []  # of jobs that are running
 
 
 def prepare(
@@ -105,6 +109,7 @@ def prepare(
             f"than --resolution={resolution}, the size of the crops; enlarge --resize."
         )
     files.check_writable(output_dir, as_folder=True)
+    receipts.check_output(output_dir)
     files.register_filesystems(input_dir, by_tensorflow=False)
     if not files.is_folder(input_dir):
         raise errors.UserError(f"--input={input_dir} is not a folder.")
@@ -123,8 +128,6 @@ def prepare(
         files.absolute(input_dir), files.absolute(output_dir), recipe, decode_seconds
     )
     tasks = tasks_lib.plan(listing, num_shards, seed)
-    _run_beam(beam_flags, tasks, settings)
-    receipts.remove_leftovers(settings)  # workers outlive a killed job for a while
     made_with = {
         "dataset": dataset,
         "input": input_dir,
@@ -135,13 +138,16 @@ def prepare(
         "seed": seed,
         **dataclasses.asdict(recipe),
     }
-    outcome = receipts.finish_job(
-        listing,
-        tasks,
-        settings,
-        max_bad_fraction,
-        {name: value for name, value in made_with.items() if value is not None},
-    )
+    with receipts.locked(settings):
+        _run_beam(beam_flags, tasks, settings)
+        receipts.remove_leftovers(settings)  # workers outlive a killed job for a while
+        outcome = receipts.finish_job(
+            listing,
+            tasks,
+            settings,
+            max_bad_fraction,
+            {name: value for name, value in made_with.items() if value is not None},
+        )
     report.show(outcome, settings.output_dir)
     return outcome
 
@@ -217,10 +223,66 @@ def _run_beam(
             *flags,
         ]
     options = pipeline_options.PipelineOptions([*flags])
-    with _local_log() if local else contextlib.nullcontext():
+    with _local(settings) if local else contextlib.nullcontext():
         with _ProgressThread(tasks, settings):
             with beam.Pipeline(options=options) as beam_pipeline:
                 pipeline.run(beam_pipeline, unfinished, settings)
+
+
+@contextlib.contextmanager
+def _local(settings: tasks_lib.Settings) -> Iterator[None]:
+    """For a runner in processes of this machine: its log, its ports, a full disk."""
+    try:
+        with _loopback_only(), _local_log(), _temporary_files():
+            yield
+    except Exception as error:
+        if not errors.is_full_disk(error):
+            raise
+        receipts.remove_leftovers(settings)
+        raise errors.UserError(
+            f"The disk of {settings.output_dir} is full. Finished shards are kept; "
+            "free some space and run the same command again."
+        ) from None
+
+
+@contextlib.contextmanager
+def _temporary_files() -> Iterator[None]:
+    """Makes a folder for Beam's temporary files, see `remove_temporary_files`."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
+        tempfile.tempdir = folder
+        _temporary_folders.append(folder)
+        try:
+            yield
+        finally:
+            _temporary_folders.remove(folder)
+            tempfile.tempdir = before
+
+
+def remove_temporary_files() -> None:
+    """Removes Beam's temporary files, for a signal's handler that ends the process."""
+    for folder in _temporary_folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _loopback_only() -> Iterator[None]:
+    """Makes servers of this process listen on this machine only.
+
+    Beam's local runner talks to its workers by gRPC, and its servers would listen on
+    all network interfaces.
+    """
+    server_class = type(grpc.server(futures.ThreadPoolExecutor(1)))
+    original = server_class.add_insecure_port
+
+    def add_insecure_port(server: grpc.Server, address: str) -> int:
+        return original(server, address.replace("[::]:", "127.0.0.1:"))
+
+    server_class.add_insecure_port = add_insecure_port
+    try:
+        yield
+    finally:
+        server_class.add_insecure_port = original
 
 
 @contextlib.contextmanager
@@ -235,7 +297,9 @@ def _local_log() -> Iterator[None]:
         sys.stderr = os.fdopen(original_fd, "w", closefd=False)
         try:
             yield
-        except Exception:
+        except Exception as error:
+            if errors.is_full_disk(error):
+                raise
             log.seek(0)
             with tempfile.NamedTemporaryFile(
                 prefix="prepare-", suffix=".log", delete=False

@@ -123,8 +123,14 @@ def main(beam_flags: list[str]) -> None:
     from . import job
 
     resize = _resize()
+
     # Beam's workers get Ctrl-C too, and Beam would wait for them forever.
-    signal.signal(signal.SIGINT, cli.end_at_once)
+    def end(number: int, frame: object) -> None:
+        job.remove_temporary_files()
+        cli.end_at_once(number, frame)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
     job.prepare(
         FLAGS.input,
         FLAGS.output,

@@ -6,6 +6,7 @@ a finished one accounts for every clip.
 """
 
 import collections
+import contextlib
 import dataclasses
 import json
 import os
@@ -83,6 +84,30 @@ def stamp(path: str, settings: Settings) -> list[int] | None:
     except (tf.errors.OpError, OSError):
         return None
     return [stat.length, stat.mtime_nsec]
+
+
+def check_output(output_dir: str) -> None:
+    """Checks that a folder is empty or holds shards, so that nothing else is replaced.
+
+    Raises:
+      UserError: it holds other files.
+    """
+    names = [name for name in files.list_dir(output_dir) if name != "lost+found"]
+    if _FOLDER in names or not [name for name in names if name[:1] != "."]:
+        return
+    try:
+        manifest_lib.load(output_dir)
+    except errors.UserError:
+        raise errors.UserError(
+            f"--output={output_dir} has other files, such as {min(names)!r}, and no "
+            "shards; choose an empty folder."
+        ) from None
+
+
+def locked(settings: Settings) -> contextlib.AbstractContextManager[None]:
+    """Keeps other preparations out of the output folder, see `files.locked`."""
+    path = os.path.join(folder_of(settings), "prepare.lock")
+    return files.locked(path, "preparation")
 
 
 def folder_of(settings: Settings) -> str:

@@ -1,7 +1,6 @@
 """Shared by all commands: common flags, running a main, exit codes."""
 
 import contextlib
-import errno
 import os
 import re
 import signal
@@ -113,7 +112,7 @@ class _Main:
 
 def _what_ran_out(error: Exception) -> str:
     """A sentence if an error is that of a full disk or a full device, else ''."""
-    if _is_full_disk(error):
+    if errors.is_full_disk(error):
         place = getattr(error, "filename", None)
         return (
             f"The disk is full{f': {place} cannot be written' if place else ''}. Free "
@@ -125,16 +124,6 @@ def _what_ran_out(error: Exception) -> str:
             "use bfloat16; docs/troubleshooting.md explains how."
         )
     return ""
-
-
-def _is_full_disk(error: BaseException) -> bool:
-    """Whether an error says that the disk is full; TensorFlow's have only a text."""
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    reasons = map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-    return type(error).__name__ == "ResourceExhaustedError" and any(
-        reason in str(error) for reason in reasons
-    )
 
 
 def _expand_home() -> None:

@@ -1,6 +1,8 @@
 """Errors that are reported to the user in one sentence."""
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 
 
@@ -28,3 +30,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Returns whether an error says that a disk or a quota is full.
+
+    TensorFlow's and Beam's errors have only the system's text.
+    """
+    texts = map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+    return any(text in str(error) for text in texts)

@@ -169,9 +169,9 @@ def test_a_record_longer_than_its_file_is_refused_before_it_is_read(copied, inde
     if not indexed:
         os.remove(f"{copied}/index.npz")
     window = windows.Window(4, 16)
-    with pytest.raises(errors.UserError, match="damaged .train-00000"):
+    with pytest.raises(errors.UserError, match=r"damaged .train-00000"):
         readers.training_dataset(copied, window, 4, seed=0)
-    with pytest.raises(errors.UserError, match="damaged .* of 1099511627776 bytes"):
+    with pytest.raises(errors.UserError, match=r"damaged .* of 1099511627776 bytes"):
         readers.evaluation_dataset(copied, window, "test")
     names, shards = inspection.shards_at(copied)
     report = inspection.Report(names)

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import prepare_in_process, run_module
+from conftest import prepare_in_process, run_module, run_process
 
 import tf_dvdgan as dvd
 from data_prep import decoding, job, receipts, sources
@@ -384,6 +385,74 @@ def test_a_job_that_is_killed_goes_on_to_the_same_bytes(
     assert result.returncode == 0, result.stderr
     assert without_flags(contents(killed)) == without_flags(contents(undisturbed))
     assert len(list(receipts.iterdir())) == 18
+
+
+def listening(process: int) -> set[str]:
+    """Addresses, as hexadecimal numbers, at which a process waits for connections."""
+    inodes = {
+        os.readlink(path)[8:-1]
+        for path in pathlib.Path(f"/proc/{process}/fd").iterdir()
+        if os.path.islink(path) and os.readlink(path).startswith("socket:")
+    }
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for row in open(f"/proc/{process}/net/{table}").read().splitlines()[1:]:
+            words = row.split()
+            if words[3] == "0A" and words[9] in inodes:
+                found.add(words[1].split(":")[0])
+    return found
+
+
+def test_a_job_is_alone_hears_only_this_machine_and_ends_with_a_sentence(
+    demo_videos, tmp_path
+):
+    (tmp_path / "tmp").mkdir()
+    environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
+    flags = [f"--input={demo_videos}", f"--output={tmp_path / 'shards'}"]
+    flags += ["--dataset=ucf101", "--resolution=64", "--num_shards=40"]
+    command = [sys.executable, "-m", "data_prep.prepare", *flags]
+    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    while len(list((tmp_path / "shards").glob("train-*"))) < 2:
+        assert job.poll() is None
+        time.sleep(0.01)
+    job.send_signal(signal.SIGSTOP)
+    addresses = listening(job.pid)
+    other = run(*flags)
+    job.send_signal(signal.SIGTERM)
+    job.send_signal(signal.SIGCONT)
+    _, err = job.communicate()
+    of_this_machine = {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1
+    assert addresses and addresses <= of_this_machine
+    assert other.returncode == 1 and other.stderr.count("\n") == 1
+    assert f"Another preparation is using {tmp_path}/shards/.prepare" in other.stderr
+    assert job.returncode == 128 + signal.SIGTERM
+    assert "Interrupted. Finished shards are kept; the same command resumes" in err
+    assert "Traceback" not in err and not os.listdir(tmp_path / "tmp")
+    done = run(*flags)
+    assert done.returncode == 0, done.stderr
+    assert manifest_lib.load(str(tmp_path / "shards")).num_clips("train") == 108
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(demo_videos, tmp_path):
+    done = run_process(
+        *("-m", "data_prep.prepare", "--dataset=ucf101", f"--input={demo_videos}"),
+        *(f"--output={tmp_path / 'shards'}", "--resolution=64", "--num_shards=1"),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (99_000,) * 2),
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert f"The disk of {tmp_path}/shards is full. Finished shards" in done.stderr
+    assert not [p for p in (tmp_path / "shards").rglob("*") if "unfinished" in p.name]
+
+
+def test_a_folder_of_others_is_not_written_into(demo_videos, tmp_path):
+    (tmp_path / "manifest.json").write_text('{"name": "my app"}')
+    flags = [f"--input={demo_videos}", f"--output={tmp_path}", "--dataset=ucf101"]
+    done = run(*flags)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "has other files, such as 'manifest.json', and no shards" in done.stderr
+    assert os.listdir(tmp_path) == ["manifest.json"]
+    assert (tmp_path / "manifest.json").read_text() == '{"name": "my app"}'
 
 
 def test_lost_work_is_noticed(demo_videos, tmp_path):
