@@ -1,5 +1,6 @@
 """Gin files build; misspelt names are told, with the right one."""
 
+import inspect
 import os
 import re
 
@@ -10,7 +11,7 @@ from conftest import graph_of_shapes
 
 from tf_dvdgan import config, errors, layers, run_directory
 from tf_dvdgan.evaluation.runs import protocols
-from tf_dvdgan.models import video_gan
+from tf_dvdgan.models import resolved, video_gan
 from tf_dvdgan.training import schedule
 
 
@@ -180,6 +181,29 @@ def test_a_strangers_run_runs_no_code(tmp_path, line):
     (tmp_path / "config.gin").write_text(f"BATCH_SIZE = 4\n{line}\n")
     with pytest.raises(errors.UserError, match="can run arbitrary code"):
         config.load_run(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "value", ["@training.train()", "[1, @build()]", "{'a': @trainer.build}"]
+)
+def test_values_call_no_actions(tmp_path, value):
+    """As `training.train` would write to a folder of its choice."""
+    text = f"training.train.model_dir = '{tmp_path}/of_others'\nPlan.best = {value}\n"
+    (tmp_path / "config.gin").write_text(text.replace("@build", "@video_gan.build"))
+    with pytest.raises(errors.UserError, match=r"line 2 has a value that calls \w+\."):
+        config.load_run(str(tmp_path))
+    assert os.listdir(tmp_path) == ["config.gin"]
+
+
+def test_only_known_functions_act():
+    """All others that are registered are classes, losses and optimizers."""
+    acting = {
+        selector
+        for selector, registered in gin.config._REGISTRY.items()
+        if inspect.isfunction(registered.wrapped)
+        and not selector.startswith(("losses.", "optimizers.", "gin."))
+    }
+    assert acting == set(resolved._ACTIONS) - {"gin.singleton"}
 
 
 def test_batch_norm_over_all_frames_is_the_last_one_s_too():

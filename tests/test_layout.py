@@ -15,7 +15,7 @@ SOURCES = [
 # Each part of the package may import those before it and itself, late imports too.
 ORDER = [
     *("version", "keras_version", "onednn", "errors", "terminal", "machine"),
-    *("state_dict", "flops", "addons"),
+    *("state_dict", "array_files", "flops", "addons"),
     *("ops", "layers", "losses", "discriminator_terms"),
     *("data", "visualize", "demo_videos", "cli"),
     "run_directory",

@@ -21,6 +21,7 @@ from gin import config_parser
 
 from tf_dvdgan import errors, layers, losses, models, run_directory
 from tf_dvdgan.data import filesystem, windows
+from tf_dvdgan.models import resolved
 from tf_dvdgan.training import optimizers, train  # noqa: F401, registers what they name
 
 # Gin's global state.
@@ -257,7 +258,7 @@ class _Names(config_parser.ParserDelegate):
                 )
         if getattr(statement, "selector", None) not in _RETIRED:
             for name in references:
-                _check_known(name, place)
+                resolved.check_part(_check_known(name, place), place)
 
     def check_macros(self) -> None:
         """Checks macros; call it after all other checks.

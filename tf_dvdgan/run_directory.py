@@ -23,11 +23,12 @@ import io
 import json
 import os
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tf_dvdgan import errors, terminal
+from tf_dvdgan import array_files, errors, terminal
 from tf_dvdgan.data import files, filesystem
 
 SCORES_FILE = "scores.jsonl"
@@ -230,8 +231,14 @@ class RunDirectory:
         path = self._of(_FRAME_BANK)
         if not filesystem.exists(path):
             return None
-        with filesystem.GFile(path, "rb") as file:
-            return np.load(io.BytesIO(file.read()), allow_pickle=False)["frames"]
+        try:
+            with filesystem.GFile(path, "rb") as file:
+                return array_files.load_npz(io.BytesIO(file.read()))["frames"]
+        except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+            raise errors.UserError(
+                f"{path} is damaged ({error}). Remove it: training that resumes writes "
+                "it again."
+            ) from None
 
     def write_frame_bank(self, frames: np.ndarray) -> None:
         """Writes the frame bank, see `read_frame_bank`."""

@@ -127,6 +127,15 @@ def test_a_model_with_an_unknown_part_gets_a_sentence():
         resolved.build(model, NAMES)
 
 
+def test_a_model_that_calls_an_action_is_refused(tmp_path):
+    model = tiny_model()
+    part = {"part": "training.train", "arguments": {"model_dir": str(tmp_path / "x")}}
+    model["networks"]["arguments"]["precision"] = part | {"call": True}
+    with pytest.raises(errors.UserError, match=r"value that calls training\.train"):
+        resolved.build(model, NAMES)
+    assert not os.listdir(tmp_path)
+
+
 def test_layers_are_registered_ones_alone():
     """A stranger's file names parts of this package and nothing else."""
     assert gin.config._REGISTRY.get_match("layers.ConvGRU").wrapped is layers.ConvGRU

@@ -11,12 +11,13 @@ import hashlib
 import io
 import os
 import struct
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import terminal
+from tf_dvdgan import array_files, terminal
 from tf_dvdgan.data import files, filesystem, records
 from tf_dvdgan.data import manifest as manifest_lib
 
@@ -274,9 +275,11 @@ def _read_saved(data_dir: str, split: str) -> Entries | None:
     """Reads a split's part of `index.npz`; None if it is missing or malformed."""
     try:
         with filesystem.GFile(os.path.join(data_dir, FILE_NAME), "rb") as file:
-            arrays = np.load(io.BytesIO(file.read()), allow_pickle=False)
+            arrays = array_files.load_npz(io.BytesIO(file.read()))
         found = Entries(arrays[f"{split}/lengths"], arrays[f"{split}/labels"])
-    except (tf.errors.NotFoundError, KeyError, ValueError, EOFError, OSError):
+    except tf.errors.NotFoundError:
+        return None
+    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile):
         return None
     dtypes = found.lengths.dtype, found.labels.dtype
     shapes = found.lengths.shape, found.labels.shape

@@ -13,7 +13,7 @@ import os
 
 import tensorflow as tf
 
-from tf_dvdgan import errors, state_dict
+from tf_dvdgan import array_files, errors, state_dict
 from tf_dvdgan.data import files
 from tf_dvdgan.flow import warp as warping
 
@@ -170,6 +170,7 @@ def load(path: str | None) -> PWCNet:
         network.build_all()
         try:
             if file.endswith(".h5"):
+                array_files.check_hdf5(file)
                 network.load_weights(file)
             else:
                 _load_state_dict(network, file)

@@ -22,6 +22,9 @@ from tf_dvdgan.models import video_gan
 FORMAT = 1
 
 _BUILD = "video_gan.build"
+# Registered functions that write files or build whole models. A config sets their
+# arguments, but no value may call them: it may be somebody else's.
+_ACTIONS = ("training.train", "trainer.build", _BUILD, "gin.singleton")
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -60,6 +63,23 @@ def window_of(model: Mapping[str, Any]) -> windows.Window:
       UserError: the model is from a later version, or contains unknown parts.
     """
     return _decoded(_arguments(model)["window"])
+
+
+def check_part(selector: str, where: str) -> None:
+    """Checks that a value in a config or a model may refer to something registered.
+
+    Args:
+      selector: full name of what is registered.
+      where: the file, for the message.
+
+    Raises:
+      UserError: it is not a part of networks or of their training.
+    """
+    if selector in _ACTIONS:
+        raise errors.UserError(
+            f"{where} has a value that calls {selector}, which no run writes. Do not "
+            "use the file: it may have been tampered with."
+        )
 
 
 def _arguments(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,6 +164,7 @@ def _decoded(value: Any) -> Any:
             f"The run's model.json contains {value['part']!r}, which tf_dvdgan "
             f"{version.__version__} does not have."
         )
+    check_part(registered.selector, "model.json")
     arguments = {name: _decoded(v) for name, v in value["arguments"].items()}
     part = _Part(registered.wrapped, arguments)
     return part() if value["call"] else part

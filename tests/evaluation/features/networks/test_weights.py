@@ -3,6 +3,7 @@
 import os
 import pickle
 import sys
+import zipfile
 
 import h5py
 import numpy as np
@@ -331,3 +332,66 @@ def test_pytorch_files_without_pytorch_are_one_sentence(arrays, tmp_path, monkey
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(errors.UserError, match="PyTorch: pip install"):
         weights.read(source)
+
+
+def metadata_of(path, **changes) -> None:
+    facts = {"network": "small_classifier", "num_classes": 2, "source": "x"}
+    with h5py.File(path, "a") as file:
+        file.attrs.update(facts | {"hash": "0", "class_names": "[]"} | changes)
+
+
+def fill(path):
+    with h5py.File(path, "a") as file:
+        file.create_dataset("a", (3_500_000_000,), "f4", chunks=(1024,), fillvalue=1.0)
+
+
+def elsewhere(path):
+    secret = path.with_name("secret")
+    secret.write_bytes(bytes(4000))
+    with h5py.File(path, "a") as file:
+        file.create_dataset("a", (1000,), "f4", external=[(str(secret), 0, 4000)])
+
+
+def linked(path):
+    with h5py.File(path, "a") as file:
+        file["a"] = h5py.ExternalLink("other.h5", "/a")
+
+
+def many_classes(path):
+    metadata_of(path, num_classes=10**9)
+
+
+def names_of_a_number(path):
+    metadata_of(path, class_names="3")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (fill, "would expand to 14000000000"),
+        (elsewhere, "are in other files"),
+        (linked, "'a' is a link"),
+        (many_classes, "for 1000000000 classes"),
+        (names_of_a_number, "not iterable"),
+    ],
+)
+def test_a_strangers_file_is_refused_before_it_is_read(tmp_path, spoil, reason):
+    path = tmp_path / "a.weights.h5"
+    metadata_of(path)
+    spoil(path)
+    with pytest.raises(errors.UserError, match=reason):
+        weights.load(str(path))
+    if spoil not in (many_classes, names_of_a_number):
+        with pytest.raises(errors.UserError, match=reason):
+            weights.read(str(path))
+
+
+def test_an_npz_whose_header_lies_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (9000000000,), }"
+    header = header.ljust(117) + "\n"
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", data + bytes(100))
+    with pytest.raises(errors.UserError, match="less than its header says"):
+        weights.read(str(path))

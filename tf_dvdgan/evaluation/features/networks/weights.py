@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from tf_dvdgan import errors, state_dict
+from tf_dvdgan import array_files, errors, state_dict
 from tf_dvdgan.data import files, filesystem
 from tf_dvdgan.evaluation.features import networks
 from tf_dvdgan.models import variables
@@ -245,8 +245,7 @@ def _read_file(file: str, path: str) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(file) as archive:
             is_npz = all(name.endswith(".npy") for name in archive.namelist())
         if is_npz:
-            with np.load(file, allow_pickle=False) as arrays:
-                return dict(arrays)
+            return dict(array_files.load_npz(file))
         return state_dict.load(file)
     with open(file, "rb") as start:
         if start.read(1) == b"\x80":  # PyTorch's older format begins with a pickle
@@ -265,6 +264,7 @@ def _read_h5(file: str) -> dict[str, np.ndarray]:
             key = name.removeprefix("model_weights/").removesuffix(":0")
             arrays[key] = node[()]
 
+    array_files.check_hdf5(file)
     with h5py.File(file, "r") as h5:
         h5.visititems(visit)
     return arrays
@@ -383,16 +383,20 @@ def check_output(path: str) -> None:
 def _read_metadata(file: str, path: str) -> WeightsMetadata:
     """Reads the attributes of a local file; `path` names it in messages."""
     try:
+        array_files.check_hdf5(file)
         with h5py.File(file, "r") as h5:
             attributes = dict(h5.attrs)
-        return WeightsMetadata(
+        found = WeightsMetadata(
             str(attributes["network"]),
             int(attributes["num_classes"]),
             str(attributes["source"]),
             str(attributes["hash"]),
-            tuple(json.loads(attributes.get("class_names", "[]"))),
+            tuple(map(str, json.loads(attributes.get("class_names", "[]")))),
         )
-    except (OSError, KeyError, ValueError) as error:
+        if not 1 <= found.num_classes <= os.path.getsize(file):
+            raise ValueError(f"it says that it is for {found.num_classes} classes")
+        return found
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise errors.UserError(
             f"{path!r} was not written by tools.convert_weights, or is damaged: "
             f"{_reason(error)}"

@@ -1,0 +1,87 @@
+"""Checks HDF5 and npz files before their values are read: they may be a stranger's."""
+
+import io
+import math
+import os
+import zipfile
+from collections.abc import Mapping
+from typing import IO
+
+import h5py
+import numpy as np
+
+_MAX_EXPANSION = 100  # bytes of values per byte of the file
+_FREE_BYTES = 10_000_000
+
+
+def load_npz(file: str | io.BytesIO) -> Mapping[str, np.ndarray]:
+    """Reads an npz file whose arrays are as large as their headers say.
+
+    Args:
+      file: local path, or the contents.
+
+    Returns:
+      The arrays by name.
+
+    Raises:
+      ValueError: an array's header says that it is larger, or it holds objects.
+      OSError, EOFError, zipfile.BadZipFile: it is not an npz file, or damaged.
+    """
+    size = os.path.getsize(file) if isinstance(file, str) else len(file.getvalue())
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        _check_expansion(size, sum(entry.file_size for entry in entries))
+        for entry in entries:
+            with archive.open(entry) as array:
+                needed = _bytes_of_array(array)
+            if needed > entry.file_size:
+                raise ValueError(f"{entry.filename} holds less than its header says")
+    if isinstance(file, io.BytesIO):
+        file.seek(0)
+    with np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _bytes_of_array(file: IO[bytes]) -> int:
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    return math.prod(shape) * dtype.itemsize
+
+
+def _check_expansion(size: int, num_bytes: int) -> None:
+    if num_bytes > _FREE_BYTES + _MAX_EXPANSION * size:
+        raise ValueError(f"{size} bytes would expand to {num_bytes}")
+
+
+def check_hdf5(path: str) -> None:
+    """Checks that a file holds its values itself, and about as many as its size allows.
+
+    Args:
+      path: local path of an HDF5 file.
+
+    Raises:
+      ValueError: it refers to other files, or would expand to far more than its size.
+      OSError: it is not an HDF5 file, or damaged.
+    """
+    with h5py.File(path, "r") as file:
+        num_bytes = _check_group(file)
+    _check_expansion(os.path.getsize(path), num_bytes)
+
+
+def _check_group(group: h5py.Group) -> int:
+    """Checks a group and those in it; returns the bytes of all values."""
+    num_bytes = 0
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"{name!r} is a link")
+        node = group[name]
+        if isinstance(node, h5py.Group):
+            num_bytes += _check_group(node)
+        elif isinstance(node, h5py.Dataset):
+            if node.external or node.is_virtual:
+                raise ValueError(f"the values of {name!r} are in other files")
+            num_bytes += node.size * node.dtype.itemsize
+    return num_bytes
