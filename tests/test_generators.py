@@ -262,6 +262,63 @@ def test_another_program_s_saved_model_is_refused(tmp_path):
     assert os.listdir(tmp_path) == ["other"]
 
 
+def write_file(path):
+    tf.io.write_file(str(path), "mine")
+
+
+def save_tensors(path):
+    tf.raw_ops.SaveV2(
+        prefix=str(path), tensor_names=["a"], shape_and_slices=[""], tensors=[[1.0]]
+    )
+
+
+def run_python(path):
+    tf.py_function(lambda: path.write_text("mine"), [], [])
+
+
+def read_file(path):
+    tf.debugging.Assert(tf.io.read_file("/etc/hostname") == "", ["read"])
+
+
+@pytest.mark.parametrize(
+    ("act", "operation"),
+    [
+        (write_file, "WriteFile"),
+        (save_tensors, "SaveV2"),
+        (run_python, "EagerPyFunc"),
+        (read_file, "ReadFile"),
+        (tf.print, "StringFormat"),
+    ],
+)
+def test_a_strangers_graph_that_does_more_than_compute_is_refused(
+    tmp_path, act, operation
+):
+    class Stranger(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 8], name="z")])
+        def generate(self, z):
+            act(tmp_path / "of_others")
+            return {"videos": tf.zeros([tf.shape(z)[0], 4, 16, 16, 3], tf.uint8)}
+
+    module, folder = Stranger(), tmp_path / "model"
+    tf.saved_model.save(module, str(folder), {"generate_from_latents": module.generate})
+    description = generators.describe(make_model(*MODELS["vgan"]))
+    text = json.dumps(description)
+    (folder / "assets" / generators.DESCRIPTION).write_text(text)
+    with pytest.raises(errors.UserError, match=f"the operation {operation}, which no"):
+        generators.open_generator(None, saved_model=str(folder))
+    assert os.listdir(tmp_path) == ["model"]
+    generators.open_generator(None, saved_model=str(folder), trust=True)
+
+
+def test_a_damaged_saved_model_is_a_sentence(tmp_path):
+    (tmp_path / "assets").mkdir()
+    description = json.dumps(generators.describe(make_model(*MODELS["vgan"])))
+    (tmp_path / "assets" / generators.DESCRIPTION).write_text(description)
+    (tmp_path / "saved_model.pb").write_bytes(b"no protocol buffer")
+    with pytest.raises(errors.UserError, match="is not a SavedModel, or damaged"):
+        generators.open_generator(None, saved_model=str(tmp_path))
+
+
 def test_interpolation_is_linear_between_both_ends():
     a, b = np.arange(6.0).reshape(2, 3), np.ones([2, 3])
     found = latents.interpolate(a, b, 5)

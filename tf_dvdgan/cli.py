@@ -219,13 +219,18 @@ def define_step() -> None:
 
 
 def define_generator() -> None:
-    """Defines --model_dir, --step and --saved_model: the generator to sample."""
+    """Defines the flags of the generator to sample; see `generators.open_generator`."""
     flags.DEFINE_string("model_dir", None, "A run's folder.")
     define_step()
     flags.DEFINE_string(
         "saved_model",
         None,
         "Instead of --model_dir: a SavedModel's folder, from tools.export.",
+    )
+    flags.DEFINE_bool(
+        "trust",
+        False,
+        "Run any operations in --saved_model, also those that read or write files.",
     )
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors, trained, version
+from tf_dvdgan import errors, graph_check, trained, version
 from tf_dvdgan.data import files, filesystem, transforms, windows
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import sampler as sampler_lib
@@ -129,6 +129,7 @@ def open_generator(
     model_dir: str | None,
     step: int | str | None = None,
     saved_model: str | None = None,
+    trust: bool = False,
 ) -> Generator:
     """Opens a run's directory or a SavedModel.
 
@@ -136,6 +137,7 @@ def open_generator(
       model_dir: directory of a run; None to open a SavedModel.
       step: checkpoint of the run: its step or 'best'; the newest by default.
       saved_model: folder of a SavedModel from `tools.export`; None to open a run.
+      trust: whether the SavedModel may have any operations, see `graph_check`.
 
     Returns:
       The generator.
@@ -149,7 +151,7 @@ def open_generator(
             raise errors.UserError(
                 "A SavedModel has only one step: --step is for --model_dir."
             )
-        generator = SavedModelGenerator(saved_model)
+        generator = SavedModelGenerator(saved_model, trust)
         generator.place = saved_model
     elif model_dir and not saved_model:
         generator = RunGenerator(trained.load(model_dir, step))
@@ -237,14 +239,17 @@ class SavedModelGenerator(Generator):
 
     Args:
       directory: folder of the SavedModel.
+      trust: whether its graph may have any operations, see `graph_check`.
 
     Attributes:
       directory: as given.
     """
 
-    def __init__(self, directory: str):
+    def __init__(self, directory: str, trust: bool = False):
         files.register_filesystems(directory)
         super().__init__(_read_description(directory))
+        if not trust:
+            graph_check.check(directory)
         self.directory = directory
         self._model = tf.saved_model.load(directory)
         self._signature = self._model.signatures["generate_from_latents"]

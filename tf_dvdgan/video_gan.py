@@ -442,22 +442,25 @@ class VideoGAN:
             yield
 
 
-def load(path: str, step: int | str | None = None) -> VideoGAN:
+def load(path: str, step: int | str | None = None, trust: bool = False) -> VideoGAN:
     """Opens a run's directory or a SavedModel.
 
     Args:
       path: directory of a run, or folder of a SavedModel.
       step: checkpoint of a run: its step or 'best'; the newest by default.
+      trust: whether a SavedModel may have operations that no generator has, and which
+        may read or write files.
 
     Returns:
       The GAN. One from a run can be trained further, a SavedModel only sampled.
 
     Raises:
-      UserError: the path is neither, or the checkpoint does not exist.
+      UserError: the path is neither, the checkpoint does not exist, or a SavedModel has
+        other operations.
     """
     files.register_filesystems(path)
     if filesystem.exists(os.path.join(path, "saved_model.pb")):
-        generator = generators.open_generator(None, step, path)
+        generator = generators.open_generator(None, step, path, trust)
         return VideoGAN("", generator.class_names, None, generator)
     with config.isolated():
         config.load_run(path)

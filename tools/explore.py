@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
 
     with server.listen(FLAGS.host, FLAGS.port) as listener:
         generator = generators.open_generator(
-            FLAGS.model_dir, FLAGS.step, FLAGS.saved_model
+            FLAGS.model_dir, FLAGS.step, FLAGS.saved_model, FLAGS.trust
         )
         server.explore(generator, listener, FLAGS.host, FLAGS.open_browser)
     print("\nThe explorer has ended.")

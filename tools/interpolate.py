@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
         raise errors.UserError("Set either --between or --resample, not both.")
     files.check_writable(FLAGS.output, as_folder=True)
     generator = generators.open_generator(
-        FLAGS.model_dir, FLAGS.step, FLAGS.saved_model
+        FLAGS.model_dir, FLAGS.step, FLAGS.saved_model, FLAGS.trust
     )
     interpolation = interpolations.Interpolation(
         FLAGS.between,

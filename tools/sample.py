@@ -68,7 +68,7 @@ def main(argv: list[str]) -> None:
         )
     files.check_writable(FLAGS.output, as_folder=True)
     generator = generators.open_generator(
-        FLAGS.model_dir, FLAGS.step, FLAGS.saved_model
+        FLAGS.model_dir, FLAGS.step, FLAGS.saved_model, FLAGS.trust
     )
     sampled = samples.Samples(
         FLAGS.num_videos,

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -293,6 +294,21 @@ def test_a_file_that_is_not_a_video_shows_an_error(page, tmp_path):
     path.write_text("#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n")
     upload(page, path)
     error(page, "list.mp4 cannot be used: not a video")
+
+
+def test_a_clip_that_would_fill_the_memory_shows_an_error(page, tmp_path):
+    """A GIF of 296 bytes, 16,000 pixels wide and high."""
+    path = tmp_path / "bomb.gif"
+    size = (16000).to_bytes(2, "little") * 2
+    image = b"\x2c" + bytes(4) + size + b"\x00\x02\x02\x4c\x01\x00"
+    path.write_bytes(
+        b"GIF89a" + size + b"\x80\x00\x00" + bytes(6) + 13 * image + b"\x3b"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    upload(page, path)
+    error(page, "bomb.gif cannot be used: no frame can be decoded")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert after <= max(before, 1_000_000)  # in kB
 
 
 def test_files_of_other_types_or_too_large_are_rejected(page, tmp_path):

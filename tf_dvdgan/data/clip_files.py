@@ -4,7 +4,6 @@ A clip is resized and cropped like the records of prepared shards, see `readers`
 """
 
 import dataclasses
-import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
 
@@ -17,6 +16,7 @@ from tf_dvdgan.data import (
     files,
     filesystem,
     video_io,
+    video_process,
     video_reader,
     windows,
 )
@@ -113,6 +113,8 @@ def read_frames(
 ) -> np.ndarray:
     """Reads conditioning frames of a video, resized and cropped as in evaluation.
 
+    A child process with limits decodes it, see `video_process`.
+
     Args:
       path: local or remote path of the video.
       count: number of frames to read.
@@ -126,11 +128,9 @@ def read_frames(
     Raises:
       UserError: the file is not a video, or too short.
     """
-    end = start + (count - 1) * stride + 1
     try:
         with files.local_copy(path) as file:
-            reader = video_reader.VideoReader(file)
-            taken = list(itertools.islice(reader, start, end, stride))
+            taken = video_process.read_frames(file, count, stride, start, resolution)
     except video_io.VideoError as error:
         raise errors.UserError(f"{path} cannot be used: {error}.") from None
     if len(taken) < count:
