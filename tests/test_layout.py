@@ -21,15 +21,8 @@ ORDER = [
     "run_directory",
     *("flow", "models", "sampling", "training"),
     *("evaluation.metrics", "evaluation.features", "evaluation.runs"),
-    *(
-        "config",
-        "trained",
-        "graph_check",
-        "generators",
-        "export",
-        "classification",
-        "pictures",
-    ),
+    *("config", "trained", "graph_check", "generators", "export"),
+    *("classification", "pictures"),
     *("benchmark", "plan"),
     *("report", "explorer", "notebook", "video_gan", "scores", "run"),
 ]

@@ -434,7 +434,7 @@ def test_an_autoencoder_cannot_be_explored(monkeypatch):
     model = trained.TrainedModel(gan, ["video"], 7, window)
     autoencoder = generators.RunGenerator(model)
     monkeypatch.setattr(generators, "open_generator", lambda *_: autoencoder)
-    flags = {"model_dir": "run", "step": None, "saved_model": None}
+    flags = {"model_dir": "run", "step": None, "saved_model": None, "trust": False}
     flags |= {"host": "127.0.0.1", "port": 0, "open_browser": False}
     monkeypatch.setattr(explore, "FLAGS", types.SimpleNamespace(**flags))
     with pytest.raises(errors.UserError, match="step 7 is an autoencoder"):

@@ -7,7 +7,6 @@ differences.
 """
 
 import abc
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -210,7 +209,7 @@ class ShardSource(ClipSource):
     def key(self) -> str:
         values = dataclasses.asdict(self._manifest)
         lines = [f"{name}: {values[name]}" for name in values]
-        with _reading_shards(self.path):
+        with readers.reading(self.path):
             content = record_index.checksum(self._paths)
         return _sha256([*lines, self.split, content])
 
@@ -220,7 +219,7 @@ class ShardSource(ClipSource):
 
     @functools.cached_property
     def clip_info(self) -> list[ClipInfo]:
-        with _reading_shards(self.path):
+        with readers.reading(self.path):
             return [
                 _info_of_record(row)
                 for row in record_index.rows(self._paths).take(_PROBED)
@@ -251,7 +250,7 @@ class ShardSource(ClipSource):
             self.path, as_stored, self.split, skip, worker, num_workers
         )
         numbers = itertools.count(skip + worker, num_workers)
-        with _reading_shards(self.path):
+        with readers.reading(self.path):
             for number, row in zip(
                 numbers, rows.prefetch(16).as_numpy_iterator(), strict=False
             ):
@@ -261,15 +260,6 @@ class ShardSource(ClipSource):
                         [clip_files.fit(frame, window.resolution) for frame in video]
                     )
                 yield Example(video, int(row["label"]), number)
-
-
-@contextlib.contextmanager
-def _reading_shards(path: str) -> Iterator[None]:
-    """Converts TensorFlow's errors about damaged shards to a `UserError`."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        raise readers.damaged(path, error) from error
 
 
 def _info_of_record(serialized: tf.Tensor) -> ClipInfo:

@@ -111,6 +111,24 @@ def load(directory: str) -> Manifest:
         ) from None
 
 
+def _check_numbers(values: Mapping, path: str) -> None:
+    """Checks that counts are possible: they size arrays and decide what is read."""
+    num_classes = len(values["class_names"])
+    shards = list(itertools.chain.from_iterable(values["splits"].values()))
+    numbers = [values["resolution"] - 1]
+    for shard in shards:
+        numbers += [shard["num_clips"], shard["num_bytes"], shard["fewest_frames"]]
+        numbers += shard["class_counts"]
+    possible = all(type(n) is int and 0 <= n < 2**63 for n in numbers) and all(
+        len(shard["class_counts"]) == num_classes
+        and sum(shard["class_counts"]) == shard["num_clips"]
+        and 16 * shard["num_clips"] <= shard["num_bytes"]
+        for shard in shards
+    )
+    if not possible or not all(isinstance(n, str) for n in values["class_names"]):
+        raise ValueError("its counts are impossible")
+
+
 def _from_json(values: Mapping, path: str) -> Manifest:
     version = values.get("schema_version")
     if version != SCHEMA_VERSION:
@@ -118,6 +136,7 @@ def _from_json(values: Mapping, path: str) -> Manifest:
             f"{path} has schema version {version}, but this program reads version "
             f"{SCHEMA_VERSION}; prepare the data again."
         )
+    _check_numbers(values, path)
     splits = {
         split: [Shard(**shard) for shard in shards]
         for split, shards in values["splits"].items()

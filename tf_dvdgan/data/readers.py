@@ -7,9 +7,11 @@ window and crop of a row are drawn from the seed and the number of the row since
 start of the run.
 """
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +21,9 @@ from tf_dvdgan.data import files, record_index, records, windows
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.data import order as order_lib
 
+# What TensorFlow's messages of errors in graphs have before and around the reason.
+_LOCATIONS = ("Graph execution error", "Detected at node", "<stack traces")
+_NODES = re.compile(r"\{\{function_node .*?\}\}|\{\{node .*?\}\}|\[Op:\w+\]| name: $")
 _REMOTE_READS = 32  # parallel reads, each with a round trip
 _DRAW_STREAM = 1 << 32  # separates the seeds of windows from those of orders
 
@@ -56,10 +61,8 @@ def training_dataset(
     full_manifest = manifest_lib.load(data_dir)
     manifest, labels = _of_classes(full_manifest, data_dir, window.classes)
     shards_of(manifest, data_dir, split, window)
-    try:
+    with reading(data_dir):
         index = record_index.load(data_dir, full_manifest, split)
-    except tf.errors.DataLossError as error:
-        raise damaged(data_dir, error) from error
     labels_of_records = labels[index.labels]
     (taken,) = np.nonzero(labels_of_records >= 0)
     order = order_lib.Order(taken, labels_of_records[taken], seed, window.balanced)
@@ -110,10 +113,8 @@ def evaluation_dataset(
         clip = _decode(serialized, window, tf.fill([3], windows.MIDDLE))
         return clip | {"label": tf.gather(labels, clip["label"])}
 
-    try:
+    with reading(data_dir):
         rows = record_index.rows(paths)
-    except tf.errors.DataLossError as error:
-        raise damaged(data_dir, error) from error
     if window.classes:
         rows = rows.filter(lambda row: tf.gather(labels, records.label_of(row)) >= 0)
     rows = rows.skip(first).shard(num_workers, worker)
@@ -261,7 +262,16 @@ def shards_of(
     return shards
 
 
-def damaged(data_dir: str, error: Exception) -> errors.UserError:
+@contextlib.contextmanager
+def reading(data_dir: str) -> Iterator[None]:
+    """Turns errors of TensorFlow's operations that read shards into `UserError`s."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise damaged(data_dir, error) from error
+
+
+def damaged(data_dir: str, error: tf.errors.OpError) -> errors.UserError:
     """Creates the error to raise when TensorFlow cannot read shards.
 
     Args:
@@ -271,7 +281,11 @@ def damaged(data_dir: str, error: Exception) -> errors.UserError:
     Returns:
       The error.
     """
-    reason = str(error).splitlines()[0]
+    lines = [line.strip() for line in error.message.splitlines() if line.strip()]
+    reason = next((x for x in lines if not x.startswith(_LOCATIONS)), lines[0])
+    reason = _NODES.sub("", reason).strip()
+    if isinstance(error, tf.errors.NotFoundError):
+        return errors.UserError(f"The shards in {data_dir} cannot be read ({reason}).")
     return errors.UserError(
         f"The shards in {data_dir} are damaged ({reason}); prepare them again."
     )

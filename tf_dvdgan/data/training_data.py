@@ -124,14 +124,16 @@ class Shards(TrainingData):
 
     def clips(self, at_most: int) -> np.ndarray:
         count = min(at_most, self._manifest.num_clips("train"))
-        return _stacked(self.rows(1, seed=0), count)["video"]
+        with readers.reading(self.data_dir):
+            return _stacked(self.rows(1, seed=0), count)["video"]
 
     def sample(self, at_most: int, held_out: bool) -> dict[str, np.ndarray] | None:
         split = self._manifest.held_out_split if held_out else "train"
         if split is None:
             return None
-        rows = readers.evaluation_dataset(self.data_dir, self._window, split)
-        return _stacked(rows, at_most)
+        with readers.reading(self.data_dir):
+            rows = readers.evaluation_dataset(self.data_dir, self._window, split)
+            return _stacked(rows, at_most)
 
 
 class Clips(TrainingData):

@@ -4,7 +4,6 @@ A file of a few bytes can make a decoder hang, crash or allocate gigabytes. The 
 does not import TensorFlow.
 """
 
-import contextlib
 import itertools
 import json
 import os
@@ -67,10 +66,8 @@ def _main(request: str) -> None:
     end = start + (count - 1) * stride + 1
     frames = np.zeros([0, 0, 0, 3], np.uint8)
     try:
-        with contextlib.closing(
-            iter(video_reader.VideoReader(path, smallest_side))
-        ) as reader:
-            taken = list(itertools.islice(reader, start, end, stride))
+        reader = video_reader.VideoReader(path, smallest_side)
+        taken = list(itertools.islice(reader, start, end, stride))
         if taken:
             frames = np.stack(taken)
         reply: dict[str, object] = {"shape": frames.shape}

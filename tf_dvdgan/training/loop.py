@@ -81,6 +81,11 @@ class Evaluation(Protocol):
         """Scores the state, unless it has scores."""
 
 
+def _is_of_data(error: tf.errors.OpError) -> bool:
+    """Whether an error is from reading data rather than from the networks."""
+    return isinstance(error, tf.errors.DataLossError) or "GetNext" in str(error)
+
+
 def distribute(
     trainer: trainer_lib.Trainer,
     data: training_data.TrainingData,
@@ -195,10 +200,25 @@ class TrainingLoop:
         """
         try:
             return self._train()
-        except tf.errors.DataLossError as error:
-            if not isinstance(self._data, training_data.Shards):
+        except tf.errors.OpError as error:
+            if not (
+                isinstance(self._data, training_data.Shards) and _is_of_data(error)
+            ):
                 raise
-            raise readers.damaged(self._data.data_dir, error) from error
+            sentence = str(readers.damaged(self._data.data_dir, error))
+            if self._save_what_is_done():
+                sentence += (
+                    f" Step {self._step} is saved; the same command resumes from there."
+                )
+            raise errors.UserError(sentence) from error
+
+    def _save_what_is_done(self) -> bool:
+        """Saves the steps before data could not be read; workers would not agree."""
+        if strategy_lib.spans_workers(self._trainer.strategy):
+            return False
+        with contextlib.suppress(checkpoints.SaveError):
+            self._saved.wait()
+        return self._try_to_save(self._step, wait=True) is None
 
     def _train(self) -> signal.Signals | None:
         schedule, observer = self._schedule, self._observer

@@ -168,6 +168,8 @@ class Trainer:
     def _run_steps(self, batches: Iterator[Batch], num_steps: tf.Tensor) -> tf.Tensor:
         total = tf.zeros([len(self.metric_names)])
         for _ in tf.range(num_steps):
+            # A step is complete before the next reads its data, which may fail.
+            tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             step_batches = [next(batches) for _ in range(self.num_d_steps)]
             metrics = self.strategy.run(self._compiled_step, args=(step_batches,))
             total += self.strategy.reduce("MEAN", metrics, axis=None)

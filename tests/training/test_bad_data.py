@@ -1,0 +1,134 @@
+"""Shards that are damaged, wrong or gone, before and during training."""
+
+import glob
+import json
+import os
+import shutil
+
+import pytest
+import tensorflow as tf
+from conftest import TINY_VGAN
+
+from tf_dvdgan import config, errors
+from tf_dvdgan.data import manifest as manifest_lib
+from tf_dvdgan.data import record_index, records
+from tf_dvdgan.training import loop, schedule, train
+from tf_dvdgan.training import strategy as strategy_lib
+
+
+@pytest.fixture
+def shards(demo_shards, tmp_path) -> str:
+    return shutil.copytree(demo_shards, str(tmp_path / "shards"))
+
+
+def start(shards, tmp_path, actions=(), num_steps=9):
+    config.load([TINY_VGAN])
+    train.train(
+        str(tmp_path / "run"),
+        shards,
+        strategy_lib.create("one_device"),
+        schedule=schedule.Schedule(
+            num_steps=num_steps, steps_per_loop=1, checkpoint_every=100
+        ),
+        actions=actions,
+    )
+
+
+def rewrite(folder: str, change) -> None:
+    """Writes all records again, changed, with valid checksums and an index."""
+    found = manifest_lib.load(folder)
+    splits = {}
+    for split, of_split in found.splits.items():
+        entries = []
+        for number, shard in enumerate(of_split):
+            path = f"{folder}/{shard.file}"
+            rows = [change(row.numpy()) for row in tf.data.TFRecordDataset(path)]
+            with tf.io.TFRecordWriter(path) as writer:
+                for row in rows:
+                    writer.write(row)
+            values = json.load(open(f"{folder}/manifest.json"))
+            values["splits"][split][number]["num_bytes"] = os.path.getsize(path)
+            json.dump(values, open(f"{folder}/manifest.json", "w"))
+            lengths = record_index.scan(path).lengths
+            labels = [
+                label for label, n in enumerate(shard.class_counts) for _ in range(n)
+            ]
+            entries.append(record_index.Entries(lengths, tf.constant(labels).numpy()))
+        splits[split] = record_index.join(entries)
+    record_index.save(folder, splits)
+
+
+def with_frames(row: bytes, frame: bytes, **changes) -> bytes:
+    context, frames = records.parse(row)
+    values = {
+        "video_id": context["video_id"].numpy().decode(),
+        "label": int(context["label"]),
+        "class_name": context["class_name"].numpy().decode(),
+        "fps": float(context["fps"]),
+        "height": int(context["height"]),
+        "width": int(context["width"]),
+        "source": context["source"].numpy().decode(),
+    }
+    frames = [frame or f for f in frames.numpy()]
+    return records.serialize(frames, **values | changes)
+
+
+def test_a_bad_image_in_a_valid_record_is_one_sentence(shards, tmp_path):
+    rewrite(shards, lambda row: with_frames(row, b"\xff\xd8\xff no image"))
+    with pytest.raises(errors.UserError, match=r"are damaged \(.*JPEG.*prepare them"):
+        start(shards, tmp_path)
+
+
+def test_a_label_without_a_class_is_one_sentence(shards, tmp_path):
+    rewrite(shards, lambda row: with_frames(row, b"", label=99))
+    with pytest.raises(errors.UserError, match=r"are damaged \(.*99.*prepare them"):
+        start(shards, tmp_path)
+
+
+def test_a_shard_that_is_damaged_at_the_start_is_one_sentence(shards, tmp_path):
+    for path in glob.glob(f"{shards}/train-*"):
+        lengths = record_index.scan(path).lengths
+        with open(path, "r+b") as file:
+            for length in lengths:
+                file.seek(12 + 40, os.SEEK_CUR)
+                file.write(b"damage")
+                file.seek(int(length) - 46 + 4, os.SEEK_CUR)
+    with pytest.raises(errors.UserError, match=r"are damaged \(corrupted record"):
+        start(shards, tmp_path)
+
+
+def test_data_that_go_are_one_sentence_and_cost_no_steps(shards, tmp_path):
+    def remove(state):
+        if state.step == 4:
+            shutil.rmtree(shards)
+
+    with pytest.raises(errors.UserError, match="cannot be read") as error:
+        start(shards, tmp_path, [loop.Action("remove", 1, remove)], num_steps=4000)
+    step = int(str(error.value).split("Step ")[1].split()[0])
+    assert step >= 4 and str(error.value).endswith(
+        f" Step {step} is saved; the same command resumes from there."
+    )
+    assert os.path.exists(tmp_path / "run" / "checkpoints" / f"step-{step}.index")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda v: v["splits"]["train"][0].update(num_clips=10**12),
+        lambda v: v["splits"]["train"][0].update(num_clips=-1),
+        lambda v: v["splits"]["train"][0].update(num_bytes=3),
+        lambda v: v["splits"]["train"][0].update(fewest_frames="many"),
+        lambda v: v["splits"]["train"][0]["class_counts"].pop(),
+        lambda v: v.update(resolution=0),
+        lambda v: v.update(class_names=[1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        lambda v: v.update(class_names=5),
+        lambda v: v.update(splits=[]),
+    ],
+)
+def test_a_manifest_of_impossible_counts_is_one_sentence(shards, tmp_path, change):
+    values = json.load(open(f"{shards}/manifest.json"))
+    change(values)
+    json.dump(values, open(f"{shards}/manifest.json", "w"))
+    with pytest.raises(errors.UserError, match=r"manifest\.json is damaged \("):
+        start(shards, tmp_path)
+    assert not os.path.exists(tmp_path / "run" / "config.gin")
