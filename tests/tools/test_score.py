@@ -65,6 +65,7 @@ def test_two_places_are_scored_and_a_second_time_real_clips_are_not_looked_at(
             "prediction is defined only for truncation 1",
         ),
         (("--generated=b", "--output=/proc/no/scores.jsonl"), "cannot be written"),
+        (("--generated=b", "--cache_dir=/proc/no/cache"), "cannot be written"),
         (("--generated=/nowhere",), "There is nothing at /nowhere."),
     ],
 )

@@ -147,7 +147,7 @@ class Scorer:
         self._changes = changes
         self._num_resamples, self._batch_size = num_resamples, batch_size
         self._cache_dir = os.path.expanduser(cache_dir)
-        files.register_filesystems(self._cache_dir, writing=True)
+        files.check_writable(self._cache_dir, as_folder=True)
         self._window = (num_frames, stride, resolution)
         self._model: Model | None = None
         classes: Sequence[str] = ()
