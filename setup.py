@@ -61,9 +61,10 @@ REQUIREMENTS = [
     "absl-py",  # flags
     "gin-config==0.5.0",  # configs
     "apache-beam==2.77.0",  # data preparation
-    "opencv-python-headless>=4.10,<5",  # decodes and resizes videos
-    "av>=13",  # encodes videos; reads how many frames a container declares
+    "opencv-python-headless>=4.10,<5",  # resizes and encodes frames
+    "av>=18",  # decodes and encodes videos
     "pillow>=10.1",  # GIF and PNG
+    "scenedetect-headless==0.7.2",  # finds cuts in videos
     "scikit-learn>=1.4",  # VGAN's mixture and logistic regression; handwritten digits
     "jinja2>=3.1",  # the page of a run
     "tqdm>=4.66",  # progress bars

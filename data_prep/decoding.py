@@ -36,7 +36,8 @@ import numpy as np
 
 from tf_dvdgan.data import video_io
 
-from . import forms, stabilization
+from . import duplicates, forms, stabilization
+from . import scenes as scenes_lib
 
 _READY = b"ready\n"  # the child's first line
 _SECONDS_TO_START = 120
@@ -62,6 +63,8 @@ class Recipe:
       resize: target size as in `video_io.resize`; None resizes the smaller side to
         `resolution`.
       fps: rate that videos are resampled to by their frames' times; None keeps frames.
+      split_scenes: whether to cut clips where their scene changes, before they are cut
+        into segments.
     """
 
     resolution: int
@@ -71,6 +74,12 @@ class Recipe:
     stabilize: bool = False
     resize: Sequence[int] | None = None
     fps: float | None = None
+    split_scenes: bool = False
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether clips become several records."""
+        return bool(self.segment_frames or self.split_scenes)
 
     @property
     def size(self) -> Sequence[int]:
@@ -90,7 +99,12 @@ class Segments(Mapping[int, list[bytes]]):
         self._end = 0
 
     def add(self, number: int, frame: bytes) -> None:
-        """Appends an encoded frame to a segment."""
+        """Appends a frame to a segment.
+
+        Args:
+          number: number of the segment.
+          frame: the encoded frame.
+        """
         self._places.setdefault(number, []).append((self._end, len(frame)))
         self._file.seek(self._end)
         self._file.write(frame)
@@ -127,6 +141,7 @@ class Decoded:
       fps: frames per second.
       height: height of the frames, in pixels.
       width: width of the frames, in pixels.
+      hashes: of some frames, see `duplicates`.
       segments: segment number to encoded frames.
       dropped: segment number to the reason why the segment was dropped.
     """
@@ -134,13 +149,14 @@ class Decoded:
     fps: float
     height: int
     width: int
+    hashes: list[int]
     segments: Segments
     dropped: dict[int, str]
 
 
 # What decoding yields: an encoded frame of a segment, why a segment was dropped, and at
-# the end the rate, the height and the width.
-_Event = tuple[int, bytes] | tuple[int, str] | tuple[float, int, int]
+# the end properties of the clip.
+_Event = tuple[int, bytes] | tuple[int, str] | dict[str, Any]
 
 
 def decode(form: str, paths: Sequence[str], offset: int, recipe: Recipe) -> Decoded:
@@ -170,7 +186,13 @@ def _decoded(
         form, paths, offset, recipe.size[0] if at_once else None, **resampled
     )
     sizes: set[tuple[int, int]] = set()
-    for number, segment in enumerate(_cut(frames, recipe.segment_frames)):
+    hashes: list[int] = []
+    frames = _hashing(frames, hashes)
+    scenes = scenes_lib.split(frames, fps) if recipe.split_scenes else [frames]
+    segments = itertools.chain.from_iterable(
+        _cut(iter(scene), recipe.segment_frames) for scene in scenes
+    )
+    for number, segment in enumerate(segments):
         num_bytes = 0
         try:
             if recipe.stabilize:
@@ -188,7 +210,15 @@ def _decoded(
     if not sizes:  # all segments were dropped
         sizes.add((0, 0))
     ((height, width),) = sizes
-    yield fps, height, width
+    yield {"fps": fps, "height": height, "width": width, "hashes": hashes}
+
+
+def _hashing(frames: Iterable[np.ndarray], hashes: list[int]) -> Iterator[np.ndarray]:
+    """Yields frames; appends the hashes of some of them."""
+    for number, frame in enumerate(frames):
+        if number in duplicates.HASHED_FRAMES:
+            hashes.append(duplicates.hash_of(frame))
+        yield frame
 
 
 def _collected(events: Iterable[_Event], recipe: Recipe) -> Decoded:
@@ -205,13 +235,19 @@ def _collected(events: Iterable[_Event], recipe: Recipe) -> Decoded:
             case (number, str() as reason):
                 segments.discard(number)
                 dropped[number] = reason
-            case (fps, height, width):
-                for number, length in segments.lengths.items():
-                    if number and length < recipe.segment_frames:
-                        segments.discard(number)  # a remainder
+            case dict() as properties:
+                for number in _remainders(segments.lengths, recipe):
+                    segments.discard(number)
                 _check_usable(segments, dropped)
-                return Decoded(fps, height, width, segments, dropped)
+                return Decoded(**properties, segments=segments, dropped=dropped)
     raise EOFError
+
+
+def _remainders(lengths: dict[int, int], recipe: Recipe) -> list[int]:
+    """Numbers of the segments that are too short; one is kept if there is no other."""
+    least = max(recipe.segment_frames, 2 if recipe.split_scenes else 0)
+    short = [number for number, length in lengths.items() if length < least]
+    return short[1:] if len(short) == len(lengths) else short
 
 
 def _check_usable(segments: Segments, dropped: dict[int, str]) -> None:
@@ -414,7 +450,7 @@ def _read_reply(pipe: IO[bytes], progress: Callable[[], None]) -> Iterator[_Even
         elif "reason" in reply:
             raise video_io.VideoError(reply["reason"])
         else:
-            yield reply["fps"], reply["height"], reply["width"]
+            yield reply
             return
 
 
@@ -469,8 +505,8 @@ def _answer(request: dict, replies: IO[bytes]) -> None:
                     send({"segment": segment, "size": len(frame)}, frame)
                 case (segment, str() as reason):
                     send({"segment": segment, "reason": reason})
-                case (fps, height, width):
-                    send({"fps": fps, "height": height, "width": width})
+                case dict() as properties:
+                    send(properties)
     except video_io.VideoError as error:
         send({"reason": str(error)})
     except MemoryError:

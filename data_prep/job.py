@@ -21,7 +21,7 @@ from apache_beam.options import pipeline_options
 from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import files
 
-from . import decoding, pipeline, receipts, report, sources
+from . import decoding, duplicates, pipeline, receipts, report, sources
 from . import tasks as tasks_lib
 
 _temporary_folders: list[str] = []  # of jobs that are running
@@ -38,8 +38,10 @@ def prepare(
     jpeg_quality: int = 95,
     segment_frames: int | None = None,
     fps: float | None = None,
+    split_scenes: bool = False,
     stabilize: bool = False,
     follow_links: bool = True,
+    drop_duplicates: bool = False,
     test_share: float | None = None,
     split_list: int | None = None,
     lists: str | None = None,
@@ -68,9 +70,13 @@ def prepare(
         remainder; None keeps whole clips.
       fps: rate that videos are resampled to, by the times of their frames; None keeps
         the frames as they are.
+      split_scenes: cuts clips where their scene changes, before `segment_frames` does.
       stabilize: removes the camera's motion from each segment; drops segments whose
         motion is too complex.
       follow_links: whether to use clips behind links that lead out of the input folder.
+      drop_duplicates: whether to drop clips that are nearly the same as others: of two
+        splits the training clip, of one split the later clip. `duplicates.jsonl` lists
+        those that are left.
       test_share: fraction of each class's clips to hold out as the split "test", for
         data sets without splits of their own.
       split_list: number of UCF-101's split, from 1 (the default) to 3.
@@ -123,6 +129,7 @@ def prepare(
         stabilize=stabilize,
         resize=None if resize is None else list(resize),
         fps=fps,
+        split_scenes=split_scenes,
     )
     settings = tasks_lib.Settings(
         files.absolute(input_dir), files.absolute(output_dir), recipe, decode_seconds
@@ -139,6 +146,11 @@ def prepare(
         **dataclasses.asdict(recipe),
     }
     with receipts.locked(settings):
+        if drop_duplicates:
+            tasks = _drop_duplicates(beam_flags, tasks, settings)
+            kept = {clip.video_id for task in tasks for clip in task.clips}
+            clips = [clip for clip in listing.clips if clip.video_id in kept]
+            listing = dataclasses.replace(listing, clips=clips)
         _run_beam(beam_flags, tasks, settings)
         receipts.remove_leftovers(settings)  # workers outlive a killed job for a while
         outcome = receipts.finish_job(
@@ -204,6 +216,26 @@ def _list_clips(
     if listing.left_out:
         print(listing.left_out, flush=True)
     return listing
+
+
+def _drop_duplicates(
+    flags: Sequence[str],
+    tasks: Sequence[tasks_lib.ShardTask],
+    settings: tasks_lib.Settings,
+) -> list[tasks_lib.ShardTask]:
+    """The tasks without near-duplicates, which are known once clips are decoded.
+
+    Shards that lose clips are written again. A later start of the same job knows the
+    dropped clips, and decodes nothing for this.
+    """
+    dropped = receipts.read_dropped(settings)
+    left = tasks_lib.without(tasks, dropped)
+    _run_beam(flags, left, settings)
+    more = duplicates.to_drop(receipts.find_duplicates(left, settings))
+    dropped |= more
+    receipts.write_dropped(dropped, settings)
+    print(f"{len(dropped)} near-duplicates were dropped", flush=True)
+    return tasks_lib.without(left, more)
 
 
 def _run_beam(

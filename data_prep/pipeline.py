@@ -74,6 +74,7 @@ class WriteShard(beam.DoFn):
         rejected: list[dict] = []
         dropped: list[dict] = []
         lengths: list[int] = []  # of the clips, in frames
+        hashes: dict[str, list[int]] = {}
         rates: collections.Counter[str] = collections.Counter()  # of the videos
         index: dict[str, list[int]] = {"lengths": [], "labels": []}  # of the records
         with (
@@ -93,6 +94,7 @@ class WriteShard(beam.DoFn):
                     index["labels"].append(clip.label)
                 lengths += decoded.segments.lengths.values()
                 class_counts[clip.label] += len(decoded.segments)
+                hashes[clip.video_id] = decoded.hashes
                 if clip.form == "video":
                     rates[f"{decoded.fps:.4g}"] += 1
                 dropped += [
@@ -112,6 +114,7 @@ class WriteShard(beam.DoFn):
             },
             "index": index,
             "rates": rates,
+            "hashes": hashes,
             "rejected": rejected,
             "dropped": dropped,
             "decode_seconds": self._settings.decode_seconds,
@@ -129,7 +132,7 @@ class WriteShard(beam.DoFn):
         self, clip: sources.Clip, class_names: Sequence[str], decoded: decoding.Decoded
     ) -> Iterator[bytes]:
         """Serializes a clip's segments; if clips are cut, ids end in the number."""
-        cut = self._settings.recipe.segment_frames
+        cut = self._settings.recipe.is_cut
         for number, frames in decoded.segments.items():
             yield records.serialize(
                 frames,

@@ -53,6 +53,12 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("seed", 0, "Seed of the order of the clips.")
     flags.DEFINE_bool(
+        "drop_duplicates",
+        False,
+        "Drop training clips that are nearly the same as held-out ones, and copies "
+        "within a split; duplicates.jsonl lists what is left.",
+    )
+    flags.DEFINE_bool(
         "no_follow_links",
         False,
         "Leave out clips behind links that lead out of --input.",
@@ -106,6 +112,11 @@ def _define_recipe_flags() -> None:
         upper_bound=1000,
     )
     flags.DEFINE_bool(
+        "split_scenes",
+        False,
+        "Cut clips where their scene changes, before --segment_frames does.",
+    )
+    flags.DEFINE_bool(
         "stabilize",
         False,
         "Remove the camera's motion from each segment (paper 004, with segments of 32 "
@@ -141,8 +152,10 @@ def main(beam_flags: list[str]) -> None:
         jpeg_quality=FLAGS.jpeg_quality,
         segment_frames=FLAGS.segment_frames,
         fps=FLAGS.fps,
+        split_scenes=FLAGS.split_scenes,
         stabilize=FLAGS.stabilize,
         follow_links=not FLAGS.no_follow_links,
+        drop_duplicates=FLAGS.drop_duplicates,
         test_share=FLAGS.test_share,
         split_list=int(FLAGS.split_list) if FLAGS.split_list else None,
         lists=FLAGS.lists,

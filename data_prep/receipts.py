@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -20,10 +20,12 @@ from tf_dvdgan import errors
 from tf_dvdgan.data import files, filesystem, record_index
 from tf_dvdgan.data import manifest as manifest_lib
 
-from . import sources
+from . import duplicates, sources
 from .tasks import Settings, ShardTask
 
 _FOLDER = ".prepare"  # beside the shards; one file per finished shard
+_DROPPED = "dropped"  # in that folder
+_DUPLICATES = "duplicates.jsonl"
 
 
 def start_job(tasks: Sequence[ShardTask], settings: Settings) -> list[ShardTask]:
@@ -185,6 +187,7 @@ class Outcome:
         have 'segment' are dropped segments of clips that were written.
       list_path: path of `rejected.jsonl`, which has the same entries.
       rates: number of videos by frames per second.
+      duplicates: pairs of clips that are nearly the same.
     """
 
     manifest: manifest_lib.Manifest
@@ -192,6 +195,7 @@ class Outcome:
     rejected: list[dict]
     list_path: str
     rates: dict[str, int]
+    duplicates: list[tuple[duplicates.HashedClip, duplicates.HashedClip]]
 
 
 def finish_job(
@@ -217,6 +221,8 @@ def finish_job(
       UserError: clips are missing, or too many were rejected.
     """
     receipts = [_checked(task, settings) for task in tasks]
+    pairs = find_duplicates(tasks, settings)
+    _write_lines(_DUPLICATES, map(duplicates.describe, pairs), settings)
     splits: dict[str, list[manifest_lib.Shard]] = {c.split: [] for c in listing.clips}
     index: dict[str, list[record_index.Entries]] = {split: [] for split in splits}
     num_written = dict.fromkeys(splits, 0)
@@ -234,7 +240,7 @@ def finish_job(
         ]
         dropped += receipt["dropped"]
         rates.update(receipt.get("rates", {}))  # earlier versions lack them
-    list_path = _write_rejected(rejected + dropped, settings)
+    list_path = _write_lines("rejected.jsonl", rejected + dropped, settings)
     bad = len(rejected) / max(len(listing.clips), 1)
     if bad > max_bad_fraction:
         raise errors.UserError(
@@ -253,7 +259,9 @@ def finish_job(
     joined = {split: record_index.join(entries) for split, entries in index.items()}
     record_index.save(settings.output_dir, joined)
     manifest.save(settings.output_dir)
-    return Outcome(manifest, num_written, rejected + dropped, list_path, dict(rates))
+    return Outcome(
+        manifest, num_written, rejected + dropped, list_path, dict(rates), pairs
+    )
 
 
 def _checked(task: ShardTask, settings: Settings) -> dict:
@@ -270,9 +278,52 @@ def _checked(task: ShardTask, settings: Settings) -> dict:
     return receipt
 
 
-def _write_rejected(entries: Sequence[Mapping], settings: Settings) -> str:
-    """Writes `rejected.jsonl` and returns its path."""
-    path = os.path.join(settings.output_dir, "rejected.jsonl")
+def find_duplicates(
+    tasks: Sequence[ShardTask], settings: Settings
+) -> list[tuple[duplicates.HashedClip, duplicates.HashedClip]]:
+    """Finds near-duplicates among the clips of finished shards.
+
+    Args:
+      tasks: the shards.
+      settings: of the job.
+
+    Returns:
+      Pairs of clips.
+    """
+    clips = []
+    for task in tasks:
+        # Receipts of earlier versions have no hashes.
+        hashes = (read(task, settings) or {}).get("hashes", {})
+        for clip in task.clips:
+            if clip.video_id in hashes:
+                own = tuple(hashes[clip.video_id])
+                clips.append(duplicates.HashedClip(clip.video_id, clip.split, own))
+    return duplicates.find(clips)
+
+
+def read_dropped(settings: Settings) -> set[str]:
+    """Ids of the clips that an earlier start of the job dropped as near-duplicates."""
+    path = os.path.join(folder_of(settings), _DROPPED)
+    if not filesystem.exists(path):
+        return set()
+    with filesystem.GFile(path) as file:
+        return set(json.load(file))
+
+
+def write_dropped(names: Collection[str], settings: Settings) -> None:
+    """Writes the ids of dropped clips, see `read_dropped`.
+
+    Args:
+      names: the ids.
+      settings: of the job.
+    """
+    path = os.path.join(folder_of(settings), _DROPPED)
+    files.atomic_write(path, json.dumps(sorted(names)))
+
+
+def _write_lines(name: str, entries: Iterable[Mapping], settings: Settings) -> str:
+    """Writes a JSON Lines file beside the shards and returns its path."""
+    path = os.path.join(settings.output_dir, name)
     files.atomic_write(path, "".join(json.dumps(entry) + "\n" for entry in entries))
     return path
 

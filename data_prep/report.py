@@ -17,7 +17,7 @@ from tf_dvdgan.data import (
     windows,
 )
 
-from . import receipts
+from . import duplicates, receipts
 
 SHEET = "contact_sheet.png"
 _SHEET_CLIPS = 12
@@ -37,6 +37,7 @@ def show(outcome: receipts.Outcome, output_dir: str) -> None:
     print()
     _show_classes(outcome.manifest)
     _show_rates(outcome.rates)
+    _show_duplicates(outcome)
     _show_rejected(outcome)
     clips = _random_clips(outcome.manifest, output_dir)
     if clips:
@@ -94,6 +95,24 @@ def _show_rates(rates: dict[str, int]) -> None:
     for line in inspection.histogram(by_rate, _HISTOGRAM_LINES):
         print(f"  {line}")
     print()
+
+
+def _show_duplicates(outcome: receipts.Outcome) -> None:
+    """Prints a warning if clips are in two splits, or twice in one."""
+    if not outcome.duplicates:
+        return
+    across = len(list(duplicates.across_splits(outcome.duplicates)))
+    within = len(outcome.duplicates) - across
+    found = [
+        f"{across} clips of one split are nearly the same as clips of another"
+        if across
+        else "",
+        f"{within} pairs of clips in one split are nearly the same" if within else "",
+    ]
+    print(
+        f"warning: {', and '.join(filter(None, found))} (duplicates.jsonl). Scores on "
+        "held-out clips would be too good; --drop_duplicates leaves one of each.\n"
+    )
 
 
 def _show_rejected(outcome: receipts.Outcome) -> None:

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import hashlib
 import json
+from collections.abc import Collection, Sequence
 
 from . import decoding, sources
 
@@ -44,8 +45,8 @@ class ShardTask:
         clips = [[*vars(c).values(), self.class_names[c.label]] for c in self.clips]
         values = dataclasses.asdict(settings)
         del values["decode_seconds"]  # records written under another limit are valid
-        for name in ("resize", "fps"):
-            if values["recipe"][name] is None:  # matches versions without it
+        for name, default in (("resize", None), ("fps", None), ("split_scenes", False)):
+            if values["recipe"][name] is default:  # matches versions without it
                 del values["recipe"][name]
         text = json.dumps([clips, values], sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
@@ -77,6 +78,25 @@ def plan(listing: sources.Listing, num_shards: int, seed: int) -> list[ShardTask
             own = tuple(clips[i::count])
             tasks.append(ShardTask(name, own, tuple(listing.class_names)))
     return tasks
+
+
+def without(tasks: Sequence[ShardTask], dropped: Collection[str]) -> list[ShardTask]:
+    """Leaves out clips; all others stay in their shards.
+
+    Args:
+      tasks: the shards.
+      dropped: ids of the clips to leave out.
+
+    Returns:
+      The shards that still have clips.
+    """
+    left = [
+        dataclasses.replace(
+            task, clips=tuple(c for c in task.clips if c.video_id not in dropped)
+        )
+        for task in tasks
+    ]
+    return [task for task in left if task.clips]
 
 
 def _stable_hash(text: str, seed: int) -> bytes:

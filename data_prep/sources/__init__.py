@@ -86,7 +86,8 @@ def _check(listing: Listing, dataset: str, input_dir: str) -> None:
         raise errors.UserError(f"--dataset={dataset} has no clips in {input_dir}.")
     names_in = lists.folder_reader(input_dir)
     paths = (os.path.split(clip.path) for clip in clips)
-    if not any(name in names_in(parent) for parent, name in paths):
+    is_listed = dataset in WITH_LISTS
+    if is_listed and not any(name in names_in(parent) for parent, name in paths):
         raise errors.UserError(
             f"None of the {len(clips)} listed clips is in {input_dir}, not even "
             f"{clips[0].path!r}; docs/data.md has the layout of --dataset={dataset}."

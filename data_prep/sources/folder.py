@@ -30,7 +30,7 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
         Clip(
             path=clip.path,
             label=labels.get(name, 0),
-            video_id=clip.name,
+            video_id=clip.name or "video",  # images in the folder itself
             split=split or "train",
             form=clip.form,
             offset=clip.number or 0,

@@ -240,6 +240,20 @@ def test_folders_of_one_clip_of_images_are_no_classes(tmp_path):
     assert not clips.open_clips(str(tmp_path)).class_names
 
 
+def test_images_in_the_folder_itself_are_a_clip(tmp_path):
+    touch(tmp_path, *numbered("{}.png", 4), data=image(0)[1])
+    assert as_prepared(tmp_path)["video"][1] == 4
+    assert clips.open_clips(str(tmp_path)).num_clips == 1
+
+
+def test_other_arrays_beside_videos_are_left_out(tmp_path):
+    touch(tmp_path, "run/1.mp4")
+    np.save(tmp_path / "run" / "poses.npy", np.zeros([4, 17, 2]))
+    found = clip_listing.list_clips(str(tmp_path))
+    assert [clip.name for clip in found.clips] == ["run/1.mp4"]
+    assert found.left_out == {".npy beside clips": 1}
+
+
 def test_arrays_are_prepared_too(tmp_path):
     videos = np.random.default_rng(0).integers(0, 255, [3, 5, 16, 16, 3], np.uint8)
     (tmp_path / "a").mkdir()

@@ -195,3 +195,15 @@ def tinyvideo(root: pathlib.Path, listing: str = "golf.txt") -> None:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         stack = frames(seed, count, (128, 128)).reshape(-1, 128, 3)
         cv2.imwrite(str(root / path), stack[:, :, ::-1])
+
+
+def scene(seed, count=24, size=(96, 128)):
+    """A picture of soft shapes that the camera moves over."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 255, [7, 9, 3], np.uint8)
+    large = cv2.resize(
+        small, (size[1] + 2 * count, size[0] + count), interpolation=cv2.INTER_CUBIC
+    )
+    return np.stack(
+        [large[t : t + size[0], 2 * t : 2 * t + size[1]] for t in range(count)]
+    )

@@ -140,11 +140,11 @@ def test_the_command_fills_the_table(demo_shards, tmp_path):
     assert "times what the step takes" in result.stdout
 
 
-def test_opencv_alone_reads_every_frame(demo_videos):
+def test_pyav_alone_reads_every_frame(demo_videos):
     import glob
 
     path = sorted(glob.glob(f"{demo_videos}/*/*.avi"))[0]
-    assert benchmark._decode_by_opencv((path, 16)) > 16
+    assert benchmark._decode_by_pyav((path, 16)) > 16
 
 
 def test_ratios_are_of_rounds():

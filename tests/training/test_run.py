@@ -361,7 +361,7 @@ def mistakes(demo_shards, whole_run, tmp_path):
         ((*old, "--gin_param=trainer.build.seed=5"), "was started with seed 0"),
         (
             (*old, other, "--gin_param=NUM_STEPS=9"),
-            "class 'RoundAcross' is now 'Other'",
+            "class 'HorizontalCircle' is now 'Other'",
         ),
         ((*good, "--strategy=multi_worker"), "TF_CONFIG"),
         ((*good, "--gin_param=evaluation.Plan.best = 's3_mvt'"), "use tools.score"),

@@ -177,8 +177,7 @@ def _list_below(folder: str, inside: str, above: tuple[str, ...], found: Found) 
 
 def _contents(place: str) -> tuple[list[str], list[str]]:
     """Names of folders and of files in a folder."""
-    parent, folders, names = next(files.walk(place, _FILE_SUFFIXES), (place, [], []))
-    del parent
+    _, folders, names = next(files.walk(place, _FILE_SUFFIXES), (place, [], []))
     return sorted(folders), sorted(names)
 
 
@@ -212,7 +211,11 @@ def _list_among(folder: str, inside: str, names: Sequence[str], found: Found) ->
         count = frames_of_strip(os.path.join(place, name))
         clips.append(ClipFile(os.path.join(inside, name), "strip", shape=(count,)))
     for name in kinds["array"]:
-        clips += clips_of_array(folder, os.path.join(inside, name))
+        try:
+            clips += clips_of_array(folder, os.path.join(inside, name))
+        except errors.UserError:
+            if not kinds["video"]:  # beside videos it may be anything
+                raise
     if not clips:  # otherwise they are previews and posters
         groups = groups_of_frames(kinds["image"])
         numbers = itertools.count() if len(groups) > 1 else itertools.repeat(None)
@@ -227,7 +230,8 @@ def _list_among(folder: str, inside: str, names: Sequence[str], found: Found) ->
         if name in used or name in _GRIDS:
             continue
         suffix = os.path.splitext(name)[1].lower()
-        if suffix in _IMAGE_SUFFIXES and clips and not _is_hidden(name):
+        beside = suffix in (*_IMAGE_SUFFIXES, _ARRAY_SUFFIX) and bool(clips)
+        if beside and not _is_hidden(name):
             found.left_out[f"{suffix} beside clips"] += 1
         else:
             found.left_out[name if _is_hidden(name) else suffix or name] += 1

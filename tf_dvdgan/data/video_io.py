@@ -80,7 +80,16 @@ def resize_smallest_side(frame: np.ndarray, size: int) -> np.ndarray:
 
 
 def size_of_smallest_side(height: int, width: int, size: int) -> tuple[int, int]:
-    """Height and width of a frame after its smaller side was resized to `size`."""
+    """Computes the size of a frame whose smaller side is resized.
+
+    Args:
+      height: height of the frame, in pixels.
+      width: width of the frame, in pixels.
+      size: new length of the smaller side, in pixels.
+
+    Returns:
+      The new height and width.
+    """
     scale = size / min(height, width)
     return max(size, round(height * scale)), max(size, round(width * scale))
 
