@@ -75,7 +75,16 @@ def shard(path):
         for number in range(4):
             images = [video_io.encode_png(frame) for frame in frames()]
             writer.write(
-                records.serialize(images, str(number), 0, "a", 25.0, 32, 48, "source")
+                records.serialize(
+                    images,
+                    video_id=str(number),
+                    label=0,
+                    class_name="a",
+                    fps=25.0,
+                    height=32,
+                    width=48,
+                    source="source",
+                )
             )
     return path + ".tfrecord"
 

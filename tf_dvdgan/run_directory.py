@@ -299,11 +299,14 @@ def _newest(
 
 
 def _text(path: str) -> str:
-    """Returns the text of a file; empty if it does not exist."""
+    """Returns the text of a file; empty if it does not exist.
+
+    Damaged bytes become U+FFFD, so that what is whole can be read.
+    """
     if not filesystem.exists(path):
         return ""
-    with filesystem.GFile(path) as file:
-        return file.read()
+    with filesystem.GFile(path, "rb") as file:
+        return file.read().decode("utf-8", "replace")
 
 
 def copy_run(source: str, target: str) -> int:
