@@ -73,6 +73,8 @@ TINY, TINY_VGAN = (
 )
 # The paper's number; tiny.gin has one, which is traced in two thirds of the time.
 TWO_UPDATES = "--gin_param=trainer.build.num_d_steps = 2"
+# Beam's runner without processes: quick, as there is nothing to start.
+IN_PROCESS = ("--runner=FnApiRunner",)
 FEW = (
     "--gin_param=evaluation.Plan.num_videos = 20",
     "--gin_param=evaluation.Plan.num_videos_at_end = 24",

@@ -217,15 +217,17 @@ def test_any_class_name_is_one_line_and_an_empty_folder_is_taken(run_dir, tmp_pa
     assert text.splitlines() == [r"two\nlines", r"\u202eb", r"c\udcff"]
 
 
-@pytest.mark.parametrize("command", ["export", "sample"])
+@pytest.mark.parametrize(
+    "command", [pytest.param("export", marks=pytest.mark.slow), "sample"]
+)
 def test_a_full_disk_is_not_a_full_device(saved_model, run_dir, tmp_path, command):
     flags = {
         "export": [f"--model_dir={run_dir}"],
-        "sample": [f"--saved_model={saved_model}", "--num_videos=1"],
+        "sample": [f"--saved_model={saved_model}", "--num_videos=100"],
     }[command]
     done = run_process(
         *("-m", f"tools.{command}", f"--output={tmp_path / 'out'}", *flags),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
     )
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
     assert "The disk is full" in done.stderr and "BATCH_SIZE" not in done.stderr

@@ -96,6 +96,7 @@ def test_it_has_every_gin_file_and_module_except_those_that_need_a_checkout(unpa
     assert found == expected - excluded
 
 
+@pytest.mark.slow
 def test_the_installed_benchmark_runs_without_the_excluded_modules(unpacked):
     figures = unpacked.parent / "figures.json"
     flags = ("--phase=generation", "--repeats=1", f"--json={figures}")

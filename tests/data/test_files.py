@@ -118,6 +118,15 @@ def test_a_lock_has_one_holder_and_none_after_it_was_killed(tmp_path):
     assert not os.path.exists(path)
 
 
+def test_a_lock_leaves_no_empty_folders(tmp_path):
+    with files.locked(str(tmp_path / "a" / "b" / "c.lock"), "job"):
+        pass
+    assert not os.listdir(tmp_path)
+    with files.locked(str(tmp_path / "a" / "b" / "c.lock"), "job"):
+        (tmp_path / "a" / "result").touch()
+    assert os.listdir(tmp_path / "a") == ["result"]
+
+
 def test_an_object_store_has_no_locks_and_says_so(capsys):
     with files.locked("gs://bucket/run/a.lock", "job"):
         pass

@@ -448,6 +448,15 @@ def test_frames_are_those_shown_at_each_tick(tmp_path, fps):
     assert np.abs(found.mean((1, 2, 3)) - expected).max() < 3
 
 
+def test_a_gap_is_not_filled_with_frames(tmp_path):
+    path = str(tmp_path / "a.mkv")
+    images = np.full([4, 48, 64, 3], 99, np.uint8)
+    muxed(path, images, [0, 1, 2, 25 * 3600])
+    assert len(read(path)) == 4
+    with pytest.raises(video_io.VideoError, match="no frame for 3600 seconds"):
+        read(path, fps=25.0)
+
+
 def test_frames_that_would_not_fit_into_memory_are_refused(tmp_path):
     """A GIF of a few bytes that says it is 16,000 pixels wide and high."""
     path = tmp_path / "a.gif"

@@ -27,7 +27,7 @@ read, been_asked = forms.read, []
 
 def slow_frames(name):
     for number in range(7):
-        time.sleep(30 if name == "slow_then_hangs" and number == 4 else 0.5)
+        time.sleep(30 if name == "slow_then_hangs" and number == 4 else 0.25)
         yield np.full([32, 32, 3], number, np.uint8)
 
 def troubled(form, paths, offset, side):
@@ -163,12 +163,12 @@ def test_the_job_goes_on_and_tells(troubled, video, tmp_path):
 
 
 def test_the_time_limit_counts_progress(troubled, monkeypatch):
-    """Not the whole file: 3.5 seconds pass a limit of 2, at a frame each 0.5."""
+    """Not the whole file: 1.75 seconds pass a limit of 1, at a frame each 0.25."""
     monkeypatch.setattr(decoding, "_FRAMES_PER_LIMIT", 1)
-    decoder = decoding.Decoder(decoding.Recipe(16, segment_frames=3), seconds=2)
+    decoder = decoding.Decoder(decoding.Recipe(16, segment_frames=3), seconds=1)
     decoded = decoder.decode("video", ["slow"])
     assert decoded.segments.lengths == {0: 3, 1: 3}
-    with pytest.raises(video_io.VideoError, match="too slow to decode: over 2 s"):
+    with pytest.raises(video_io.VideoError, match="too slow to decode: over 1 s"):
         decoder.decode("video", ["slow_then_hangs"])
     decoder.close()
 

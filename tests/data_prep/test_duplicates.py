@@ -7,6 +7,7 @@ import random
 import cv2
 import numpy as np
 import pytest
+from conftest import IN_PROCESS
 
 from data_prep import duplicates, job
 from tests.data_prep.fixtures import scene
@@ -77,7 +78,7 @@ def videos(tmp_path):
 
 def test_preparation_lists_them_and_drops_them_on_request(videos, tmp_path, capsys):
     shards = str(tmp_path / "shards")
-    settings = {"resolution": 32, "num_shards": 3}
+    settings = {"resolution": 32, "num_shards": 3, "beam_flags": IN_PROCESS}
     outcome = job.prepare(videos, shards, **settings)
     assert outcome.manifest.num_clips("train") == 6
     printed = capsys.readouterr().out

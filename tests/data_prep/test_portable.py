@@ -57,6 +57,7 @@ def assert_same_shards(folder, other) -> None:
     assert filecmp.cmpfiles(folder, other, names, shallow=False)[0] == names
 
 
+@pytest.mark.slow
 def test_the_command_on_a_portable_runner(demo_videos, demo_shards, pool, tmp_path):
     address, log = pool
     done = subprocess.run(

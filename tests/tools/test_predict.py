@@ -196,6 +196,7 @@ def test_streams_are_what_a_video_is_made_of(vgan_run, tmp_path):
     assert (tmp_path / "grid.png").exists()
 
 
+@pytest.mark.slow
 def test_runs_stand_beside_one_another_with_the_same_classes(
     vgan_run, tiny_run, tmp_path
 ):

@@ -250,15 +250,31 @@ def locked(path: str, user: str) -> Iterator[None]:
         terminal.say(f"{folder} cannot be locked: no other {user} may write there")
         yield
         return
+    missing = _missing_folders(folder)
     os.makedirs(folder, exist_ok=True)
-    with _locked_file(path, user) as file:
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        try:
-            yield
-        finally:
-            os.unlink(path)
+    try:
+        with _locked_file(path, user) as file:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            try:
+                yield
+            finally:
+                os.unlink(path)
+    finally:
+        for created in missing:  # a mistake leaves no empty folders
+            with contextlib.suppress(OSError):
+                os.rmdir(created)
+
+
+def _missing_folders(folder: str) -> list[str]:
+    """A folder and those above it that do not exist, the innermost first."""
+    missing = []
+    folder = os.path.abspath(folder)
+    while not os.path.exists(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    return missing
 
 
 def _locked_file(path: str, user: str) -> IO[str]:

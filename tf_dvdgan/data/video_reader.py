@@ -36,6 +36,7 @@ _MISSING_SECONDS_ALLOWED = 0.5
 _DEFAULT_FPS = 25.0  # FFmpeg's, of streams that do not say
 _MAX_PIXEL_RATIO = 8  # a pixel is at most so many times as wide as high, or the reverse
 _ANIMATIONS = ("gif", "apng", "webp")  # whose writers leave out repeated frames
+_LONGEST_GAP_SECONDS = 60.0  # that resampling fills
 _LONGEST_SECONDS = 2.0  # of a frame of an animation; longer ones are pauses
 
 
@@ -114,7 +115,7 @@ class VideoReader:
         try:
             for frame, times in self._repeated():
                 image = video_io.resize(frame.to_ndarray(), size)
-                yield from [self._orientation.upright(image)] * times
+                yield from itertools.repeat(self._orientation.upright(image), times)
         finally:
             self._container.close()
         self._check_complete()
@@ -378,13 +379,18 @@ def _resampled(
 
     A tick shows the last frame that began before or at it; the first one is at the
     first frame's time.
+
+    Raises:
+      VideoError: there is over a minute between two frames.
     """
-    before, start, ticks = None, 0.0, 0
+    before, start, last, ticks = None, 0.0, 0.0, 0
     for number, frame in enumerate(frames):
         time = number / source_rate if frame.time is None else frame.time
         if before is None:
             start = time
         else:
+            if time - last > _LONGEST_GAP_SECONDS:
+                raise VideoError(f"no frame for {time - last:.0f} seconds")
             # A thousandth of a tick makes up for rounded times.
             due = int(np.ceil((time - start) * rate - 1e-3))
             yield before, max(0, due - ticks)
