@@ -2,15 +2,15 @@
 
 Decoders are large programs that parse untrusted input: some files make them hang,
 crash or exhaust memory. A `Decoder` is a child process that decodes one clip after
-another. It receives paths and returns encoded frames through pipes, each as soon as it
-is there, so neither process holds a long clip. A child that makes no progress is
+another. It receives paths and returns encoded frames through pipes, some at a time, so
+neither process holds a long clip. A child that makes no progress is
 killed, one that crashes is replaced; in both cases the clip is rejected with that
 reason. The child exits when its parent does, however the parent ends.
 
   python -m data_prep.decoding
 
 runs the child. Each line on standard input is a request, a JSON object. A reply is a
-line of JSON for each encoded frame, followed by its bytes, and for each dropped
+line of JSON for some encoded frames, followed by their bytes, and for each dropped
 segment; the last line has what is known of the clip, or the reason why it is rejected.
 The child does not import TensorFlow.
 """
@@ -44,6 +44,8 @@ _SECONDS_TO_START = 120
 _MAX_BYTES = 2_000_000_000  # of a segment's encoded frames; a record holds 2 GiB
 _MAX_BYTES_IN_MEMORY = 32_000_000  # of a clip's encoded frames; more go to a file
 _FRAMES_PER_LIMIT = 300  # the time limit begins again after so many
+_LIMIT_OF_CHILD = 2  # times the limit, after which it ends itself
+_FRAMES_AT_ONCE = 32  # that are in memory, and sent together
 _MAX_CHILD_BYTES = 4 * 2**30  # of address space
 
 
@@ -154,9 +156,9 @@ class Decoded:
     dropped: dict[int, str]
 
 
-# What decoding yields: an encoded frame of a segment, why a segment was dropped, and at
+# What decoding yields: encoded frames of a segment, why a segment was dropped, and at
 # the end properties of the clip.
-_Event = tuple[int, bytes] | tuple[int, str] | dict[str, Any]
+_Event = tuple[int, list[bytes]] | tuple[int, str] | dict[str, Any]
 
 
 def decode(form: str, paths: Sequence[str], offset: int, recipe: Recipe) -> Decoded:
@@ -197,9 +199,10 @@ def _decoded(
         try:
             if recipe.stabilize:
                 segment = stabilization.stabilize(segment)
-            for frame in segment:
-                encoded = _encode(frame, recipe, sizes)
-                num_bytes += len(encoded)
+            frames_left = iter(segment)
+            while block := list(itertools.islice(frames_left, _FRAMES_AT_ONCE)):
+                encoded = [_encode(frame, recipe, sizes) for frame in block]
+                num_bytes += sum(map(len, encoded))
                 if num_bytes > _MAX_BYTES:
                     raise video_io.VideoError(
                         "too long for one record: over 2 GB, see --segment_frames"
@@ -230,8 +233,9 @@ def _collected(events: Iterable[_Event], recipe: Recipe) -> Decoded:
     segments, dropped = Segments(), {}
     for event in events:
         match event:
-            case (number, bytes() as frame):
-                segments.add(number, frame)
+            case (number, list() as frames):
+                for frame in frames:
+                    segments.add(number, frame)
             case (number, str() as reason):
                 segments.discard(number)
                 dropped[number] = reason
@@ -440,11 +444,12 @@ def _read_reply(pipe: IO[bytes], progress: Callable[[], None]) -> Iterator[_Even
         if not line.endswith(b"\n"):
             raise EOFError
         reply = json.loads(line)
-        if "size" in reply:
-            yield reply["segment"], _read_all(pipe, reply["size"])
-            num_frames += 1
-            if num_frames % _FRAMES_PER_LIMIT == 0:
+        if "sizes" in reply:
+            yield reply["segment"], [_read_all(pipe, size) for size in reply["sizes"]]
+            num_frames += len(reply["sizes"])
+            if num_frames >= _FRAMES_PER_LIMIT:
                 progress()
+                num_frames = 0
         elif "segment" in reply:
             yield reply["segment"], reply["reason"]
         elif "reason" in reply:
@@ -493,16 +498,16 @@ def _answer(request: dict, replies: IO[bytes]) -> None:
         replies.flush()
 
     # Ends this process if its parent has exited while a decoder holds the GIL.
-    signal.setitimer(signal.ITIMER_REAL, 2 * request["seconds"])
+    signal.setitimer(signal.ITIMER_REAL, _LIMIT_OF_CHILD * request["seconds"])
     try:
         recipe = Recipe(**request["recipe"])
         events = _decoded(request["form"], request["paths"], request["offset"], recipe)
-        for number, event in enumerate(events, 1):
-            if number % _FRAMES_PER_LIMIT == 0:
-                signal.setitimer(signal.ITIMER_REAL, 2 * request["seconds"])
+        for event in events:
+            signal.setitimer(signal.ITIMER_REAL, _LIMIT_OF_CHILD * request["seconds"])
             match event:
-                case (segment, bytes() as frame):
-                    send({"segment": segment, "size": len(frame)}, frame)
+                case (segment, list() as frames):
+                    sizes = list(map(len, frames))
+                    send({"segment": segment, "sizes": sizes}, b"".join(frames))
                 case (segment, str() as reason):
                     send({"segment": segment, "reason": reason})
                 case dict() as properties:

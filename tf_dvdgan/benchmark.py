@@ -273,13 +273,14 @@ def _decode_by_pyav(task: tuple[str, int]) -> int:
     """Decodes and resizes a video with the libraries only; returns its frame count."""
     import av
     import cv2
+    from av.video.reformatter import VideoReformatter
 
     path, size = task
-    frames = 0
+    frames, converter = 0, VideoReformatter()
     with av.open(path) as container:
         container.streams.video[0].codec_context.thread_count = 1
         for frame in container.decode(video=0):
-            image = frame.to_ndarray(format="rgb24")
+            image = converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
             scale = size / min(image.shape[:2])
             cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
             frames += 1

@@ -129,15 +129,14 @@ class VideoReader:
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         """Decodes to the end, past errors; notes what was in the file."""
-        self._count, self._end = 0, 0.0
+        self._count = self._end = 0
         self._packet_times: list[int] = []
         self._num_discarded = 0
         for packet in self._packets():
             if packet.pts is not None:
                 self._packet_times.append(packet.pts)
                 self._num_discarded += packet.is_discard
-                shown = packet.pts + (packet.duration or 0)
-                self._end = max(self._end, float(shown * packet.time_base))
+                self._end = max(self._end, packet.pts + (packet.duration or 0))
             try:
                 frames = packet.decode()
             except (av.FFmpegError, ValueError):
@@ -159,7 +158,8 @@ class VideoReader:
             if count < to_show - _MISSING_FRAMES_ALLOWED:
                 raise VideoError(f"truncated: {count} of {to_show} frames")
         if self._declared_seconds:
-            end, whole = self._end, self._declared_seconds
+            end = float(self._end * (self._stream.time_base or 0))
+            whole = self._declared_seconds
             if end < whole - _MISSING_SECONDS_ALLOWED:
                 raise VideoError(f"truncated: {end:.1f} of {whole:.1f} seconds")
 
@@ -335,7 +335,10 @@ def _as_rgb(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
                 yield from _rest(graph)
                 graph, first = _filters(frame, deinterlace=True), frame
             graph.push(frame)
-            yield from _pulled(graph)
+            if first.interlaced_frame:  # a frame needs the fields of the next
+                yield from _pulled(graph)
+            else:
+                yield graph.vpull()
         if graph is not None:
             yield from _rest(graph)
     except (av.FFmpegError, ValueError) as error:
