@@ -29,7 +29,8 @@ CHECKED := $(addprefix tests/, test_layout.py test_ops.py test_losses.py layers 
 SECOND_LANE := $(addprefix tests/, test_lanes.py test_addons.py test_keras_version.py \
 	test_packaging.py test_object_stores.py test_export.py test_ops.py test_losses.py \
 	layers flow models/test_variables.py training/test_trainer.py \
-	training/test_checkpoints.py conformance/test_replicas.py data/test_readers.py)
+	training/test_checkpoints.py conformance/test_replicas.py data/test_readers.py \
+	data/test_video_reader.py)
 
 .PHONY: demo check test test-all coverage docs lint format lock clean
 

@@ -448,6 +448,21 @@ def test_frames_are_those_shown_at_each_tick(tmp_path, fps):
     assert np.abs(found.mean((1, 2, 3)) - expected).max() < 3
 
 
+def test_a_title_that_is_not_utf8_is_no_obstacle(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "a title like no other"
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for image in smooth(4, 48, 64):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        container.mux(stream.encode())
+    data = path.read_bytes()
+    assert b"like no other" in data
+    path.write_bytes(data.replace(b"like no other", b"lik\xe9 n\xf6 other"))
+    assert len(read(path)) == 4
+
+
 def test_a_gap_is_not_filled_with_frames(tmp_path):
     path = str(tmp_path / "a.mkv")
     images = np.full([4, 48, 64, 3], 99, np.uint8)

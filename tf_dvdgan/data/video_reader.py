@@ -27,6 +27,10 @@ _CONTAINERS = (
     "yuv4mpegpipe,h264,hevc,m4v,ivf,obu"
 )
 _OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+# PyAV 18 refuses a file whose title is not UTF-8, unless told otherwise; 19 does not.
+_TEXTS: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
 # Some 8000 x 8000; larger frames are refused before memory is allocated for them.
 _CODEC_OPTIONS = {"max_pixels": str(2**26)}
 # A clip may end this much before the end that its container declares without being
@@ -116,9 +120,9 @@ class VideoReader:
             for frame, times in self._repeated():
                 image = video_io.resize(frame.to_ndarray(), size)
                 yield from itertools.repeat(self._orientation.upright(image), times)
+            self._check_complete()
         finally:
             self._container.close()
-        self._check_complete()
 
     def _repeated(self) -> Iterator[tuple[av.VideoFrame, int]]:
         """The frames, each with how many times it is to be yielded."""
@@ -196,7 +200,7 @@ def _opened(path: str) -> av.container.InputContainer:
             _as_nut(path) if _is_webp(path) else os.path.abspath(path),
             mode="r",
             options=dict(_OPTIONS),
-            metadata_errors="replace",
+            **_TEXTS,
         )
     except (av.FFmpegError, ValueError, OSError, Image.DecompressionBombError) as error:
         raise VideoError("not a video that can be decoded") from error
