@@ -3,9 +3,9 @@
 Decoders are large programs that parse untrusted input: some files make them hang,
 crash or exhaust memory. A `Decoder` is a child process that decodes one clip after
 another. It receives paths and returns encoded frames through pipes, some at a time, so
-neither process holds a long clip. A child that makes no progress is
-killed, one that crashes is replaced; in both cases the clip is rejected with that
-reason. The child exits when its parent does, however the parent ends.
+neither process holds a long clip. A child that makes no progress is killed, one that
+crashes is replaced; in both cases the clip is rejected with that reason. The child
+exits when its parent does, however the parent ends.
 
   python -m data_prep.decoding
 
@@ -22,7 +22,6 @@ import itertools
 import json
 import os
 import queue
-import resource
 import signal
 import subprocess
 import sys
@@ -34,7 +33,7 @@ from typing import IO, Any
 import cv2
 import numpy as np
 
-from tf_dvdgan.data import video_io
+from tf_dvdgan.data import video_io, video_process
 
 from . import duplicates, forms, stabilization
 from . import scenes as scenes_lib
@@ -46,7 +45,6 @@ _MAX_BYTES_IN_MEMORY = 32_000_000  # of a clip's encoded frames; more go to a fi
 _FRAMES_PER_LIMIT = 300  # the time limit begins again after so many
 _LIMIT_OF_CHILD = 2  # times the limit, after which it ends itself
 _FRAMES_AT_ONCE = 32  # that are in memory, and sent together
-_MAX_CHILD_BYTES = 4 * 2**30  # of address space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,10 +181,8 @@ def _decoded(
     form: str, paths: Sequence[str], offset: int, recipe: Recipe
 ) -> Iterator[_Event]:
     at_once = len(recipe.size) == 1 and not recipe.stabilize
-    resampled = {} if recipe.fps is None else {"fps": recipe.fps}
-    fps, frames = forms.read(
-        form, paths, offset, recipe.size[0] if at_once else None, **resampled
-    )
+    smallest_side = recipe.size[0] if at_once else None
+    fps, frames = forms.read(form, paths, offset, smallest_side, recipe.fps)
     sizes: set[tuple[int, int]] = set()
     hashes: list[int] = []
     frames = _hashing(frames, hashes)
@@ -468,11 +464,8 @@ def _read_all(pipe: IO[bytes], size: int) -> bytes:
 
 def serve() -> None:
     """Runs the child process: answers requests until standard input closes."""
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # keeps library output out of the replies
+    replies = video_process.become_child()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (_MAX_CHILD_BYTES, _MAX_CHILD_BYTES))
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # if memory runs out, kill this process first
     cv2.setNumThreads(1)

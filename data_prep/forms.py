@@ -82,7 +82,7 @@ def read(
     paths: Sequence[str],
     offset: int,
     smallest_side: int | None,
-    fps: float | None = None,
+    fps: float | None,
 ) -> tuple[float, Iterator[np.ndarray]]:
     """Opens a clip and returns an iterator over its frames.
 
@@ -128,7 +128,7 @@ def _images(paths: Sequence[str]) -> Iterator[np.ndarray]:
 
 def _of_array(path: str, row: int) -> Iterator[np.ndarray]:
     folder, name = os.path.split(path)
-    clip = clip_listing.clips_of_array(folder, name)[row]
+    (clip,) = clip_listing.clips_of_array(folder, name, row)
     if clip.damage:
         raise video_io.VideoError(clip.damage)
     shape = (*clip.shape, 3)

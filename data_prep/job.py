@@ -264,17 +264,17 @@ def _run_beam(
 @contextlib.contextmanager
 def _local(settings: tasks_lib.Settings) -> Iterator[None]:
     """For a runner in processes of this machine: its log, its ports, a full disk."""
-    try:
-        with _loopback_only(), _local_log(), _temporary_files():
+    with _loopback_only(), _local_log(), _temporary_files():
+        try:
             yield
-    except Exception as error:
-        if not errors.is_full_disk(error):
-            raise
-        receipts.remove_leftovers(settings)
-        raise errors.UserError(
-            f"The disk of {settings.output_dir} is full. Finished shards are kept; "
-            "free some space and run the same command again."
-        ) from None
+        except Exception as error:
+            if not errors.is_full_disk(error):
+                raise
+            receipts.remove_leftovers(settings)
+            raise errors.UserError(
+                f"The disk of {settings.output_dir} is full. Finished shards are kept; "
+                "free some space and run the same command again."
+            ) from None
 
 
 @contextlib.contextmanager
@@ -329,9 +329,9 @@ def _local_log() -> Iterator[None]:
         sys.stderr = os.fdopen(original_fd, "w", closefd=False)
         try:
             yield
-        except Exception as error:
-            if errors.is_full_disk(error):
-                raise
+        except errors.UserError:
+            raise
+        except Exception:
             log.seek(0)
             with tempfile.NamedTemporaryFile(
                 prefix="prepare-", suffix=".log", delete=False

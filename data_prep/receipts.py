@@ -221,7 +221,7 @@ def finish_job(
       UserError: clips are missing, or too many were rejected.
     """
     receipts = [_checked(task, settings) for task in tasks]
-    pairs = find_duplicates(tasks, settings)
+    pairs = _duplicates(tasks, receipts)
     _write_lines(_DUPLICATES, map(duplicates.describe, pairs), settings)
     splits: dict[str, list[manifest_lib.Shard]] = {c.split: [] for c in listing.clips}
     index: dict[str, list[record_index.Entries]] = {split: [] for split in splits}
@@ -290,10 +290,15 @@ def find_duplicates(
     Returns:
       Pairs of clips.
     """
+    return _duplicates(tasks, [read(task, settings) or {} for task in tasks])
+
+
+def _duplicates(
+    tasks: Sequence[ShardTask], receipts: Sequence[Mapping]
+) -> list[tuple[duplicates.HashedClip, duplicates.HashedClip]]:
     clips = []
-    for task in tasks:
-        # Receipts of earlier versions have no hashes.
-        hashes = (read(task, settings) or {}).get("hashes", {})
+    for task, receipt in zip(tasks, receipts, strict=True):
+        hashes = receipt.get("hashes", {})  # earlier versions lack them
         for clip in task.clips:
             if clip.video_id in hashes:
                 own = tuple(hashes[clip.video_id])

@@ -24,17 +24,24 @@ def load_npz(file: str | io.BytesIO) -> Mapping[str, np.ndarray]:
       The arrays by name.
 
     Raises:
-      ValueError: an array's header says that it is larger, or it holds objects.
-      OSError, EOFError, zipfile.BadZipFile: it is not an npz file, or damaged.
+      ValueError: it is not an npz file, or damaged; an array's header says that it is
+        larger; or it holds objects.
     """
+    try:
+        return _checked_npz(file)
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(str(error)) from error
+
+
+def _checked_npz(file: str | io.BytesIO) -> Mapping[str, np.ndarray]:
     size = os.path.getsize(file) if isinstance(file, str) else len(file.getvalue())
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         _check_expansion(size, sum(entry.file_size for entry in entries))
         for entry in entries:
             with archive.open(entry) as array:
-                needed = _bytes_of_array(array)
-            if needed > entry.file_size:
+                shape, _, dtype = read_header(array)
+            if math.prod(shape) * dtype.itemsize > entry.file_size:
                 raise ValueError(f"{entry.filename} holds less than its header says")
     if isinstance(file, io.BytesIO):
         file.seek(0)
@@ -42,13 +49,22 @@ def load_npz(file: str | io.BytesIO) -> Mapping[str, np.ndarray]:
         return dict(arrays)
 
 
-def _bytes_of_array(file: IO[bytes]) -> int:
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Reads the header of a .npy file, up to where its data begin; unpickles nothing.
+
+    Args:
+      file: the file, at its beginning.
+
+    Returns:
+      The array's shape, whether it is in Fortran order, and its type.
+
+    Raises:
+      ValueError: it is not a .npy file.
+    """
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    else:
-        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-    return math.prod(shape) * dtype.itemsize
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
 
 
 def _check_expansion(size: int, num_bytes: int) -> None:

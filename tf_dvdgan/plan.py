@@ -138,7 +138,7 @@ def _lengths(data_dir: str, loaded: manifest.Manifest) -> list[int]:
     window = windows.Window(1, loaded.resolution)
     shards = readers.shards_of(loaded, data_dir, "train", window)
     paths = [f"{data_dir}/{shard.file}" for shard in shards]
-    rows = record_index.rows(paths).take(_LOOKED_AT)
+    rows = record_index.rows(paths, at_most=_LOOKED_AT)
     return [int(records.parse(row)[0]["num_frames"]) for row in rows]
 
 

@@ -23,7 +23,6 @@ import io
 import json
 import os
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -234,7 +233,7 @@ class RunDirectory:
         try:
             with filesystem.GFile(path, "rb") as file:
                 return array_files.load_npz(io.BytesIO(file.read()))["frames"]
-        except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        except (KeyError, ValueError) as error:
             raise errors.UserError(
                 f"{path} is damaged ({error}). Remove it: training that resumes writes "
                 "it again."

@@ -30,7 +30,7 @@ def slow_frames(name):
         time.sleep(30 if name == "slow_then_hangs" and number == 4 else 0.25)
         yield np.full([32, 32, 3], number, np.uint8)
 
-def troubled(form, paths, offset, side):
+def troubled(form, paths, offset, side, fps):
     name = os.path.basename(paths[0])
     print("libraries may print", name)
     if name.startswith("hang"):
@@ -54,7 +54,7 @@ def troubled(form, paths, offset, side):
     if name.startswith("big"):
         bytearray(6 << 30)
     been_asked.append(name)
-    return read(form, paths, offset, side)
+    return read(form, paths, offset, side, fps)
 
 forms.read = troubled
 decoding.serve()

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tf_dvdgan import errors, terminal
+from tf_dvdgan import array_files, errors, terminal
 from tf_dvdgan.data import files, filesystem
 
 VIDEO_SUFFIXES = tuple(
@@ -353,12 +353,13 @@ def _clips_of(
     return [[name for _, name in sorted(clip)] for clip in clips.values()]
 
 
-def clips_of_array(folder: str, path: str) -> list[ClipFile]:
+def clips_of_array(folder: str, path: str, row: int | None = None) -> list[ClipFile]:
     """Lists the clips of a NumPy array, by its header.
 
     Args:
       folder: the listed folder.
       path: path of the array relative to it.
+      row: lists only the clip of this row; None lists all.
 
     Returns:
       Its clips; a single one if the file is damaged.
@@ -396,26 +397,19 @@ def clips_of_array(folder: str, path: str) -> list[ClipFile]:
         ClipFile(
             path, "array", shape=shape[1:4], number=i, offset=start + i * bytes_of_clip
         )
-        for i in range(shape[0])
+        for i in (range(shape[0]) if row is None else [row])
     ]
 
 
 def _array_header(path: str) -> tuple[tuple[int, ...], bool, np.dtype, int, int]:
     """An array's shape, order and type, the position of its data, and its file's size.
 
-    Does not unpickle anything.
-
     Raises:
       ValueError, OSError: the file is not an array, or cannot be read.
     """
     data, size = _head(path)
     head = io.BytesIO(data)
-    version = np.lib.format.read_magic(head)
-    if version == (1, 0):
-        header = np.lib.format.read_array_header_1_0(head)
-    else:
-        header = np.lib.format.read_array_header_2_0(head)
-    return (*header, head.tell(), size)
+    return (*array_files.read_header(head), head.tell(), size)
 
 
 def _head(path: str) -> tuple[bytes, int]:

@@ -222,7 +222,7 @@ class ShardSource(ClipSource):
         with readers.reading(self.path):
             return [
                 _info_of_record(row)
-                for row in record_index.rows(self._paths).take(_PROBED)
+                for row in record_index.rows(self._paths, at_most=_PROBED)
             ]
 
     def short_clips(self, window: windows.Window) -> str:

@@ -11,7 +11,6 @@ import hashlib
 import io
 import os
 import struct
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -103,14 +102,15 @@ class RecordIndex:
         return dataset.take(1).get_single_element()
 
 
-def rows(paths: Sequence[str]) -> tf.data.Dataset:
-    """All records of TFRecord files, in order.
+def rows(paths: Sequence[str], at_most: int | None = None) -> tf.data.Dataset:
+    """Records of TFRecord files, in order.
 
     A record may say that it is longer than its file. TensorFlow would allocate what it
     says, and crash; this is found before.
 
     Args:
       paths: paths of the files.
+      at_most: largest number of records; None for all.
 
     Returns:
       Serialized records.
@@ -118,10 +118,13 @@ def rows(paths: Sequence[str]) -> tf.data.Dataset:
     Raises:
       DataLossError: a record of a local file is longer than the file.
     """
+    checked, count = [], 0
     for path in paths:
-        for _ in _framing(path):
-            pass
-    return tf.data.TFRecordDataset(list(paths))
+        if at_most is not None and count >= at_most:
+            break
+        count += sum(1 for _ in _framing(path))
+        checked.append(path)
+    return tf.data.TFRecordDataset(checked).take(-1 if at_most is None else at_most)
 
 
 def checksum(paths: Sequence[str]) -> str:
@@ -277,9 +280,7 @@ def _read_saved(data_dir: str, split: str) -> Entries | None:
         with filesystem.GFile(os.path.join(data_dir, FILE_NAME), "rb") as file:
             arrays = array_files.load_npz(io.BytesIO(file.read()))
         found = Entries(arrays[f"{split}/lengths"], arrays[f"{split}/labels"])
-    except tf.errors.NotFoundError:
-        return None
-    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile):
+    except (tf.errors.NotFoundError, KeyError, ValueError, OSError):
         return None
     dtypes = found.lengths.dtype, found.labels.dtype
     shapes = found.lengths.shape, found.labels.shape

@@ -10,6 +10,7 @@ import os
 import resource
 import subprocess
 import sys
+from typing import IO
 
 import numpy as np
 
@@ -57,12 +58,21 @@ def read_frames(
     return np.frombuffer(data, np.uint8).reshape(reply["shape"])
 
 
-def _main(request: str) -> None:
-    path, count, stride, start, smallest_side = json.loads(request)
+def become_child() -> IO[bytes]:
+    """Limits this process's memory; returns the stream of its replies.
+
+    What libraries print to standard output goes to standard error.
+    """
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_BYTES, _MAX_BYTES))
-    output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # keeps what libraries print out of the reply
+    return replies
+
+
+def _main(request: str) -> None:
+    path, count, stride, start, smallest_side = json.loads(request)
+    output = become_child()
     end = start + (count - 1) * stride + 1
     frames = np.zeros([0, 0, 0, 3], np.uint8)
     try:

@@ -11,14 +11,13 @@ import io
 import json
 import os
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors, terminal
+from tf_dvdgan import array_files, errors, terminal
 from tf_dvdgan.data import files, filesystem, prefetch
 from tf_dvdgan.evaluation.features import sources
 from tf_dvdgan.evaluation.metrics import frechet
@@ -70,9 +69,8 @@ class Features:
         with filesystem.GFile(os.path.join(self._folder, name), "rb") as file:
             data = io.BytesIO(file.read())
         try:
-            with np.load(data, allow_pickle=False) as arrays:
-                return dict(arrays)
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+            return dict(array_files.load_npz(data))
+        except ValueError:
             return None
 
     def add(self, rows: Mapping[str, np.ndarray], num_places: int) -> None:
