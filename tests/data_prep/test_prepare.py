@@ -442,8 +442,8 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(demo_videos, tmp_path):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (99_000,) * 2),
     )
     assert done.returncode == 1
-    progress, sentence = done.stderr.splitlines()
-    assert progress.startswith("preparing clips")
+    *progress, sentence = done.stderr.splitlines()  # a fast job shows no progress
+    assert all(line.startswith("preparing clips") for line in progress)
     assert sentence.startswith(
         f"error: The disk of {tmp_path}/shards is full. Finished"
     )
