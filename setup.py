@@ -82,6 +82,7 @@ TESTS = [
     "flask-cors",  # for moto's server; its extra "server" has two dozen more
     "moto[s3]==5.2.5",  # an S3 server on this machine
     "mypy==2.4.1",  # type checker
+    "prdc==0.2",  # density and coverage by their authors, to compare with
     "pytest",
     "pytest-cov",  # `make coverage`
     "pytest-xdist",  # both cores
@@ -140,6 +141,7 @@ setuptools.setup(
             "tf_dvdgan_copy_run=tf_dvdgan.tools.copy_run:run",
             "tf_dvdgan_inspect_tfrecord=tf_dvdgan.tools.inspect_tfrecord:run",
             "tf_dvdgan_plan=tf_dvdgan.tools.plan:run",
+            "tf_dvdgan_doctor=tf_dvdgan.tools.doctor:run",
             "tf_dvdgan_benchmark=tf_dvdgan.tools.benchmark:run",
             "tf_dvdgan_make_demo_videos=tf_dvdgan.tools.make_demo_videos:run",
             "tf_dvdgan_demo=tf_dvdgan.tools.demo:run",

@@ -108,6 +108,16 @@ def _fresh_state():
     tf.keras.mixed_precision.set_global_policy("float32")
 
 
+@pytest.fixture
+def eagerly():
+    """Runs a few steps without tracing them, which takes ten times as long."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="session")
 def demo_videos(tmp_path_factory) -> str:
     """144 encoded clips of 9 classes in UCF-101's layout."""

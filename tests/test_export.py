@@ -11,7 +11,15 @@ import tensorflow as tf
 from conftest import run_module, run_process
 from PIL import Image
 
-from tf_dvdgan import addons, errors, export, generators, trained, visualize
+from tf_dvdgan import (
+    addons,
+    errors,
+    export,
+    generators,
+    model_card,
+    trained,
+    visualize,
+)
 from tf_dvdgan.data import transforms
 from tf_dvdgan.layers import conditional_batch_norm
 from tf_dvdgan.sampling import latents, standing_statistics
@@ -29,7 +37,9 @@ def run_dir(tiny_run) -> str:
 @pytest.fixture(scope="module")
 def saved_model(run_dir, tmp_path_factory) -> str:
     folder = str(tmp_path_factory.mktemp("export") / "6")
-    export.export(trained.load(run_dir), folder, num_batches=3, batch_size=8)
+    model = trained.load(run_dir)
+    card = model_card.write(model, run_dir)
+    export.export(model, folder, num_batches=3, batch_size=8, card=card)
     return folder
 
 
@@ -135,6 +145,12 @@ def test_the_saved_model_gives_the_videos_of_sampling(run_dir, saved_model):
             seed=tf.constant(11),
         )["videos"]
         assert np.abs(found.numpy().astype(int) - expected).max() <= 1
+
+
+def test_the_saved_model_has_its_card_and_can_be_replaced(saved_model, run_dir):
+    with open(os.path.join(saved_model, "README.md")) as file:
+        assert file.read() == model_card.write(trained.load(run_dir), run_dir)
+    export._check_replaceable(saved_model)
 
 
 def replace(target, contents: str) -> None:

@@ -23,8 +23,8 @@ ORDER = [
     *("evaluation.metrics", "evaluation.features", "evaluation.runs"),
     *("config", "trained", "graph_check", "generators", "export"),
     *("classification", "pictures"),
-    *("benchmark", "plan"),
-    *("report", "explorer", "notebook", "video_gan", "scores", "run"),
+    *("benchmark", "doctor", "plan"),
+    *("report", "explorer", "notebook", "model_card", "video_gan", "scores", "run"),
 ]
 # Who does not need a part although it comes later.
 WITHOUT = {

@@ -89,6 +89,7 @@ def test_a_gan_is_trained_sampled_saved_and_reopened(fitted, demo_shards, tmp_pa
     each = again.sample(2, [names[1], names[0]], 0.5, seed=1)
     np.testing.assert_array_equal(each[0], videos[0])
     fitted.save(str(tmp_path / "exported"))
+    assert "| steps | " in (tmp_path / "exported" / "README.md").read_text()
     exported = dvd.load(str(tmp_path / "exported"))
     found = exported.sample(3, names[1], 0.5, seed=1)
     assert np.abs(found.astype(int) - videos).max() <= 1

@@ -20,7 +20,8 @@ truncation outside the grid, a count below 1, latents or weights that are not fi
 A model without classes takes neither label nor class_weights. A prediction model takes
 `frames` `[n, conditioning_frames, height, width, 3]` uint8, which also replace count.
 Assets: `class_names.txt`, one name per line; `generator.json`, the result of
-`generators.describe`. docs/serving.md has examples of requests.
+`generators.describe`. `README.md` is the model's card. docs/serving.md has examples of
+requests.
 """
 
 import contextlib
@@ -39,11 +40,13 @@ from tf_dvdgan.sampling import latents, sampler, standing_statistics
 
 TRUNCATIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _GRAPH = "saved_model.pb"  # written last
+_CARD = "README.md"
 _ASSETS = ("class_names.txt", generators.DESCRIPTION)
 # Names in a SavedModel; of its folders, what names in them match.
 _CONTENTS = {
     _GRAPH: "",
     "fingerprint.pb": "",
+    _CARD: "",
     "variables": r"variables\.(index|data-\d+-of-\d+)",
     "assets": "|".join(map(re.escape, _ASSETS)),
 }
@@ -55,6 +58,7 @@ def export(
     truncations: Sequence[float] = TRUNCATIONS,
     num_batches: int = standing_statistics.NUM_BATCHES,
     batch_size: int = standing_statistics.BATCH_SIZE,
+    card: str = "",
 ) -> None:
     """Writes a SavedModel, completely or not at all.
 
@@ -64,6 +68,7 @@ def export(
       truncations: truncations to compute standing statistics for, in increasing order.
       num_batches: number of batches that statistics are averaged over.
       batch_size: size of these batches.
+      card: text of `README.md`, see `model_card`; '' for none.
 
     Raises:
       UserError: the directory contains files that are not of a SavedModel.
@@ -75,6 +80,8 @@ def export(
         module = _ExportedGenerator(model.gan, assets, truncations, statistics)
         with _replacing(directory) as place:
             tf.saved_model.save(module, place, module.signatures(model.gan))
+            if card:
+                files.atomic_write(os.path.join(place, _CARD), card)
 
 
 def _write_assets(model: trained.TrainedModel, folder: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
     config.gin                   the config of the run, parsed when it resumes
     model.json                   class and arguments of every part of the networks
     operative_config-<step>.gin  the operative config of each start
-    dataset.json                 class names and name of the data set
+    dataset.json                 class names, name and number of clips of the data set
     frame_bank.npz               first frames of real clips, for prediction models
     checkpoints/, best/          TensorFlow checkpoints
     scores.jsonl                 scores with their protocols
@@ -183,14 +183,21 @@ class RunDirectory:
 
     # The data.
 
-    def write_dataset(self, class_names: Sequence[str], dataset: str) -> None:
+    def write_dataset(
+        self, class_names: Sequence[str], dataset: str, num_clips: int | None = None
+    ) -> None:
         """Writes the properties of the data that sampling needs.
 
         Args:
           class_names: class names in the order of the labels.
           dataset: name of the data set; empty if it has none.
+          num_clips: number of training clips; None if unknown.
         """
-        properties = {"class_names": list(class_names), "dataset": dataset}
+        properties = {
+            "class_names": list(class_names),
+            "dataset": dataset,
+            "num_clips": num_clips,
+        }
         files.atomic_write(self._of(_DATASET), json.dumps(properties))
 
     @property
@@ -213,6 +220,12 @@ class RunDirectory:
     def dataset(self) -> str:
         """Name of the data set; empty if it has none."""
         return str(self._dataset().get("dataset", ""))
+
+    @property
+    def num_clips(self) -> int | None:
+        """Number of training clips; None if unknown."""
+        found = self._dataset().get("num_clips")
+        return found if isinstance(found, int) else None
 
     def _dataset(self) -> dict:
         try:
@@ -249,11 +262,11 @@ class RunDirectory:
 
     def read_scores(self) -> list[dict]:
         """Reads the rows of `scores.jsonl`, each with "step", "scores", "protocol"."""
-        return _rows(self.scores_file)
+        return read_rows(self.scores_file)
 
     def read_classification(self) -> list[dict]:
         """Reads the rows of `classify.jsonl`, see `classification.classify`."""
-        return _rows(self._of(_CLASSIFICATION))
+        return read_rows(self._of(_CLASSIFICATION))
 
     def add_classification(self, row: Mapping) -> None:
         """Adds a row to `classify.jsonl`."""
@@ -267,12 +280,12 @@ def add_row(path: str, row: Mapping) -> None:
       path: path of the file, which is created if it does not exist.
       row: the row, of JSON types.
     """
-    text = "".join(json.dumps(entry) + "\n" for entry in [*_rows(path), row])
+    text = "".join(json.dumps(entry) + "\n" for entry in [*read_rows(path), row])
     files.atomic_write(path, text)
 
 
-def _rows(path: str) -> list[dict]:
-    """The rows of a file; leaves out lines that are damaged."""
+def read_rows(path: str) -> list[dict]:
+    """Reads the rows of a JSON Lines file; leaves out lines that are damaged."""
     rows, damaged = [], 0
     for line in filter(str.strip, _text(path).splitlines()):
         try:

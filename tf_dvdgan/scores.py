@@ -1,11 +1,14 @@
 """The Python interface to scores; `python -m tools.score` is the command."""
 
-from collections.abc import Sequence
-from typing import Unpack
+from collections.abc import Mapping, Sequence
+from typing import Any, Unpack
 
-from tf_dvdgan import errors, video_gan
-from tf_dvdgan.evaluation.runs import comparison
+import tensorflow as tf
+
+from tf_dvdgan import errors, trained, video_gan
+from tf_dvdgan.evaluation.runs import comparison, receipts
 from tf_dvdgan.evaluation.runs import scorer as scorer_lib
+from tf_dvdgan.sampling import sampler as sampler_lib
 
 
 def score(
@@ -60,5 +63,140 @@ def _model(gan: video_gan.VideoGAN) -> scorer_lib.Model:
             "A SavedModel cannot be scored directly: score a folder of its videos."
         )
     return scorer_lib.Model(
-        sampler, generator.window, generator.class_names, generator.metadata["step"]
+        sampler,
+        generator.window,
+        generator.class_names,
+        generator.metadata["step"],
+        generator.place,
     )
+
+
+def open_model(
+    model_dir: str,
+    step: int | str | None = None,
+    strategy: tf.distribute.Strategy | None = None,
+) -> scorer_lib.Model:
+    """Loads a run's model for `Scorer`, with its variables on a strategy's devices.
+
+    Args:
+      model_dir: directory of the run.
+      step: step of the checkpoint, or 'best'; the newest by default.
+      strategy: where the model runs.
+
+    Returns:
+      The model.
+
+    Raises:
+      UserError: it is not a run's directory, or has no such checkpoint.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        model = trained.load(model_dir, step)
+    sampler = sampler_lib.Sampler(model.gan, strategy)
+    return scorer_lib.Model(
+        sampler, model.window, model.class_names, model.step, model_dir
+    )
+
+
+def verify(
+    receipt: str,
+    protocols: Sequence[str] = (),
+    places: Mapping[str, Any] | None = None,
+    **options: Unpack[scorer_lib.Computation],
+) -> bool:
+    """Repeats the scores in a file, and prints what is as recorded and what differs.
+
+    Args:
+      receipt: file that `tools.score` wrote: `--receipt`, `--output` or a run's
+        `scores.jsonl`.
+      protocols: names of the protocols to repeat; empty for all in the file.
+      places: where clips and files are now, if they have moved: "real", "generated",
+        "model_dir", "step", "weights", "mean", "held_out".
+      **options: how scores are computed: num_resamples, batch_size, cache_dir,
+        strategy.
+
+    Returns:
+      Whether all scores, clips and weights are as recorded. Scores may differ by a
+      thousandth, as those of two machines do.
+
+    Raises:
+      UserError: the file has no such scores, or they cannot be computed.
+    """
+    all_same = True
+    for record in receipts.read(receipt, protocols):
+        inputs = record["inputs"] | dict(places or {})
+        lines, is_same = receipts.compare(record, _repeat(inputs, **options))
+        print("\n  ".join(lines))
+        all_same = all_same and is_same
+    return all_same
+
+
+def explain(
+    first: str,
+    second: str,
+    protocol: str | None = None,
+    **options: Unpack[scorer_lib.Computation],
+) -> list[receipts.Contribution]:
+    """Explains why two recorded scores differ, see `receipts.explain`; prints it.
+
+    Args:
+      first: file that `tools.score` wrote, with one score.
+      second: another such file.
+      protocol: which of several scores in a file; names may differ otherwise.
+      **options: how scores are computed: batch_size, cache_dir, strategy.
+
+    Returns:
+      The contribution of each factor in which the scores differ.
+
+    Raises:
+      UserError: a file has no score or several, or the metrics differ.
+    """
+    names = [] if protocol is None else [protocol]
+    records = []
+    for path in (first, second):
+        found = receipts.read(path, names)
+        if len(found) > 1:
+            of = ", ".join(dict.fromkeys(r["protocol"]["name"] for r in found))
+            raise errors.UserError(
+                f"{path} has {len(found)} scores, by {of}: choose one with --protocol, "
+                "or write a file with one by --receipt."
+            )
+        records += found
+    options["num_resamples"] = 0
+    contributions = receipts.explain(
+        records[0], records[1], lambda inputs: _repeat(inputs, **options)
+    )
+    print(receipts.table(records[0], records[1], contributions))
+    return contributions
+
+
+def _repeat(
+    inputs: Mapping[str, Any], **options: Unpack[scorer_lib.Computation]
+) -> comparison.Result:
+    """Computes the score of a record's arguments."""
+    protocol = receipts.protocol_of(inputs)
+    generated = inputs["generated"]
+    if generated is None:
+        if not inputs["model_dir"]:
+            raise errors.UserError(
+                "The score is of a model that was not in a run's directory; name its "
+                "run with --model_dir."
+            )
+        generated = open_model(
+            inputs["model_dir"], inputs["step"], options.get("strategy")
+        )
+    scorer = scorer_lib.Scorer(
+        inputs["real"],
+        generated,
+        inputs["weights"],
+        mean=inputs["mean"],
+        lpips=inputs["lpips"],
+        split=inputs["split"],
+        held_out=inputs["held_out"],
+        held_out_split=inputs["held_out_split"],
+        num_frames=inputs["num_frames"],
+        stride=inputs["stride"],
+        resolution=inputs["resolution"],
+        **options,
+    )
+    return scorer.score(protocol, inputs["truncation"])

@@ -4,7 +4,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 import tqdm
@@ -233,6 +233,22 @@ def say(line: str) -> None:
     """Prints a status line; nothing with --quiet."""
     if not _quiet:
         print(line, flush=True)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Aligns the columns of rows of text.
+
+    Args:
+      rows: rows with the same number of cells.
+
+    Returns:
+      A line for each row.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
 
 
 def duration(seconds: float) -> str:

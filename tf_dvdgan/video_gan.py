@@ -27,6 +27,7 @@ from tf_dvdgan import (
     errors,
     export,
     generators,
+    model_card,
     notebook,
     run_directory,
     trained,
@@ -368,7 +369,8 @@ class VideoGAN:
                 "This is a SavedModel already: copy its folder instead."
             )
         files.check_writable(directory, as_folder=True)
-        export.export(model, directory, truncations)
+        card = model_card.write(model, self.generator.place or None)
+        export.export(model, directory, truncations, card=card)
 
     @property
     def generator(self) -> generators.Generator:

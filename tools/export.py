@@ -3,8 +3,9 @@
   python -m tools.export --model_dir=RUN
 
 The SavedModel has the averaged weights, standing statistics for several truncations and
-the class names; it needs only TensorFlow, not this package. tf_dvdgan/export.py
-documents its signatures, docs/serving.md requests to a server.
+the class names; it needs only TensorFlow, not this package. Its README.md is the
+model's card: data, training, scores. tf_dvdgan/export.py documents its signatures,
+docs/serving.md requests to a server.
 """
 
 from absl import flags
@@ -30,7 +31,7 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     del argv
-    from tf_dvdgan import export, run_directory, trained
+    from tf_dvdgan import export, model_card, run_directory, trained
     from tf_dvdgan.data import files
 
     truncations = sorted({float(text) for text in FLAGS.truncations})
@@ -40,7 +41,8 @@ def main(argv: list[str]) -> None:
     model = trained.load(FLAGS.model_dir, FLAGS.step)
     directory = run_directory.RunDirectory(FLAGS.model_dir)
     output = FLAGS.output or directory.export(model.step)
-    export.export(model, output, truncations)
+    card = model_card.write(model, FLAGS.model_dir)
+    export.export(model, output, truncations, card=card)
     print(f"SavedModel of step {model.step}: {output}")
 
 

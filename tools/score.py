@@ -15,6 +15,14 @@ once, and a stopped command resumes. --truncations=0.2,0.4,0.6,0.8,1 scores a mo
 each truncation, with its own standing statistics. tools.convert_weights converts
 published weights, tools.train_classifier trains the small classifier.
 docs/evaluation.md lists the protocols.
+
+  python -m tools.score --verify=FILE
+  python -m tools.score --explain FIRST SECOND
+
+The first repeats recorded scores and says what differs: clips, weights, scores; flags
+such as --real say where clips and weights have moved to. The second says which of the
+differences between two recorded scores matters how much. Both read files of --receipt
+or --output, or a run's scores.jsonl.
 """
 
 import os
@@ -25,13 +33,13 @@ from tf_dvdgan import cli, errors
 from tf_dvdgan.data import files
 
 FLAGS = flags.FLAGS
+# With --verify, where they are now.
+_PLACES = ("real", "generated", "model_dir", "step", "weights", "mean", "held_out")
 
 
 def define_flags() -> None:
-    flags.DEFINE_multi_string(
-        "protocol", None, "Protocol; may be repeated.", required=True
-    )
-    flags.DEFINE_string("real", None, "Folder of real clips.", required=True)
+    flags.DEFINE_multi_string("protocol", None, "Protocol; may be repeated.")
+    flags.DEFINE_string("real", None, "Folder of real clips.")
     flags.DEFINE_string(
         "held_out", None, "Folder of real clips outside the training set."
     )
@@ -74,30 +82,59 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("batch_size", 16, "Clips per batch.", lower_bound=1)
     flags.DEFINE_string("output", None, "JSON Lines file to append scores to.")
+    flags.DEFINE_string("receipt", None, "File to write these scores to, and no other.")
+    flags.DEFINE_string(
+        "verify", None, "File of scores to repeat: is everything as recorded?"
+    )
+    flags.DEFINE_string(
+        "explain", None, "File of a score; after it, the file of one that differs."
+    )
     flags.DEFINE_string(
         "cache_dir", os.path.join("~", ".cache", "tf_dvdgan"), "Folder of features."
     )
     cli.define_strategy()
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main(argv: list[str]) -> int | None:
+    _check_mode(argv[1:])
+    from tf_dvdgan import scores
+    from tf_dvdgan.training import strategy as strategy_lib
+
+    names = FLAGS.protocol or []
+    if FLAGS.explain or FLAGS.verify:
+        options = {
+            "batch_size": FLAGS.batch_size,
+            "cache_dir": FLAGS.cache_dir,
+            "strategy": strategy_lib.create(FLAGS.strategy, FLAGS.tpu),
+        }
+        if FLAGS.explain:
+            protocol = names[0] if names else None
+            scores.explain(FLAGS.explain, argv[1], protocol, **options)
+            return None
+        places = {name: FLAGS[name].value for name in _PLACES if FLAGS[name].present}
+        is_same = scores.verify(FLAGS.verify, names, places, **options)
+        return 0 if is_same else 1
+    _score()
+    return None
+
+
+def _score() -> None:
     truncations = _checked_flags()
-    from tf_dvdgan import run_directory
+    from tf_dvdgan import run_directory, scores
     from tf_dvdgan.evaluation.runs import scorer as scorer_lib
     from tf_dvdgan.training import strategy as strategy_lib
 
     changes = scorer_lib.Changes(FLAGS.num_generated, FLAGS.num_real, FLAGS.num_repeats)
     _check_protocols([changes.of(name) for name in FLAGS.protocol], truncations)
+    for path in filter(None, (FLAGS.output, FLAGS.receipt)):
+        files.check_writable(path)
     output = FLAGS.output
-    if output:
-        files.check_writable(output)
-    elif FLAGS.model_dir:
+    if not output and FLAGS.model_dir:
         output = run_directory.RunDirectory(FLAGS.model_dir).scores_file
     strategy = strategy_lib.create(FLAGS.strategy, FLAGS.tpu)
     scorer = scorer_lib.Scorer(
         FLAGS.real,
-        FLAGS.generated or _model(strategy),
+        FLAGS.generated or scores.open_model(FLAGS.model_dir, FLAGS.step, strategy),
         FLAGS.weights,
         mean=FLAGS.mean,
         lpips=FLAGS.lpips,
@@ -113,23 +150,34 @@ def main(argv: list[str]) -> None:
         cache_dir=FLAGS.cache_dir,
         strategy=strategy,
     )
-    scorer_lib.print_scores(scorer, FLAGS.protocol, truncations, output)
+    scorer_lib.print_scores(scorer, FLAGS.protocol, truncations, output, FLAGS.receipt)
 
 
-def _model(strategy):
-    """The run's model, with its variables on the strategy's devices."""
-    from tf_dvdgan import trained
-    from tf_dvdgan.evaluation.runs import scorer as scorer_lib
-    from tf_dvdgan.sampling import sampler
-
-    with strategy.scope():
-        model = trained.load(FLAGS.model_dir, FLAGS.step)
-    return scorer_lib.Model(
-        sampler.Sampler(model.gan, strategy),
-        model.window,
-        model.class_names,
-        model.step,
-    )
+def _check_mode(others: list[str]) -> None:
+    """Rejects flags and arguments that do not belong to --verify or --explain."""
+    modes = [name for name in ("verify", "explain") if FLAGS[name].value]
+    if len(modes) > 1:
+        raise errors.UserError("Set either --verify or --explain.")
+    if len(others) != (1 if modes == ["explain"] else 0):
+        if modes == ["explain"]:
+            raise errors.UserError(
+                "--explain compares two scores: --explain FIRST.json SECOND.json."
+            )
+        cli.exit_with_flag_error(f"{others[0]!r} is not a flag; flags start with --")
+    if not modes:
+        for name in ("protocol", "real"):
+            if not FLAGS[name].value:
+                cli.exit_with_flag_error(f"Flag --{name} must have a value")
+        return
+    allowed = {*modes, "protocol", "batch_size", "cache_dir", "strategy", "tpu"}
+    if modes == ["verify"]:
+        allowed.update(_PLACES)
+    for flag in FLAGS.get_key_flags_for_module(__name__):
+        if flag.present and flag.name not in allowed:
+            raise errors.UserError(
+                f"--{flag.name} does not apply to --{modes[0]}, which takes it from "
+                "the recorded score."
+            )
 
 
 def _checked_flags() -> list[float]:
@@ -178,6 +226,7 @@ def run() -> None:
     define_flags()
     cli.run(
         main,
+        flags_parser=cli.parse_flags,  # leaves the second file of --explain
         if_interrupted="Features extracted so far are in --cache_dir; the same command "
         "resumes from there.",
     )

@@ -325,7 +325,7 @@ def without_flags(files: dict[str, bytes]) -> dict[str, object]:
 def test_python_prepares_as_the_command_does(demo_videos, tmp_path):
     command, function = str(tmp_path / "command"), str(tmp_path / "function")
     flags = ["--dataset=ucf101", f"--input={demo_videos}", f"--output={command}"]
-    result = run(*flags, "--resolution=16", "--num_shards=3")
+    result = run(*flags, "--resolution=16", "--num_shards=3", *IN_PROCESS)
     assert result.returncode == 0, result.stderr
     outcome = dvd.prepare(
         demo_videos,

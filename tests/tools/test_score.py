@@ -44,6 +44,17 @@ def test_two_places_are_scored_and_a_second_time_real_clips_are_not_looked_at(
     assert rows[0]["scores"]["fid_pixels"] == pytest.approx(192 * (10 / 255) ** 2, 0.05)
     assert rows[0]["standard_error"] > 0.0
     assert rows[0]["protocol"]["num_real"] == 36
+    verified = run_module("tools.score", f"--verify={output}", flags[-1])
+    assert verified.returncode == 0, verified.stderr
+    assert "real clips: the same" in verified.stdout
+    explained = run_module("tools.score", "--explain", str(output), str(output))
+    assert explained.returncode == 0, explained.stderr
+    assert "differ in nothing that is scored" in explained.stdout
+    moved = run_module(
+        "tools.score", f"--verify={output}", flags[-1], f"--generated={demo_shards}"
+    )
+    assert moved.returncode == 1
+    assert "generated clips: DIFFERENT" in moved.stdout
 
 
 @pytest.mark.parametrize(
@@ -67,6 +78,11 @@ def test_two_places_are_scored_and_a_second_time_real_clips_are_not_looked_at(
         (("--generated=b", "--output=/proc/no/scores.jsonl"), "cannot be written"),
         (("--generated=b", "--cache_dir=/proc/no/cache"), "cannot be written"),
         (("--generated=/nowhere",), "There is nothing at /nowhere."),
+        (("--generated=b", "--receipt=/proc/no/r.json"), "cannot be written"),
+        (("--verify=a", "--explain", "a", "b"), "Set either --verify or --explain."),
+        (("--explain", "a"), "--explain compares two scores"),
+        (("--verify=a", "--num_real=3"), "--num_real does not apply to --verify"),
+        (("--verify=/nowhere/r.json",), "There is nothing at /nowhere/r.json."),
     ],
 )
 def test_each_mistake_gets_one_sentence(flags, sentence, tmp_path):

@@ -64,14 +64,6 @@ def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-@pytest.fixture
-def eagerly():
-    """Runs a few steps without tracing them, which takes ten times as long."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def test_a_rate_of_zero_leaves_a_side_as_it_is(eagerly):
     for g_rate, d_rate in ((0.0, 1e-3), (1e-3, 0.0)):
         t = make(num_d_steps=1, g_rate=g_rate, d_rate=d_rate)
@@ -94,7 +86,7 @@ def test_a_step_takes_num_d_steps_batches_and_counts_one(eagerly):
     np.testing.assert_array_equal(next(source)["video"], next(expected)["video"])
 
 
-def test_one_discriminator_update_equals_the_equations():
+def test_one_discriminator_update_equals_the_equations(eagerly):
     """Losses and Adam's first update from the parts, by hand."""
     t = make(num_d_steps=1, g_rate=0.0)
     twin = make(num_d_steps=1, g_rate=0.0)

@@ -64,13 +64,6 @@ def _of_discriminators(t):
     return [v for d in t.gan.discriminators for v in d.variables]
 
 
-@pytest.fixture
-def eagerly():
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def with_state():
     """What draws random numbers or keeps state, for each of two trainers anew."""
     return {
@@ -86,8 +79,7 @@ def with_state():
     }  # fmt: skip
 
 
-@pytest.mark.long
-def test_a_batch_in_two_passes_gives_the_weights_of_one():
+def test_a_batch_in_two_passes_gives_the_weights_of_one(eagerly):
     found = []
     for passes in (1, 2):
         t = make(accumulate_steps=passes, **with_state())

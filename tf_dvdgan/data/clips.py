@@ -37,6 +37,7 @@ from tf_dvdgan.data.clip_files import ClipInfo
 
 _MAX_BAD_SHARE = 0.05
 _PROBED = 8  # number of clips that `clip_info` describes
+_HASHED_AT_ONCE = 1 << 20  # bytes
 
 
 class Example(NamedTuple):
@@ -80,6 +81,11 @@ class ClipSource(abc.ABC):
     @abc.abstractmethod
     def key(self) -> str:
         """A SHA-256 that changes when the clips do."""
+
+    @property
+    @abc.abstractmethod
+    def content_hash(self) -> str:
+        """A SHA-256 of the clips' contents and names, wherever they are."""
 
     @property
     @abc.abstractmethod
@@ -214,6 +220,10 @@ class ShardSource(ClipSource):
         return _sha256([*lines, self.split, content])
 
     @property
+    def content_hash(self) -> str:
+        return self.key
+
+    @property
     def _paths(self) -> list[str]:
         return [os.path.join(self.path, shard.file) for shard in self._shards]
 
@@ -322,6 +332,17 @@ class FolderSource(ClipSource):
         for path in paths:
             stat = filesystem.stat(os.path.join(self._root, path))
             lines.append(f"{path}: {stat.length} bytes, {stat.mtime_nsec}")
+        return _sha256(lines)
+
+    @functools.cached_property
+    def content_hash(self) -> str:
+        lines = [clip.name for clip in self._clips]
+        for path in dict.fromkeys(path for clip in self._clips for path in clip.paths):
+            with filesystem.GFile(os.path.join(self._root, path), "rb") as file:
+                found = hashlib.sha256()
+                while block := file.read(_HASHED_AT_ONCE):
+                    found.update(block)
+            lines.append(found.hexdigest())
         return _sha256(lines)
 
     @functools.cached_property

@@ -22,10 +22,12 @@ class TrainingData(Protocol):
     Attributes:
       class_names: class names in the order of the labels.
       name: name of the data set; empty if it has none.
+      num_clips: number of training clips; None if unknown.
     """
 
     class_names: list[str]
     name: str
+    num_clips: int | None
 
     def check(self, class_conditional: bool, verbose: bool) -> None:
         """Checks that the data are suitable for a model.
@@ -95,6 +97,7 @@ class Shards(TrainingData):
         self._manifest = readers.load_manifest(data_dir, window.classes)
         self.class_names = self._manifest.class_names
         self.name = self._manifest.dataset
+        self.num_clips = self._manifest.num_clips("train")
 
     def check(self, class_conditional: bool, verbose: bool) -> None:
         window = self._window
@@ -151,6 +154,7 @@ class Clips(TrainingData):
     """
 
     name = ""
+    num_clips = None
 
     def __init__(
         self,

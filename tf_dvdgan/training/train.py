@@ -185,7 +185,7 @@ def prepare(
     # 4. Files that are written once.
     if chief:
         filesystem.makedirs(model_dir)
-        directory.write_dataset(data.class_names, data.name)
+        directory.write_dataset(data.class_names, data.name, data.num_clips)
         model = resolved.resolve() | ({"initialized_from": origin} if origin else {})
         directory.write_model(model)
         directory.write_config(gin.config_str())  # last, because it marks a run

@@ -1,6 +1,7 @@
 """Neighbours against brute force; precision, recall and replay in known cases."""
 
 import numpy as np
+import prdc
 import pytest
 
 from tf_dvdgan.evaluation.metrics import frechet, neighbours
@@ -48,6 +49,30 @@ def test_precision_and_recall_match_the_definition(k):
     expected = plain_share(generated, real, k), plain_share(real, generated, k)
     np.testing.assert_allclose(found, expected, atol=1e-12)
     assert 0.05 < min(expected) and max(expected) < 1.0
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_density_and_coverage_match_their_authors(k):
+    real, generated = points(0, 80), 0.7 * points(1, 60) + 0.3
+    found = neighbours.density_and_coverage(real, generated, k)
+    expected = prdc.compute_prdc(real, generated, k)
+    np.testing.assert_allclose(
+        found, (expected["density"], expected["coverage"]), atol=1e-12
+    )
+    assert 0.05 < found[1] < 1.0
+    of_both = neighbours.precision_and_recall(real, generated, k)
+    np.testing.assert_allclose(of_both, (expected["precision"], expected["recall"]))
+
+
+def test_density_counts_balls_and_an_outlier_does_not_raise_it():
+    real = points(0, 200)
+    outliers = np.concatenate([real, points(1, 1, shift=50.0)])
+    generated = points(2, 100, shift=25.0)  # only within the outlier's large ball
+    precision = neighbours.precision_and_recall(outliers, generated, 5)[0]
+    density, _ = neighbours.density_and_coverage(outliers, generated, 5)
+    assert (precision, density) == (1.0, 1 / 5)
+    density, coverage = neighbours.density_and_coverage(real, points(3, 200))
+    assert density == pytest.approx(1.0, abs=0.15) and coverage > 0.9
 
 
 def test_distant_sets_score_0_and_one_mode_of_two_has_half_the_recall():

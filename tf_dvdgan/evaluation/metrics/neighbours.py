@@ -1,14 +1,16 @@
-"""Nearest neighbours in feature space: precision, recall and memorization.
+"""Nearest neighbours in feature space: precision, density and the like, memorization.
 
 Distances are Euclidean, in float64, and computed in blocks, so memory does not grow
 with the product of the two set sizes.
 """
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
 DEFAULT_K = 3  # neighbour that sets a ball's radius, as in Kynkäänniemi et al., 2019
+DENSITY_K = 5  # the same for density and coverage, as in Naeem et al., 2020
 _BLOCK = 1024  # rows whose distances to all others are in memory at once
 
 
@@ -89,20 +91,64 @@ def precision_and_recall(
     return _share_within(generated, real, k), _share_within(real, generated, k)
 
 
+def density_and_coverage(
+    real: np.ndarray, generated: np.ndarray, k: int = DENSITY_K
+) -> tuple[float, float]:
+    """Density and coverage (Naeem et al., 2020, section 3.2).
+
+    Both use the balls around real videos of `precision_and_recall`. Density counts the
+    balls that contain a generated video, so that a single outlier among the real videos
+    does not raise it; coverage is the fraction of real videos whose ball contains a
+    generated one, so that outliers among these do not raise it.
+
+    Args:
+      real: features `[count, size]`.
+      generated: features `[others, size]`.
+      k: neighbour that sets a ball's radius; the paper uses 5.
+
+    Returns:
+      Density, which is about 1 for equal distributions and may be larger, and coverage,
+      in [0, 1].
+
+    Raises:
+      ValueError: there are no more than k real videos.
+    """
+    num_inside, covered = 0, np.zeros(len(real), bool)
+    for _, of_real, inside in _inside(generated, real, k):
+        num_inside += inside.sum()
+        covered[of_real] |= inside.any(axis=0)
+    return float(num_inside / (k * len(generated))), float(covered.mean())
+
+
 def _share_within(queries: np.ndarray, members: np.ndarray, k: int) -> float:
     """Fraction of queries in the manifold of `members`."""
+    within = np.zeros(len(queries), bool)
+    for of_queries, _, inside in _inside(queries, members, k):
+        within[of_queries] |= inside.any(axis=1)
+    return float(within.mean())
+
+
+def _inside(
+    queries: np.ndarray, members: np.ndarray, k: int
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Finds which queries are in which members' balls, a block at a time.
+
+    Args:
+      queries: `[count, size]`.
+      members: `[others, size]`.
+      k: neighbour that sets a ball's radius.
+
+    Yields:
+      Rows of queries and of members, and `[rows of queries, rows of members]` Booleans.
+    """
     queries, members = (np.asarray(x, np.float64) for x in (queries, members))
     _, distances = nearest(members, members, k + 1)  # the nearest is the member itself
     radii = distances[:, k]
-    num_inside = 0
     for i in range(0, len(queries), _BLOCK):
-        block = queries[i : i + _BLOCK]
-        inside = np.zeros(len(block), bool)
         for j in range(0, len(members), _BLOCK):
-            to_members = _distances(block, members[j : j + _BLOCK])
-            inside |= (to_members <= radii[j : j + _BLOCK]).any(axis=1)
-        num_inside += inside.sum()
-    return float(num_inside / len(queries))
+            rows, others = slice(i, i + _BLOCK), slice(j, j + _BLOCK)
+            to_members = _distances(queries[rows], members[others])
+            yield rows, others, to_members <= radii[others]
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -18,11 +18,15 @@ class Result:
       score: the score.
       metadata: protocol, weights and clips of both sides, as JSON types.
       warnings: sentences why the score may not be comparable with others.
+      hashes: SHA-256 of what was scored, by name: of clips and of a model's weights.
+      inputs: arguments that repeat the score, see `receipts`; set by `Scorer`.
     """
 
     score: scoring.Score
     metadata: dict
     warnings: list[str]
+    hashes: dict[str, str]
+    inputs: dict = dataclasses.field(default_factory=dict)
 
 
 def window_of(
@@ -163,7 +167,8 @@ def compare_folders(
         )
     else:
         found = list(comparability.warnings_of("generated", selected["generated"]))
-    return Result(score, metadata, found)
+    hashes = {f"{side} clips": source.content_hash for side, source in sides.items()}
+    return Result(score, metadata, found, hashes)
 
 
 def check_classes(

@@ -88,7 +88,12 @@ class ModelScores:
         if metric.needs_real:
             found += comparability.few("real", real_selection.num_clips, size)
             found += comparability.warnings_of("real", real_selection)
-        return comparison.Result(score, metadata, found)
+        return comparison.Result(
+            score,
+            metadata,
+            found,
+            self._hashes(*([real, held_out] if metric.needs_real else [])),
+        )
 
     def s3(
         self,
@@ -154,7 +159,7 @@ class ModelScores:
         if scorer.initial_metadata:
             metadata["weights"] = dataclasses.asdict(scorer.initial_metadata)
         score = scoring.Score(found.value, others=others)
-        return comparison.Result(score, metadata, [])
+        return comparison.Result(score, metadata, [], self._hashes(real, held_out))
 
     def prediction(
         self,
@@ -208,7 +213,7 @@ class ModelScores:
         metadata["num_generated"] = selection.num_clips * count
         others = _named_by_frame(found, given)
         score = scoring.Score(others["psnr_best"], others=others)
-        return comparison.Result(score, metadata, [])
+        return comparison.Result(score, metadata, [], self._hashes(real))
 
     def _window(self, protocol: protocols.Protocol) -> windows.Window:
         num_frames = self._trained_on.num_frames
@@ -246,6 +251,16 @@ class ModelScores:
             frames = real.first_frames(given)
             count = len(frames) * protocol.samples_per_clip
         return sources.ModelSource(self._sampler, count, seed, truncation, frames)
+
+    def _hashes(
+        self,
+        real: clips.ClipSource | None = None,
+        held_out: clips.ClipSource | None = None,
+    ) -> dict[str, str]:
+        sides = {"real clips": real, "held-out clips": held_out}
+        found = {name: side.content_hash for name, side in sides.items() if side}
+        generator = self._sampler.networks.generator
+        return found | {"model": sampler_lib.fingerprint_of_weights(generator)}
 
     def _metadata(
         self, window: windows.Window, real: clips.ClipSource, truncation: float

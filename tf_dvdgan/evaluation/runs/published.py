@@ -9,7 +9,8 @@ import csv
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+
+from tf_dvdgan import terminal
 
 _FILE = pathlib.Path(__file__).with_suffix(".csv")
 _HEADINGS = ("method", "dataset", "clip", "metric", "score", "paper, table", "note")
@@ -127,15 +128,4 @@ def table(protocol: str | None = None, dataset: str | None = None) -> str:
         )
         for row in selected
     ]
-    return _align([_HEADINGS, *cells])
-
-
-def _align(lines: Sequence[Sequence[str]]) -> str:
-    """Joins cells with padded columns."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) for cell, width in zip(line, widths, strict=True)
-        ).rstrip()
-        for line in lines
-    )
+    return terminal.table([_HEADINGS, *cells])

@@ -8,10 +8,9 @@
 
 import dataclasses
 import functools
-import json
 import os
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import tensorflow as tf
 
@@ -24,6 +23,7 @@ from tf_dvdgan.evaluation.runs import (
     model_scores,
     protocols,
     published,
+    receipts,
     scoring,
 )
 from tf_dvdgan.models import vgan
@@ -42,12 +42,14 @@ class Model:
       window: window of the training clips.
       class_names: class names in the order of the labels.
       step: step of the checkpoint.
+      place: directory of the run; empty if there is none.
     """
 
     sampler: sampler_lib.Sampler
     window: windows.Window
     class_names: list[str]
     step: int
+    place: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +76,16 @@ class Changes:
         return dataclasses.replace(protocols.get(name), **changed)
 
 
-class Options(TypedDict, total=False):
+class Computation(TypedDict, total=False):
+    """Arguments of `Scorer` that do not determine the score, but how it is computed."""
+
+    num_resamples: int
+    batch_size: int
+    cache_dir: str
+    strategy: tf.distribute.Strategy | None
+
+
+class Options(Computation, total=False):
     """Optional arguments of `Scorer`, which describes them; all but `changes`."""
 
     mean: str | None
@@ -85,10 +96,6 @@ class Options(TypedDict, total=False):
     num_frames: int | None
     stride: int | None
     resolution: int | None
-    num_resamples: int
-    batch_size: int
-    cache_dir: str
-    strategy: tf.distribute.Strategy | None
 
 
 class Scorer:
@@ -149,12 +156,32 @@ class Scorer:
         self._cache_dir = os.path.expanduser(cache_dir)
         files.check_writable(self._cache_dir, as_folder=True)
         self._window = (num_frames, stride, resolution)
+        self._inputs: dict[str, Any] = {  # as `receipts` repeats them
+            "real": _absolute(real),
+            "generated": None,
+            "model_dir": None,
+            "step": None,
+            "weights": list(map(files.absolute, weights)),
+            "mean": _absolute(mean),
+            "lpips": list(map(files.absolute, lpips)) if lpips else None,
+            "split": split,
+            "held_out": _absolute(held_out),
+            "held_out_split": held_out_split,
+            "num_frames": num_frames,
+            "stride": stride,
+            "resolution": resolution,
+        }
         self._model: Model | None = None
         classes: Sequence[str] = ()
         if isinstance(generated, str):
+            self._inputs["generated"] = _absolute(generated)
             self._generated = clips_lib.open_clips(generated)
         else:
             self._model = generated
+            self._inputs |= {
+                "model_dir": _absolute(generated.place),
+                "step": generated.step,
+            }
             classes = generated.window.classes
             self._scores = self._scores_of(generated)
         self._real = functools.cache(
@@ -201,7 +228,32 @@ class Scorer:
         Raises:
           UserError: the clips, the weights or the model do not fit the protocol.
         """
-        protocol = self._changes.of(name)
+        return self.score(self._changes.of(name), truncation)
+
+    def score(
+        self, protocol: protocols.Protocol, truncation: float = 1.0
+    ) -> comparison.Result:
+        """Computes a score by a protocol of one's own.
+
+        Args:
+          protocol: the protocol.
+          truncation: factor of a model's latents.
+
+        Returns:
+          The score, with its metadata, warnings and what repeats it.
+
+        Raises:
+          UserError: the clips, the weights or the model do not fit the protocol.
+        """
+        inputs = self._inputs | {
+            "protocol": dataclasses.asdict(protocol),
+            "truncation": truncation,
+        }
+        return dataclasses.replace(self._score(protocol, truncation), inputs=inputs)
+
+    def _score(
+        self, protocol: protocols.Protocol, truncation: float
+    ) -> comparison.Result:
         if self._model is None:
             return self._of_folder(protocol)
         real, held_out = self._real(protocol)
@@ -232,11 +284,16 @@ class Scorer:
         )
 
 
+def _absolute(path: str | None) -> str | None:
+    return files.absolute(path) if path else None
+
+
 def print_scores(
     scorer: Scorer,
     names: Sequence[str],
     truncations: Sequence[float] = (1.0,),
     output: str | None = None,
+    receipt: str | None = None,
 ) -> None:
     """Computes scores, prints each with its protocol, and adds them to a file.
 
@@ -247,6 +304,7 @@ def print_scores(
       names: names of the protocols.
       truncations: factors of a model's latents.
       output: JSON Lines file; None to write no file.
+      receipt: file for only these scores, see `receipts`; None to write no file.
 
     Raises:
       UserError: the clips, the weights or the model do not fit a protocol.
@@ -254,20 +312,24 @@ def print_scores(
     chief = strategy_lib.is_chief(scorer.strategy)
     curves: dict[str, list[float]] = {name: [] for name in names}
     best: dict[str, tuple[float, scoring.Score]] = {}
+    records: list[dict] = []
     for truncation in truncations:
         for name in names:
             result = scorer(name, truncation)
             if not chief:
                 continue
             print(_described(result))
+            records.append(receipts.record_of(result))
             if output:
-                run_directory.add_row(output, _row(result))
+                run_directory.add_row(output, records[-1])
             value = result.score.value
             curves[name].append(value)
             if name not in best or value > best[name][1].value:
                 best[name] = (truncation, result.score)
     if not chief:
         return
+    if receipt:
+        receipts.write(receipt, records)
     if len(truncations) > 1:
         print("\ntruncation  " + "  ".join(f"{name:>14}" for name in names))
         for truncation, values in zip(
@@ -315,17 +377,3 @@ def _described(result: comparison.Result) -> str:
     lines.append(f"  compares with {metadata['compares_with']}")
     lines += [f"  warning: {sentence}" for sentence in result.warnings]
     return "\n".join(lines)
-
-
-def _row(result: comparison.Result) -> dict:
-    """Converts a score to a row of `scores.jsonl`."""
-    score, name = result.score, result.metadata["name"]
-    others = {f"{name}/{other}": value for other, value in score.others.items()}
-    row = {
-        "step": result.metadata.get("step"),
-        "scores": {name: score.value, **others},
-        "sd": score.sd,
-        "standard_error": score.error,
-        "protocol": result.metadata,
-    }
-    return json.loads(json.dumps(row))

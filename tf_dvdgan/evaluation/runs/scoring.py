@@ -14,10 +14,16 @@ from tf_dvdgan import errors
 from tf_dvdgan.evaluation.features import extraction, preprocessing, sources
 from tf_dvdgan.evaluation.features.networks import i3d, pixels
 from tf_dvdgan.evaluation.features.networks import weights as weights_lib
-from tf_dvdgan.evaluation.metrics import bootstrap, frechet, inception_score, neighbours
+from tf_dvdgan.evaluation.metrics import (
+    bootstrap,
+    frechet,
+    inception_score,
+    kernel_distance,
+    neighbours,
+)
 from tf_dvdgan.evaluation.runs import protocols
 
-_MAX_NEIGHBOURS = 10_000  # clips per side, for precision and recall
+_MAX_SAMPLES = 10_000  # clips per side, for kernel distance and neighbours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,7 +235,7 @@ class FeatureMetric:
                 return distance(moments)
 
             error = _error(of_resample, len(vectors), seed, num_resamples, len(values))
-        others = _neighbours(real, generated[0], held_out, output)
+        others = _of_samples(real, generated[0], held_out, output)
         if held_out is not None:
             others["real_from_real"] = distance(moments_of(held_out))
         return Score(float(np.mean(values)), _sd(values), error, others)
@@ -370,15 +376,17 @@ def _probabilities(features: extraction.Features) -> np.ndarray:
     return e / e.sum(axis=1, keepdims=True)
 
 
-def _neighbours(real, generated, held_out, output: str) -> dict[str, float]:
-    """Computes precision, recall and the memorization rate."""
+def _of_samples(real, generated, held_out, output: str) -> dict[str, float]:
+    """Computes the scores that need the features themselves, not their moments."""
     sides = [real, generated] + ([held_out] if held_out is not None else [])
-    sides = [side.get(output, _MAX_NEIGHBOURS) for side in sides]
-    if min(map(len, sides)) <= neighbours.DEFAULT_K:
-        return {}
-    precision, recall = neighbours.precision_and_recall(*sides[:2])
-    found = {"precision": precision, "recall": recall}
-    if held_out is not None:
-        memorized = neighbours.memorization(sides[1], sides[0], sides[2])
-        found["memorization"] = memorized.rate
+    sides = [side.get(output, _MAX_SAMPLES) for side in sides]
+    found = {"kernel_distance": kernel_distance.kernel_distance(*sides[:2])}
+    if min(map(len, sides)) > neighbours.DENSITY_K:
+        precision, recall = neighbours.precision_and_recall(*sides[:2])
+        density, coverage = neighbours.density_and_coverage(*sides[:2])
+        found |= {"precision": precision, "recall": recall}
+        found |= {"density": density, "coverage": coverage}
+        if held_out is not None:
+            memorized = neighbours.memorization(sides[1], sides[0], sides[2])
+            found["memorization"] = memorized.rate
     return found

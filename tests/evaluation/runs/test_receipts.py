@@ -1,0 +1,194 @@
+"""Records of scores: verified, explained, and refused where they cannot be."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tf_dvdgan import errors, scores
+from tf_dvdgan.data import clips, windows
+from tf_dvdgan.evaluation.runs import receipts
+
+
+def scored(real, generated, tmp_path, name="a.jsonl", **options):
+    """Writes a score of few clips to a file; returns its path and its value."""
+    result = scores.score(
+        real,
+        str(generated),
+        "fid_pixels",
+        num_frames=4,
+        cache_dir=str(tmp_path / "cache"),
+        num_resamples=0,
+        **options,
+    )
+    path = str(tmp_path / name)
+    receipts.write(path, [receipts.record_of(result)])
+    return path, result.score.value
+
+
+@pytest.fixture
+def generated(demo_shards, tmp_path):
+    """Arrays of brighter and of darker clips, a file each."""
+    window = windows.Window(4, 16, 2)
+    real = clips.open_clips(demo_shards, "test")
+    videos = np.stack([example.video for example in real.examples(window)])
+    for name, change in (("brighter", 20), ("darker", -20)):
+        np.save(
+            tmp_path / f"{name}.npy",
+            np.clip(videos + float(change), 0, 255).astype(np.uint8),
+        )
+    return tmp_path
+
+
+def test_a_score_is_verified_where_it_was_and_where_its_clips_have_moved(
+    demo_shards, generated, tmp_path, capsys
+):
+    path, value = scored(demo_shards, generated / "brighter.npy", tmp_path, stride=2)
+    options = {"cache_dir": str(tmp_path / "other_cache")}
+    assert scores.verify(path, **options)
+    shown = capsys.readouterr().out
+    assert f"fid_pixels: recorded {value:.6g}, now {value:.6g}" in shown
+    assert "real clips: the same" in shown and "generated clips: the same" in shown
+    moved = tmp_path / "moved.npy"
+    shutil.move(generated / "brighter.npy", moved)
+    with pytest.raises(errors.UserError, match="There is nothing at"):
+        scores.verify(path, **options)
+    # The content counts, but the name of a single file is that of its clip.
+    (tmp_path / "elsewhere").mkdir()
+    place = shutil.move(moved, tmp_path / "elsewhere" / "brighter.npy")
+    assert scores.verify(path, places={"generated": str(place)}, **options)
+
+
+def test_the_clips_that_differ_are_named(demo_shards, generated, tmp_path, capsys):
+    path, _ = scored(demo_shards, generated / "brighter.npy", tmp_path, stride=2)
+    places = {"generated": str(generated / "darker.npy")}
+    assert not scores.verify(path, places=places, cache_dir=str(tmp_path / "cache"))
+    shown = capsys.readouterr().out
+    assert "generated clips: DIFFERENT" in shown and "real clips: the same" in shown
+
+
+def test_a_score_that_changed_with_the_same_clips_is_no_success(
+    demo_shards, generated, tmp_path, capsys
+):
+    path, value = scored(demo_shards, generated / "brighter.npy", tmp_path, stride=2)
+    record = json.loads((tmp_path / "a.jsonl").read_text())
+    record["scores"]["fid_pixels"] = 1.01 * value
+    record["versions"]["tensorflow"] = "2.99"
+    (tmp_path / "a.jsonl").write_text(json.dumps(record))
+    assert not scores.verify(path, cache_dir=str(tmp_path / "cache"))
+    shown = capsys.readouterr().out
+    assert "the score is not: it was recorded by tf_dvdgan" in shown and "2.99" in shown
+
+
+def test_each_factor_of_a_difference_is_switched(
+    demo_shards, generated, tmp_path, capsys
+):
+    first, before = scored(
+        demo_shards, generated / "brighter.npy", tmp_path, "a.jsonl", stride=2
+    )
+    second, after = scored(
+        *(demo_shards, generated / "darker.npy", tmp_path, "b.jsonl"),
+        stride=1,
+        split="train",
+        num_real=20,
+        num_generated=30,
+    )
+    found = scores.explain(first, second, cache_dir=str(tmp_path / "cache"))
+    names = [contribution.names for contribution in found]
+    assert names == [
+        *("split", "number of real clips", "generated clips"),
+        *("number of generated clips", "stride"),
+    ]
+    assert found[-1].score == pytest.approx(after, rel=1e-9)
+    total = sum(contribution.change for contribution in found)
+    assert total == pytest.approx(after - before, rel=1e-9)
+    # The first is switched alone too; of the others, the stride alone is scored anew.
+    assert found[0].alone == pytest.approx(found[0].change, rel=1e-9)
+    _, strided = scored(
+        demo_shards, generated / "brighter.npy", tmp_path, "c.jsonl", stride=1
+    )
+    assert found[-1].alone == pytest.approx(strided - before, rel=1e-9)
+    shown = capsys.readouterr().out
+    assert "brighter.npy (raw, 16x16)  darker.npy (raw, 16x16)" in shown
+    assert f"recorded: {before:.6g} and {after:.6g}" in shown
+
+
+def test_scores_that_differ_in_nothing_say_so(demo_shards, generated, tmp_path, capsys):
+    path, _ = scored(demo_shards, generated / "darker.npy", tmp_path, stride=2)
+    assert scores.explain(path, path, cache_dir=str(tmp_path / "cache")) == []
+    assert "differ in nothing that is scored" in capsys.readouterr().out
+
+
+def record(metric="frechet_distance", **inputs):
+    protocol = {"metric": metric, "network": "n", "num_frames": 4, "stride": 1}
+    fields = {
+        field: None
+        for keys in receipts._FACTORS.values()
+        for field in keys
+        if not field.startswith("protocol.")
+    }
+    used = {**protocol, "resolution": 16, "num_generated": inputs.pop("count", 8)}
+    every = {
+        field.removeprefix("protocol."): None
+        for keys in receipts._FACTORS.values()
+        for field in keys
+        if field.startswith("protocol.")
+    }
+    return {
+        "protocol": used
+        | {"name": "p", "generated": {"name": "g", "codecs": [], "sizes": []}},
+        "inputs": {
+            **fields,
+            **inputs,
+            "protocol": {**every, **protocol, "samples_per_clip": 1},
+        },
+        "hashes": {},
+        "scores": {"p": 1.0},
+    }
+
+
+@dataclasses.dataclass
+class Result:
+    """As much of a result as `explain` looks at."""
+
+    value: float
+
+    @property
+    def score(self):
+        return self
+
+
+def test_factors_that_do_not_fit_each_other_are_switched_together():
+    """A folder of other frames does not fit the first one's resolution."""
+
+    def score(inputs):
+        if (inputs["generated"] == "small") != (inputs["resolution"] == 8):
+            raise errors.UserError("The sizes differ.")
+        return Result(5.0 if inputs["generated"] == "small" else 3.0)
+
+    first, second = record(generated="large"), record(generated="small")
+    second["protocol"]["resolution"] = 8
+    (found,) = receipts.explain(first, second, score)
+    assert found.names == "generated clips and resolution"
+    assert (found.score, found.change, found.alone) == (5.0, 2.0, None)
+
+
+def test_other_metrics_are_not_explained():
+    with pytest.raises(errors.UserError, match="cannot be explained"):
+        receipts.explain(record(), record("inception_score"), None)
+
+
+def test_a_file_without_records_is_said_to_have_none(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    path.write_text('{"step": 1, "scores": {}, "protocol": {"window": {}}}\n')
+    with pytest.raises(errors.UserError, match="has no score that can be repeated"):
+        receipts.read(str(path))
+    with pytest.raises(errors.UserError, match="There is nothing at"):
+        receipts.read(str(tmp_path / "no"))
+
+
+def test_a_record_of_another_version_is_refused():
+    with pytest.raises(errors.UserError, match="another version"):
+        receipts.protocol_of({"protocol": {"name": "p", "colour": 1}})

@@ -1,0 +1,104 @@
+"""What the doctor finds on this machine, and on machines with faults."""
+
+import collections
+import importlib.metadata
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import run_module
+
+from tf_dvdgan import doctor
+from tf_dvdgan.training import trainer
+
+
+def one_device():
+    return tf.distribute.OneDeviceStrategy("CPU:0")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Without training."""
+    monkeypatch.setattr(doctor, "_train", lambda make: type(make()).__name__)
+
+
+def by_part(findings):
+    return {finding.part: finding for finding in findings}
+
+
+def test_this_machine_works(quick, tmp_path):
+    found = by_part(doctor.examine([str(tmp_path), str(tmp_path / "new")]))
+    assert not {part: f for part, f in found.items() if f.state == doctor.FAILS}
+    assert found["training step on CPU:0"].text == "OneDeviceStrategy"
+    assert "tensorflow" in found["packages"].text
+    assert "av1" in found["video decoders"].text
+    assert found["oneDNN"].text == "on"
+    assert list(tmp_path.iterdir()) == []  # nothing is left behind
+
+
+def test_a_step_is_trained(eagerly):
+    finding = doctor._attempt("CPU", lambda: doctor._train(one_device))
+    assert finding.state == doctor.WORKS, finding
+    assert "replicas: 1" in finding.text
+
+
+def test_a_device_that_computes_nonsense_fails(eagerly, monkeypatch):
+    monkeypatch.setattr(
+        trainer.Trainer, "run_steps", lambda *_: {"loss/generator": float("nan")}
+    )
+    finding = doctor._attempt("CPU", lambda: doctor._train(one_device))
+    assert finding.state == doctor.FAILS
+    assert finding.text == "loss/generator is not finite."
+    monkeypatch.setattr(
+        trainer.Trainer, "run_steps", lambda *_: {"loss/generator": 0.5}
+    )
+    finding = doctor._attempt("CPU", lambda: doctor._train(one_device))
+    assert finding.text == "The generator's weights did not change."
+
+
+def test_packages_of_other_versions_fail(monkeypatch):
+    version = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata,
+        "version",
+        lambda name: "1.0" if name == "tensorflow" else version(name),
+    )
+    finding = doctor._packages()
+    assert finding.state == doctor.FAILS
+    assert "tensorflow 1.0 is installed, 2." in finding.text
+    assert np.__version__ not in finding.text
+
+
+def test_full_disks_and_small_memory_are_found(monkeypatch):
+    usage = collections.namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2**29))
+    assert doctor._disk("/").state == doctor.FAILS
+    monkeypatch.setattr(doctor, "_MEMORY_NEEDED", 1e6)
+    assert doctor._memory().state == doctor.NOTE
+
+
+def test_old_processors_and_pythons_are_found(monkeypatch):
+    monkeypatch.setattr(doctor.machine, "instruction_sets", lambda: "no AVX2")
+    assert doctor._processor().state == doctor.NOTE
+    monkeypatch.setattr(doctor.onednn, "describe", lambda: "off")
+    assert doctor._onednn().state == doctor.NOTE
+    monkeypatch.setattr(doctor.platform, "python_version", lambda: "3.10.2")
+    assert doctor._python().text == "3.10.2; it must be 3.11 to 3.13."
+
+
+def test_a_store_that_loses_writes_fails(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor.files, "atomic_write", lambda path, data: None)
+    finding = doctor._attempt("store", lambda: doctor._write_and_read(str(tmp_path)))
+    assert finding.state == doctor.FAILS
+
+
+@pytest.mark.slow
+def test_the_command_ends_with_1_if_something_fails(tmp_path):
+    done = run_module("tools.doctor", f"--path={tmp_path}")
+    assert done.returncode == 0, done.stdout
+    assert "training step on CPU:0  works" in done.stdout
+    done = run_module("tools.doctor", "--path=/proc/no", "--quiet")
+    assert done.returncode == 1
+    assert "/proc/no                fails" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr

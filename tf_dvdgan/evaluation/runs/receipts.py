@@ -1,0 +1,351 @@
+"""Records of scores: whether they can be repeated, and why two of them differ.
+
+A record is a row of `scores.jsonl`, or of another file that `tools.score` writes: the
+score with its protocol, the arguments that repeat it, and the hashes of the clips and
+the weights that were scored.
+"""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tf_dvdgan import errors, run_directory, terminal, version
+from tf_dvdgan.data import files, filesystem
+from tf_dvdgan.evaluation.runs import comparison, protocols
+
+# Machines and versions of TensorFlow round features differently.
+TOLERANCE = 1e-3
+
+# What can be switched alone, in this order, and the arguments that it consists of.
+_FACTORS = {
+    "network": (
+        *("protocol.network", "protocol.num_classes", "protocol.output"),
+        *("protocol.preprocessing", "weights", "mean"),
+    ),
+    "weights": ("weights", "mean"),
+    "resize": ("protocol.preprocessing",),
+    "output": ("protocol.output",),
+    "real clips": ("real", "split"),
+    "split": ("split",),
+    "number of real clips": ("protocol.num_real",),
+    "generated clips": ("generated", "model_dir", "step"),
+    "seed": ("protocol.seed",),
+    "truncation": ("truncation",),
+    "number of generated clips": (
+        *("protocol.num_generated", "protocol.samples_per_clip"),
+    ),
+    "repeats": ("protocol.num_repeats",),
+    "splits": ("protocol.num_splits",),
+    "frames": ("protocol.num_frames",),
+    "stride": ("protocol.stride",),
+    "resolution": ("resolution",),
+}
+_EXPLAINED = (protocols.FRECHET, protocols.INCEPTION, protocols.ACCURACY)
+
+# Computes a score from the arguments of a record.
+Score = Callable[[Mapping[str, Any]], comparison.Result]
+
+
+def record_of(result: comparison.Result) -> dict:
+    """Converts a score to a record, of JSON types."""
+    score, name = result.score, result.metadata["name"]
+    others = {f"{name}/{other}": value for other, value in score.others.items()}
+    row = {
+        "step": result.metadata.get("step"),
+        "scores": {name: score.value, **others},
+        "sd": score.sd,
+        "standard_error": score.error,
+        "protocol": result.metadata,
+        "inputs": result.inputs,
+        "hashes": _hashes(result),
+        "versions": _versions(),
+    }
+    return json.loads(json.dumps(row))
+
+
+def _versions() -> dict[str, str]:
+    return {"tf_dvdgan": version.__version__, "tensorflow": tf.__version__}
+
+
+def _hashes(result: comparison.Result) -> dict[str, str]:
+    weights = result.metadata["weights"]
+    names = {"weights": "hash", "mean": "mean_hash"}
+    of_files = {name: weights[key] for name, key in names.items() if key in weights}
+    return result.hashes | of_files
+
+
+def write(path: str, records: Sequence[Mapping]) -> None:
+    """Writes records to a file of their own, one per line.
+
+    Args:
+      path: the file, which is replaced.
+      records: the records.
+    """
+    text = "".join(json.dumps(record) + "\n" for record in records)
+    files.atomic_write(path, text)
+
+
+def read(path: str, names: Sequence[str] = ()) -> list[dict]:
+    """Reads the records that can be repeated, the last one of each protocol.
+
+    Args:
+      path: JSON Lines file of scores.
+      names: names of the protocols to read; empty for all.
+
+    Returns:
+      The records.
+
+    Raises:
+      UserError: the file does not exist, or has no such record.
+    """
+    if not filesystem.exists(path):
+        raise errors.UserError(f"There is nothing at {path}.")
+    found = {}
+    for row in run_directory.read_rows(path):
+        name = row.get("protocol", {}).get("name")
+        if "inputs" in row and (not names or name in names):
+            found[name, row["inputs"].get("truncation")] = row
+    if not found:
+        raise errors.UserError(
+            f"{path} has no score{' by ' + ' or '.join(names) if names else ''} that "
+            "can be repeated: those of tools.score can; those of a training or of an "
+            "earlier version cannot."
+        )
+    return list(found.values())
+
+
+def protocol_of(inputs: Mapping[str, Any]) -> protocols.Protocol:
+    """Returns the protocol in a record's arguments.
+
+    Raises:
+      UserError: it was written by another version.
+    """
+    try:
+        return protocols.Protocol(**inputs["protocol"])
+    except (KeyError, TypeError):
+        raise errors.UserError(
+            "The record was written by another version of tf_dvdgan, whose protocols "
+            "have other properties."
+        ) from None
+
+
+def compare(recorded: Mapping, now: comparison.Result) -> tuple[list[str], bool]:
+    """Compares a recorded score with the same score, computed again.
+
+    Args:
+      recorded: the record.
+      now: the score by the record's arguments.
+
+    Returns:
+      What is the same and what differs, a sentence each; and whether the score is as
+      recorded, up to `TOLERANCE`, from the same clips and weights.
+    """
+    name = recorded["protocol"]["name"]
+    before, value = recorded["scores"][name], now.score.value
+    is_same = math.isclose(before, value, rel_tol=TOLERANCE, abs_tol=1e-6)
+    lines = [f"{name}: recorded {before:.6g}, now {value:.6g}"]
+    hashes, of_now = recorded["hashes"], _hashes(now)
+    differing = [key for key in hashes if hashes[key] != of_now.get(key)]
+    for key, digest in hashes.items():
+        if key in differing:
+            other = of_now.get(key, "none")
+            lines.append(f"{key}: DIFFERENT, {digest[:12]} recorded, {other[:12]} now")
+        else:
+            lines.append(f"{key}: the same, {digest[:12]}")
+    if not is_same and not differing:
+        was, is_now = (
+            ", ".join(f"{program} {number}" for program, number in versions.items())
+            for versions in (recorded["versions"], _versions())
+        )
+        lines.append(
+            "The clips and weights are the same, the score is not: it was recorded by "
+            f"{was}, this is {is_now}."
+        )
+    return lines, is_same and not differing
+
+
+@dataclasses.dataclass(frozen=True)
+class Contribution:
+    """What switching one factor changes.
+
+    Attributes:
+      names: name of the factor; several if they can only be switched together.
+      values: its values in the first and in the second record, as text.
+      score: the score after this and all earlier factors are switched.
+      change: difference from the score before.
+      alone: change of the first record's score if only this factor is switched; None
+        if that cannot be scored.
+    """
+
+    names: str
+    values: tuple[str, str]
+    score: float
+    change: float
+    alone: float | None
+
+
+def explain(first: Mapping, second: Mapping, score: Score) -> list[Contribution]:
+    """Explains why two scores differ: switches one factor after the other.
+
+    Args:
+      first: a record.
+      second: a record of the same metric.
+      score: computes a score from arguments.
+
+    Returns:
+      The contribution of each factor in which the records differ. The changes add up
+      to the whole difference; they depend on the order if factors interact, which a
+      difference from `alone` shows.
+
+    Raises:
+      UserError: the metrics differ, or cannot be explained.
+    """
+    metrics = [record["protocol"]["metric"] for record in (first, second)]
+    if metrics[0] != metrics[1] or metrics[0] not in _EXPLAINED:
+        raise errors.UserError(
+            f"Scores by {metrics[0]} and by {metrics[1]} cannot be explained by one "
+            f"another; both must be by one of {', '.join(_EXPLAINED)}."
+        )
+    here, there = _flat(first), _flat(second)
+    known: dict[str, float | None] = {}
+
+    def score_of(arguments: dict[str, Any]) -> float | None:
+        """The score, or None if these arguments do not fit each other."""
+        key = json.dumps(arguments, sort_keys=True)
+        if key not in known:
+            try:
+                known[key] = score(_nested(arguments)).score.value
+            except errors.UserError:
+                known[key] = None
+        return known[key]
+
+    before = start = score(_nested(here)).score.value
+    at, found, waiting = dict(here), [], []
+    differing = _differing(first, second)
+    for factor in differing:
+        switched = {key: there[key] for key in _FACTORS[factor]}
+        at |= switched
+        waiting.append(factor)
+        value = score_of(at)
+        if value is None:
+            if factor != differing[-1]:
+                continue
+            value = score(_nested(at)).score.value  # raises what is wrong
+        alone = score_of({**here, **switched}) if len(waiting) == 1 else None
+        here_value, there_value = (
+            ", ".join(_value(name, record) for name in waiting)
+            for record in (first, second)
+        )
+        found.append(
+            Contribution(
+                " and ".join(waiting),
+                (here_value, there_value),
+                value,
+                value - before,
+                None if alone is None else alone - start,
+            )
+        )
+        before, waiting = value, []
+    return found
+
+
+def table(
+    first: Mapping, second: Mapping, contributions: Sequence[Contribution]
+) -> str:
+    """Formats contributions as a table, in plain text.
+
+    Args:
+      first: the first record.
+      second: the second record.
+      contributions: the result of `explain`.
+
+    Returns:
+      Several lines.
+    """
+    scores = [
+        record["scores"][record["protocol"]["name"]] for record in (first, second)
+    ]
+    lines = [f"recorded: {scores[0]:.6g} and {scores[1]:.6g}"]
+    if not contributions:
+        return "\n".join([*lines, "The records differ in nothing that is scored."])
+    rows = [("factor", "first", "second", "score", "change", "alone")]
+    start = contributions[0].score - contributions[0].change
+    rows.append(("", "", "", f"{start:.4g}", "", ""))
+    for found in contributions:
+        alone = "" if found.alone is None else f"{found.alone:+.4g}"
+        numbers = f"{found.score:.4g}", f"{found.change:+.4g}", alone
+        rows.append((found.names, *found.values, *numbers))
+    return "\n".join([*lines, terminal.table(rows)])
+
+
+def _differing(first: Mapping, second: Mapping) -> list[str]:
+    """Names of the factors in which two records differ."""
+    here, there = _flat(first), _flat(second)
+
+    def differ(*keys: str) -> bool:
+        return any(here[key] != there[key] for key in keys)
+
+    found = {factor for factor, keys in _FACTORS.items() if differ(*keys)}
+    for factor in ("real clips", "generated clips", "weights"):
+        hashes = [_hash_of(factor, record) for record in (first, second)]
+        if hashes[0] and hashes[0] == hashes[1]:  # the same, at another place
+            found.discard(factor)
+    found.discard("split" if differ("real") else "real clips")
+    if differ("protocol.network"):
+        found -= {"weights", "resize", "output"}
+    else:
+        found.discard("network")
+    return [factor for factor in _FACTORS if factor in found]
+
+
+def _hash_of(factor: str, record: Mapping) -> str | None:
+    hashes = record["hashes"]
+    return hashes.get(factor) or hashes.get({"generated clips": "model"}.get(factor))
+
+
+def _flat(record: Mapping) -> dict[str, Any]:
+    """A record's arguments by name, with what was used where they left it open."""
+    inputs, used = record["inputs"], record["protocol"]
+    flat = {key: value for key, value in inputs.items() if key != "protocol"}
+    flat |= {f"protocol.{key}": value for key, value in inputs["protocol"].items()}
+    flat |= {f"protocol.{key}": used[key] for key in ("num_frames", "stride")}
+    flat |= {"resolution": used["resolution"]}
+    if "real" in used:
+        flat["split"] = used["real"].get("split")
+        flat["protocol.num_real"] = used["num_real"]
+    if inputs["protocol"]["samples_per_clip"] == 1:
+        flat["protocol.num_generated"] = used["num_generated"]
+    return flat
+
+
+def _nested(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `_flat`."""
+    mark = "protocol."
+    inputs = {k: v for k, v in arguments.items() if not k.startswith(mark)}
+    protocol = {
+        key.removeprefix(mark): value
+        for key, value in arguments.items()
+        if key.startswith(mark)
+    }
+    return {**inputs, "protocol": protocol}
+
+
+def _value(factor: str, record: Mapping) -> str:
+    """The value of a factor in a record, as text."""
+    side = factor.split()[0]
+    if factor in ("real clips", "generated clips"):
+        described = record["protocol"].get(side)
+        if described is None:  # a model's samples
+            folder = os.path.basename(str(record["inputs"]["model_dir"]).rstrip("/"))
+            return f"{folder}, step {record['inputs']['step']}"
+        looks = [*described["codecs"], *described["sizes"]]
+        return f"{described['name']} ({', '.join(looks)})"
+    if factor in ("network", "weights"):
+        digest = record["hashes"].get("weights", "none")[:12]
+        return f"{record['protocol']['network']} {digest}"
+    return ", ".join(str(_flat(record)[key]) for key in _FACTORS[factor])

@@ -1,0 +1,44 @@
+"""Examines an installation, and trains one step on each device.
+
+  python -m tools.doctor
+  python -m tools.doctor --path=s3://bucket/runs --tpu=local
+
+Prints what works, what could be better (note) and what fails: Python and packages,
+processor, memory, disk, video decoders, object stores, GPUs and TPUs. The exit code is
+1 if something fails, else 0. --path names folders or stores to write a small file to.
+"""
+
+from absl import flags
+
+from tf_dvdgan import cli
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    flags.DEFINE_multi_string(
+        "path", [], "Folder or object store to write to; may be repeated."
+    )
+    flags.DEFINE_string("tpu", None, "'local' on a TPU VM, a TPU's name or grpc://...")
+
+
+def main(argv: list[str]) -> int:
+    del argv
+    from tf_dvdgan import doctor, terminal
+
+    findings = []
+    for finding in doctor.examine(FLAGS.path, FLAGS.tpu):
+        terminal.say(f"examined: {finding.part}")
+        findings.append(finding)
+    rows = [(f.part, f.state, terminal.printable(f.text)) for f in findings]
+    print(terminal.table(rows))
+    return int(any(finding.state == doctor.FAILS for finding in findings))
+
+
+def run() -> None:
+    define_flags()
+    cli.run(main, any_store=("path",))
+
+
+if __name__ == "__main__":
+    run()
