@@ -72,11 +72,13 @@ REQUIREMENTS = [
 ]
 TORCH = ["torch==2.13.0"]  # reads .pt weights files; the baseline of benchmarks
 EXPLORE = ["nicegui>=3.18,<4"]  # the explorer's page; includes every asset
+OBJECTS = ["pymunk==7.3.1"]  # physics of the demo set of colliding objects
 # API reference and pages; MyST reads Markdown, the theme Furo loads nothing.
 DOCS = ["furo==2025.12.19", "myst-parser==5.2.0", "sphinx==9.0.4"]
 TESTS = [
     f"{TORCH[0]}; {FIRST}",  # with its CUDA packages it is large: once is enough
     *EXPLORE,
+    *OBJECTS,
     *DOCS,
     "build",  # makes the wheel that a test installs
     "flask-cors",  # for moto's server; its extra "server" has two dozen more
@@ -121,6 +123,7 @@ setuptools.setup(
         "weights": TORCH,
         "docs": DOCS,
         "explore": EXPLORE,
+        "objects": OBJECTS,
         "tests": TESTS,
     },
     entry_points={

@@ -17,7 +17,7 @@ ORDER = [
     *("version", "keras_version", "onednn", "errors", "terminal", "machine"),
     *("state_dict", "array_files", "flops", "addons"),
     *("ops", "layers", "losses", "discriminator_terms"),
-    *("data", "visualize", "demo_videos", "cli"),
+    *("data", "visualize", "demo_objects", "demo_videos", "cli"),
     "run_directory",
     *("flow", "models", "sampling", "training"),
     *("evaluation.metrics", "evaluation.features", "evaluation.runs"),

@@ -1,7 +1,8 @@
 """A procedural, class-labelled video data set in UCF-101's layout.
 
 Coloured shapes move over plain backgrounds; the class is shape x motion. In the kind
-"digits" scikit-learn's handwritten digits move instead, and the class is the digit.
+"digits" scikit-learn's handwritten digits move instead, and the class is the digit; in
+"objects" textured objects collide and cover one another, see `demo_objects`.
 Half of the files are .avi (MPEG-4), half .mp4 (H.264). They are
 `<output>/<Class>/v_<Class>_gNN_cNN.<suffix>`; UCF-101's lists are in
 `<output>/ucfTrainTestlist/`.
@@ -17,14 +18,18 @@ from collections.abc import Callable, Iterator, Sequence
 import cv2
 import numpy as np
 
-from tf_dvdgan import errors, terminal
+from tf_dvdgan import demo_objects, errors, terminal
 from tf_dvdgan.data import files, filesystem, video_io
 
-KINDS = ("shapes", "digits")
+KINDS = ("shapes", "digits", "objects")
 SHAPES = ("Circle", "Square", "Triangle")
 MOTIONS = ("Horizontal", "Vertical", "Round")
 SHAPE_CLASSES = tuple(m + s for s, m in itertools.product(SHAPES, MOTIONS))
-DIGIT_CLASSES = tuple(f"Digit{d}" for d in range(10))
+_CLASSES = {
+    "shapes": SHAPE_CLASSES,
+    "digits": tuple(f"Digit{d}" for d in range(10)),
+    "objects": demo_objects.CLASSES,
+}
 
 _NUM_FRAMES = 40
 _FPS = 25.0
@@ -39,15 +44,15 @@ Draw = Callable[[np.ndarray, np.ndarray, float], None]
 
 
 def class_names(kind: str) -> tuple[str, ...]:
-    """Class names of the demo set of a kind, 'shapes' or 'digits'."""
-    return SHAPE_CLASSES if kind == "shapes" else DIGIT_CLASSES
+    """Class names of the demo set of a kind: 'shapes', 'digits' or 'objects'."""
+    return _CLASSES[kind]
 
 
 def render(kind: str, label: int, size: tuple[int, int], seed: list[int]) -> np.ndarray:
     """Renders one clip.
 
     Args:
-      kind: 'shapes' or 'digits'.
+      kind: 'shapes', 'digits' or 'objects'.
       label: class number, from 0.
       size: height and width in pixels.
       seed: seed of the data set, number of the group, number of the clip in it; colours
@@ -56,6 +61,8 @@ def render(kind: str, label: int, size: tuple[int, int], seed: list[int]) -> np.
     Returns:
       `[40, height, width, 3]` uint8 RGB.
     """
+    if kind == "objects":
+        return demo_objects.render(label, size, _NUM_FRAMES, seed)
     height, width = size
     group_rng = np.random.default_rng([*seed[:2], label])
     rng = np.random.default_rng([*seed, label])
@@ -158,7 +165,7 @@ def write_dataset(
 
     Args:
       output: folder to write to.
-      kind: 'shapes' or 'digits'.
+      kind: 'shapes', 'digits' or 'objects'.
       num_videos: number of videos, distributed evenly over the classes.
       size: height and width in pixels, both even and at least 16.
       seed: seed of everything random.

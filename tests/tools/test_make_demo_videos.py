@@ -1,11 +1,13 @@
 """The procedural set: real codecs, UCF-101's layout, classes that differ."""
 
 import os
+import sys
 
 import numpy as np
 import pytest
 
 from data_prep.sources import ucf101
+from tf_dvdgan import demo_objects, errors
 from tf_dvdgan import demo_videos as demo
 from tf_dvdgan.data import video_reader
 
@@ -47,6 +49,41 @@ def test_clips_are_a_function_of_the_seed():
     np.testing.assert_array_equal(first, make("shapes", 4, (24, 32), [0, 1, 2]))
     for other in ([1, 1, 2], [0, 2, 2], [0, 1, 3]):
         assert np.abs(first - make("shapes", 4, (24, 32), other)).max() > 0
+
+
+def test_objects_move_by_physics_and_are_a_function_of_the_seed():
+    clips = [demo.render("objects", label, (32, 32), [0, 0, 0]) for label in range(4)]
+    assert [clip.shape for clip in clips] == [(40, 32, 32, 3)] * 4
+    again = demo.render("objects", 0, (32, 32), [0, 0, 0])
+    np.testing.assert_array_equal(clips[0], again)
+    assert np.abs(again - demo.render("objects", 0, (32, 32), [0, 0, 1])).max() > 0
+    moved = [np.abs(np.diff(clip.astype(int), axis=0)).mean() for clip in clips]
+    assert min(moved) > 0.5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_objects_fall_stay_within_the_walls_and_collide(seed):
+    rng = np.random.default_rng(seed)
+    space, objects = demo_objects._scene(rng, 1.0, falls=True)
+    before = [one.body.position.y for one in objects]
+    hits = []
+    space.on_collision(None, None, begin=lambda *_: hits.append(1))
+    for _ in range(160):
+        space.step(0.01)
+    assert np.mean([one.body.position.y for one in objects]) > np.mean(before) + 0.1
+    for one in objects:
+        assert 0.0 < one.body.position.x < 1.0 and one.body.position.y < 1.0
+    assert hits
+    # Those of two layers pass one another; the front ones are painted last.
+    masks = {next(iter(one.body.shapes)).filter.mask & 0b11 for one in objects}
+    assert masks == {0b01, 0b10}
+    assert [one.layer for one in objects] == sorted(one.layer for one in objects)
+
+
+def test_without_the_engine_there_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pymunk", None)
+    with pytest.raises(errors.UserError, match="need pymunk: pip install"):
+        demo.render("objects", 0, (32, 32), [0, 0, 0])
 
 
 def test_digits_are_ten_classes_that_look_different():

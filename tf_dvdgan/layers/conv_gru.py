@@ -109,24 +109,47 @@ class MultiplicativeConvGRU(ConvGRU):
         g = (W_gh * h + b_gh) (W_gx * x + b_gx)
 
     replaces h in all equations of `ConvGRU`.
+
+    A spectrally normalized W_gx and an x that comes from a spectrally normalized linear
+    layer make the factor W_gx * x small, and the smaller the wider the model is. With
+    b_gx = 0 the state then settles within a few steps, and the video stands still;
+    docs/learned.md has the figures.
+
+    Args:
+      kernel_size: height and width of the kernels of the three convolutions.
+      factor_bias: initial value of b_gx, on which the papers are silent.
     """
+
+    def __init__(self, kernel_size: int = 3, factor_bias: float = 0.0, **kwargs):
+        super().__init__(kernel_size, **kwargs)
+        self.factor_bias = factor_bias
 
     def build(self, input_shape):
         super().build(input_shape)
         channels = input_shape[-1]
         self.mix_state = _convolution(channels, 1, input_shape, "mix_state")
-        self.mix_input = _convolution(channels, 1, input_shape, "mix_input")
+        self.mix_input = _convolution(
+            channels, 1, input_shape, "mix_input", self.factor_bias
+        )
 
     def mixing(self, x: tf.Tensor, training: bool | None) -> list[tf.Tensor]:
         kernel = self.mix_state.normalized_kernel(training)
         factor = self.mix_input(x, training=training)
         return [kernel, self.mix_state.compute_bias(), factor]
 
+    def get_config(self) -> dict:
+        return super().get_config() | {"factor_bias": self.factor_bias}
+
 
 def _convolution(
-    channels: int, size: int, input_shape, name: str
+    channels: int, size: int, input_shape, name: str, bias: float = 0.0
 ) -> spectral_norm.SpectralConv2D:
-    layer = spectral_norm.SpectralConv2D(channels, size, name=name)
+    layer = spectral_norm.SpectralConv2D(
+        channels,
+        size,
+        name=name,
+        bias_initializer=tf.keras.initializers.Constant(bias),
+    )
     with tf.name_scope(name):
         layer.build(input_shape)
     return layer

@@ -105,6 +105,7 @@ class SpectralLayer(tf.keras.layers.Layer):
       use_bias: whether to add a bias.
       spectral_normalization: False makes a plain layer, without `u`.
       kernel_initializer: initializer of the kernel.
+      bias_initializer: initializer of the bias.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class SpectralLayer(tf.keras.layers.Layer):
         use_bias: bool = True,
         spectral_normalization: bool = True,
         kernel_initializer: str | Callable = "orthogonal",
+        bias_initializer: str | Callable = "zeros",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -120,6 +122,7 @@ class SpectralLayer(tf.keras.layers.Layer):
         self.use_bias = use_bias
         self.spectral_normalization = spectral_normalization
         self.kernel_initializer = tf.keras.initializers.get(kernel_initializer)
+        self.bias_initializer = tf.keras.initializers.get(bias_initializer)
         self.bias = None
 
     def add_kernel(self, shape: tuple[int, ...]) -> None:
@@ -131,7 +134,9 @@ class SpectralLayer(tf.keras.layers.Layer):
             experimental_autocast=False,
         )
         if self.use_bias:
-            self.bias = self.add_weight("bias", [self.units], initializer="zeros")
+            self.bias = self.add_weight(
+                "bias", [self.units], initializer=self.bias_initializer
+            )
         if self.spectral_normalization:
             self.u = self.add_weight(
                 "u",
@@ -170,12 +175,16 @@ class SpectralLayer(tf.keras.layers.Layer):
         return None if self.bias is None else tf.cast(self.bias, self.compute_dtype)
 
     def get_config(self) -> dict:
-        initializer = tf.keras.initializers.serialize(self.kernel_initializer)
+        of_kernel, of_bias = map(
+            tf.keras.initializers.serialize,
+            (self.kernel_initializer, self.bias_initializer),
+        )
         return super().get_config() | {
             "units": self.units,
             "use_bias": self.use_bias,
             "spectral_normalization": self.spectral_normalization,
-            "kernel_initializer": initializer,
+            "kernel_initializer": of_kernel,
+            "bias_initializer": of_bias,
         }
 
 
@@ -238,7 +247,8 @@ class SpectralEmbedding(SpectralLayer):
 
     def get_config(self) -> dict:
         config = super().get_config() | {"num_classes": self.num_classes}
-        del config["use_bias"]
+        for name in ("use_bias", "bias_initializer"):
+            del config[name]
         return config
 
 
