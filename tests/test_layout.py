@@ -14,7 +14,15 @@ SOURCES = [
 ]
 # Each part of the package may import those before it and itself, late imports too.
 ORDER = [
-    *("version", "keras_version", "onednn", "errors", "terminal", "machine"),
+    *(
+        "version",
+        "keras_version",
+        "onednn",
+        "errors",
+        "pretrained",
+        "terminal",
+        "machine",
+    ),
     *("state_dict", "array_files", "flops", "addons"),
     *("ops", "layers", "losses", "discriminator_terms"),
     *("data", "visualize", "demo_objects", "demo_videos", "cli"),

@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
@@ -223,6 +223,11 @@ def define_generator() -> None:
     flags.DEFINE_string("model_dir", None, "A run's folder.")
     define_step()
     flags.DEFINE_string(
+        "pretrained",
+        None,
+        "Instead of --model_dir: name of a generator that comes with the package.",
+    )
+    flags.DEFINE_string(
         "saved_model",
         None,
         "Instead of --model_dir: a SavedModel's folder, from tools.export.",
@@ -232,6 +237,13 @@ def define_generator() -> None:
         False,
         "Run any operations in --saved_model, also those that read or write files.",
     )
+
+
+def generator_flags() -> dict[str, Any]:
+    """Returns the values of `define_generator`'s flags, for `open_generator`."""
+    names = ("model_dir", "step", "saved_model", "trust")
+    found = {name: flags.FLAGS[name].value for name in names}
+    return found | {"pretrained_name": flags.FLAGS.pretrained}
 
 
 def are_truncations(texts: Sequence[str]) -> bool:

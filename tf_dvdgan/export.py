@@ -1,6 +1,7 @@
-"""Exports a trained generator as a SavedModel that needs only TensorFlow.
+"""Exports a trained generator: a SavedModel that needs only TensorFlow, or a small run.
 
-It contains standing statistics for a grid of truncations and interpolates between them.
+The SavedModel contains standing statistics for a grid of truncations and interpolates
+between them.
 The signatures, for n videos:
 
 - `generate`, also named `serving_default`: (count, label, truncation, seed), all
@@ -27,15 +28,23 @@ requests.
 import contextlib
 import json
 import os
+import pathlib
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
-from tf_dvdgan import errors, generators, terminal, trained
+from tf_dvdgan import (
+    errors,
+    generators,
+    pretrained,
+    run_directory,
+    terminal,
+    trained,
+)
 from tf_dvdgan.data import files, filesystem, transforms
-from tf_dvdgan.models import video_gan
+from tf_dvdgan.models import variables, video_gan
 from tf_dvdgan.sampling import latents, sampler, standing_statistics
 
 TRUNCATIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -82,6 +91,57 @@ def export(
             tf.saved_model.save(module, place, module.signatures(model.gan))
             if card:
                 files.atomic_write(os.path.join(place, _CARD), card)
+
+
+def export_run(
+    model: trained.TrainedModel, model_dir: str, directory: str, card: str
+) -> None:
+    """Writes what sampling needs of a run, a directory that is a run's itself.
+
+    It has the averaged weights of one step, the config, the classes and the scores of
+    that step, but no optimizers, discriminators and events. It is much smaller than the
+    run. It can be sampled, scored, exported and explored; training cannot resume.
+
+    Args:
+      model: the trained model.
+      model_dir: directory of its run.
+      directory: folder to write to: empty, or an earlier result.
+      card: text of `README.md`, see `model_card`.
+
+    Raises:
+      UserError: the folder has other files.
+    """
+    if files.list_dir(directory):
+        sums = os.path.join(directory, pretrained.SUMS)
+        if not filesystem.exists(sums):
+            raise errors.UserError(
+                f"{directory} is not empty and no exported run; name another folder."
+            )
+        _remove(directory)
+    source = run_directory.RunDirectory(model_dir)
+    with tempfile.TemporaryDirectory() as folder:
+        target = run_directory.RunDirectory(folder)
+        target.write_dataset(source.class_names, source.dataset, source.num_clips)
+        described = source.read_model()
+        if described is not None:
+            target.write_model(described)
+        if model.gan.frame_bank is not None:
+            target.write_frame_bank(model.gan.frame_bank)
+        for row in source.read_scores():
+            if row.get("step") == model.step:
+                row.pop("inputs", None)  # paths on this machine
+                run_directory.add_row(target.scores_file, row)
+        arrays = variables.by_path(model.gan.generator)
+        target.write_generator({n: v.numpy() for n, v in arrays.items()}, model.step)
+        files.atomic_write(os.path.join(folder, _CARD), card)
+        target.write_config(source.read_config())
+        lines = []
+        for path in sorted(pathlib.Path(folder).rglob("*")):
+            if path.is_file():
+                name = path.relative_to(folder).as_posix()
+                lines.append(f"{pretrained.hash_of(path.read_bytes())}  {name}\n")
+        (pathlib.Path(folder) / pretrained.SUMS).write_text("".join(lines))
+        files.copy_folder(folder, directory, last=[pretrained.SUMS])
 
 
 def _write_assets(model: trained.TrainedModel, folder: str) -> dict[str, str]:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors, graph_check, trained, version
+from tf_dvdgan import errors, graph_check, pretrained, trained, version
 from tf_dvdgan.data import files, filesystem, transforms, windows
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import sampler as sampler_lib
@@ -130,22 +130,32 @@ def open_generator(
     step: int | str | None = None,
     saved_model: str | None = None,
     trust: bool = False,
+    pretrained_name: str | None = None,
 ) -> Generator:
-    """Opens a run's directory or a SavedModel.
+    """Opens a run's directory, a SavedModel, or a generator of `pretrained`.
 
     Args:
-      model_dir: directory of a run; None to open a SavedModel.
+      model_dir: directory of a run; None for one of the others.
       step: checkpoint of the run: its step or 'best'; the newest by default.
       saved_model: folder of a SavedModel from `tools.export`; None to open a run.
       trust: whether the SavedModel may have any operations, see `graph_check`.
+      pretrained_name: name of a generator of `pretrained`.
 
     Returns:
       The generator.
 
     Raises:
-      UserError: both or neither are given, or there is no such model.
+      UserError: not exactly one is given, or there is no such model.
     """
     generator: Generator
+    if pretrained_name and not model_dir and not saved_model:
+        model_dir = pretrained.path_of(pretrained_name)
+        pretrained_name = None
+    if pretrained_name:
+        raise errors.UserError(
+            "--pretrained names a generator: --model_dir and --saved_model cannot be "
+            "set with it."
+        )
     if saved_model and not model_dir:
         if step is not None:
             raise errors.UserError(
@@ -158,7 +168,8 @@ def open_generator(
         generator.place = model_dir
     else:
         raise errors.UserError(
-            "Name either a run's folder, --model_dir, or a SavedModel's, --saved_model."
+            "Name a run's folder, --model_dir, a SavedModel's, --saved_model, or a "
+            f"generator with --pretrained: {', '.join(pretrained.names())}."
         )
     return generator
 

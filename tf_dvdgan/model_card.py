@@ -1,8 +1,8 @@
 """Writes a model's card: what it is, what it was trained on, how good it is.
 
 The card is Markdown with the front matter that model hubs read (Mitchell et al., 2019,
-for its contents). Only the license of the training data is not known, and left to be
-filled in.
+for its contents). A run does not know the license of its data; if the caller does not
+either, it is left to be filled in.
 """
 
 import datetime
@@ -37,13 +37,20 @@ _TRAINING = {  # operative parameters, by title
 _CLASSES_SHOWN = 20
 
 
-def write(model: trained.TrainedModel, model_dir: str | None, name: str = "") -> str:
+def write(
+    model: trained.TrainedModel,
+    model_dir: str | None,
+    name: str = "",
+    data_license: str = "",
+) -> str:
     """Writes the card of a model.
 
     Args:
       model: the model.
       model_dir: directory of its run; None for a model without one.
       name: name of the model, for the title; by default that of the network.
+      data_license: identifier of the license of the training data, such as
+        "apache-2.0", under which the weights are then, too; '' if unknown.
 
     Returns:
       Markdown with front matter.
@@ -55,7 +62,7 @@ def write(model: trained.TrainedModel, model_dir: str | None, name: str = "") ->
     name = name or f"{_PAPERS[module].partition(' (')[0]}, step {model.step}"
     dataset = _printable(run.dataset if run else "")
     sections = [
-        _front_matter(module, name, dataset, scores),
+        _front_matter(module, name, dataset, scores, data_license),
         f"# {name}",
         _summary(model, module, dataset),
         "## Model",
@@ -70,13 +77,18 @@ def write(model: trained.TrainedModel, model_dir: str | None, name: str = "") ->
         _limits(model, scores),
         "## License",
         "The code is licensed under Apache-2.0. The license of the training data, "
-        "which may restrict the use of weights and videos: **to be filled in**.",
+        "which may restrict the use of weights and videos: "
+        f"{data_license or '**to be filled in**'}.",
     ]
     return "\n\n".join(sections) + "\n"
 
 
 def _front_matter(
-    module: str, name: str, dataset: str, scores: Sequence[history.Score]
+    module: str,
+    name: str,
+    dataset: str,
+    scores: Sequence[history.Score],
+    data_license: str,
 ) -> str:
     """YAML; a JSON value is one of YAML, too."""
     tags = ["video-generation", "gan", "tensorflow", module.replace("_", "-")]
@@ -90,7 +102,7 @@ def _front_matter(
     }
     entries: dict[str, Any] = {
         "library_name": "tf_dvdgan",
-        "license": "unknown",
+        "license": data_license or "unknown",
         "tags": tags,
     }
     if scores:

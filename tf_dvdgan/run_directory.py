@@ -6,6 +6,7 @@
     dataset.json                 class names, name and number of clips of the data set
     frame_bank.npz               first frames of real clips, for prediction models
     checkpoints/, best/          TensorFlow checkpoints
+    generator.npz                instead of them: only the averaged weights of one step
     scores.jsonl                 scores with their protocols
     classify.jsonl               results of tools.classify
     train/, eval/                TensorBoard events
@@ -37,7 +38,9 @@ _CONFIG = "config.gin"
 _MODEL = "model.json"
 _DATASET = "dataset.json"
 _FRAME_BANK = "frame_bank.npz"
+_GENERATOR = "generator.npz"
 _CLASSIFICATION = "classify.jsonl"
+_STEP = "step"  # an array of `_GENERATOR`
 _OPERATIVE_CONFIG = r"operative_config-(\d+)\.gin"
 
 
@@ -241,11 +244,9 @@ class RunDirectory:
           `[count, frames, height, width, 3]` uint8; None for other models.
         """
         path = self._of(_FRAME_BANK)
-        if not filesystem.exists(path):
-            return None
         try:
-            with filesystem.GFile(path, "rb") as file:
-                return array_files.load_npz(io.BytesIO(file.read()))["frames"]
+            arrays = _arrays(path)
+            return None if arrays is None else arrays["frames"]
         except (KeyError, ValueError) as error:
             raise errors.UserError(
                 f"{path} is damaged ({error}). Remove it: training that resumes writes "
@@ -254,9 +255,38 @@ class RunDirectory:
 
     def write_frame_bank(self, frames: np.ndarray) -> None:
         """Writes the frame bank, see `read_frame_bank`."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, frames=frames)
-        files.atomic_write(self._of(_FRAME_BANK), buffer.getvalue())
+        _write_arrays(self._of(_FRAME_BANK), {"frames": frames})
+
+    # The weights, of a run that `export.export_run` made.
+
+    def read_generator(self) -> tuple[dict[str, np.ndarray], int] | None:
+        """Reads the averaged weights of a generator.
+
+        Returns:
+          Its variables by path, and their step; None if there is no such file.
+        """
+        path = self._of(_GENERATOR)
+        try:
+            arrays = _arrays(path)
+            if arrays is None:
+                return None
+            step = int(arrays.pop(_STEP))
+            return arrays, step
+        except (KeyError, ValueError, TypeError) as error:
+            raise errors.UserError(f"{path} is damaged ({error}).") from None
+
+    def write_generator(self, variables: Mapping[str, np.ndarray], step: int) -> None:
+        """Writes the averaged weights of a generator, kernels as float16.
+
+        Args:
+          variables: its variables by path.
+          step: step of the weights.
+        """
+        half = {
+            name: x.astype(np.float16) if x.ndim > 1 else x
+            for name, x in variables.items()
+        }
+        _write_arrays(self._of(_GENERATOR), half | {_STEP: np.array(step)})
 
     # The results.
 
@@ -308,6 +338,20 @@ def _newest(
     matches = [match for name in names if (match := re.fullmatch(pattern, name))]
     steps = [(int(match[1]), match[0]) for match in matches]
     return max((s for s in steps if last is None or s[0] <= last), default=None)
+
+
+def _arrays(path: str) -> dict[str, np.ndarray] | None:
+    """Returns the arrays of an npz file, or None if it does not exist."""
+    if not filesystem.exists(path):
+        return None
+    with filesystem.GFile(path, "rb") as file:
+        return dict(array_files.load_npz(io.BytesIO(file.read())))
+
+
+def _write_arrays(path: str, arrays: Mapping[str, np.ndarray]) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    files.atomic_write(path, buffer.getvalue())
 
 
 def _text(path: str) -> str:

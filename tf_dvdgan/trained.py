@@ -1,12 +1,15 @@
 """Loads a trained model from the directory of its run."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import gin
+import numpy as np
+import tensorflow as tf
 
-from tf_dvdgan import config, run_directory
+from tf_dvdgan import config, errors, run_directory
 from tf_dvdgan.data import windows
-from tf_dvdgan.models import resolved, video_gan
+from tf_dvdgan.models import resolved, variables, video_gan
 from tf_dvdgan.training import checkpoints
 
 
@@ -45,12 +48,45 @@ def load(
       UserError: it is not a run's directory, or has no such checkpoint.
     """
     gan, window = build(model_dir)
-    others = {d.name: d for d in gan.discriminators} if with_discriminators else {}
-    found = checkpoints.restore_generator(model_dir, gan.generator, step, others)
     directory = run_directory.RunDirectory(model_dir)
+    exported = directory.read_generator()
+    if exported is not None and not with_discriminators:
+        values, found = exported
+        if step not in (None, "best", found, str(found)):
+            raise errors.UserError(f"{model_dir!r} has only step {found}.")
+        _assign(gan.generator, values, model_dir)
+    else:
+        found = _restore(gan, model_dir, step, with_discriminators)
     gan.frame_bank = directory.read_frame_bank()
     class_names = directory.class_names if gan.class_conditional else ["video"]
     return TrainedModel(gan, class_names, found, window)
+
+
+def _restore(
+    gan: video_gan.Networks,
+    model_dir: str,
+    step: int | str | None,
+    with_discriminators: bool,
+) -> int:
+    """Restores a checkpoint; returns its step."""
+    others = {d.name: d for d in gan.discriminators} if with_discriminators else {}
+    return checkpoints.restore_generator(model_dir, gan.generator, step, others)
+
+
+def _assign(
+    generator: tf.keras.Model, values: Mapping[str, np.ndarray], model_dir: str
+) -> None:
+    """Sets a generator's variables to those of `RunDirectory.read_generator`."""
+    own = variables.by_path(generator)
+    fits = own.keys() == values.keys() and all(
+        own[name].shape == value.shape for name, value in values.items()
+    )
+    if not fits:
+        raise errors.UserError(
+            f"The weights in {model_dir!r} do not fit the architecture in its config."
+        )
+    for name, variable in own.items():
+        variable.assign(values[name].astype(variable.dtype.as_numpy_dtype))
 
 
 def build(model_dir: str) -> tuple[video_gan.Networks, windows.Window]:

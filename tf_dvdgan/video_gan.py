@@ -29,6 +29,7 @@ from tf_dvdgan import (
     generators,
     model_card,
     notebook,
+    pretrained,
     run_directory,
     trained,
 )
@@ -445,10 +446,11 @@ class VideoGAN:
 
 
 def load(path: str, step: int | str | None = None, trust: bool = False) -> VideoGAN:
-    """Opens a run's directory or a SavedModel.
+    """Opens a run's directory, a SavedModel, or a generator of the package.
 
     Args:
-      path: directory of a run, or folder of a SavedModel.
+      path: directory of a run, folder of a SavedModel, or a name in
+        `pretrained.names()`, such as "dvdgan_v2_shapes".
       step: checkpoint of a run: its step or 'best'; the newest by default.
       trust: whether a SavedModel may have operations that no generator has, and which
         may read or write files.
@@ -461,6 +463,8 @@ def load(path: str, step: int | str | None = None, trust: bool = False) -> Video
         other operations.
     """
     files.register_filesystems(path)
+    if path in pretrained.names() and not filesystem.exists(path):
+        path = pretrained.path_of(path)
     if filesystem.exists(os.path.join(path, "saved_model.pb")):
         generator = generators.open_generator(None, step, path, trust)
         return VideoGAN("", generator.class_names, None, generator)

@@ -38,9 +38,7 @@ def main(argv: list[str]) -> None:
     from tf_dvdgan import generators
 
     with server.listen(FLAGS.host, FLAGS.port) as listener:
-        generator = generators.open_generator(
-            FLAGS.model_dir, FLAGS.step, FLAGS.saved_model, FLAGS.trust
-        )
+        generator = generators.open_generator(**cli.generator_flags())
         server.explore(generator, listener, FLAGS.host, FLAGS.open_browser)
     print("\nThe explorer has ended.")
 

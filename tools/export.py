@@ -1,11 +1,13 @@
-"""Exports a run's generator as a SavedModel.
+"""Exports a run's generator as a SavedModel, or as a small run.
 
   python -m tools.export --model_dir=RUN
+  python -m tools.export --model_dir=RUN --format=run --step=best --output=SMALL_RUN
 
 The SavedModel has the averaged weights, standing statistics for several truncations and
 the class names; it needs only TensorFlow, not this package. Its README.md is the
 model's card: data, training, scores. tf_dvdgan/export.py documents its signatures,
-docs/serving.md requests to a server.
+docs/serving.md requests to a server. With --format=run the output is a run's directory
+with only what sampling needs, to publish or to keep.
 """
 
 from absl import flags
@@ -19,6 +21,11 @@ def define_flags() -> None:
     flags.DEFINE_string("model_dir", None, "The run's folder.", required=True)
     cli.define_step()
     flags.DEFINE_string("output", None, "Folder; <model_dir>/export/<step> by default.")
+    flags.DEFINE_enum("format", "saved_model", ["saved_model", "run"], "What to write.")
+    flags.DEFINE_string("card_name", "", "Name of the model in its card, README.md.")
+    flags.DEFINE_string(
+        "data_license", "", "License of the training data in the card: apache-2.0, ..."
+    )
     flags.DEFINE_list(
         "truncations",
         ["0", "0.25", "0.5", "0.75", "1"],
@@ -34,6 +41,8 @@ def main(argv: list[str]) -> None:
     from tf_dvdgan import export, model_card, run_directory, trained
     from tf_dvdgan.data import files
 
+    if FLAGS.format == "run" and not FLAGS.output:
+        raise errors.UserError("--format=run needs --output.")
     truncations = sorted({float(text) for text in FLAGS.truncations})
     if len(truncations) < 2:
         raise errors.UserError("--truncations needs at least two numbers, as in 0.5,1.")
@@ -41,7 +50,11 @@ def main(argv: list[str]) -> None:
     model = trained.load(FLAGS.model_dir, FLAGS.step)
     directory = run_directory.RunDirectory(FLAGS.model_dir)
     output = FLAGS.output or directory.export(model.step)
-    card = model_card.write(model, FLAGS.model_dir)
+    card = model_card.write(model, FLAGS.model_dir, FLAGS.card_name, FLAGS.data_license)
+    if FLAGS.format == "run":
+        export.export_run(model, FLAGS.model_dir, output, card)
+        print(f"Run with step {model.step}: {output}")
+        return
     export.export(model, output, truncations, card=card)
     print(f"SavedModel of step {model.step}: {output}")
 

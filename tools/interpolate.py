@@ -50,9 +50,7 @@ def main(argv: list[str]) -> None:
     if FLAGS.resample and FLAGS["between"].present:
         raise errors.UserError("Set either --between or --resample, not both.")
     files.check_writable(FLAGS.output, as_folder=True)
-    generator = generators.open_generator(
-        FLAGS.model_dir, FLAGS.step, FLAGS.saved_model, FLAGS.trust
-    )
+    generator = generators.open_generator(**cli.generator_flags())
     interpolation = interpolations.Interpolation(
         FLAGS.between,
         FLAGS.resample or (),

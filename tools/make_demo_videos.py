@@ -2,10 +2,10 @@
 
   python -m tools.make_demo_videos --output=VIDEOS
 
-Coloured shapes move over plain backgrounds; with --kind=digits, handwritten digits. With
---kind=objects, textured objects fall or slide, collide and cover one another, while the
-camera or a light moves: videos to predict. This kind needs the extra `objects`. See
-`tf_dvdgan.demo_videos`.
+Coloured shapes move over plain backgrounds; with --kind=digits, handwritten digits.
+With --kind=objects, textured objects fall or slide, collide and cover one another,
+while the camera or a light moves: videos to predict. This kind needs the extra
+`objects`. See `tf_dvdgan.demo_videos`.
 """
 
 from absl import flags

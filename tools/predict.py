@@ -35,9 +35,7 @@ def main(argv: list[str]) -> None:
     from tf_dvdgan.pictures import predictions
 
     files.check_writable(FLAGS.output, as_folder=True)
-    generator = generators.open_generator(
-        FLAGS.model_dir, FLAGS.step, FLAGS.saved_model, FLAGS.trust
-    )
+    generator = generators.open_generator(**cli.generator_flags())
     path = predictions.write_predictions(
         generator,
         FLAGS.video,

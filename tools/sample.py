@@ -67,9 +67,7 @@ def main(argv: list[str]) -> None:
             "A SavedModel returns only complete videos: --streams needs --model_dir."
         )
     files.check_writable(FLAGS.output, as_folder=True)
-    generator = generators.open_generator(
-        FLAGS.model_dir, FLAGS.step, FLAGS.saved_model, FLAGS.trust
-    )
+    generator = generators.open_generator(**cli.generator_flags())
     sampled = samples.Samples(
         FLAGS.num_videos,
         FLAGS.class_name,

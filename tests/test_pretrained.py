@@ -1,0 +1,140 @@
+"""Small runs: exported, opened by name, checked; and those that the package has."""
+
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+from conftest import run_module
+
+from tf_dvdgan import (
+    errors,
+    export,
+    generators,
+    model_card,
+    pretrained,
+    run_directory,
+    trained,
+    video_gan,
+)
+
+FOLDER = pathlib.Path(pretrained.__file__).parent
+LARGEST, LARGEST_OF_ALL = 3_000_000, 15_000_000  # bytes
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_run, tmp_path_factory):
+    """The parent of a small run "tiny", as the package has them."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    model = trained.load(tiny_run)
+    for _ in range(2):  # the second replaces the first
+        card = model_card.write(model, tiny_run)
+        export.export_run(model, tiny_run, str(folder / "tiny"), card)
+    return folder
+
+
+@pytest.fixture
+def of_package(exported, monkeypatch):
+    monkeypatch.setattr(pretrained, "_FOLDER", exported)
+
+
+def test_it_has_only_what_sampling_needs_and_gives_the_same_videos(
+    exported, tiny_run, of_package
+):
+    names = {path.name for path in (exported / "tiny").iterdir()}
+    assert names == {
+        *("README.md", "SHA256SUMS", "config.gin", "dataset.json", "generator.npz"),
+        *("model.json", "scores.jsonl"),
+    }
+    assert pretrained.names() == ["tiny"]
+    gan = video_gan.load("tiny")
+    of_run = video_gan.load(tiny_run)
+    assert gan.class_names == of_run.class_names
+    videos = gan.sample(4, seed=3)
+    difference = np.abs(videos.astype(int) - of_run.sample(4, seed=3))
+    assert difference.max() <= 1 and difference.mean() < 0.05  # kernels are float16
+    directory = run_directory.RunDirectory(str(exported / "tiny"))
+    assert {row["step"] for row in directory.read_scores()} == {6}
+
+
+def test_a_step_that_it_does_not_have_is_refused(exported):
+    assert trained.load(str(exported / "tiny"), "6").step == 6
+    with pytest.raises(errors.UserError, match="has only step 6"):
+        trained.load(str(exported / "tiny"), 3)
+
+
+def test_weights_of_another_architecture_are_refused(exported, tmp_path):
+    run = shutil.copytree(exported / "tiny", tmp_path / "run")
+    directory = run_directory.RunDirectory(str(run))
+    weights, step = directory.read_generator()
+    weights["embedding/kernel"] = weights["embedding/kernel"][:, :3]
+    directory.write_generator(weights, step)
+    with pytest.raises(errors.UserError, match="do not fit the architecture"):
+        trained.load(str(run))
+    (run / "generator.npz").write_bytes(b"PK nothing")
+    with pytest.raises(errors.UserError, match="is damaged"):
+        trained.load(str(run))
+
+
+def test_files_that_were_changed_and_unknown_names_are_refused(
+    exported, tmp_path, monkeypatch
+):
+    shutil.copytree(exported, tmp_path / "package")
+    monkeypatch.setattr(pretrained, "_FOLDER", tmp_path / "package")
+    with pytest.raises(errors.UserError, match="Did you mean 'tiny'"):
+        pretrained.path_of("tyny")
+    with open(tmp_path / "package" / "tiny" / "model.json", "a") as file:
+        file.write(" ")
+    with pytest.raises(
+        errors.UserError, match=r"model\.json is missing or was changed"
+    ):
+        pretrained.path_of("tiny")
+    with pytest.raises(errors.UserError, match="cannot be set with it"):
+        generators.open_generator("run", pretrained_name="tiny")
+
+
+def test_other_files_are_not_replaced(tiny_run, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(errors.UserError, match="is not empty and no exported run"):
+        export.export_run(trained.load(tiny_run), tiny_run, str(tmp_path), "")
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", sorted(pretrained.names()))
+def test_a_generator_of_the_package_gives_its_recorded_frames(name):
+    """`tests/pretrained/NAME.npy`, made by `python tests/test_pretrained.py`."""
+    recorded = np.load(pathlib.Path(__file__).parent / "pretrained" / f"{name}.npy")
+    difference = np.abs(sampled(name).astype(int) - recorded)
+    # Processors and versions of TensorFlow round differently.
+    assert difference.max() <= 8 and difference.mean() < 0.2
+    assert recorded.std() > 20
+    assert "to be filled in" not in (FOLDER / name / "README.md").read_text()
+
+
+def test_those_of_the_package_are_small():
+    sizes = {
+        name: sum(path.stat().st_size for path in (FOLDER / name).rglob("*"))
+        for name in pretrained.names()
+    }
+    assert max(sizes.values()) <= LARGEST and sum(sizes.values()) <= LARGEST_OF_ALL
+
+
+@pytest.mark.slow
+def test_commands_take_a_name(tmp_path):
+    name = pretrained.names()[0]
+    done = run_module("tools.sample", f"--pretrained={name}", f"--output={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "grid.gif").exists()
+
+
+def sampled(name: str) -> np.ndarray:
+    gan = video_gan.load(name)
+    if gan.generator.num_conditioning_frames:
+        frames = gan.networks.require_frame_bank()[0]
+        return gan.predict_frames(frames, seed=0, count=2)
+    return gan.sample(2, seed=0)
+
+
+if __name__ == "__main__":
+    for known in pretrained.names():
+        np.save(pathlib.Path(__file__).parent / "pretrained" / known, sampled(known))

@@ -1,0 +1,54 @@
+"""Generators that come with the package: small runs with only what sampling needs.
+
+    gan = tf_dvdgan.load("dvdgan_v2_shapes")
+
+Each folder is one that `export.export_run` wrote; its README.md is the model's card.
+docs/learned.md shows them all.
+"""
+
+import hashlib
+import pathlib
+
+from tf_dvdgan import errors
+
+SUMS = "SHA256SUMS"  # of a folder: a line for each other file, hash and name
+
+_FOLDER = pathlib.Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Names of the generators."""
+    return sorted(path.parent.name for path in _FOLDER.glob(f"*/{SUMS}"))
+
+
+def path_of(name: str) -> str:
+    """Returns the directory of a generator, after a check of its files.
+
+    Args:
+      name: name of the generator.
+
+    Returns:
+      A run's directory.
+
+    Raises:
+      UserError: there is no such generator, or its files were changed.
+    """
+    if name not in names():
+        raise errors.UserError(
+            f"There is no generator {name!r}; there are {', '.join(names())}."
+            + errors.did_you_mean(name, names())
+        )
+    folder = _FOLDER / name
+    for line in (folder / SUMS).read_text().splitlines():
+        digest, _, file = line.partition("  ")
+        found = folder / file
+        if not found.exists() or hash_of(found.read_bytes()) != digest:
+            raise errors.UserError(
+                f"{found} is missing or was changed; install tf_dvdgan again."
+            )
+    return str(folder)
+
+
+def hash_of(data: bytes) -> str:
+    """Returns the SHA-256 that `SUMS` has for a file's contents."""
+    return hashlib.sha256(data).hexdigest()
