@@ -26,9 +26,9 @@ def gin_files() -> list[str]:
 
 
 def with_similar_ones_slow(file: str):
-    """Rows of the papers differ from files of models/ in sizes, data and scores."""
+    """Those of papers/ and learn/ differ from models/ in sizes, data and scores."""
     quick = r"papers/(vgan/|dvdgan_v2/table(1\w*12x64|2|3|4))"
-    is_slow = file.startswith("papers/") and not re.match(quick, file)
+    is_slow = file.startswith(("papers/", "learn/")) and not re.match(quick, file)
     return pytest.param(file, marks=pytest.mark.slow if is_slow else ())
 
 
@@ -36,8 +36,10 @@ def load(file: str) -> None:
     """Loads a file with those that it is made to be used with, narrow."""
     files = [file]
     overlays = ("blocks/", "hardware/", "normalization/", "small_data.gin")
-    if file.startswith(overlays):
+    if file.startswith(overlays) or file == "learn/common.gin":
         files = ["models/dvdgan_v2.gin", file]
+    elif file == "learn/mvt_common.gin":
+        files = ["models/mvt_gan.gin", file]
     elif file == "base.gin":
         files = ["demo.gin"]
     elif file.startswith("evaluation/"):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf_dvdgan import config, demo_videos, errors
 from tf_dvdgan.data import clips, manifest, windows
+from tf_dvdgan.evaluation.features import sources
 from tf_dvdgan.evaluation.runs import comparison, model_scores, protocols, s3, scoring
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import latents
@@ -159,6 +160,24 @@ def test_predictions_continue_the_held_out_clips(continuing_gan, demo_shards):
     assert found.value == pytest.approx(np.mean(best), rel=1e-4)
     assert found.others["psnr_best"] == found.value
     assert "ssim_best_of_frame_3" in found.others
+    gaps = [((v[1].astype(float) - v[5]) ** 2).mean() for v in videos]
+    expected = np.mean(10 * np.log10(255.0**2 / np.array(gaps)))
+    assert found.others["psnr_copy_of_frame_6"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_prediction_s_distance_stands_beside_that_of_repeated_frames(
+    continuing_gan, demo_shards
+):
+    """The distance of clips that stand still after the given frames."""
+    metric = scoring.FeatureMetric(PIXELS)
+    real = clips.open_clips(demo_shards, "test")
+    found = scores_of(continuing_gan, 6, 1).by_features(metric, real).score
+    videos = np.stack([e.video for e in real.examples(windows.Window(6, 16, 1))])
+    still = np.concatenate([videos[:, :2], videos[:, 1:2].repeat(4, axis=1)], axis=1)
+    sides = [metric.extract_features(sources.ArraySource(v)) for v in (videos, still)]
+    expected = metric.score(sides[0], [sides[1]]).value
+    assert found.others["copy"] == pytest.approx(expected, rel=1e-6)
+    assert 0.0 < expected != found.value
 
 
 def test_classes_go_by_their_names_whatever_their_numbers(tmp_path, monkeypatch):

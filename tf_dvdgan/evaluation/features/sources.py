@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan.data import clips, windows
+from tf_dvdgan.evaluation.metrics import prediction
 from tf_dvdgan.sampling import latents
 from tf_dvdgan.sampling import sampler as sampler_lib
 
@@ -126,6 +127,33 @@ class ClipSelection(Source):
         return np.stack(
             [row["video"][:count].copy() for row in itertools.islice(rows, at_most)]
         )
+
+
+class RepeatedFrames(Source):
+    """Clips whose last given frame is repeated: the prediction that nothing moves.
+
+    Args:
+      selection: the clips.
+      given: number of leading frames to keep.
+    """
+
+    def __init__(self, selection: ClipSelection, given: int):
+        self._selection = selection
+        self._given = given
+        self.num_clips = selection.num_clips
+
+    def rows(self, first: int, worker: int, num_workers: int) -> Iterator[Row | None]:
+        for row in self._selection.rows(first, worker, num_workers):
+            if row is not None:
+                video = prediction.repeat_last_frame(row["video"], self._given)
+                row = {**row, "video": video}
+            yield row
+
+    def videos(self, rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        return rows["video"]
+
+    def fingerprint(self) -> dict:
+        return self._selection.fingerprint() | {"given": self._given}
 
 
 class ArraySource(Source):

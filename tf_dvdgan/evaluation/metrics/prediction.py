@@ -118,11 +118,26 @@ def _to_unit(frames: np.ndarray, dtype: type) -> np.ndarray:
     return frames.astype(dtype)
 
 
+def repeat_last_frame(videos: np.ndarray, given: int) -> np.ndarray:
+    """The prediction that nothing moves: repeats the last given frame.
+
+    Args:
+      videos: `[..., time, height, width, channels]`.
+      given: number of leading frames to keep.
+
+    Returns:
+      The shape of `videos`.
+    """
+    time = videos.shape[-4]
+    return np.take(videos, np.minimum(np.arange(time), given - 1), axis=-4)
+
+
 class PredictionScores:
     """Accumulates the scores of clips, each continued several times.
 
     The best sample of a clip is chosen for each metric separately: the one with the
-    best mean over the predicted frames. Its per-frame curve counts as a whole.
+    best mean over the predicted frames. Its per-frame curve counts as a whole. The
+    baseline repeats the last given frame.
 
     Args:
       conditioning_frames: number of leading frames that the model was given; they are
@@ -137,6 +152,7 @@ class PredictionScores:
             self._metrics["lpips"] = lambda *pair: lpips(lpips_network, *pair)
         self._best: dict[str, list[np.ndarray]] = {name: [] for name in self._metrics}
         self._mean: dict[str, list[np.ndarray]] = {name: [] for name in self._metrics}
+        self._copy: dict[str, list[np.ndarray]] = {name: [] for name in self._metrics}
         self._num_samples: int | None = None
 
     def add(self, real: np.ndarray, samples: np.ndarray) -> None:
@@ -153,12 +169,14 @@ class PredictionScores:
         self._check(real, samples)
         self._num_samples = len(samples)
         first = self._conditioning_frames
+        copies = repeat_last_frame(real, first)
         for name, metric in self._metrics.items():
             curves = metric(real[first:], samples[:, first:])  # [num_samples, time]
             means = curves.mean(axis=1)
             best = means.argmin() if LOWER_IS_BETTER[name] else means.argmax()
             self._best[name].append(curves[best])
             self._mean[name].append(curves.mean(axis=0))
+            self._copy[name].append(metric(real[first:], copies[np.newaxis, first:])[0])
 
     def _check(self, real: np.ndarray, samples: np.ndarray) -> None:
         if samples.shape[1:] != real.shape or not len(samples):
@@ -181,9 +199,10 @@ class PredictionScores:
         """Averages over the clips.
 
         Returns:
-          For each metric: "best" and "mean", the score of the best sample and the mean
-          over samples, averaged over predicted frames; "best_by_frame" and
-          "mean_by_frame", their values for each predicted frame.
+          For each metric: "best", "mean" and "copy", the score of the best sample, the
+          mean over samples, and the score of the last given frame, averaged over
+          predicted frames; "best_by_frame" and so on, their values for each predicted
+          frame.
 
         Raises:
           ValueError: no clip has been added.
@@ -192,7 +211,11 @@ class PredictionScores:
             raise ValueError("There is nothing to average: add clips first.")
         results: dict[str, dict[str, float | list[float]]] = {}
         for name in self._metrics:
-            curves = {"best": self._best[name], "mean": self._mean[name]}
+            curves = {
+                "best": self._best[name],
+                "mean": self._mean[name],
+                "copy": self._copy[name],
+            }
             results[name] = {}
             for kind, of_clips in curves.items():
                 curve = np.mean(of_clips, axis=0, dtype=np.float64)

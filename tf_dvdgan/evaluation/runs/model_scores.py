@@ -80,6 +80,11 @@ class ModelScores:
             metric.extract_features(source, "generated clips") for source in generated
         ]
         score = metric.score(of_real, of_generated, of_held_out, num_resamples)
+        given = self._sampler.networks.generator.num_conditioning_frames
+        if given and protocol.metric == protocols.FRECHET:
+            copies = sources.RepeatedFrames(real_selection, given)
+            of_copies = metric.extract_features(copies, "clips with repeated frames")
+            score.others["copy"] = metric.score(of_real, [of_copies]).value
         metadata = metric.metadata | self._metadata(window, real, truncation)
         metadata["num_real"] = real_selection.num_clips if metric.needs_real else 0
         metadata["num_generated"] = generated[0].num_clips
@@ -171,7 +176,8 @@ class ModelScores:
         """Compares continuations of real clips with their actual frames.
 
         The value of the score is the PSNR of each clip's best sample, in decibels;
-        `Score.others` has the other scores, also for each predicted frame.
+        `Score.others` has the other scores, also for each predicted frame, and those of
+        repeating the last given frame ("copy").
 
         Args:
           protocol: protocol with the number of clips, and of samples per clip.
@@ -278,9 +284,10 @@ def _named_by_frame(
     """Names the scores of predictions: of all frames, then of each frame by number."""
     others: dict[str, float] = {}
     for metric, values in found.items():
-        for kind in ("best", "mean"):
+        for kind in ("best", "mean", "copy"):
             others[f"{metric}_{kind}"] = values[kind]
     for metric, values in found.items():
-        for number, value in enumerate(values["best_by_frame"], given + 1):
-            others[f"{metric}_best_of_frame_{number}"] = value
+        for kind in ("best", "copy"):
+            for number, value in enumerate(values[f"{kind}_by_frame"], given + 1):
+                others[f"{metric}_{kind}_of_frame_{number}"] = value
     return others
