@@ -169,7 +169,15 @@ def _check_mode(others: list[str]) -> None:
             if not FLAGS[name].value:
                 cli.exit_with_flag_error(f"Flag --{name} must have a value")
         return
-    allowed = {*modes, "protocol", "batch_size", "cache_dir", "strategy", "tpu"}
+    allowed = {
+        *modes,
+        "protocol",
+        "batch_size",
+        "cache_dir",
+        "strategy",
+        "tpu",
+        "quiet",
+    }
     if modes == ["verify"]:
         allowed.update(_PLACES)
     for flag in FLAGS.get_key_flags_for_module(__name__):

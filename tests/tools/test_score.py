@@ -44,7 +44,7 @@ def test_two_places_are_scored_and_a_second_time_real_clips_are_not_looked_at(
     assert rows[0]["scores"]["fid_pixels"] == pytest.approx(192 * (10 / 255) ** 2, 0.05)
     assert rows[0]["standard_error"] > 0.0
     assert rows[0]["protocol"]["num_real"] == 36
-    verified = run_module("tools.score", f"--verify={output}", flags[-1])
+    verified = run_module("tools.score", f"--verify={output}", flags[-1], "--quiet")
     assert verified.returncode == 0, verified.stderr
     assert "real clips: the same" in verified.stdout
     explained = run_module("tools.score", "--explain", str(output), str(output))

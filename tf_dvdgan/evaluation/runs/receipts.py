@@ -348,4 +348,7 @@ def _value(factor: str, record: Mapping) -> str:
     if factor in ("network", "weights"):
         digest = record["hashes"].get("weights", "none")[:12]
         return f"{record['protocol']['network']} {digest}"
-    return ", ".join(str(_flat(record)[key]) for key in _FACTORS[factor])
+    values = [_flat(record)[key] for key in _FACTORS[factor]]
+    if factor == "number of generated clips" and values[1] == 1:
+        return str(values[0])
+    return ", ".join(map(str, values))
