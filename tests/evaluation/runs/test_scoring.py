@@ -126,6 +126,34 @@ def test_accuracy_is_of_all_clips_and_has_that_of_real_ones_beside_it(
         accuracy.score(real, [without_classes])
 
 
+def test_classes_that_are_combinations_have_the_accuracy_of_each_word(seen):
+    """Of the motion, and of the shape that moves."""
+    names = ["RoundCircle", "RoundSquare", "VerticalCircle", "VerticalSquare"]
+    label = np.arange(100) % 4
+    said = np.where(np.arange(100) < 60, label, label ^ 1)  # another shape
+    said = np.where(np.arange(100) >= 90, label ^ 2, said)  # another motion
+    accuracy = metric_of(protocols.ACCURACY)
+    accuracy.class_names = names
+    found = accuracy.score(None, [seen(logits=np.eye(4)[said], label=label)])
+    assert found.value == 0.6
+    assert found.others == {"word_1": 0.9, "word_2": 0.7}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [],
+        ["Round", "Vertical"],
+        ["RoundCircle", "RoundSquare", "VerticalCircle"],  # one is missing
+        ["RoundCircle", "RoundSquare"],  # one motion
+        ["RoundCircle", "VerticalRedSquare"],
+        ["Round circle", "Vertical circle"],
+    ],
+)
+def test_other_names_are_no_combinations(names):
+    assert scoring._combined_words(names) == []
+
+
 def test_repeats_give_mean_and_standard_deviation(seen):
     real, made = points(0, 200), [points(seed, 150, shift=0.3) for seed in (1, 2, 3)]
     frechet = metric_of(protocols.FRECHET)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import hashlib
+import math
 import os
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -281,7 +283,43 @@ class FeatureMetric:
         of_real = held_out if held_out is not None else real
         if of_real is not None and _has_classes(of_real):
             others["real"] = float(_correct(of_real).mean())
+        others |= self._accuracy_of_words(generated)
         return Score(float(np.mean(values)), _sd(values), error, others)
+
+    def _accuracy_of_words(self, generated) -> dict[str, float]:
+        """Accuracy of each word of classes that are combinations of words."""
+        words = _combined_words(self.class_names)
+        found = {}
+        for place in range(len(words[0]) if words else 0):
+            of_class = np.array([name[place] for name in words])
+            of_repeats = [
+                of_class[_predicted(features)]
+                == of_class[features.get("label", at_most=None)]
+                for features in generated
+            ]
+            found[f"word_{place + 1}"] = float(np.mean(of_repeats))
+        return found
+
+
+def _combined_words(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Splits names like "RoundCircle", if they are all combinations of their words.
+
+    Args:
+      names: class names.
+
+    Returns:
+      The words of each name; empty if some combination is missing, or if there is only
+      one word in each place or one place.
+    """
+    words = [tuple(re.findall("[A-Z][a-z]*", name)) for name in names]
+    if not words or {"".join(w) for w in words} != set(names):
+        return []
+    places = list(zip(*words, strict=False))
+    if len(places) < 2 or any(len(w) != len(places) for w in words):
+        return []
+    kinds = [len(set(place)) for place in places]
+    is_grid = min(kinds) > 1 and math.prod(kinds) == len(set(words)) == len(words)
+    return words if is_grid else []
 
 
 def _preprocessing(
@@ -366,8 +404,12 @@ def _has_classes(features: extraction.Features) -> bool:
 
 def _correct(features: extraction.Features) -> np.ndarray:
     """Returns 1 for each clip that is classified correctly, else 0."""
-    predicted = features.get("logits", at_most=None).argmax(axis=1)
-    return (predicted == features.get("label", at_most=None)).astype(np.float64)
+    label = features.get("label", at_most=None)
+    return (_predicted(features) == label).astype(np.float64)
+
+
+def _predicted(features: extraction.Features) -> np.ndarray:
+    return features.get("logits", at_most=None).argmax(axis=1)
 
 
 def _probabilities(features: extraction.Features) -> np.ndarray:
