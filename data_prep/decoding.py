@@ -16,14 +16,12 @@ The child does not import TensorFlow.
 """
 
 import collections
-import contextlib
 import dataclasses
 import itertools
 import json
 import os
 import queue
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -341,17 +339,12 @@ class Decoder:
         self._child.communicate()
 
     def _start(self) -> None:
-        self._child = subprocess.Popen(
-            _command(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        )
+        self._child = video_process.start_child(_command())
         assert self._child.stdin and self._child.stdout
         self._requests = self._child.stdin
         self._replies = self._child.stdout
         self._is_new = True
-        with _TimeLimit(self._child, _SECONDS_TO_START):
+        with video_process.TimeLimit(self._child, _SECONDS_TO_START):
             if self._replies.readline() != _READY:
                 raise RuntimeError(
                     f"The decoder does not start, see standard error: {_command()}"
@@ -359,7 +352,7 @@ class Decoder:
 
     def _ask(self, line: bytes) -> Decoded:
         self._is_new = False
-        with _TimeLimit(self._child, self._seconds) as limit:
+        with video_process.TimeLimit(self._child, self._seconds) as limit:
             try:
                 self._requests.write(line)
                 self._requests.flush()
@@ -383,41 +376,6 @@ class Decoder:
 
 def _command() -> list[str]:
     return [sys.executable, "-m", __name__]
-
-
-class _TimeLimit:
-    """Kills the child after some seconds, which ends reads from it.
-
-    Attributes:
-      exceeded: whether it has killed the child.
-    """
-
-    def __init__(self, child: subprocess.Popen, seconds: float):
-        self.exceeded = False
-        self._child = child
-        self._seconds = seconds
-
-    def __enter__(self) -> "_TimeLimit":
-        self._start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._timer.cancel()
-        self._timer.join()
-
-    def restart(self) -> None:
-        """Begins the time again."""
-        self._timer.cancel()
-        self._start()
-
-    def _start(self) -> None:
-        self._timer = threading.Timer(self._seconds, self._kill)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def _kill(self) -> None:
-        self.exceeded = True
-        self._child.kill()
 
 
 def _how_it_ended(code: int) -> str:
@@ -465,9 +423,6 @@ def _read_all(pipe: IO[bytes], size: int) -> bytes:
 def serve() -> None:
     """Runs the child process: answers requests until standard input closes."""
     replies = video_process.become_child()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")  # if memory runs out, kill this process first
     cv2.setNumThreads(1)
     requests: queue.SimpleQueue[dict] = queue.SimpleQueue()
     threading.Thread(target=_read_requests, args=[requests], daemon=True).start()

@@ -32,6 +32,7 @@ from tf_dvdgan.data import (
     record_index,
     records,
     video_io,
+    video_process,
     video_reader,
     windows,
 )
@@ -67,7 +68,8 @@ def array(path):
 
 def read_array(path):
     for clip in clip_listing.list_clips(path).clips:
-        clip_files.read(os.path.dirname(path), clip, WINDOW)
+        reader = video_process.Reader()  # starts no child for an array
+        clip_files.read(os.path.dirname(path), clip, WINDOW, reader)
 
 
 def shard(path):

@@ -22,6 +22,7 @@ from tf_dvdgan.data import (
     files,
     manifest,
     video_io,
+    video_process,
     video_reader,
     windows,
 )
@@ -470,18 +471,24 @@ def test_short_videos_are_known_when_read_and_shards_by_their_manifest(png_shard
     assert "shorter" not in warned(of_videos, of_shards, 0, windows.Window(4, 16, 1))
 
 
-def test_a_video_is_not_read_on_when_reading_is_stopped(tmp_path):
-    write_movie(tmp_path / "a.avi", smooth(0, time=30))
-    (clip,) = clip_listing.list_clips(str(tmp_path)).clips
-    asked = []
+def test_videos_are_read_in_children_that_end_with_reading(tmp_path, monkeypatch):
+    for i in range(6):
+        write_movie(tmp_path / f"{i}.avi", smooth(i))
+    readers = []
+    make = video_process.Reader
 
-    def stopped():
-        asked.append(0)
-        return len(asked) == 5
+    def spy():
+        readers.append(make())
+        return readers[-1]
 
-    with pytest.raises(video_io.VideoError, match="stopped"):
-        clip_files.read(str(tmp_path), clip, WINDOW, stopped)
-    assert len(asked) == 5
+    monkeypatch.setattr(video_process, "Reader", spy)
+    source = clips.open_clips(str(tmp_path))
+    examples = source.examples(WINDOW)
+    next(examples)
+    children = [reader._child for reader in readers if reader._child]
+    assert children and all(child.poll() is None for child in children)
+    examples.close()
+    assert all(child.poll() is not None for child in children)
 
 
 def test_remote_folders_are_read_as_local_ones(tmp_path, monkeypatch):
@@ -505,16 +512,15 @@ def test_remote_folders_are_read_as_local_ones(tmp_path, monkeypatch):
 
 
 def test_an_interrupt_ends_reading_at_once(tmp_path, monkeypatch):
-    """Also what threads are at: here clips that are read until one says stop."""
+    """Also what threads are at: here clips that are read until their reader closes."""
     source, ended = folder_of(tmp_path, 40, suffix="npy"), []
 
-    def endless(root, clip, window, stopped):
+    def endless(root, clip, window, reader):
         until = time.monotonic() + 20
-        while (
-            clip.path != source.names[0] and not stopped() and time.monotonic() < until
-        ):
+        is_first = clip.path == source.names[0]
+        while not is_first and not reader.closed and time.monotonic() < until:
             time.sleep(0.01)
-        ended.append((clip.path, stopped()))
+        ended.append((clip.path, reader.closed))
         return np.zeros([3, 16, 16, 3], np.uint8), 3
 
     monkeypatch.setattr(clip_files, "read", endless)

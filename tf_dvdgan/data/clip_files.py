@@ -5,7 +5,7 @@ A clip is resized and cropped like the records of prepared shards, see `readers`
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -77,7 +77,7 @@ def read(
     folder: str,
     clip: clip_listing.ClipFile,
     window: windows.Window,
-    stopped: Callable[[], bool] = lambda: False,
+    reader: video_process.Reader,
 ) -> tuple[np.ndarray, int]:
     """Reads the middle window of a clip; decodes a video to its end.
 
@@ -85,7 +85,7 @@ def read(
       folder: the listed folder.
       clip: the clip.
       window: the window; repeats the last frame if the clip is too short.
-      stopped: called before each frame of a video; reading stops if it returns True.
+      reader: reads videos, in a child process.
 
     Returns:
       `[num_frames, height, width, 3]` uint8, and the number of frames in the clip.
@@ -95,7 +95,7 @@ def read(
     """
     if clip.form == "video":
         with files.local_copy(os.path.join(folder, clip.path)) as path:
-            return _read_video(path, window, stopped)
+            return _read_video(path, window, reader)
     if clip.form == "strip":
         with files.local_copy(os.path.join(folder, clip.path)) as path:
             strip = _frames_of_strip(path, clip)
@@ -130,7 +130,9 @@ def read_frames(
     """
     try:
         with files.local_copy(path) as file:
-            taken = video_process.read_frames(file, count, stride, start, resolution)
+            numbers = range(start, start + count * stride, stride)
+            with video_process.Reader() as reader:
+                taken, _ = reader.read(file, numbers, resolution, to_end=False)
     except video_io.VideoError as error:
         raise errors.UserError(f"{path} cannot be used: {error}.") from None
     if len(taken) < count:
@@ -138,7 +140,7 @@ def read_frames(
             f"{path} is too short: the model needs {count} conditioning frames, "
             f"{stride} frames apart, from frame {start} on."
         )
-    return np.stack([fit(frame, resolution) for frame in taken])
+    return _stacked([fit(taken[number], resolution) for number in numbers])
 
 
 def fit(frame: np.ndarray, resolution: int | None) -> np.ndarray:
@@ -168,35 +170,18 @@ def _stacked(frames: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _read_video(
-    path: str, window: windows.Window, stopped: Callable[[], bool]
+    path: str, window: windows.Window, reader: video_process.Reader
 ) -> tuple[np.ndarray, int]:
-    reader = video_reader.VideoReader(path, window.resolution)
-    expected = max(reader.declared_frames, 1)
+    expected = max(reader.declared_frames(path), 1)
     while True:
         # Only the end of a video shows where its middle is. But most containers declare
         # the right length; assuming it, only the window's frames are kept in memory.
         chosen = window.frame_numbers(expected).numpy().tolist()
-        frames, count = _frames_of(reader, set(chosen), window.resolution, stopped)
+        frames, count = reader.read(path, chosen, window.resolution)
         if count == expected:
-            return _stacked([frames[i] for i in chosen]), count
-        expected, reader = count, video_reader.VideoReader(path, window.resolution)
-
-
-def _frames_of(
-    video: Iterable[np.ndarray],
-    chosen: set[int],
-    resolution: int | None,
-    stopped: Callable[[], bool],
-) -> tuple[dict[int, np.ndarray], int]:
-    """The chosen frames of a video by index, and the video's number of frames."""
-    frames, count = {}, 0
-    for frame in video:
-        if stopped():
-            raise video_io.VideoError("reading was stopped")
-        if count in chosen:
-            frames[count] = fit(frame, resolution)
-        count += 1
-    return frames, count
+            fitted = {i: fit(frame, window.resolution) for i, frame in frames.items()}
+            return _stacked([fitted[i] for i in chosen]), count
+        expected = count
 
 
 def _read_image(folder: str, clip: clip_listing.ClipFile, number: int) -> np.ndarray:

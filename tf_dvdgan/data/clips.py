@@ -31,6 +31,7 @@ from tf_dvdgan.data import (
     record_index,
     records,
     video_io,
+    video_process,
     windows,
 )
 from tf_dvdgan.data.clip_files import ClipInfo
@@ -401,26 +402,30 @@ class FolderSource(ClipSource):
         self, numbers: range, window: windows.Window
     ) -> Iterator[tuple[int, np.ndarray | video_io.VideoError]]:
         """Yields videos or errors by number, read ahead in a few threads."""
-        stopped = threading.Event()
+        # A child process for each thread.
+        of_thread, every_reader = threading.local(), []
 
         def read(number: int) -> np.ndarray | video_io.VideoError:
             clip = self._clips[number]
+            if not hasattr(of_thread, "reader"):
+                of_thread.reader = video_process.Reader()
+                every_reader.append(of_thread.reader)
             try:
                 video, length = clip_files.read(
-                    self._root, clip, window, stopped.is_set
+                    self._root, clip, window, of_thread.reader
                 )
             except video_io.VideoError as error:
                 return error
             self._lengths[number] = length
             return video
 
-        # PyAV releases the GIL while it decodes and converts.
         num_threads = max(2, min(os.cpu_count() or 2, 8))
         try:
             videos = prefetch.map_ahead(read, numbers, num_threads)
             yield from zip(numbers, videos, strict=True)
         finally:
-            stopped.set()  # otherwise Ctrl-C would wait for whole videos
+            for reader in every_reader:
+                reader.close()  # otherwise Ctrl-C would wait for whole videos
 
     def _check_few_are_bad(self, allowed: float) -> None:
         if len(self._rejected) > allowed:

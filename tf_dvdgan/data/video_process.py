@@ -1,15 +1,25 @@
-"""Reads some frames of a video in a child process, with limits on memory and time.
+"""Reads videos in a child process, with limits on memory and time.
 
-A file of a few bytes can make a decoder hang, crash or allocate gigabytes. The child
-does not import TensorFlow.
+A file of a few bytes can make a decoder hang, crash or allocate gigabytes. A `Reader`
+is a child process that reads one video after another; one that makes no progress is
+killed, and one that crashes is replaced. It does not import TensorFlow.
+
+  python -m tf_dvdgan.data.video_process
+
+runs the child. Each line on standard input is a request, a JSON object; a reply is a
+line of JSON, followed by the bytes of its frames, and every 300 frames an empty object
+before it, which shows progress.
 """
 
-import itertools
+import contextlib
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from typing import IO
 
 import numpy as np
@@ -17,78 +27,264 @@ import numpy as np
 from tf_dvdgan.data import video_io, video_reader
 
 _MAX_BYTES = 4 * 2**30  # of the child's address space
-_MAX_SECONDS = 60
+_SECONDS = 60.0  # for each 300 frames
+_FRAMES_PER_LIMIT = 300
+_LIMIT_OF_CHILD = 2  # times the limit, after which it ends itself
 
 
-def read_frames(
-    path: str, count: int, stride: int, start: int, smallest_side: int | None
-) -> np.ndarray:
-    """Reads frames of a video, fewer if it ends before.
+class Reader:
+    """Reads frames of videos in a child process, which starts when it is needed.
+
+    One thread at a time may read; another may `close` it, which ends a read.
 
     Args:
-      path: local path of the video.
-      count: number of frames to read.
-      stride: reads every n-th frame.
-      start: index of the first frame to read.
-      smallest_side: resize the smaller side to this, in pixels; None keeps the size.
+      seconds: time limit for each 300 frames.
+
+    Attributes:
+      closed: whether it was closed.
+    """
+
+    def __init__(self, seconds: float = _SECONDS):
+        self._seconds = seconds
+        self._child: subprocess.Popen | None = None
+        self.closed = False
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def declared_frames(self, path: str) -> int:
+        """Returns the number of frames that a video's container declares.
+
+        Args:
+          path: local path of the video.
+
+        Returns:
+          The number; 0 if it is unknown.
+
+        Raises:
+          VideoError: the file cannot be read, takes too long or crashes the child.
+        """
+        return self._ask({"path": path})[0]
+
+    def read(
+        self,
+        path: str,
+        numbers: Iterable[int],
+        smallest_side: int | None = None,
+        to_end: bool = True,
+        progress: Callable[[], None] = lambda: None,
+    ) -> tuple[dict[int, np.ndarray], int]:
+        """Reads frames of a video.
+
+        Args:
+          path: local path of the video.
+          numbers: numbers of the frames to return, from 0.
+          smallest_side: resizes the smaller side to this, in pixels; None keeps the
+            size.
+          to_end: whether to decode the video to its end, which counts its frames.
+          progress: called every 300 frames; what it raises ends the read.
+
+        Returns:
+          The frames that exist, `[height, width, 3]` uint8, by number; and the number
+          of frames that were decoded.
+
+        Raises:
+          VideoError: the file cannot be read, takes too long or crashes the child.
+        """
+        request = {
+            "path": path,
+            "numbers": sorted(set(numbers)),
+            "smallest_side": smallest_side,
+            "to_end": to_end,
+        }
+        count, frames = self._ask(request, progress)
+        return frames, count
+
+    def close(self) -> None:
+        """Kills the child; a read in another thread ends with a `VideoError`."""
+        self.closed = True
+        self._kill()
+
+    def _ask(
+        self, request: dict, progress: Callable[[], None] = lambda: None
+    ) -> tuple[int, dict[int, np.ndarray]]:
+        if self.closed:
+            raise video_io.VideoError("reading was stopped")
+        if self._child is None:
+            self._child = start_child([sys.executable, "-m", __name__])
+        child = self._child
+        assert child.stdin and child.stdout
+        try:
+            with TimeLimit(child, self._seconds) as limit:
+                line = json.dumps({**request, "seconds": self._seconds})
+                child.stdin.write(line.encode() + b"\n")
+                child.stdin.flush()
+                while (reply := _line(child.stdout)) == {}:
+                    limit.restart()
+                    progress()
+                frames = {
+                    number: _read_array(child.stdout, shape)
+                    for number, *shape in reply.get("frames", ())
+                }
+        except BaseException as error:  # the child is in the middle of a reply
+            self._kill()
+            if limit.exceeded:
+                raise video_io.VideoError("too slow to decode") from None
+            if isinstance(error, OSError | EOFError):
+                raise video_io.VideoError("the decoder crashed") from None
+            raise
+        if "reason" in reply:
+            raise video_io.VideoError(reply["reason"])
+        return reply["count"], frames
+
+    def _kill(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            with contextlib.suppress(OSError, ValueError):
+                child.communicate()  # closes the pipes, and waits
+
+
+class TimeLimit:
+    """Kills a child after some seconds, which ends reads from it.
+
+    Args:
+      child: the child.
+      seconds: the time limit.
+
+    Attributes:
+      exceeded: whether it has killed the child.
+    """
+
+    def __init__(self, child: subprocess.Popen, seconds: float):
+        self.exceeded = False
+        self._child = child
+        self._seconds = seconds
+
+    def __enter__(self) -> "TimeLimit":
+        self._start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._timer.cancel()
+        self._timer.join()
+
+    def restart(self) -> None:
+        """Begins the time again."""
+        self._timer.cancel()
+        self._start()
+
+    def _start(self) -> None:
+        self._timer = threading.Timer(self._seconds, self._kill)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _kill(self) -> None:
+        self.exceeded = True
+        self._child.kill()
+
+
+def start_child(command: Sequence[str]) -> subprocess.Popen:
+    """Starts a child process that is asked through pipes.
+
+    Args:
+      command: its command.
 
     Returns:
-      `[at most count, height, width, 3]` uint8.
-
-    Raises:
-      VideoError: the file cannot be read, or reading it takes too long or crashes.
+      The child, with binary pipes for its standard input and output.
     """
-    request = json.dumps([path, count, stride, start, smallest_side])
-    try:
-        child = subprocess.run(
-            [sys.executable, "-m", __name__, request],
-            capture_output=True,
-            check=False,
-            timeout=_MAX_SECONDS,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-    except subprocess.TimeoutExpired:
-        raise video_io.VideoError("too slow to decode") from None
-    header, _, data = child.stdout.partition(b"\n")
-    if child.returncode or not header:
-        raise video_io.VideoError("the decoder crashed")
-    reply = json.loads(header)
-    if "reason" in reply:
-        raise video_io.VideoError(reply["reason"])
-    return np.frombuffer(data, np.uint8).reshape(reply["shape"])
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
 
 
 def become_child() -> IO[bytes]:
     """Limits this process's memory; returns the stream of its replies.
 
-    What libraries print to standard output goes to standard error.
+    What libraries print to standard output goes to standard error. The parent handles
+    Ctrl-C. If the machine's memory runs out, this process is killed first.
     """
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_BYTES, _MAX_BYTES))
     return replies
 
 
-def _main(request: str) -> None:
-    path, count, stride, start, smallest_side = json.loads(request)
-    output = become_child()
-    end = start + (count - 1) * stride + 1
-    frames = np.zeros([0, 0, 0, 3], np.uint8)
+def _line(pipe: IO[bytes]) -> dict:
+    line = pipe.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    return json.loads(line)
+
+
+def _read_array(pipe: IO[bytes], shape: list[int]) -> np.ndarray:
+    size = int(np.prod(shape))
+    data = pipe.read(size)
+    if len(data) < size:
+        raise EOFError
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _answer(request: dict, replies: IO[bytes]) -> None:
+    frames: dict[int, np.ndarray] = {}
+    count = 0
+
+    def restart_limit() -> None:
+        # Ends this process if its parent has exited while a decoder holds the GIL.
+        signal.setitimer(signal.ITIMER_REAL, _LIMIT_OF_CHILD * request["seconds"])
+
+    restart_limit()
     try:
-        reader = video_reader.VideoReader(path, smallest_side)
-        taken = list(itertools.islice(reader, start, end, stride))
-        if taken:
-            frames = np.stack(taken)
-        reply: dict[str, object] = {"shape": frames.shape}
+        reader = video_reader.VideoReader(request["path"], request.get("smallest_side"))
+        if "numbers" in request:
+            wanted = set(request["numbers"])
+            last = None if request["to_end"] else max(wanted, default=-1)
+            for frame in reader:
+                if count in wanted:
+                    frames[count] = frame
+                count += 1
+                if count % _FRAMES_PER_LIMIT == 0:
+                    _send(replies, {})
+                    restart_limit()
+                if last is not None and count > last:
+                    break
+        else:
+            count = reader.declared_frames
+        reply: dict[str, object] = {
+            "count": count,
+            "frames": [[number, *frame.shape] for number, frame in frames.items()],
+        }
     except video_io.VideoError as error:
-        reply = {"reason": str(error)}
+        frames, reply = {}, {"reason": str(error)}
     except MemoryError:
-        reply = {"reason": "the decoder failed: out of memory"}
-    output.write(json.dumps(reply).encode() + b"\n")
-    output.write(frames.tobytes())
-    output.flush()
+        frames, reply = {}, {"reason": "the decoder failed: out of memory"}
+    signal.setitimer(signal.ITIMER_REAL, 0.0)
+    _send(replies, reply, frames.values())
+
+
+def _send(replies: IO[bytes], reply: dict, frames: Iterable[np.ndarray] = ()) -> None:
+    replies.write(json.dumps(reply).encode() + b"\n")
+    for frame in frames:
+        replies.write(np.ascontiguousarray(frame).data)
+    replies.flush()
+
+
+def _serve() -> None:
+    """Answers requests until standard input closes."""
+    replies = become_child()
+    for line in sys.stdin.buffer:
+        _answer(json.loads(line), replies)
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1])
+    _serve()
