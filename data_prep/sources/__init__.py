@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import os
 
 from tf_dvdgan import errors, terminal
@@ -65,13 +66,25 @@ def list_clips(dataset: str, input_dir: str, options: Options = Options()) -> Li
 
 
 def _without_links_out(listing: Listing, input_dir: str) -> Listing:
-    """Leaves out clips whose real place is outside the input folder."""
+    """Leaves out clips of which a file is really outside the input folder."""
     top = os.path.join(os.path.realpath(input_dir), "")
-    clips = [
-        clip
-        for clip in listing.clips
-        if os.path.realpath(os.path.join(input_dir, clip.path)).startswith(top)
-    ]
+
+    def is_outside(path: str) -> bool:
+        return not os.path.realpath(path).startswith(top)
+
+    @functools.cache
+    def has_images_outside(folder: str) -> bool:
+        with os.scandir(folder) as entries:
+            return any(
+                entry.is_symlink() and is_outside(entry.path) for entry in entries
+            )
+
+    clips = []
+    for clip in listing.clips:
+        path = os.path.join(input_dir, clip.path)
+        if is_outside(path) or (clip.form == "frames" and has_images_outside(path)):
+            continue
+        clips.append(clip)
     count = len(listing.clips) - len(clips)
     if not count:
         return listing

@@ -322,6 +322,17 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     assert listing.left_out.endswith("left out: 3 clips behind links out of it")
 
 
+def test_a_clip_with_one_image_behind_a_link_out_is_left_out(tmp_path):
+    touch(tmp_path, "secret.png")
+    top = tmp_path / "videos"
+    touch(top, *(f"run/{clip}/{i}.png" for clip in "abc" for i in range(3)))
+    (top / "run" / "a" / "3.png").symlink_to(tmp_path / "secret.png")
+    (top / "run" / "b" / "3.png").symlink_to(top / "run" / "b" / "2.png")
+    listing = list_for_preparation("folder", str(top), Options(follow_links=False))
+    assert {clip.path for clip in listing.clips} == {"run/b", "run/c"}
+    assert len(list_for_preparation("folder", str(top)).clips) == 3
+
+
 def test_animated_images_are_videos(tmp_path):
     frames = [Image.new("RGB", (32, 24), (20 * i, 0, 0)) for i in range(5)]
     for number in range(3):
