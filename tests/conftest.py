@@ -38,7 +38,6 @@ LONG_FILES = (
     "test_object_stores.py",
     "test_replicas.py",
     "test_tpu_preflight.py",
-    "test_notebooks.py",
     "test_report.py",
     "test_dvd_gan.py",
     "test_s3.py",

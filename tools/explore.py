@@ -1,11 +1,13 @@
 """Opens a page on this machine to explore a trained model.
 
+  python -m tools.explore
   python -m tools.explore --model_dir=RUN
   python -m tools.explore --saved_model=RUN/export/2000 --port=8090 --open_browser
 
-The page has controls for class, seed, truncation, and for interpolation to another
-class or seed; a prediction model continues an uploaded clip. The page loads nothing
-from other machines, and only this machine can reach it unless --host is set.
+Without a model it opens one that comes with the package. The page has controls for
+class, seed, truncation, and for interpolation to another class or seed; a prediction
+model continues an uploaded clip. The page loads nothing from other machines, and only
+this machine can reach it unless --host is set.
 """
 
 from absl import flags
@@ -35,10 +37,13 @@ def main(argv: list[str]) -> None:
         raise errors.UserError(
             "The page needs NiceGUI: pip install 'tf_dvdgan[explore]'."
         ) from None
-    from tf_dvdgan import generators
+    from tf_dvdgan import generators, pretrained
 
+    named = cli.generator_flags()
+    if not any(map(named.get, ("model_dir", "saved_model", "pretrained_name"))):
+        named["pretrained_name"] = pretrained.DEFAULT
     with server.listen(FLAGS.host, FLAGS.port) as listener:
-        generator = generators.open_generator(**cli.generator_flags())
+        generator = generators.open_generator(**named)
         server.explore(generator, listener, FLAGS.host, FLAGS.open_browser)
     print("\nThe explorer has ended.")
 

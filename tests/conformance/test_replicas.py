@@ -242,6 +242,7 @@ def test_pictures_are_made_under_replicas_too(runs):
     assert os.path.exists(f"{runs('workers')}/samples/samples_ema-0000005.gif")
 
 
+@pytest.mark.slow  # test_run has the signals of one process
 def test_a_signal_to_one_worker_stops_all_with_its_code(demo_shards, tmp_path):
     parameters = [*PARAMETERS, "NUM_STEPS = 100000"]
     workers = start_workers(demo_shards, tmp_path, *parameters, gin_file=TINY_VGAN)

@@ -20,7 +20,7 @@ import browser
 import numpy as np
 import pytest
 
-from tf_dvdgan import config, errors, export, generators, trained
+from tf_dvdgan import cli, config, errors, export, generators, trained
 from tf_dvdgan.data import clip_files, video_io, video_reader, windows
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import latents
@@ -433,9 +433,9 @@ def test_an_autoencoder_cannot_be_explored(monkeypatch):
     window = windows.Window(FRAMES, SIDE, STRIDE)
     model = trained.TrainedModel(gan, ["video"], 7, window)
     autoencoder = generators.RunGenerator(model)
-    monkeypatch.setattr(generators, "open_generator", lambda *_: autoencoder)
-    flags = {"model_dir": "run", "step": None, "saved_model": None, "trust": False}
-    flags |= {"host": "127.0.0.1", "port": 0, "open_browser": False}
+    monkeypatch.setattr(generators, "open_generator", lambda **_: autoencoder)
+    monkeypatch.setattr(cli, "generator_flags", lambda: {"model_dir": "run"})
+    flags = {"host": "127.0.0.1", "port": 0, "open_browser": False}
     monkeypatch.setattr(explore, "FLAGS", types.SimpleNamespace(**flags))
     with pytest.raises(errors.UserError, match="step 7 is an autoencoder"):
         explore.main([])

@@ -11,6 +11,7 @@ import pathlib
 
 from tf_dvdgan import errors
 
+DEFAULT = "dvdgan_v2_shapes"  # what the explorer opens if nothing is named
 SUMS = "SHA256SUMS"  # of a folder: a line for each other file, hash and name
 
 _FOLDER = pathlib.Path(__file__).parent

@@ -184,6 +184,7 @@ except errors.UserError as error:
 """
 
 
+@pytest.mark.slow  # replicas of the trainer are in conformance/
 def test_two_replicas_train_the_same_weights_as_one():
     done = run_python("-c", _REPLICAS)
     assert done.returncode == 0, done.stderr[-3000:]

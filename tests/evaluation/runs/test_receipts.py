@@ -183,6 +183,9 @@ def test_other_metrics_are_not_explained():
 def test_a_file_without_records_is_said_to_have_none(tmp_path):
     path = tmp_path / "scores.jsonl"
     path.write_text('{"step": 1, "scores": {}, "protocol": {"window": {}}}\n')
+    with open(path, "a") as file:
+        file.write('{"inputs": [], "protocol": {"name": "p"}, "scores": {"p": 1}}\n')
+        file.write('{"inputs": {"real": "r"}, "protocol": "p", "scores": {}}\n')
     with pytest.raises(errors.UserError, match="has no score that can be repeated"):
         receipts.read(str(path))
     with pytest.raises(errors.UserError, match="There is nothing at"):

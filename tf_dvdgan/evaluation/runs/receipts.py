@@ -45,6 +45,11 @@ _FACTORS = {
     "stride": ("protocol.stride",),
     "resolution": ("resolution",),
 }
+_ARGUMENTS = {  # of `Scorer`, in a record's "inputs"
+    *("real", "generated", "model_dir", "step", "weights", "mean", "lpips", "split"),
+    *("held_out", "held_out_split", "num_frames", "stride", "resolution"),
+    *("protocol", "truncation"),
+}
 _EXPLAINED = (protocols.FRECHET, protocols.INCEPTION, protocols.ACCURACY)
 
 # Computes a score from the arguments of a record.
@@ -107,9 +112,10 @@ def read(path: str, names: Sequence[str] = ()) -> list[dict]:
         raise errors.UserError(f"There is nothing at {path}.")
     found = {}
     for row in run_directory.read_rows(path):
-        name = row.get("protocol", {}).get("name")
-        if "inputs" in row and (not names or name in names):
-            found[name, row["inputs"].get("truncation")] = row
+        if _is_whole(row):
+            name = row["protocol"]["name"]
+            if not names or name in names:
+                found[name, row["inputs"]["truncation"]] = row
     if not found:
         raise errors.UserError(
             f"{path} has no score{' by ' + ' or '.join(names) if names else ''} that "
@@ -117,6 +123,19 @@ def read(path: str, names: Sequence[str] = ()) -> list[dict]:
             "earlier version cannot."
         )
     return list(found.values())
+
+
+def _is_whole(row: Mapping) -> bool:
+    """Whether a row has what repeats its score."""
+    try:
+        inputs, name = row["inputs"], row["protocol"]["name"]
+        return (
+            _ARGUMENTS <= inputs.keys()
+            and name in row["scores"]
+            and ({"hashes", "versions"} <= row.keys())
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
 
 
 def protocol_of(inputs: Mapping[str, Any]) -> protocols.Protocol:
