@@ -1,6 +1,6 @@
 """Any folder of clips: one sub-folder per class, or no classes; splits, or none."""
 
-from tf_dvdgan.data import clip_listing
+from tf_dvdgan.data import clip_layout, clip_listing
 
 from .clips import Clip, Listing, Options
 
@@ -23,7 +23,7 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
     """
     del options
     found = clip_listing.list_clips(folder)
-    layout = clip_listing.layout(found.clips, folder)
+    layout = clip_layout.layout(found.clips, folder)
     class_names = layout.class_names or ["video"]
     labels = {name: label for label, name in enumerate(class_names)}
     clips = [

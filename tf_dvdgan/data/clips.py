@@ -22,6 +22,7 @@ import tensorflow as tf
 from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import (
     clip_files,
+    clip_layout,
     clip_listing,
     files,
     filesystem,
@@ -302,7 +303,7 @@ class FolderSource(ClipSource):
         self.path = path.rstrip("/")
         self._root = path if files.is_folder(path) else os.path.dirname(path)
         found = clip_listing.list_clips(self.path)
-        layout = clip_listing.layout(found.clips, path)
+        layout = clip_layout.layout(found.clips, path)
         self.split = _chosen_split(set(layout.splits), split, path)
         rows = [
             (clip, name)
