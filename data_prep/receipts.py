@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors
-from tf_dvdgan.data import files, filesystem, record_index
+from tf_dvdgan.data import files, filesystem, locks, record_index
 from tf_dvdgan.data import manifest as manifest_lib
 
 from . import duplicates, sources
@@ -107,9 +107,9 @@ def check_output(output_dir: str) -> None:
 
 
 def locked(settings: Settings) -> contextlib.AbstractContextManager[None]:
-    """Keeps other preparations out of the output folder, see `files.locked`."""
+    """Keeps other preparations out of the output folder, see `locks.locked`."""
     path = os.path.join(folder_of(settings), "prepare.lock")
-    return files.locked(path, "preparation")
+    return locks.locked(path, "preparation")
 
 
 def folder_of(settings: Settings) -> str:

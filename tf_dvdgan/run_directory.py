@@ -29,7 +29,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tf_dvdgan import array_files, errors, terminal
-from tf_dvdgan.data import files, filesystem
+from tf_dvdgan.data import files, filesystem, locks
 
 SCORES_FILE = "scores.jsonl"
 
@@ -83,8 +83,8 @@ class RunDirectory:
         return self._of(SCORES_FILE)
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
-        """Keeps other trainings out of the directory, see `files.locked`."""
-        return files.locked(self._of(_LOCK), "training")
+        """Keeps other trainings out of the directory, see `locks.locked`."""
+        return locks.locked(self._of(_LOCK), "training")
 
     def events(self, kind: str) -> str:
         """Folder of TensorBoard's events; `kind` is 'train' or 'eval'."""

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tf_dvdgan import errors
-from tf_dvdgan.data import files
+from tf_dvdgan.data import files, locks
 
 
 def test_a_file_is_whole_or_the_old_one(tmp_path):
@@ -92,8 +92,8 @@ def test_local_paths_want_nothing(tmp_path):
 
 HOLD = """
 import sys, time
-from tf_dvdgan.data import files
-with files.locked(sys.argv[1], "job"):
+from tf_dvdgan.data import locks
+with locks.locked(sys.argv[1], "job"):
     print("held", flush=True)
     time.sleep(1000)
 """
@@ -106,28 +106,28 @@ def test_a_lock_has_one_holder_and_none_after_it_was_killed(tmp_path):
     )
     assert process.stdout.readline() == "held\n"
     with pytest.raises(errors.UserError, match=f"process {process.pid} on"):
-        with files.locked(path, "job"):
+        with locks.locked(path, "job"):
             pass
     process.kill()
     process.communicate()
     assert os.path.exists(path)  # and holds nobody up
-    with files.locked(path, "job"):
+    with locks.locked(path, "job"):
         with pytest.raises(errors.UserError, match=r"Another job is using .*/new"):
-            with files.locked(path, "job"):
+            with locks.locked(path, "job"):
                 pass
     assert not os.path.exists(path)
 
 
 def test_a_lock_leaves_no_empty_folders(tmp_path):
-    with files.locked(str(tmp_path / "a" / "b" / "c.lock"), "job"):
+    with locks.locked(str(tmp_path / "a" / "b" / "c.lock"), "job"):
         pass
     assert not os.listdir(tmp_path)
-    with files.locked(str(tmp_path / "a" / "b" / "c.lock"), "job"):
+    with locks.locked(str(tmp_path / "a" / "b" / "c.lock"), "job"):
         (tmp_path / "a" / "result").touch()
     assert os.listdir(tmp_path / "a") == ["result"]
 
 
 def test_an_object_store_has_no_locks_and_says_so(capsys):
-    with files.locked("gs://bucket/run/a.lock", "job"):
+    with locks.locked("gs://bucket/run/a.lock", "job"):
         pass
     assert "gs://bucket/run cannot be locked" in capsys.readouterr().out
