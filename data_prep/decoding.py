@@ -1,47 +1,25 @@
-"""Decodes clips in a child process, so that no file can bring down a worker.
+"""What a clip becomes: encoded frames of its segments.
 
-Decoders are large programs that parse untrusted input: some files make them hang,
-crash or exhaust memory. A `Decoder` is a child process that decodes one clip after
-another. It receives paths and returns encoded frames through pipes, some at a time, so
-neither process holds a long clip. A child that makes no progress is killed, one that
-crashes is replaced; in both cases the clip is rejected with that reason. The child
-exits when its parent does, however the parent ends.
-
-  python -m data_prep.decoding
-
-runs the child. Each line on standard input is a request, a JSON object. A reply is a
-line of JSON for some encoded frames, followed by their bytes, and for each dropped
-segment; the last line has what is known of the clip, or the reason why it is rejected.
-The child does not import TensorFlow.
+`decoder` runs this in a child process, which does not import TensorFlow.
 """
 
 import collections
 import dataclasses
 import itertools
-import json
-import os
-import queue
-import signal
-import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import IO, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
-from tf_dvdgan.data import video_io, video_process
+from tf_dvdgan.data import video_io
 
 from . import duplicates, forms, stabilization
 from . import scenes as scenes_lib
 
-_READY = b"ready\n"  # the child's first line
-_SECONDS_TO_START = 120
 _MAX_BYTES = 2_000_000_000  # of a segment's encoded frames; a record holds 2 GiB
 _MAX_BYTES_IN_MEMORY = 32_000_000  # of a clip's encoded frames; more go to a file
-_FRAMES_PER_LIMIT = 300  # the time limit begins again after so many
-_LIMIT_OF_CHILD = 2  # times the limit, after which it ends itself
 _FRAMES_AT_ONCE = 32  # that are in memory, and sent together
 
 
@@ -152,9 +130,9 @@ class Decoded:
     dropped: dict[int, str]
 
 
-# What decoding yields: encoded frames of a segment, why a segment was dropped, and at
+# What `events` yields: encoded frames of a segment, why a segment was dropped, and at
 # the end properties of the clip.
-_Event = tuple[int, list[bytes]] | tuple[int, str] | dict[str, Any]
+Event = tuple[int, list[bytes]] | tuple[int, str] | dict[str, Any]
 
 
 def decode(form: str, paths: Sequence[str], offset: int, recipe: Recipe) -> Decoded:
@@ -172,12 +150,26 @@ def decode(form: str, paths: Sequence[str], offset: int, recipe: Recipe) -> Deco
     Raises:
       VideoError: the clip cannot be used.
     """
-    return _collected(_decoded(form, paths, offset, recipe), recipe)
+    return collect(events(form, paths, offset, recipe), recipe)
 
 
-def _decoded(
+def events(
     form: str, paths: Sequence[str], offset: int, recipe: Recipe
-) -> Iterator[_Event]:
+) -> Iterator[Event]:
+    """Decodes a clip, some frames at a time; see `decode`.
+
+    Args:
+      form: `sources.Clip.form`.
+      paths: local paths of its files, in order.
+      offset: `sources.Clip.offset` in the first of them.
+      recipe: how to cut, resize and encode it.
+
+    Yields:
+      Encoded frames, dropped segments, and at the end properties of the clip.
+
+    Raises:
+      VideoError: the clip cannot be used.
+    """
     at_once = len(recipe.size) == 1 and not recipe.stabilize
     smallest_side = recipe.size[0] if at_once else None
     fps, frames = forms.read(form, paths, offset, smallest_side, recipe.fps)
@@ -218,10 +210,18 @@ def _hashing(frames: Iterable[np.ndarray], hashes: list[int]) -> Iterator[np.nda
         yield frame
 
 
-def _collected(events: Iterable[_Event], recipe: Recipe) -> Decoded:
-    """Collects what decoding yields.
+def collect(events: Iterable[Event], recipe: Recipe) -> Decoded:
+    """Collects what `events` yields.
+
+    Args:
+      events: the events.
+      recipe: how the clip was cut.
+
+    Returns:
+      The encoded segments.
 
     Raises:
+      EOFError: the properties at the end are missing.
       VideoError: no segment can be used, or the clip is a still image.
     """
     segments, dropped = Segments(), {}
@@ -281,194 +281,3 @@ def _encode(frame: np.ndarray, recipe: Recipe, sizes: set[tuple[int, int]]) -> b
     bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(f".{recipe.encoding}", bgr, options)
     return encoded.tobytes()
-
-
-class CrashError(video_io.VideoError):
-    """The decoder process ended while decoding a clip; the message says how."""
-
-
-class Decoder:
-    """Decodes clips in a child process, which runs until `close`.
-
-    Args:
-      recipe: how to cut, resize and encode each clip.
-      seconds: time limit for each 300 frames.
-    """
-
-    def __init__(self, recipe: Recipe, seconds: float):
-        self._recipe = recipe
-        self._seconds = seconds
-        self._start()
-
-    def decode(self, form: str, paths: Sequence[str], offset: int = 0) -> Decoded:
-        """Decodes a clip in the child process.
-
-        An earlier clip may have corrupted the process, so a clip is rejected only if
-        it crashes a fresh one.
-
-        Args:
-          form: `sources.Clip.form`.
-          paths: local paths of its files, in order.
-          offset: `sources.Clip.offset` in the first of them.
-
-        Returns:
-          The encoded segments.
-
-        Raises:
-          VideoError: the clip cannot be used, took too long or crashed the decoder.
-        """
-        request = {
-            "form": form,
-            "paths": list(paths),
-            "offset": offset,
-            "recipe": dataclasses.asdict(self._recipe),
-            "seconds": self._seconds,
-        }
-        line = json.dumps(request).encode() + b"\n"
-        was_new = self._is_new
-        try:
-            return self._ask(line)
-        except CrashError:
-            if was_new:
-                raise
-        return self._ask(line)
-
-    def close(self) -> None:
-        """Kills the child process."""
-        self._child.kill()
-        self._child.communicate()
-
-    def _start(self) -> None:
-        self._child = video_process.start_child(_command())
-        assert self._child.stdin and self._child.stdout
-        self._requests = self._child.stdin
-        self._replies = self._child.stdout
-        self._is_new = True
-        with video_process.TimeLimit(self._child, _SECONDS_TO_START):
-            if self._replies.readline() != _READY:
-                raise RuntimeError(
-                    f"The decoder does not start, see standard error: {_command()}"
-                )
-
-    def _ask(self, line: bytes) -> Decoded:
-        self._is_new = False
-        with video_process.TimeLimit(self._child, self._seconds) as limit:
-            try:
-                self._requests.write(line)
-                self._requests.flush()
-                reply = _collected(
-                    _read_reply(self._replies, limit.restart), self._recipe
-                )
-            except (OSError, EOFError):
-                reply = None
-        if reply is None or limit.exceeded:
-            self.close()
-            ended = self._child.returncode
-            self._start()
-        if limit.exceeded:
-            raise video_io.VideoError(
-                f"too slow to decode: over {self._seconds:g} s, see --decode_seconds"
-            )
-        if reply is None:
-            raise CrashError(f"the decoder crashed: {_how_it_ended(ended)}")
-        return reply
-
-
-def _command() -> list[str]:
-    return [sys.executable, "-m", __name__]
-
-
-def _how_it_ended(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    name = signal.Signals(-code).name
-    return f"{name}, probably out of memory" if name == "SIGKILL" else name
-
-
-def _read_reply(pipe: IO[bytes], progress: Callable[[], None]) -> Iterator[_Event]:
-    """Reads a reply; calls `progress` every 300 frames.
-
-    Raises:
-      EOFError: the reply is incomplete.
-      VideoError: the child rejected the clip.
-    """
-    num_frames = 0
-    while True:
-        line = pipe.readline()
-        if not line.endswith(b"\n"):
-            raise EOFError
-        reply = json.loads(line)
-        if "sizes" in reply:
-            yield reply["segment"], [_read_all(pipe, size) for size in reply["sizes"]]
-            num_frames += len(reply["sizes"])
-            if num_frames >= _FRAMES_PER_LIMIT:
-                progress()
-                num_frames = 0
-        elif "segment" in reply:
-            yield reply["segment"], reply["reason"]
-        elif "reason" in reply:
-            raise video_io.VideoError(reply["reason"])
-        else:
-            yield reply
-            return
-
-
-def _read_all(pipe: IO[bytes], size: int) -> bytes:
-    data = pipe.read(size)
-    if len(data) < size:
-        raise EOFError
-    return data
-
-
-def serve() -> None:
-    """Runs the child process: answers requests until standard input closes."""
-    replies = video_process.become_child()
-    cv2.setNumThreads(1)
-    requests: queue.SimpleQueue[dict] = queue.SimpleQueue()
-    threading.Thread(target=_read_requests, args=[requests], daemon=True).start()
-    replies.write(_READY)
-    replies.flush()
-    while True:
-        _answer(requests.get(), replies)
-
-
-def _read_requests(requests: queue.SimpleQueue[dict]) -> None:
-    """Reads in a thread, to notice even during a clip that the parent has exited."""
-    for line in sys.stdin.buffer:
-        requests.put(json.loads(line))
-    os._exit(0)
-
-
-def _answer(request: dict, replies: IO[bytes]) -> None:
-    def send(reply: dict[str, Any], data: bytes = b"") -> None:
-        replies.write(json.dumps(reply).encode() + b"\n")
-        replies.write(data)
-        replies.flush()
-
-    # Ends this process if its parent has exited while a decoder holds the GIL.
-    signal.setitimer(signal.ITIMER_REAL, _LIMIT_OF_CHILD * request["seconds"])
-    try:
-        recipe = Recipe(**request["recipe"])
-        events = _decoded(request["form"], request["paths"], request["offset"], recipe)
-        for event in events:
-            signal.setitimer(signal.ITIMER_REAL, _LIMIT_OF_CHILD * request["seconds"])
-            match event:
-                case (segment, list() as frames):
-                    sizes = list(map(len, frames))
-                    send({"segment": segment, "sizes": sizes}, b"".join(frames))
-                case (segment, str() as reason):
-                    send({"segment": segment, "reason": reason})
-                case dict() as properties:
-                    send(properties)
-    except video_io.VideoError as error:
-        send({"reason": str(error)})
-    except MemoryError:
-        send({"reason": "the decoder failed: out of memory"})
-    except Exception as error:
-        first_line = f"{type(error).__name__} {error}".split("\n")[0]
-        send({"reason": f"the decoder failed: {first_line}"})
-    signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-if __name__ == "__main__":
-    serve()

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from tf_dvdgan.data import files, filesystem, records, video_io
 
-from . import decoding, forms, receipts, sources
+from . import decoder, decoding, forms, receipts, sources
 from .tasks import Settings, ShardTask
 
 
@@ -55,7 +55,7 @@ class WriteShard(beam.DoFn):
             files.register_filesystems(path, by_tensorflow=False)
         if "tensorflow_io" in sys.modules and _is_beams_own_process():
             atexit.register(os._exit, 0)  # a normal exit would abort and fail the job
-        self._decoder = decoding.Decoder(
+        self._decoder = decoder.Decoder(
             self._settings.recipe, self._settings.decode_seconds
         )
 

@@ -123,8 +123,11 @@ def verify(
       UserError: the file has no such scores, or they cannot be computed.
     """
     all_same = True
+    moved = dict(places or {})
+    if "model_dir" in moved:
+        moved["generated"] = None
     for record in receipts.read(receipt, protocols):
-        inputs = record["inputs"] | dict(places or {})
+        inputs = record["inputs"] | moved
         lines, is_same = receipts.compare(record, _repeat(inputs, **options))
         print("\n  ".join(lines))
         all_same = all_same and is_same

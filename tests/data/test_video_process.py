@@ -25,6 +25,8 @@ class Reader:
         self.name = os.path.basename(path)
 
     def __iter__(self):
+        if self.name == "error":
+            raise TypeError("of a library")
         if self.name == "crash":
             os.abort()
         if self.name == "memory":
@@ -82,6 +84,7 @@ def test_frames_are_those_that_are_read_here(video):
         ("crash", "the decoder crashed"),
         ("hang", "too slow to decode"),
         ("memory", "out of memory"),
+        ("error", "the decoder failed: TypeError of a library"),
     ],
 )
 def test_a_fault_costs_one_video(troubled, name, sentence):

@@ -14,6 +14,7 @@ import tensorflow as tf
 from conftest import prepare_in_process
 from PIL import Image
 
+from data_prep import decoder as decoder_lib
 from data_prep import decoding, forms, sources
 from tf_dvdgan.data import video_io, video_reader
 
@@ -21,7 +22,7 @@ from tf_dvdgan.data import video_io, video_reader
 TROUBLED = """
 import ctypes, os, signal, sys, time
 import numpy as np
-from data_prep import decoding, forms
+from data_prep import decoder, forms
 
 read, been_asked = forms.read, []
 
@@ -57,7 +58,7 @@ def troubled(form, paths, offset, side, fps):
     return read(form, paths, offset, side, fps)
 
 forms.read = troubled
-decoding.serve()
+decoder.serve()
 """
 REASONS = {
     "hang.avi": "too slow to decode: over 1 s, see --decode_seconds",
@@ -89,12 +90,12 @@ def troubled(tmp_path, monkeypatch):
     """The decoder is the troubled one."""
     script = tmp_path / "troubled.py"
     script.write_text(TROUBLED)
-    monkeypatch.setattr(decoding, "_command", lambda: [sys.executable, str(script)])
+    monkeypatch.setattr(decoder_lib, "_command", lambda: [sys.executable, str(script)])
 
 
 @pytest.fixture
 def decoder():
-    with_png = decoding.Decoder(decoding.Recipe(32, "png"), seconds=60)
+    with_png = decoder_lib.Decoder(decoding.Recipe(32, "png"), seconds=60)
     yield with_png
     with_png.close()
 
@@ -106,7 +107,7 @@ def pixels(segment):
 
 
 def test_the_child_is_light():
-    script = "import sys, data_prep.decoding as d; print(*sys.modules)"
+    script = "import sys, data_prep.decoder as d; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout.split()
@@ -126,7 +127,7 @@ def test_it_gives_what_the_reader_gives(decoder, video):
 
 
 def test_hanging_and_crashing_cost_a_clip_each(troubled, video):
-    decoder = decoding.Decoder(decoding.Recipe(16), seconds=1)
+    decoder = decoder_lib.Decoder(decoding.Recipe(16), seconds=1)
     for name, reason in REASONS.items():
         with pytest.raises(video_io.VideoError) as error:
             decoder.decode("video", [name])
@@ -138,7 +139,7 @@ def test_hanging_and_crashing_cost_a_clip_each(troubled, video):
 def test_a_crash_is_a_clips_fault_only_if_it_crashes_a_new_decoder(troubled, video):
     video = os.path.join(os.path.dirname(video), "second.avi")
     video_io.write_video(video, clip())
-    decoder = decoding.Decoder(decoding.Recipe(16), seconds=60)
+    decoder = decoder_lib.Decoder(decoding.Recipe(16), seconds=60)
     for _ in range(2):
         assert len(decoder.decode("video", [video]).segments[0]) == 30
     decoder.close()
@@ -164,8 +165,8 @@ def test_the_job_goes_on_and_tells(troubled, video, tmp_path):
 
 def test_the_time_limit_counts_progress(troubled, monkeypatch):
     """Not the whole file: 1.75 seconds pass a limit of 1, at a frame each 0.25."""
-    monkeypatch.setattr(decoding, "_FRAMES_PER_LIMIT", 1)
-    decoder = decoding.Decoder(decoding.Recipe(16, segment_frames=3), seconds=1)
+    monkeypatch.setattr(decoder_lib, "_FRAMES_PER_LIMIT", 1)
+    decoder = decoder_lib.Decoder(decoding.Recipe(16, segment_frames=3), seconds=1)
     decoded = decoder.decode("video", ["slow"])
     assert decoded.segments.lengths == {0: 3, 1: 3}
     with pytest.raises(video_io.VideoError, match="too slow to decode: over 1 s"):
@@ -178,7 +179,7 @@ def test_long_clips_are_not_held_in_memory(tmp_path, monkeypatch):
     path = str(tmp_path / "clip.avi")
     noise = np.random.default_rng(0).integers(0, 255, [50, 64, 64, 3], np.uint8)
     video_io.write_video(path, np.tile(noise, [4, 1, 1, 1]))
-    decoder = decoding.Decoder(
+    decoder = decoder_lib.Decoder(
         decoding.Recipe(64, "png", segment_frames=16), seconds=60
     )
     segments = decoder.decode("video", [path]).segments
@@ -191,18 +192,19 @@ def test_long_clips_are_not_held_in_memory(tmp_path, monkeypatch):
 
 def test_a_child_that_cannot_start_is_no_clips_fault(monkeypatch):
     command = [sys.executable, "-c", "raise SystemExit('no such library')"]
-    monkeypatch.setattr(decoding, "_command", lambda: command)
+    monkeypatch.setattr(decoder_lib, "_command", lambda: command)
     with pytest.raises(RuntimeError, match="does not start"):
-        decoding.Decoder(decoding.Recipe(16), seconds=60)
+        decoder_lib.Decoder(decoding.Recipe(16), seconds=60)
 
 
 @pytest.mark.parametrize("clip_name", ["", "hang.avi", "lock.avi"])
 def test_the_child_ends_with_its_parent(troubled, clip_name):
     parent = f"""
 import sys
+from data_prep import decoder as decoder_lib
 from data_prep import decoding
-decoding._command = lambda: {decoding._command()}
-decoder = decoding.Decoder(decoding.Recipe(16), seconds=2)
+decoder_lib._command = lambda: {decoder_lib._command()}
+decoder = decoder_lib.Decoder(decoding.Recipe(16), seconds=2)
 print(decoder._child.pid, flush=True)
 decoder.decode("video", ["{clip_name}"]) if "{clip_name}" else input()
 """

@@ -268,8 +268,16 @@ def _answer(request: dict, replies: IO[bytes]) -> None:
         frames, reply = {}, {"reason": str(error)}
     except MemoryError:
         frames, reply = {}, {"reason": "the decoder failed: out of memory"}
+    except Exception as error:
+        frames, reply = {}, {"reason": reason_of(error)}
     signal.setitimer(signal.ITIMER_REAL, 0.0)
     _send(replies, reply, frames.values())
+
+
+def reason_of(error: Exception) -> str:
+    """Says in a line that a library failed with an error that nobody expects."""
+    first_line = f"{type(error).__name__} {error}".split("\n")[0]
+    return f"the decoder failed: {first_line}"
 
 
 def _send(replies: IO[bytes], reply: dict, frames: Iterable[np.ndarray] = ()) -> None:
