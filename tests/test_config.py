@@ -27,8 +27,7 @@ def gin_files() -> list[str]:
 
 def with_similar_ones_slow(file: str):
     """Those of papers/ and learn/ differ from models/ in sizes, data and scores."""
-    quick = r"papers/(vgan/|dvdgan_v2/table(1\w*12x64|2|3|4))"
-    is_slow = file.startswith(("papers/", "learn/")) and not re.match(quick, file)
+    is_slow = file.startswith(("papers/", "learn/"))
     return pytest.param(file, marks=pytest.mark.slow if is_slow else ())
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import resource
 
 import numpy as np
@@ -226,15 +227,24 @@ def test_a_folder_that_only_has_the_names_of_a_saved_model_is_kept(tmp_path, ins
 def test_any_class_name_is_one_line_and_an_empty_folder_is_taken(run_dir, tmp_path):
     names = ["two\nlines", "\u202eb", "c\udcff"]
     model = dataclasses.replace(trained.load(run_dir), class_names=names)
-    (tmp_path / "6").mkdir()
-    export.export(model, str(tmp_path / "6"), (0.0, 1.0), num_batches=1, batch_size=4)
-    assert os.listdir(tmp_path) == ["6"]
-    text = (tmp_path / "6" / "assets" / "class_names.txt").read_text()
-    assert text.splitlines() == [r"two\nlines", r"\u202eb", r"c\udcff"]
+    names_file = pathlib.Path(export._write_assets(model, str(tmp_path))["class_names"])
+    target = tmp_path / "6"
+    target.mkdir()
+    replace(target, "new")
+    assert (target / "saved_model.pb").read_text() == "new"
+    assert names_file.read_text().splitlines() == [
+        r"two\nlines",
+        r"\u202eb",
+        r"c\udcff",
+    ]
 
 
 @pytest.mark.parametrize(
-    "command", [pytest.param("export", marks=pytest.mark.slow), "sample"]
+    "command",
+    [
+        pytest.param("export", marks=pytest.mark.slow),
+        pytest.param("sample", marks=pytest.mark.slow),  # test_run has training's
+    ],
 )
 def test_a_full_disk_is_not_a_full_device(saved_model, run_dir, tmp_path, command):
     flags = {

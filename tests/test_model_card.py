@@ -49,9 +49,10 @@ def test_a_card_says_what_the_run_knows(model, tiny_run):
 def test_a_step_without_scores_has_a_card_without_scores(model, tiny_run, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     (run / "scores.jsonl").unlink()
-    front, text = parts(model_card.write(model, str(run), "", "apache-2.0"))
+    front, text = parts(model_card.write(model, str(run), "", "mine", "apache-2.0"))
     assert "model-index" not in front
     assert front["license"] == "apache-2.0" and "to be filled in" not in text
+    assert "| data set | mine |" in text and "trained on mine" in text
     assert "None were recorded" in text and "was not measured" in text
 
 

@@ -254,6 +254,7 @@ def test_two_threads_open_runs_at_a_time(fitted):
     np.testing.assert_array_equal(*found)
 
 
+@pytest.mark.slow  # docs/python.md's lines fit a predictor, too
 def test_frames_are_continued(demo_shards, tmp_path):
     gan = new("dvdgan_fp_v2", num_frames=6, conditioning_frames=2)
     gan.fit(demo_shards, steps=2, model_dir=str(tmp_path))

@@ -41,6 +41,7 @@ def write(
     model: trained.TrainedModel,
     model_dir: str | None,
     name: str = "",
+    data_name: str = "",
     data_license: str = "",
 ) -> str:
     """Writes the card of a model.
@@ -49,6 +50,8 @@ def write(
       model: the model.
       model_dir: directory of its run; None for a model without one.
       name: name of the model, for the title; by default that of the network.
+      data_name: name of the training data; by default the run's, which is that of the
+        layout if the data were prepared from a folder.
       data_license: identifier of the license of the training data, such as
         "apache-2.0", under which the weights are then, too; '' if unknown.
 
@@ -60,7 +63,7 @@ def write(
     scores = _scores(model_dir, model.step)
     module = described["facts"]["model"].partition(".")[0]
     name = name or f"{_PAPERS[module].partition(' (')[0]}, step {model.step}"
-    dataset = _printable(run.dataset if run else "")
+    dataset = _printable(data_name or (run.dataset if run else ""))
     sections = [
         _front_matter(module, name, dataset, scores, data_license),
         f"# {name}",

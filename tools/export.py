@@ -23,6 +23,7 @@ def define_flags() -> None:
     flags.DEFINE_string("output", None, "Folder; <model_dir>/export/<step> by default.")
     flags.DEFINE_enum("format", "saved_model", ["saved_model", "run"], "What to write.")
     flags.DEFINE_string("card_name", "", "Name of the model in its card, README.md.")
+    flags.DEFINE_string("data_name", "", "Name of the training data in the card.")
     flags.DEFINE_string(
         "data_license", "", "License of the training data in the card: apache-2.0, ..."
     )
@@ -50,7 +51,13 @@ def main(argv: list[str]) -> None:
     model = trained.load(FLAGS.model_dir, FLAGS.step)
     directory = run_directory.RunDirectory(FLAGS.model_dir)
     output = FLAGS.output or directory.export(model.step)
-    card = model_card.write(model, FLAGS.model_dir, FLAGS.card_name, FLAGS.data_license)
+    card = model_card.write(
+        model,
+        FLAGS.model_dir,
+        FLAGS.card_name,
+        FLAGS.data_name,
+        FLAGS.data_license,
+    )
     if FLAGS.format == "run":
         export.export_run(model, FLAGS.model_dir, output, card)
         print(f"Run with step {model.step}: {output}")

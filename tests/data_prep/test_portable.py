@@ -77,6 +77,7 @@ def test_the_command_on_a_portable_runner(demo_videos, demo_shards, pool, tmp_pa
     assert_same_shards(demo_shards, tmp_path)
 
 
+@pytest.mark.slow
 def test_two_workers_of_a_pool_share_the_work(
     demo_videos, demo_shards, pool, tmp_path, monkeypatch
 ):

@@ -476,6 +476,7 @@ def command(saved_model):
         process.kill()
 
 
+@pytest.mark.slow  # the studio and the page are tested above
 def test_the_command_explores_a_model_until_interrupted(
     driver, command, clip, tmp_path
 ):
