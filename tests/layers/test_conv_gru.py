@@ -172,3 +172,19 @@ def test_kernels_are_normalized_once_a_forward_pass():
     twin.normalized_kernel(training=True)
     layer(x, training=True)
     np.testing.assert_array_equal(layer.reset.u, twin.u)
+
+
+@pytest.mark.parametrize(("factor_bias", "moves"), [(0.0, False), (2.0, True)])
+def test_a_factor_of_two_keeps_the_state_moving(factor_bias, moves):
+    """With a small constant input, as in DVD-GAN v1; see docs/learned.md."""
+    layer = layers.MultiplicativeConvGRU(factor_bias=factor_bias)
+    x = 0.35 * tf.random.stateless_normal([4, 1, 4, 4, 16], [0, 1])
+    states = layer(x, num_frames=8).numpy()
+    expected = oracle(layer, np.repeat(x, 8, axis=1), np.zeros([4, 4, 4, 16]))
+    np.testing.assert_allclose(states, expected, atol=1e-5)
+    last_change = np.linalg.norm(states[:, 7] - states[:, 6])
+    assert (last_change > 0.2 * np.linalg.norm(states[:, 7])) == moves
+    assert (last_change < 1e-3 * np.linalg.norm(states[:, 7])) == (not moves)
+    again = layers.MultiplicativeConvGRU.from_config(layer.get_config())
+    again.build([None, 1, 4, 4, 16])
+    np.testing.assert_array_equal(again.mix_input.bias, [factor_bias] * 16)
