@@ -441,6 +441,32 @@ def test_an_autoencoder_cannot_be_explored(monkeypatch):
         explore.main([])
 
 
+@pytest.mark.parametrize(
+    ("named", "opened"),
+    [
+        (
+            {"model_dir": None},
+            {"model_dir": None, "pretrained_name": "dvdgan_v2_shapes"},
+        ),
+        ({"model_dir": "run"}, {"model_dir": "run"}),
+    ],
+)
+def test_without_a_model_it_opens_one_of_the_package(named, opened, monkeypatch):
+    found = []
+
+    def record(**arguments):
+        found.append(arguments)
+        raise errors.UserError("seen")
+
+    monkeypatch.setattr(generators, "open_generator", record)
+    monkeypatch.setattr(cli, "generator_flags", lambda: dict(named))
+    flags = {"host": "127.0.0.1", "port": 0, "open_browser": False}
+    monkeypatch.setattr(explore, "FLAGS", types.SimpleNamespace(**flags))
+    with pytest.raises(errors.UserError, match="seen"):
+        explore.main([])
+    assert found == [opened]
+
+
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory) -> str:
     """A real model with conditioning frames and random weights."""
