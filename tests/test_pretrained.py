@@ -26,10 +26,15 @@ LARGEST, LARGEST_OF_ALL = 3_000_000, 15_000_000  # bytes
 def exported(tiny_run, tmp_path_factory):
     """The parent of a small run "tiny", as the package has them."""
     folder = tmp_path_factory.mktemp("pretrained")
-    model = trained.load(tiny_run)
+    run = str(shutil.copytree(tiny_run, folder.parent / f"{folder.name}_run"))
+    directory = run_directory.RunDirectory(run)
+    directory.write_config(
+        directory.read_config() + "SMALL_CLASSIFIER = '/home/me/of_mine.h5'\n"
+    )
+    model = trained.load(run)
     for _ in range(2):  # the second replaces the first
         card = model_card.write(model, tiny_run)
-        export.export_run(model, tiny_run, str(folder / "tiny"), card)
+        export.export_run(model, run, str(folder / "tiny"), card)
     return folder
 
 
@@ -54,6 +59,7 @@ def test_it_has_only_what_sampling_needs_and_gives_the_same_videos(
     difference = np.abs(videos.astype(int) - of_run.sample(4, seed=3))
     assert difference.max() <= 1 and difference.mean() < 0.05  # kernels are float16
     directory = run_directory.RunDirectory(str(exported / "tiny"))
+    assert "SMALL_CLASSIFIER = 'of_mine.h5'" in directory.read_config()
     assert {row["step"] for row in directory.read_scores()} == {6}
 
 

@@ -134,7 +134,9 @@ def export_run(
         arrays = variables.by_path(model.gan.generator)
         target.write_generator({n: v.numpy() for n, v in arrays.items()}, model.step)
         files.atomic_write(os.path.join(folder, _CARD), card)
-        target.write_config(source.read_config())
+        # Of paths, such as that of a classifier, the names are enough.
+        text = re.sub(r"'/[^'\n]*/([^'/\n]+)'", r"'\1'", source.read_config())
+        target.write_config(text)
         lines = []
         for path in sorted(pathlib.Path(folder).rglob("*")):
             if path.is_file():
