@@ -109,7 +109,7 @@ setuptools.setup(
     cmdclass={"build_py": BuildPy},
     package_data={
         "tf_dvdgan": ["py.typed"],
-        "tf_dvdgan.pretrained": ["*/*", "*/checkpoints/*"],
+        "tf_dvdgan.pretrained": ["*/*"],
         "tf_dvdgan.gin": ["*.gin", "**/*.gin", "**/**/*.gin"],
         "tf_dvdgan.evaluation.runs": ["*.csv"],
         "tf_dvdgan.explorer": ["*.css"],

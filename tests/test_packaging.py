@@ -96,6 +96,20 @@ def test_it_has_every_gin_file_and_module_except_those_that_need_a_checkout(unpa
     assert found == expected - excluded
 
 
+def test_it_has_the_trained_generators(unpacked):
+    places = ROOT / "tf_dvdgan" / "pretrained", unpacked / "tf_dvdgan" / "pretrained"
+    files, installed = (
+        {
+            path.relative_to(place): path.read_bytes()
+            for path in place.rglob("*")
+            if path.is_file() and path.parent.name != "__pycache__"
+        }
+        for place in places
+    )
+    assert installed == files
+    assert pathlib.Path("dvdgan_v2_shapes/generator.npz") in files
+
+
 @pytest.mark.slow
 def test_the_installed_benchmark_runs_without_the_excluded_modules(unpacked):
     figures = unpacked.parent / "figures.json"

@@ -144,9 +144,7 @@ def _facts(
         "parameters": f"{count:,}",
         "videos": f"{window.num_frames} frames, {window.resolution}x"
         f"{window.resolution} pixels, RGB",
-        "frames taken": f"every {window.stride}. of a clip"
-        if window.stride > 1
-        else "all",
+        "frames taken": f"one of every {window.stride}" if window.stride > 1 else "all",
         "given frames": generator.num_conditioning_frames or "none",
         "classes": classes if generator.num_classes > 1 else "none",
         "latent": " + ".join(map(str, model.gan.latent.sizes)),
