@@ -308,7 +308,7 @@ def test_a_clip_that_would_fill_the_memory_shows_an_error(page, tmp_path):
     upload(page, path)
     error(page, "bomb.gif cannot be used: no frame can be decoded")
     after = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    assert after <= max(before, 1_000_000)  # in kB
+    assert after <= max(before + 100_000, 1_000_000)  # in kB; others may end meanwhile
 
 
 def test_files_of_other_types_or_too_large_are_rejected(page, tmp_path):
