@@ -111,13 +111,11 @@ def export_run(
     Raises:
       UserError: the folder has other files.
     """
-    if files.list_dir(directory):
-        sums = os.path.join(directory, pretrained.SUMS)
-        if not filesystem.exists(sums):
-            raise errors.UserError(
-                f"{directory} is not empty and no exported run; name another folder."
-            )
-        _remove(directory)
+    earlier = files.list_dir(directory)
+    if earlier and not _is_exported_run(directory, earlier):
+        raise errors.UserError(
+            f"{directory} is not empty and no exported run; name another folder."
+        )
     source = run_directory.RunDirectory(model_dir)
     with tempfile.TemporaryDirectory() as folder:
         target = run_directory.RunDirectory(folder)
@@ -143,7 +141,20 @@ def export_run(
                 name = path.relative_to(folder).as_posix()
                 lines.append(f"{pretrained.hash_of(path.read_bytes())}  {name}\n")
         (pathlib.Path(folder) / pretrained.SUMS).write_text("".join(lines))
+        if earlier:
+            _remove(directory)
         files.copy_folder(folder, directory, last=[pretrained.SUMS])
+
+
+def _is_exported_run(directory: str, names: Sequence[str]) -> bool:
+    """Whether a folder holds what `export_run` wrote, and nothing else."""
+    if pretrained.SUMS not in names:
+        return False
+    with filesystem.GFile(os.path.join(directory, pretrained.SUMS)) as file:
+        listed = {line.partition("  ")[2] for line in file.read().splitlines()}
+    return run_directory.GENERATOR in listed and set(names) <= listed | {
+        pretrained.SUMS
+    }
 
 
 def _write_assets(model: trained.TrainedModel, folder: str) -> dict[str, str]:

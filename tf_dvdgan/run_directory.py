@@ -32,15 +32,15 @@ from tf_dvdgan import array_files, errors, terminal
 from tf_dvdgan.data import files, filesystem, locks
 
 SCORES_FILE = "scores.jsonl"
+GENERATOR = "generator.npz"
 
 _LOCK = "train.lock"
 _CONFIG = "config.gin"
 _MODEL = "model.json"
 _DATASET = "dataset.json"
 _FRAME_BANK = "frame_bank.npz"
-_GENERATOR = "generator.npz"
 _CLASSIFICATION = "classify.jsonl"
-_STEP = "step"  # an array of `_GENERATOR`
+_STEP = "step"  # an array of `GENERATOR`
 _OPERATIVE_CONFIG = r"operative_config-(\d+)\.gin"
 
 
@@ -265,7 +265,7 @@ class RunDirectory:
         Returns:
           Its variables by path, and their step; None if there is no such file.
         """
-        path = self._of(_GENERATOR)
+        path = self._of(GENERATOR)
         try:
             arrays = _arrays(path)
             if arrays is None:
@@ -286,7 +286,7 @@ class RunDirectory:
             name: x.astype(np.float16) if x.ndim > 1 else x
             for name, x in variables.items()
         }
-        _write_arrays(self._of(_GENERATOR), half | {_STEP: np.array(step)})
+        _write_arrays(self._of(GENERATOR), half | {_STEP: np.array(step)})
 
     # The results.
 
