@@ -16,6 +16,7 @@ The child does not import TensorFlow.
 """
 
 import dataclasses
+import functools
 import json
 import os
 import queue
@@ -34,7 +35,6 @@ from . import decoding
 _READY = b"ready\n"  # the child's first line
 _SECONDS_TO_START = 120
 _FRAMES_PER_LIMIT = 300  # the time limit begins again after so many
-_LIMIT_OF_CHILD = 2  # times the limit, after which it ends itself
 
 
 class CrashError(video_io.VideoError):
@@ -80,14 +80,13 @@ class Decoder:
             "recipe": dataclasses.asdict(self._recipe),
             "seconds": self._seconds,
         }
-        line = json.dumps(request).encode() + b"\n"
         was_new = self._is_new
         try:
-            return self._ask(line)
+            return self._ask(request)
         except CrashError:
             if was_new:
                 raise
-        return self._ask(line)
+        return self._ask(request)
 
     def close(self) -> None:
         """Kills the child process."""
@@ -106,12 +105,11 @@ class Decoder:
                     f"The decoder does not start, see standard error: {_command()}"
                 )
 
-    def _ask(self, line: bytes) -> decoding.Decoded:
+    def _ask(self, request: dict[str, Any]) -> decoding.Decoded:
         self._is_new = False
         with video_process.TimeLimit(self._child, self._seconds) as limit:
             try:
-                self._requests.write(line)
-                self._requests.flush()
+                video_process.send(self._requests, request)
                 reply = decoding.collect(
                     _read_reply(self._replies, limit.restart), self._recipe
                 )
@@ -152,13 +150,12 @@ def _read_reply(
     """
     num_frames = 0
     while True:
-        line = pipe.readline()
-        if not line.endswith(b"\n"):
-            raise EOFError
-        reply = json.loads(line)
+        reply = video_process.read_line(pipe)
         if "sizes" in reply:
-            yield reply["segment"], [_read_all(pipe, size) for size in reply["sizes"]]
-            num_frames += len(reply["sizes"])
+            sizes = reply["sizes"]
+            frames = [video_process.read_bytes(pipe, size) for size in sizes]
+            yield reply["segment"], frames
+            num_frames += len(frames)
             if num_frames >= _FRAMES_PER_LIMIT:
                 progress()
                 num_frames = 0
@@ -169,13 +166,6 @@ def _read_reply(
         else:
             yield reply
             return
-
-
-def _read_all(pipe: IO[bytes], size: int) -> bytes:
-    data = pipe.read(size)
-    if len(data) < size:
-        raise EOFError
-    return data
 
 
 def serve() -> None:
@@ -198,33 +188,24 @@ def _read_requests(requests: queue.SimpleQueue[dict]) -> None:
 
 
 def _answer(request: dict, replies: IO[bytes]) -> None:
-    def send(reply: dict[str, Any], data: bytes = b"") -> None:
-        replies.write(json.dumps(reply).encode() + b"\n")
-        replies.write(data)
-        replies.flush()
-
-    # Ends this process if its parent has exited while a decoder holds the GIL.
-    signal.setitimer(signal.ITIMER_REAL, _LIMIT_OF_CHILD * request["seconds"])
+    send = functools.partial(video_process.send, replies)
+    video_process.limit_child(request["seconds"])
     try:
         recipe = decoding.Recipe(**request["recipe"])
         place = request["form"], request["paths"], request["offset"]
         for event in decoding.events(*place, recipe):
-            signal.setitimer(signal.ITIMER_REAL, _LIMIT_OF_CHILD * request["seconds"])
+            video_process.limit_child(request["seconds"])
             match event:
                 case (segment, list() as frames):
                     sizes = list(map(len, frames))
-                    send({"segment": segment, "sizes": sizes}, b"".join(frames))
+                    send({"segment": segment, "sizes": sizes}, frames)
                 case (segment, str() as reason):
                     send({"segment": segment, "reason": reason})
                 case dict() as properties:
                     send(properties)
-    except video_io.VideoError as error:
-        send({"reason": str(error)})
-    except MemoryError:
-        send({"reason": "the decoder failed: out of memory"})
     except Exception as error:
         send({"reason": video_process.reason_of(error)})
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    video_process.limit_child(0.0)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ before it, which shows progress.
 
 import contextlib
 import json
+import math
 import os
 import resource
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO
 
 import numpy as np
@@ -119,21 +120,20 @@ class Reader:
         assert child.stdin and child.stdout
         try:
             with TimeLimit(child, self._seconds) as limit:
-                line = json.dumps({**request, "seconds": self._seconds})
-                child.stdin.write(line.encode() + b"\n")
-                child.stdin.flush()
-                while (reply := _line(child.stdout)) == {}:
+                send(child.stdin, {**request, "seconds": self._seconds})
+                while (reply := read_line(child.stdout)) == {}:
                     limit.restart()
                     progress()
                 frames = {
-                    number: _read_array(child.stdout, shape)
+                    number: _read_frame(child.stdout, shape)
                     for number, *shape in reply.get("frames", ())
                 }
         except BaseException as error:  # the child is in the middle of a reply
             self._kill()
             if limit.exceeded:
                 raise video_io.VideoError("too slow to decode") from None
-            if isinstance(error, OSError | EOFError):
+            # A ValueError: `close` has closed the pipes, or the reply is no JSON.
+            if isinstance(error, OSError | EOFError | ValueError):
                 raise video_io.VideoError("the decoder crashed") from None
             raise
         if "reason" in reply:
@@ -220,30 +220,82 @@ def become_child() -> IO[bytes]:
     return replies
 
 
-def _line(pipe: IO[bytes]) -> dict:
+def limit_child(seconds: float) -> None:
+    """Ends this child after twice its parent's limit, unless called again; 0 never.
+
+    The parent may have exited while a decoder holds the GIL.
+
+    Args:
+      seconds: the parent's time limit.
+    """
+    signal.setitimer(signal.ITIMER_REAL, _LIMIT_OF_CHILD * seconds)
+
+
+def send(
+    pipe: IO[bytes], message: Mapping, data: Iterable[bytes | memoryview] = ()
+) -> None:
+    """Writes a request or a reply to a pipe.
+
+    Args:
+      pipe: the pipe.
+      message: JSON types, which become a line.
+      data: bytes that follow it.
+    """
+    pipe.write(json.dumps(message).encode() + b"\n")
+    for part in data:
+        pipe.write(part)
+    pipe.flush()
+
+
+def read_line(pipe: IO[bytes]) -> dict:
+    """Reads the line of a message from `send`.
+
+    Raises:
+      EOFError: the other process ended.
+    """
     line = pipe.readline()
     if not line.endswith(b"\n"):
         raise EOFError
     return json.loads(line)
 
 
-def _read_array(pipe: IO[bytes], shape: list[int]) -> np.ndarray:
-    size = int(np.prod(shape))
+def read_bytes(pipe: IO[bytes], size: int) -> bytes:
+    """Reads bytes that follow a message.
+
+    Args:
+      pipe: the pipe.
+      size: number of bytes.
+
+    Returns:
+      The bytes.
+
+    Raises:
+      EOFError: the other process ended.
+    """
     data = pipe.read(size)
     if len(data) < size:
         raise EOFError
+    return data
+
+
+def reason_of(error: Exception) -> str:
+    """Says in a line why a child cannot use a clip, also if a library failed."""
+    if isinstance(error, video_io.VideoError):
+        return str(error)
+    first_line = f"{type(error).__name__} {error}".split("\n")[0]
+    what = "out of memory" if isinstance(error, MemoryError) else first_line
+    return f"the decoder failed: {what}"
+
+
+def _read_frame(pipe: IO[bytes], shape: Sequence[int]) -> np.ndarray:
+    data = read_bytes(pipe, math.prod(shape))
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def _answer(request: dict, replies: IO[bytes]) -> None:
     frames: dict[int, np.ndarray] = {}
     count = 0
-
-    def restart_limit() -> None:
-        # Ends this process if its parent has exited while a decoder holds the GIL.
-        signal.setitimer(signal.ITIMER_REAL, _LIMIT_OF_CHILD * request["seconds"])
-
-    restart_limit()
+    limit_child(request["seconds"])
     try:
         reader = video_reader.VideoReader(request["path"], request.get("smallest_side"))
         if "numbers" in request:
@@ -254,8 +306,8 @@ def _answer(request: dict, replies: IO[bytes]) -> None:
                     frames[count] = frame
                 count += 1
                 if count % _FRAMES_PER_LIMIT == 0:
-                    _send(replies, {})
-                    restart_limit()
+                    send(replies, {})
+                    limit_child(request["seconds"])
                 if last is not None and count > last:
                     break
         else:
@@ -264,27 +316,10 @@ def _answer(request: dict, replies: IO[bytes]) -> None:
             "count": count,
             "frames": [[number, *frame.shape] for number, frame in frames.items()],
         }
-    except video_io.VideoError as error:
-        frames, reply = {}, {"reason": str(error)}
-    except MemoryError:
-        frames, reply = {}, {"reason": "the decoder failed: out of memory"}
     except Exception as error:
         frames, reply = {}, {"reason": reason_of(error)}
-    signal.setitimer(signal.ITIMER_REAL, 0.0)
-    _send(replies, reply, frames.values())
-
-
-def reason_of(error: Exception) -> str:
-    """Says in a line that a library failed with an error that nobody expects."""
-    first_line = f"{type(error).__name__} {error}".split("\n")[0]
-    return f"the decoder failed: {first_line}"
-
-
-def _send(replies: IO[bytes], reply: dict, frames: Iterable[np.ndarray] = ()) -> None:
-    replies.write(json.dumps(reply).encode() + b"\n")
-    for frame in frames:
-        replies.write(np.ascontiguousarray(frame).data)
-    replies.flush()
+    limit_child(0.0)
+    send(replies, reply, (np.ascontiguousarray(f).data for f in frames.values()))
 
 
 def _serve() -> None:
