@@ -1,5 +1,6 @@
 """The Python interface to scores; `python -m tools.score` is the command."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
@@ -126,9 +127,9 @@ def verify(
     moved = dict(places or {})
     if "model_dir" in moved:
         moved["generated"] = None
+    repeat = _repeater(**options)
     for record in receipts.read(receipt, protocols):
-        inputs = record["inputs"] | moved
-        lines, is_same = receipts.compare(record, _repeat(inputs, **options))
+        lines, is_same = receipts.compare(record, repeat(record["inputs"] | moved))
         print("\n  ".join(lines))
         all_same = all_same and is_same
     return all_same
@@ -166,40 +167,28 @@ def explain(
             )
         records += found
     options["num_resamples"] = 0
-    contributions = receipts.explain(
-        records[0], records[1], lambda inputs: _repeat(inputs, **options)
-    )
+    contributions = receipts.explain(records[0], records[1], _repeater(**options))
     print(receipts.table(records[0], records[1], contributions))
     return contributions
 
 
-def _repeat(
-    inputs: Mapping[str, Any], **options: Unpack[scorer_lib.Computation]
-) -> comparison.Result:
-    """Computes the score of a record's arguments."""
-    protocol = receipts.protocol_of(inputs)
-    generated = inputs["generated"]
-    if generated is None:
-        if not inputs["model_dir"]:
-            raise errors.UserError(
-                "The score is of a model that was not in a run's directory; name its "
-                "run with --model_dir."
-            )
-        generated = open_model(
-            inputs["model_dir"], inputs["step"], options.get("strategy")
-        )
-    scorer = scorer_lib.Scorer(
-        inputs["real"],
-        generated,
-        inputs["weights"],
-        mean=inputs["mean"],
-        lpips=inputs["lpips"],
-        split=inputs["split"],
-        held_out=inputs["held_out"],
-        held_out_split=inputs["held_out_split"],
-        num_frames=inputs["num_frames"],
-        stride=inputs["stride"],
-        resolution=inputs["resolution"],
-        **options,
+def _repeater(**options: Unpack[scorer_lib.Computation]) -> receipts.Score:
+    """Returns what computes scores from records' arguments; opens each model once."""
+    opened = functools.cache(
+        functools.partial(open_model, strategy=options.get("strategy"))
     )
-    return scorer.score(protocol, inputs["truncation"])
+
+    def repeat(inputs: Mapping[str, Any]) -> comparison.Result:
+        protocol, generated = receipts.protocol_of(inputs), inputs["generated"]
+        if generated is None:
+            if not inputs["model_dir"]:
+                raise errors.UserError(
+                    "The score is of a model that was not in a run's directory; name "
+                    "its run with --model_dir."
+                )
+            generated = opened(inputs["model_dir"], inputs["step"])
+        others = {name: inputs[name] for name in receipts.OF_SCORER}
+        scorer = scorer_lib.Scorer(generated=generated, **others, **options)
+        return scorer.score(protocol, inputs["truncation"])
+
+    return repeat

@@ -9,7 +9,7 @@ import pytest
 
 from tf_dvdgan import errors, scores
 from tf_dvdgan.data import clips, windows
-from tf_dvdgan.evaluation.runs import receipts
+from tf_dvdgan.evaluation.runs import protocols, receipts
 
 
 def scored(real, generated, tmp_path, name="a.jsonl", **options):
@@ -173,6 +173,32 @@ def test_factors_that_do_not_fit_each_other_are_switched_together():
     (found,) = receipts.explain(first, second, score)
     assert found.names == "generated clips and resolution"
     assert (found.score, found.change, found.alone) == (5.0, 2.0, None)
+
+
+def test_a_model_is_opened_once_for_all_scores(monkeypatch):
+    opened, scored = [], []
+
+    class Scorer:
+        def __init__(self, generated, **arguments):
+            scored.append((generated, arguments["real"]))
+
+        def score(self, protocol, truncation):
+            return Result(truncation)
+
+    monkeypatch.setattr(
+        scores, "open_model", lambda *place, strategy: opened.append(place) or place
+    )
+    monkeypatch.setattr(scores.scorer_lib, "Scorer", Scorer)
+    protocol = dataclasses.asdict(protocols.get("fid_pixels"))
+    arguments = dict.fromkeys(receipts.OF_SCORER) | {"protocol": protocol}
+    repeat = scores._repeater()
+    for model_dir, truncation in (("a", 1.0), ("a", 0.5), ("b", 1.0)):
+        inputs = {"generated": None, "model_dir": model_dir, "step": 3}
+        assert (
+            repeat({**arguments, **inputs, "truncation": truncation}).value
+            == truncation
+        )
+    assert opened == [("a", 3), ("b", 3)] and len(scored) == 3
 
 
 def test_other_metrics_are_not_explained():

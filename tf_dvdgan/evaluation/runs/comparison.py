@@ -1,7 +1,8 @@
 """Compares generated clips in files with real clips: a score with metadata."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 from tf_dvdgan import errors
 from tf_dvdgan.data import clips, windows
@@ -18,14 +19,15 @@ class Result:
       score: the score.
       metadata: protocol, weights and clips of both sides, as JSON types.
       warnings: sentences why the score may not be comparable with others.
-      hashes: SHA-256 of what was scored, by name: of clips and of a model's weights.
+      hashes: computes the SHA-256 of what was scored, by name: of clips, for which it
+        reads all files, and of a model's weights.
       inputs: arguments that repeat the score, see `receipts`; set by `Scorer`.
     """
 
     score: scoring.Score
     metadata: dict
     warnings: list[str]
-    hashes: dict[str, str]
+    hashes: Callable[[], dict[str, str]]
     inputs: dict = dataclasses.field(default_factory=dict)
 
 
@@ -167,8 +169,19 @@ def compare_folders(
         )
     else:
         found = list(comparability.warnings_of("generated", selected["generated"]))
-    hashes = {f"{side} clips": source.content_hash for side, source in sides.items()}
-    return Result(score, metadata, found, hashes)
+    return Result(score, metadata, found, functools.partial(content_hashes, sides))
+
+
+def content_hashes(sides: Mapping[str, clips.ClipSource]) -> dict[str, str]:
+    """Computes the hashes of clips for `Result`.
+
+    Args:
+      sides: clips by side: 'real', 'generated', 'held-out'.
+
+    Returns:
+      The SHA-256 of each side's clips.
+    """
+    return {f"{side} clips": source.content_hash for side, source in sides.items()}
 
 
 def check_classes(

@@ -262,11 +262,15 @@ class ModelScores:
         self,
         real: clips.ClipSource | None = None,
         held_out: clips.ClipSource | None = None,
-    ) -> dict[str, str]:
-        sides = {"real clips": real, "held-out clips": held_out}
-        found = {name: side.content_hash for name, side in sides.items() if side}
+    ) -> Callable[[], dict[str, str]]:
+        """Returns what computes the hashes of clips and of the model."""
+        sides = {"real": real, "held-out": held_out}
+        known = {name: source for name, source in sides.items() if source is not None}
         generator = self._sampler.networks.generator
-        return found | {"model": sampler_lib.fingerprint_of_weights(generator)}
+        return lambda: {
+            **comparison.content_hashes(known),
+            "model": sampler_lib.fingerprint_of_weights(generator),
+        }
 
     def _metadata(
         self, window: windows.Window, real: clips.ClipSource, truncation: float

@@ -37,7 +37,8 @@ _FACTORS = {
     "seed": ("protocol.seed",),
     "truncation": ("truncation",),
     "number of generated clips": (
-        *("protocol.num_generated", "protocol.samples_per_clip"),
+        "protocol.num_generated",
+        "protocol.samples_per_clip",
     ),
     "repeats": ("protocol.num_repeats",),
     "splits": ("protocol.num_splits",),
@@ -45,11 +46,12 @@ _FACTORS = {
     "stride": ("protocol.stride",),
     "resolution": ("resolution",),
 }
-_ARGUMENTS = {  # of `Scorer`, in a record's "inputs"
-    *("real", "generated", "model_dir", "step", "weights", "mean", "lpips", "split"),
-    *("held_out", "held_out_split", "num_frames", "stride", "resolution"),
-    *("protocol", "truncation"),
-}
+# Arguments of `Scorer` in a record's "inputs", and what else these have.
+OF_SCORER = (
+    *("real", "weights", "mean", "lpips", "split", "held_out", "held_out_split"),
+    *("num_frames", "stride", "resolution"),
+)
+_ARGUMENTS = {*OF_SCORER, "generated", "model_dir", "step", "protocol", "truncation"}
 _EXPLAINED = (protocols.FRECHET, protocols.INCEPTION, protocols.ACCURACY)
 
 # Computes a score from the arguments of a record.
@@ -81,7 +83,7 @@ def _hashes(result: comparison.Result) -> dict[str, str]:
     weights = result.metadata["weights"]
     names = {"weights": "hash", "mean": "mean_hash"}
     of_files = {name: weights[key] for name, key in names.items() if key in weights}
-    return result.hashes | of_files
+    return result.hashes() | of_files
 
 
 def write(path: str, records: Sequence[Mapping]) -> None:
