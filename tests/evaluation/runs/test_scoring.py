@@ -212,6 +212,10 @@ def test_too_few_clips_have_no_neighbours(seen):
         seen(features=points(0, 3)), [seen(features=points(1, 9))]
     )
     assert set(found.others) == {"kernel_distance"}
+    found = metric_of(protocols.FRECHET).score(
+        seen(features=points(0, 5)), [seen(features=points(1, 9))]
+    )
+    assert set(found.others) == {"kernel_distance", "precision", "recall"}
 
 
 def test_a_score_is_shown_with_what_is_known_of_it():

@@ -422,13 +422,15 @@ def _of_samples(real, generated, held_out, output: str) -> dict[str, float]:
     """Computes the scores that need the features themselves, not their moments."""
     sides = [real, generated] + ([held_out] if held_out is not None else [])
     sides = [side.get(output, _MAX_SAMPLES) for side in sides]
+    fewest = min(map(len, sides))
     found = {"kernel_distance": kernel_distance.kernel_distance(*sides[:2])}
-    if min(map(len, sides)) > neighbours.DENSITY_K:
+    if fewest > neighbours.DEFAULT_K:
         precision, recall = neighbours.precision_and_recall(*sides[:2])
-        density, coverage = neighbours.density_and_coverage(*sides[:2])
         found |= {"precision": precision, "recall": recall}
-        found |= {"density": density, "coverage": coverage}
         if held_out is not None:
             memorized = neighbours.memorization(sides[1], sides[0], sides[2])
             found["memorization"] = memorized.rate
+    if fewest > neighbours.DENSITY_K:
+        density, coverage = neighbours.density_and_coverage(*sides[:2])
+        found |= {"density": density, "coverage": coverage}
     return found
