@@ -25,7 +25,6 @@ CLASSES = tuple(
     m + v for m, v in itertools.product(("Falling", "Sliding"), ("Camera", "Light"))
 )
 
-_FPS = 25.0
 _STEPS_PER_FRAME = 4
 _SUPERSAMPLING = 3
 _TEXTURE = 96  # pixels of a texture's side, which covers twice the radius
@@ -55,7 +54,11 @@ class _Object:
 
 
 def render(
-    label: int, size: tuple[int, int], num_frames: int, seed: Sequence[int]
+    label: int,
+    size: tuple[int, int],
+    num_frames: int,
+    fps: float,
+    seed: Sequence[int],
 ) -> np.ndarray:
     """Renders one clip.
 
@@ -63,6 +66,7 @@ def render(
       label: number of the class in `CLASSES`.
       size: height and width in pixels.
       num_frames: length of the clip.
+      fps: frames per second.
       seed: seed of everything random.
 
     Returns:
@@ -87,7 +91,7 @@ def render(
             light = 0.5 + 0.45 * math.sin(angle), 0.35 + 0.2 * math.cos(angle)
         frames.append(_frame(background, objects, size, camera, light))
         for _ in range(_STEPS_PER_FRAME):
-            space.step(1.0 / _FPS / _STEPS_PER_FRAME)
+            space.step(1.0 / fps / _STEPS_PER_FRAME)
     return np.stack(frames)
 
 

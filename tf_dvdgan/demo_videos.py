@@ -62,7 +62,7 @@ def render(kind: str, label: int, size: tuple[int, int], seed: list[int]) -> np.
       `[40, height, width, 3]` uint8 RGB.
     """
     if kind == "objects":
-        return demo_objects.render(label, size, _NUM_FRAMES, seed)
+        return demo_objects.render(label, size, _NUM_FRAMES, _FPS, seed)
     height, width = size
     group_rng = np.random.default_rng([*seed[:2], label])
     rng = np.random.default_rng([*seed, label])

@@ -170,7 +170,7 @@ def _processor() -> Finding:
 
 def _onednn() -> Finding:
     text = onednn.describe()
-    if text == "on" or platform.machine() not in ("x86_64", "AMD64"):
+    if text == "on" or not onednn.is_x86():
         return Finding("oneDNN", WORKS, text)
     return Finding(
         "oneDNN",

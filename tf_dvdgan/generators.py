@@ -148,14 +148,13 @@ def open_generator(
       UserError: not exactly one is given, or there is no such model.
     """
     generator: Generator
-    if pretrained_name and not model_dir and not saved_model:
-        model_dir = pretrained.path_of(pretrained_name)
-        pretrained_name = None
     if pretrained_name:
-        raise errors.UserError(
-            "--pretrained names a generator: --model_dir and --saved_model cannot be "
-            "set with it."
-        )
+        if model_dir or saved_model:
+            raise errors.UserError(
+                "--pretrained names a generator: --model_dir and --saved_model cannot "
+                "be set with it."
+            )
+        model_dir = pretrained.path_of(pretrained_name)
     if saved_model and not model_dir:
         if step is not None:
             raise errors.UserError(

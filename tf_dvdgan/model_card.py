@@ -16,8 +16,6 @@ import tensorflow as tf
 from tf_dvdgan import generators, run_directory, terminal, trained, version
 from tf_dvdgan.report import history
 
-FILE_NAME = "README.md"
-
 _PAPERS = {  # by module
     "dvd_gan": "DVD-GAN (Clark, Donahue and Simonyan, 2019, arXiv:1907.06571)",
     "dvd_gan_fp": "DVD-GAN-FP (Clark, Donahue and Simonyan, 2019, arXiv:1907.06571)",

@@ -21,7 +21,7 @@ def enable() -> None:
     # Before the variable is set: TensorFlow reads it once, at the first call.
     too_late = "tensorflow" in sys.modules and not is_enabled()
     os.environ[VARIABLE] = "1"
-    if too_late and _is_x86():
+    if too_late and is_x86():
         warnings.warn(
             "TensorFlow was imported before tf_dvdgan and runs without oneDNN: 3-D "
             "convolutions will be up to a hundred times slower. Restart, and import "
@@ -46,6 +46,6 @@ def describe() -> str:
     return "off" if value == "1" else f"off ({VARIABLE}={value})"
 
 
-def _is_x86() -> bool:
+def is_x86() -> bool:
     """Whether this is an x86 CPU; the variable has no effect on others."""
     return platform.machine() in ("x86_64", "AMD64")

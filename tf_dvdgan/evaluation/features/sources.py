@@ -50,6 +50,7 @@ class Source(Protocol):
 
         Rows and videos are per-replica values.
         """
+        return rows["video"]
 
     def fingerprint(self) -> dict:
         """Returns JSON types that differ from those of all other sources."""
@@ -99,9 +100,6 @@ class ClipSelection(Source):
             yield {"video": example.video, "label": _label(label)}
             expected += num_workers
 
-    def videos(self, rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        return rows["video"]
-
     def fingerprint(self) -> dict:
         window = self.window
         return {
@@ -149,9 +147,6 @@ class RepeatedFrames(Source):
                 row = {**row, "video": video}
             yield row
 
-    def videos(self, rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        return rows["video"]
-
     def fingerprint(self) -> dict:
         return self._selection.fingerprint() | {"given": self._given}
 
@@ -170,9 +165,6 @@ class ArraySource(Source):
     def rows(self, first: int, worker: int, num_workers: int) -> Iterator[Row | None]:
         for i in range(first + worker, self.num_clips, num_workers):
             yield {"video": self._array[i], "label": _label(-1)}
-
-    def videos(self, rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        return rows["video"]
 
     def fingerprint(self) -> dict:
         return {"array": sampler_lib.fingerprint([self._array])}
