@@ -68,6 +68,7 @@ REQUIREMENTS = [
     "scikit-learn>=1.4",  # VGAN's mixture and logistic regression; handwritten digits
     "jinja2>=3.1",  # the page of a run
     "tqdm>=4.66",  # progress bars
+    "packaging>=23",  # reads requirements, for the doctor
     "setuptools<81",  # TensorBoard 2.15 imports pkg_resources
 ]
 TORCH = ["torch==2.13.0"]  # reads .pt weights files; the baseline of benchmarks

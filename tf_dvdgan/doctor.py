@@ -14,7 +14,6 @@ import importlib.util
 import math
 import os
 import platform
-import re
 import shutil
 import tempfile
 import time
@@ -23,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
+from packaging import requirements, specifiers
 
 from tf_dvdgan import config, errors, machine, onednn
 from tf_dvdgan.data import files, filesystem
@@ -134,9 +134,9 @@ def _packages() -> Finding:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     wrong = [
-        f"{name} {found[name]} is installed, {wanted} is needed"
-        for name, wanted in _exact_requirements().items()
-        if name in found and found[name] != wanted
+        f"{name} {found[name]} is installed, {wanted.removeprefix('==')} is needed"
+        for name, wanted in _requirements().items()
+        if name in found and found[name] not in specifiers.SpecifierSet(wanted)
     ]
     text = ", ".join(f"{name} {number}" for name, number in found.items())
     if wrong:
@@ -144,21 +144,18 @@ def _packages() -> Finding:
     return Finding("packages", WORKS, text)
 
 
-def _exact_requirements() -> dict[str, str]:
-    """The exact versions that the package requires for this Python, by name."""
+def _requirements() -> dict[str, str]:
+    """The versions that the package requires for this Python, by name."""
     try:
-        requirements = importlib.metadata.requires("tf_dvdgan") or []
+        texts = importlib.metadata.requires("tf_dvdgan") or []
     except importlib.metadata.PackageNotFoundError:
         return {}
-    is_first = platform.python_version_tuple()[:2] < ("3", "12")
-    exact = {}
-    for text in requirements:
-        requirement, _, marker = text.partition(";")
-        found = re.fullmatch(r"([\w-]+)==([\w.]+)", requirement.strip())
-        of_lane = ("<" in marker) == is_first or "python_version" not in marker
-        if found and of_lane and "extra" not in marker:
-            exact[found[1]] = found[2]
-    return exact
+    every = map(requirements.Requirement, texts)
+    return {
+        one.name: str(one.specifier)
+        for one in every
+        if one.marker is None or one.marker.evaluate({"extra": ""})
+    }
 
 
 def _processor() -> Finding:
