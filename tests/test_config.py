@@ -35,10 +35,11 @@ def load(file: str) -> None:
     """Loads a file with those that it is made to be used with, narrow."""
     files = [file]
     overlays = ("blocks/", "hardware/", "normalization/", "small_data.gin")
-    if file.startswith(overlays) or file == "learn/common.gin":
+    of_families = {"learn/mvt_common.gin": "mvt_gan", "learn/vgan_common.gin": "vgan"}
+    if file in of_families:
+        files = [f"models/{of_families[file]}.gin", file]
+    elif file.startswith(overlays) or file.endswith("common.gin"):
         files = ["models/dvdgan_v2.gin", file]
-    elif file == "learn/mvt_common.gin":
-        files = ["models/mvt_gan.gin", file]
     elif file == "base.gin":
         files = ["demo.gin"]
     elif file.startswith("evaluation/"):
