@@ -148,9 +148,7 @@ def prepare(
     with receipts.locked(settings):
         if drop_duplicates:
             tasks = _drop_duplicates(beam_flags, tasks, settings)
-            kept = {clip.video_id for task in tasks for clip in task.clips}
-            clips = [clip for clip in listing.clips if clip.video_id in kept]
-            listing = dataclasses.replace(listing, clips=clips)
+            listing = _only_of(tasks, listing)
         _run_beam(beam_flags, tasks, settings)
         receipts.remove_leftovers(settings)  # workers outlive a killed job for a while
         outcome = receipts.finish_job(
@@ -236,6 +234,15 @@ def _drop_duplicates(
     receipts.write_dropped(dropped, settings)
     print(f"{len(dropped)} near-duplicates were dropped", flush=True)
     return tasks_lib.without(left, more)
+
+
+def _only_of(
+    tasks: Sequence[tasks_lib.ShardTask], listing: sources.Listing
+) -> sources.Listing:
+    """The listing without the clips that no task has."""
+    kept = {clip.video_id for task in tasks for clip in task.clips}
+    clips = [clip for clip in listing.clips if clip.video_id in kept]
+    return dataclasses.replace(listing, clips=clips)
 
 
 def _run_beam(

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import ctypes
 import fcntl
 import functools
 import gc
@@ -115,6 +116,20 @@ def eagerly():
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module")
+def quick_graphs():
+    """Runs a file's graphs without Grappler, as commands do (command_server.py)."""
+    import tensorflow as tf
+
+    key = "disable_meta_optimizer"
+    tf.config.optimizer.set_experimental_options({key: True})
+    yield
+    tf.config.optimizer.set_experimental_options({key: False})
+    # Such graphs are large, and their parts lie between what is still in use.
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,8 @@ from tf_dvdgan.sampling import latents, standing_statistics
 from tf_dvdgan.sampling import sampler as sampler_lib
 from tf_dvdgan.training import optimizers
 
+pytestmark = pytest.mark.usefixtures("quick_graphs")
+
 NAME = "RoundCircle"
 
 

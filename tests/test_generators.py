@@ -14,6 +14,8 @@ from tf_dvdgan.data import transforms, windows
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import latents, sampler, standing_statistics
 
+pytestmark = pytest.mark.usefixtures("quick_graphs")
+
 TINY = ["RESOLUTION = 16", "STRIDE = 2", "BATCH_SIZE = 4", "CH = 2", "NUM_FRAMES = 4"]
 JUDGED = "dvd_gan.SpatialDiscriminator.num_frames = 2"
 SUBSPACES = [

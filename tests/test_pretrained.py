@@ -18,6 +18,8 @@ from tf_dvdgan import (
     video_gan,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_graphs")
+
 FOLDER = pathlib.Path(pretrained.__file__).parent
 LARGEST, LARGEST_OF_ALL = 3_000_000, 15_000_000  # bytes
 

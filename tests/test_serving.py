@@ -21,6 +21,8 @@ from tf_dvdgan import config, export, trained
 from tf_dvdgan.data import windows
 from tf_dvdgan.models import video_gan
 
+pytestmark = pytest.mark.usefixtures("quick_graphs")
+
 DOCUMENT = pathlib.Path(__file__).parent.parent / "docs" / "serving.md"
 NAMES = [f"{path}Circle" for path in ("Horizontal", "Vertical", "Round")] + list(
     "abcdef"

@@ -11,6 +11,8 @@ import pytest
 from tf_dvdgan import config, generators, run_directory, trained
 from tf_dvdgan.sampling import latents
 
+pytestmark = pytest.mark.usefixtures("quick_graphs")
+
 # From base.gin and flags, as Gin wrote it to a run's config before model.json existed:
 # with names as short as possible.
 OLDER = """

@@ -16,6 +16,8 @@ import tf_dvdgan as dvd
 from tf_dvdgan.data import manifest, windows
 from tf_dvdgan.training import checkpoints
 
+pytestmark = pytest.mark.usefixtures("quick_graphs")
+
 SMALL = {"resolution": 16, "num_frames": 4, "stride": 2, "ch": 2}
 FEW = [
     "dvd_gan.SpatialDiscriminator.num_frames = 2",
@@ -398,20 +400,20 @@ SMALLER = {
 
 
 @pytest.mark.parametrize(
-    ("page", "shards", "num_blocks"),
+    ("page", "shards"),
     [
-        ("docs/python.md", "shards", 1),
-        pytest.param("docs/python.md", "shards", None, marks=pytest.mark.slow),
-        pytest.param("README.md", "SHARDS", None, marks=pytest.mark.slow),
+        ("docs/python.md", "shards"),
+        ("README.md", "SHARDS"),
     ],
 )
+@pytest.mark.slow  # the tests above do the same in other words
 def test_the_pages_lines_run_as_they_stand(
-    page, shards, num_blocks, demo_shards, demo_videos, tmp_path, monkeypatch
+    page, shards, demo_shards, demo_videos, tmp_path, monkeypatch
 ):
     text = (pathlib.Path(__file__).parent.parent / page).read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert blocks
-    code = "\n".join(blocks[:num_blocks])
+    code = "\n".join(blocks)
     for long, short in SMALLER.items():
         code = code.replace(long, short)
     (tmp_path / shards).symlink_to(demo_shards)

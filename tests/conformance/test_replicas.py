@@ -20,6 +20,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from command_server import WITHOUT_GRAPPLER
 from conftest import TINY, TINY_VGAN, run_python
 
 STEPS = 5
@@ -47,7 +48,7 @@ OF_TWO = [
 # A ReLU's derivative jumps: where rounding, which the number of replicas does change,
 # turns one over, a bias's gradient is another by a thousandth. What is compared here is
 # therefore smooth.
-_SMOOTH = "import tensorflow as tf; tf.nn.relu = tf.nn.softplus"
+_SMOOTH = f"{WITHOUT_GRAPPLER}; tf.nn.relu = tf.nn.softplus"
 RUN = ("-m", "tf_dvdgan.run")
 SMOOTH_RUN = ("-c", f"{_SMOOTH}; from tf_dvdgan import run; run.run()")
 _SCRIPT = (

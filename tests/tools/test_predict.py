@@ -15,6 +15,8 @@ from tf_dvdgan.report import page
 from tf_dvdgan.training import strategy as strategy_lib
 from tf_dvdgan.training import train as train_lib
 
+pytestmark = pytest.mark.usefixtures("quick_graphs")
+
 TINY = ["RESOLUTION = 16", "STRIDE = 2", "BATCH_SIZE = 4", "CH = 2", "NUM_FRAMES = 8"]
 
 

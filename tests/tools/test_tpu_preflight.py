@@ -6,7 +6,7 @@ import json
 import gin
 import pytest
 import tensorflow as tf
-from conftest import TINY, run_module, run_process
+from conftest import TINY, TINY_VGAN, run_module, run_process
 from tensorflow.compiler.xla.service import hlo_pb2
 from training.test_models import MODELS, parameters_of
 
@@ -43,18 +43,23 @@ def compiled(function, *shapes, python: str) -> compilation.Compilation:
 
 
 @pytest.mark.parametrize(
-    "part", ["step", pytest.param("generate", marks=pytest.mark.slow)]
+    ("gin_file", "video", "part"),
+    [
+        (TINY_VGAN, [8, 16, 16, 3], "step"),
+        pytest.param(TINY, [4, 16, 16, 3], "step", marks=pytest.mark.slow),
+        pytest.param(TINY, [4, 16, 16, 3], "generate", marks=pytest.mark.slow),
+    ],
 )
-def test_the_tiny_model_compiles_for_v3(part, python, tmp_path):
+def test_a_tiny_model_compiles_for_v3(gin_file, video, part, python, tmp_path):
     path = tmp_path / "figures.json"
     flags = ("--batch_per_core=2", f"--part={part}", f"--json={path}")
     # A new process: it sets variables that TensorFlow reads on import.
-    result = run_process("-m", "tools.tpu_preflight", f"--gin_file={TINY}", *flags)
+    result = run_process("-m", "tools.tpu_preflight", f"--gin_file={gin_file}", *flags)
     assert result.returncode == 0, result.stderr
     rows = {line.split()[0] for line in result.stdout.splitlines()[1:]}
     assert {"compiles", "memory", "work", "time", "slice", "assumes"} <= rows
     figures = json.loads(path.read_text())
-    assert figures["video"] == [4, 16, 16, 3]
+    assert figures["video"] == video
     assert figures["compiler"]["libtpu"]
     measured = figures["batches"]["2"]
     memory, estimate = measured["memory"], measured["estimate"]
@@ -65,7 +70,7 @@ def test_the_tiny_model_compiles_for_v3(part, python, tmp_path):
     trained = figures["parameters"]["generator"] if part == "generate" else 3 * weights
     assert memory["arguments"] > 4 * trained
     if part == "step":
-        assert memory["aliased"] > 0.95 * memory["arguments"]
+        assert memory["arguments"] - memory["aliased"] < 2**18  # the batches
     assert (estimate["all_reduce_seconds"] > 0) == (part == "step")
     low, high = estimate["step_seconds"]
     assert 0 < low < high < 0.1

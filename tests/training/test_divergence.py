@@ -9,6 +9,8 @@ from tf_dvdgan import config
 from tf_dvdgan.training import divergence, train, trainer
 from tf_dvdgan.training import strategy as strategy_lib
 
+pytestmark = pytest.mark.usefixtures("quick_graphs")
+
 
 def monitor(**settings) -> divergence.DivergenceMonitor:
     return divergence.DivergenceMonitor(divergence.Divergence(**settings), step=0)

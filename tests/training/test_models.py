@@ -10,6 +10,8 @@ from data_prep.sources import ucf101
 from tf_dvdgan import config
 from tf_dvdgan.models import video_gan
 
+pytestmark = pytest.mark.usefixtures("quick_graphs")
+
 # What makes a model tiny, by its Gin file.
 TINY = ["STRIDE = 2", "BATCH_SIZE = 4", "CH = 2", "NUM_FRAMES = 8"]
 RATES = ["optimizers.with_moving_average.start_step = 2"]

@@ -13,6 +13,8 @@ from tf_dvdgan.models import variables
 from tf_dvdgan.training import divergence, loop, train, trainer
 from tf_dvdgan.training import strategy as strategy_lib
 
+pytestmark = pytest.mark.usefixtures("quick_graphs")
+
 ALL = [
     "trainer.build.augmentation = @augmentation.Augmentation",
     "augmentation.Augmentation.probability = 0.3",

@@ -13,6 +13,8 @@ from tf_dvdgan.models import dvd_gan, vgan, video_gan
 from tf_dvdgan.training import optimizers, trainer, updates
 from tf_dvdgan.training.draws import fold_in
 
+pytestmark = pytest.mark.usefixtures("quick_graphs")
+
 BATCH, FRAMES, PIXELS = 4, 4, 16
 
 

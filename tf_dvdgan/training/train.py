@@ -141,16 +141,7 @@ def prepare(
     data.check(video_gan.build(data.class_names).class_conditional, verbose=chief)
     # 2. Networks, optimizers and their variables.
     trainer = trainer_lib.build(strategy, data.class_names)
-    augmentation = trainer.augmentation
-    if on_divergence.augments and not augmentation:
-        raise errors.UserError(
-            "training.Divergence raises the augmentation, but there is none: set "
-            "trainer.build.augmentation, as small_data.gin does."
-        )
-    held_out = None
-    adaptation = augmentation and augmentation.adaptation
-    if adaptation and adaptation.measure == "held_out":
-        held_out = overfitting.HeldOutScores(trainer, adaptation, data)
+    held_out = _held_out_scores(trainer, data, on_divergence)
     # 3. The newest checkpoint, or the start.
     saved = checkpoints.Checkpoints(
         model_dir,
@@ -184,11 +175,7 @@ def prepare(
         return None
     # 4. Files that are written once.
     if chief:
-        filesystem.makedirs(model_dir)
-        directory.write_dataset(data.class_names, data.name, data.num_clips)
-        model = resolved.resolve() | ({"initialized_from": origin} if origin else {})
-        directory.write_model(model)
-        directory.write_config(gin.config_str())  # last, because it marks a run
+        _describe(directory, data, origin)
     num_frames = trainer.gan.generator.num_conditioning_frames
     if num_frames:
         trainer.gan.frame_bank = _frame_bank(directory, data, num_frames, chief)
@@ -209,6 +196,29 @@ def prepare(
         actions=actions,
         held_out=held_out,
     )
+
+
+def _held_out_scores(
+    trainer: trainer_lib.Trainer,
+    data: training_data.TrainingData,
+    on_divergence: divergence.Divergence,
+) -> overfitting.HeldOutScores | None:
+    """The measure that adapts the augmentation, if it is of held-out clips.
+
+    Raises:
+      UserError: `on_divergence` raises the augmentation, but there is none.
+    """
+    if trainer.augmentation is None:
+        if on_divergence.augments:
+            raise errors.UserError(
+                "training.Divergence raises the augmentation, but there is none: set "
+                "trainer.build.augmentation, as small_data.gin does."
+            )
+        return None
+    adaptation = trainer.augmentation.adaptation
+    if adaptation is None or adaptation.measure != "held_out":
+        return None
+    return overfitting.HeldOutScores(trainer, adaptation, data)
 
 
 def _check_classes(
@@ -242,6 +252,19 @@ def _report_other_tensorflow(directory: run_directory.RunDirectory) -> None:
             f"The run was trained with TensorFlow {before} and resumes with {now}, so "
             "its numbers will differ in their last bits"
         )
+
+
+def _describe(
+    directory: run_directory.RunDirectory,
+    data: training_data.TrainingData,
+    origin: dict | None,
+) -> None:
+    """Writes what a run's directory says of its data, its model and its config."""
+    filesystem.makedirs(directory.path)
+    directory.write_dataset(data.class_names, data.name, data.num_clips)
+    model = resolved.resolve() | ({"initialized_from": origin} if origin else {})
+    directory.write_model(model)
+    directory.write_config(gin.config_str())  # last, because it marks a run
 
 
 def _frame_bank(

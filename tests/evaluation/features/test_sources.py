@@ -16,6 +16,8 @@ from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import latents, standing_statistics
 from tf_dvdgan.sampling import sampler as sampler_lib
 
+pytestmark = pytest.mark.usefixtures("quick_graphs")
+
 WINDOW = windows.Window(4, 16, 2)
 
 

@@ -15,6 +15,8 @@ from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import latents
 from tf_dvdgan.sampling import sampler as sampler_lib
 
+pytestmark = pytest.mark.usefixtures("quick_graphs")
+
 PIXELS = dataclasses.replace(
     protocols.get("fid_pixels"), num_real=None, num_generated=24
 )
