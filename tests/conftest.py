@@ -127,9 +127,25 @@ def quick_graphs():
     tf.config.optimizer.set_experimental_options({key: True})
     yield
     tf.config.optimizer.set_experimental_options({key: False})
-    # Such graphs are large, and their parts lie between what is still in use.
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+
+
+_memory_in_use = 0  # bytes, when it was last returned to the system
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _memory_is_returned():
+    """After a file that took much: graphs are in cycles, and their parts scattered."""
+    yield
+    global _memory_in_use
+    if sys.platform == "linux" and _resident_bytes() > _memory_in_use + 2**29:
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        _memory_in_use = _resident_bytes()
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture(scope="session")

@@ -400,20 +400,20 @@ SMALLER = {
 
 
 @pytest.mark.parametrize(
-    ("page", "shards"),
+    ("page", "shards", "num_blocks"),
     [
-        ("docs/python.md", "shards"),
-        ("README.md", "SHARDS"),
+        ("docs/python.md", "shards", 1),
+        pytest.param("docs/python.md", "shards", None, marks=pytest.mark.slow),
+        pytest.param("README.md", "SHARDS", None, marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.slow  # the tests above do the same in other words
 def test_the_pages_lines_run_as_they_stand(
-    page, shards, demo_shards, demo_videos, tmp_path, monkeypatch
+    page, shards, num_blocks, demo_shards, demo_videos, tmp_path, monkeypatch
 ):
     text = (pathlib.Path(__file__).parent.parent / page).read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert blocks
-    code = "\n".join(blocks)
+    code = "\n".join(blocks[:num_blocks])
     for long, short in SMALLER.items():
         code = code.replace(long, short)
     (tmp_path / shards).symlink_to(demo_shards)
