@@ -1,8 +1,12 @@
 """Fused resampling convolutions against their plain forms; drawing frames."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import ops as tensorflow_ops
 
 from tf_dvdgan import ops
 
@@ -115,3 +119,40 @@ def test_half_crops_lie_where_the_draws_say():
     corner = ops.random_half_crop(videos, draws)[:, 1, 0, 0]
     np.testing.assert_array_equal(corner, [[0, 0], [4, 4], [2, 1]])
     assert ops.random_half_crop(videos, draws).shape == [3, 2, 4, 4, 2]
+
+
+def test_a_graph_with_gradients_of_its_own_is_freed():
+    @ops.custom_gradient
+    def twice(x):
+        return 2 * x, lambda gradient: 5 * gradient  # not the true one
+
+    table = tensorflow_ops.gradient_registry._registry
+    names = set(table)
+
+    def graphs_of_use() -> list[weakref.ref]:
+        variable = tf.Variable(3.0)
+
+        @tf.function
+        def inner(count):
+            total = tf.zeros([])
+            for _ in tf.range(count):
+                total += twice(variable)
+            return total
+
+        @tf.function
+        def outer(count):
+            with tf.GradientTape() as tape:
+                total = inner(count)
+            return total, tape.gradient(total, variable)
+
+        assert [float(x) for x in outer(tf.constant(4))] == [24, 20]
+        with tf.GradientTape() as tape:
+            total = inner(tf.constant(3))
+        assert float(tape.gradient(total, variable)) == 15
+        assert set(table) > names
+        functions = (f.get_concrete_function(tf.constant(4)) for f in (inner, outer))
+        return [weakref.ref(function.graph) for function in functions]
+
+    graphs = graphs_of_use()
+    gc.collect()
+    assert [graph() for graph in graphs] == [None, None] and set(table) == names

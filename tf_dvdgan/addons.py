@@ -146,7 +146,15 @@ if HAS_ADDONS:
     with warnings.catch_warnings():  # of its end of life
         warnings.simplefilter("ignore")
         import tensorflow_addons as tfa
-    MovingAverage = tfa.optimizers.MovingAverage
+
+    class MovingAverage(tfa.optimizers.MovingAverage):
+        """Addons' average; a training's graph can be freed."""
+
+        def _get_decay(self, step):
+            # Addons' is a `tf.function`, which would keep the graph it was traced in.
+            decay = self._get_hyper("average_decay", tf.float32)
+            return tf.where(tf.cast(step, tf.float32) < self._start_step, 0.0, decay)
+
     dense_image_warp = tfa.image.dense_image_warp
 else:
     MovingAverage = OwnMovingAverage

@@ -5,9 +5,12 @@ single frames also accept `[n, height, width, channels]`.
 """
 
 import contextlib
+import functools
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
+from tensorflow.python.framework import ops as tensorflow_ops
 
 _fused = True
 
@@ -31,6 +34,43 @@ def reference_ops() -> Iterator[None]:
 def fused_ops_enabled() -> bool:
     """Whether ops are fused; `reference_ops` disables it."""
     return _fused
+
+
+def custom_gradient(function: Callable) -> Callable:
+    """`tf.custom_gradient` for functions of tensors, whose graphs can be freed.
+
+    In a graph, TensorFlow registers each call's gradient in a table of the process, and
+    the gradient refers to the graph. So the graph of every model that was ever traced
+    would stay in memory. Here the graph owns its gradients, and the table does not.
+
+    Args:
+      function: takes tensors, returns a tensor and its gradient function.
+
+    Returns:
+      A function of the same tensors that returns the tensor.
+    """
+    differentiable = tf.custom_gradient(function)
+
+    @functools.wraps(function)
+    def call(*tensors: tf.Tensor) -> tf.Tensor:
+        result = differentiable(*tensors)
+        if not tf.executing_eagerly():
+            _let_graph_own_gradient(result.op)
+        return result
+
+    return call
+
+
+def _let_graph_own_gradient(op: tf.Operation) -> None:
+    name = op.get_attr("_gradient_op_type").decode()
+    table = tensorflow_ops.gradient_registry._registry
+    gradient = table[name]["type"]
+    reference = weakref.ref(gradient)
+    table[name]["type"] = lambda *arguments: reference()(*arguments)
+    weakref.finalize(op.graph, table.pop, name, None).atexit = False
+    if not hasattr(op.graph, "gradients_of_tf_dvdgan"):
+        op.graph.gradients_of_tf_dvdgan = []
+    op.graph.gradients_of_tf_dvdgan.append(gradient)
 
 
 def on_frames(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Tensor:
@@ -201,7 +241,7 @@ def conv2d_kernel_gradient(
     )
 
 
-@tf.custom_gradient
+@custom_gradient
 def upsample(x: tf.Tensor) -> tf.Tensor:
     """Nearest x2 upsampling of every frame; its gradient is scaled average pooling."""
 

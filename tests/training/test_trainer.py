@@ -1,8 +1,10 @@
 """The step: which weights move, what it draws, and that XLA compiles it."""
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -64,6 +66,19 @@ def values(variables):
 
 def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_nothing_of_a_training_stays_in_memory():
+    def graph_of_step() -> weakref.ref:
+        made = make(num_d_steps=1)
+        made.run_steps(dataset(), 1)
+        (step,) = made._compiled_step._list_all_concrete_functions()
+        return weakref.ref(step.graph)
+
+    graph = graph_of_step()
+    for _ in range(2):  # the first ends what holds the rest
+        gc.collect()
+    assert graph() is None
 
 
 def test_a_rate_of_zero_leaves_a_side_as_it_is(eagerly):

@@ -192,7 +192,7 @@ def run_over_time(
     if initial_state is None:
         initial_state = tf.zeros_like(inputs[:, 0, ..., :channels])
 
-    @tf.custom_gradient
+    @ops.custom_gradient
     def run(inputs, initial_state, *weights):
         cell = _Cell(*weights, from_zero=from_zero)
         x_gates, x_candidate = tf.split(inputs, [2 * channels, channels], axis=-1)

@@ -79,7 +79,7 @@ def _unit(vector: tf.Tensor) -> tf.Tensor:
     return vector / tf.maximum(norm, _EPSILON)
 
 
-@tf.custom_gradient
+@ops.custom_gradient
 def _over_sigma(matrix, sigma, u, v):
     """W / sigma with sigma = v^T W u; the custom gradient needs fewer operations."""
     normalized = matrix / tf.maximum(sigma, _EPSILON)

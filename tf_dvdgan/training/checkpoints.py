@@ -347,9 +347,8 @@ def restore_generator(
       UnreadableError: the checkpoint does not exist, or is damaged.
       UserError: it has another architecture.
     """
-    networks = {"generator": generator, **(others or {})}
-    found = restore_networks(model_dir, networks, step)
     path = _find(model_dir, step)
+    found = _restore_networks(path, {"generator": generator, **(others or {})})
     if any(
         "generator_optimizer/average" in key for key, _ in tf.train.list_variables(path)
     ):
@@ -381,9 +380,13 @@ def restore_networks(
       UnreadableError: the checkpoint does not exist, or is damaged.
       UserError: it has another architecture.
     """
+    return _restore_networks(_find(model_dir, step), networks)
+
+
+def _restore_networks(path: str, networks: Mapping[str, tf.keras.Model]) -> int:
     found = tf.Variable(0, dtype=tf.int64)
     checkpoint = tf.train.Checkpoint(**networks, step=found)
-    _restore(checkpoint, _find(model_dir, step), all_objects=False)
+    _restore(checkpoint, path, all_objects=False)
     return int(found)
 
 

@@ -71,19 +71,18 @@ def locked(
 
     Returns:
       A context manager; entering it raises `UserError` if the directory is in use.
+
+    Raises:
+      UserError: TensorFlow cannot read checkpoints in a directory of this name.
     """
-    _check_name(model_dir)
-    if strategy_lib.is_chief(strategy):
-        return run_directory.RunDirectory(model_dir).locked()
-    return contextlib.nullcontext()
-
-
-def _check_name(model_dir: str) -> None:
     if found := set(model_dir) & set("*?[]"):
         raise errors.UserError(
             f"TensorFlow cannot read checkpoints in {model_dir!r}: rename the folder "
             f"without {' '.join(sorted(found))}."
         )
+    if strategy_lib.is_chief(strategy):
+        return run_directory.RunDirectory(model_dir).locked()
+    return contextlib.nullcontext()
 
 
 @gin.configurable("train", module="training")
@@ -131,7 +130,6 @@ def prepare(
     Raises:
       UserError: the data, the config and the run do not match.
     """
-    _check_name(model_dir)
     chief = strategy_lib.is_chief(strategy)
     directory = run_directory.RunDirectory(model_dir)
     # 1. The data, before anything that takes long.
