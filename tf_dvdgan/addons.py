@@ -142,12 +142,13 @@ def _mix(a: tf.Tensor, b: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
 
 
 HAS_ADDONS = importlib.util.find_spec("tensorflow_addons") is not None
+MovingAverage: type[tf.keras.optimizers.legacy.Optimizer]
 if HAS_ADDONS:
     with warnings.catch_warnings():  # of its end of life
         warnings.simplefilter("ignore")
         import tensorflow_addons as tfa
 
-    class MovingAverage(tfa.optimizers.MovingAverage):
+    class AddonsMovingAverage(tfa.optimizers.MovingAverage):
         """Addons' average; a training's graph can be freed."""
 
         def _get_decay(self, step):
@@ -155,6 +156,7 @@ if HAS_ADDONS:
             decay = self._get_hyper("average_decay", tf.float32)
             return tf.where(tf.cast(step, tf.float32) < self._start_step, 0.0, decay)
 
+    MovingAverage = AddonsMovingAverage
     dense_image_warp = tfa.image.dense_image_warp
 else:
     MovingAverage = OwnMovingAverage

@@ -65,8 +65,7 @@ def _let_graph_own_gradient(op: tf.Operation) -> None:
     name = op.get_attr("_gradient_op_type").decode()
     table = tensorflow_ops.gradient_registry._registry
     gradient = table[name]["type"]
-    reference = weakref.ref(gradient)
-    table[name]["type"] = lambda *arguments: reference()(*arguments)
+    table[name]["type"] = weakref.proxy(gradient)
     weakref.finalize(op.graph, table.pop, name, None).atexit = False
     if not hasattr(op.graph, "gradients_of_tf_dvdgan"):
         op.graph.gradients_of_tf_dvdgan = []
