@@ -31,9 +31,10 @@ import warnings
 from collections.abc import Sequence
 
 FIXED = ("TF", "XLA_", "PYTHON")
+GRAPPLER_OFF = {"disable_meta_optimizer": True}
 WITHOUT_GRAPPLER = (
     "import tf_dvdgan, tensorflow as tf; "
-    "tf.config.optimizer.set_experimental_options({'disable_meta_optimizer': True})"
+    f"tf.config.optimizer.set_experimental_options({GRAPPLER_OFF})"
 )
 OF_THIS_PROJECT = ("tf_dvdgan", "tools", "data_prep")
 IS_SECOND_LANE = sys.version_info >= (3, 12)

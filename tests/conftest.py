@@ -2,7 +2,6 @@
 
 import atexit
 import contextlib
-import ctypes
 import fcntl
 import functools
 import gc
@@ -123,29 +122,10 @@ def quick_graphs():
     """Runs a file's graphs without Grappler, as commands do (command_server.py)."""
     import tensorflow as tf
 
-    key = "disable_meta_optimizer"
-    tf.config.optimizer.set_experimental_options({key: True})
+    off = command_server.GRAPPLER_OFF
+    tf.config.optimizer.set_experimental_options(off)
     yield
-    tf.config.optimizer.set_experimental_options({key: False})
-
-
-_memory_in_use = 0  # bytes, when it was last returned to the system
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _memory_is_returned():
-    """After a file that took much: graphs are in cycles, and their parts scattered."""
-    yield
-    global _memory_in_use
-    if sys.platform == "linux" and _resident_bytes() > _memory_in_use + 2**29:
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
-        _memory_in_use = _resident_bytes()
-
-
-def _resident_bytes() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    tf.config.optimizer.set_experimental_options(dict.fromkeys(off, False))
 
 
 @pytest.fixture(scope="session")

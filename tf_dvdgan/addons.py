@@ -83,9 +83,8 @@ class OwnMovingAverage(tf.keras.optimizers.legacy.Optimizer):
 
     def _prepare_local(self, var_device, var_dtype, apply_state):
         self._optimizer._prepare_local(var_device, var_dtype, apply_state)
-        step = tf.cast(self._optimizer.iterations, tf.float32)
-        apply_state[var_device, var_dtype]["average_decay"] = tf.where(
-            step < self._start_step, 0.0, self._average_decay
+        apply_state[var_device, var_dtype]["average_decay"] = _decay_at(
+            self._optimizer.iterations, self._start_step, self._average_decay
         )
 
     def _resource_apply_dense(self, grad, var, apply_state):
@@ -101,6 +100,11 @@ class OwnMovingAverage(tf.keras.optimizers.legacy.Optimizer):
         return tf.keras.backend.moving_average_update(
             self.get_slot(variable, "average"), variable, decay
         )
+
+
+def _decay_at(step: tf.Tensor, start_step: int, decay: float | tf.Tensor) -> tf.Tensor:
+    """The average's decay: 0 before `start_step`."""
+    return tf.where(tf.cast(step, tf.float32) < start_step, 0.0, decay)
 
 
 def own_dense_image_warp(image: tf.Tensor, flow: tf.Tensor) -> tf.Tensor:
@@ -154,7 +158,7 @@ if HAS_ADDONS:
         def _get_decay(self, step):
             # Addons' is a `tf.function`, which would keep the graph it was traced in.
             decay = self._get_hyper("average_decay", tf.float32)
-            return tf.where(tf.cast(step, tf.float32) < self._start_step, 0.0, decay)
+            return _decay_at(step, self._start_step, decay)
 
     MovingAverage = AddonsMovingAverage
     dense_image_warp = tfa.image.dense_image_warp

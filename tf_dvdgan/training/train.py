@@ -139,7 +139,12 @@ def prepare(
     data.check(video_gan.build(data.class_names).class_conditional, verbose=chief)
     # 2. Networks, optimizers and their variables.
     trainer = trainer_lib.build(strategy, data.class_names)
-    held_out = _held_out_scores(trainer, data, on_divergence)
+    if on_divergence.augments and not trainer.augmentation:
+        raise errors.UserError(
+            "training.Divergence raises the augmentation, but there is none: set "
+            "trainer.build.augmentation, as small_data.gin does."
+        )
+    held_out = _held_out_scores(trainer, data)
     # 3. The newest checkpoint, or the start.
     saved = checkpoints.Checkpoints(
         model_dir,
@@ -197,24 +202,11 @@ def prepare(
 
 
 def _held_out_scores(
-    trainer: trainer_lib.Trainer,
-    data: training_data.TrainingData,
-    on_divergence: divergence.Divergence,
+    trainer: trainer_lib.Trainer, data: training_data.TrainingData
 ) -> overfitting.HeldOutScores | None:
-    """The measure that adapts the augmentation, if it is of held-out clips.
-
-    Raises:
-      UserError: `on_divergence` raises the augmentation, but there is none.
-    """
-    if trainer.augmentation is None:
-        if on_divergence.augments:
-            raise errors.UserError(
-                "training.Divergence raises the augmentation, but there is none: set "
-                "trainer.build.augmentation, as small_data.gin does."
-            )
-        return None
-    adaptation = trainer.augmentation.adaptation
-    if adaptation is None or adaptation.measure != "held_out":
+    """What adapts the augmentation, if scores of held-out clips do."""
+    adaptation = trainer.augmentation and trainer.augmentation.adaptation
+    if not adaptation or adaptation.measure != "held_out":
         return None
     return overfitting.HeldOutScores(trainer, adaptation, data)
 
