@@ -328,29 +328,46 @@ def _loopback_only() -> Iterator[None]:
 def _local_log() -> Iterator[None]:
     """Hides the verbose standard error of Beam's processes; keeps it if they fail.
 
-    The file has no name until then, so that nothing is left if the process is killed.
+    It goes through a pipe into memory. In a file it would fill a full disk's last
+    bytes, and a worker that cannot write to it never reports its error.
     """
     original_fd, stream = os.dup(2), sys.stderr
-    with tempfile.TemporaryFile() as log:
-        os.dup2(log.fileno(), 2)
-        sys.stderr = os.fdopen(original_fd, "w", closefd=False)
-        try:
-            yield
-        except errors.UserError:
-            raise
-        except Exception:
-            log.seek(0)
+    read_fd, write_fd = os.pipe()
+    log = bytearray()
+    reader = threading.Thread(target=_read_end, args=(read_fd, log), daemon=True)
+    reader.start()
+    os.dup2(write_fd, 2)
+    os.close(write_fd)
+    sys.stderr = os.fdopen(original_fd, "w", closefd=False)
+    failed = False
+    try:
+        yield
+    except errors.UserError:
+        raise
+    except Exception:
+        failed = True
+        raise
+    finally:
+        sys.stderr.flush()
+        sys.stderr = stream
+        os.dup2(original_fd, 2)
+        os.close(original_fd)
+        if failed:
+            reader.join(1.0)  # forever, if a worker lives on
             with tempfile.NamedTemporaryFile(
                 prefix="prepare-", suffix=".log", delete=False
             ) as kept:
-                shutil.copyfileobj(log, kept)
+                kept.write(log)
             print(f"Beam's log: {kept.name}", file=sys.stderr)
-            raise
-        finally:
-            sys.stderr.flush()
-            sys.stderr = stream
-            os.dup2(original_fd, 2)
-            os.close(original_fd)
+
+
+def _read_end(read_fd: int, log: bytearray) -> None:
+    """Reads a pipe until it is closed; keeps its last mebibyte or two in `log`."""
+    with open(read_fd, "rb", buffering=0) as pipe:
+        while chunk := pipe.read(2**16):
+            log += chunk
+            if len(log) > 2**21:
+                del log[: 2**20]
 
 
 class _ProgressThread:

@@ -1,6 +1,7 @@
 """Shared by all commands: common flags, running a main, exit codes."""
 
 import contextlib
+import gc
 import os
 import re
 import signal
@@ -48,6 +49,10 @@ def run(
     _if_interrupted = if_interrupted
     flags.DEFINE_bool("quiet", False, "Show no progress, only results.")
     terminal.share_with_progress()
+    # Tracing a model makes millions of objects; with Python's threshold of 700 a tenth
+    # of the start of a training is garbage collection.
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
     try:
         app.run(_Main(main, any_store), flags_parser=flags_parser or _parse_flags)
     except SystemExit as leaving:
