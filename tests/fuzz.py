@@ -1,6 +1,6 @@
 """Reads mutations of a small file; ends with 0 if each is read or refused.
 
-  python tests/fuzz.py READER FOLDER COUNT
+  PYTHONPATH=. python -P tests/fuzz.py READER FOLDER COUNT
 
 tests/test_fuzz.py runs it for each reader, in a process of its own.
 """
@@ -9,6 +9,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import sys
 
 import tf_dvdgan  # noqa: F401
@@ -17,11 +18,13 @@ import tf_dvdgan  # noqa: F401
 import numpy as np
 import tensorflow as tf
 
+from data_prep.sources import csv_file
 from tf_dvdgan import (
     config,
     demo_videos,
     errors,
     graph_check,
+    pretrained,
     run_directory,
 )
 from tf_dvdgan.data import (
@@ -36,7 +39,9 @@ from tf_dvdgan.data import (
     video_reader,
     windows,
 )
+from tf_dvdgan.evaluation.features import preprocessing
 from tf_dvdgan.evaluation.features.networks import weights
+from tf_dvdgan.models import resolved
 from tf_dvdgan.training import checkpoints
 
 MAX_BYTES = 1 << 30
@@ -180,6 +185,49 @@ def saved_model(path):
     return path + "_model/saved_model.pb"
 
 
+def model(path):
+    folder = os.path.dirname(path)
+    shutil.copy(
+        os.path.join(pretrained.path_of(pretrained.DEFAULT), "model.json"), folder
+    )
+    return os.path.join(folder, "model.json")
+
+
+def read_model(path):
+    found = run_directory.RunDirectory(os.path.dirname(path)).read_model()
+    if found is not None:
+        resolved.build(found, list("abcdefghi"))
+        resolved.window_of(found)
+
+
+def generator(path):
+    run_directory.RunDirectory(path).write_generator({"a": np.zeros([3, 4])}, 7)
+    return os.path.join(path, run_directory.GENERATOR)
+
+
+def read_generator(path):
+    run_directory.RunDirectory(os.path.dirname(path)).read_generator()
+
+
+def mean(path):
+    np.savez(path + ".npz", mean=np.zeros([3, 16, 128, 171], np.uint8))
+    return path + ".npz"
+
+
+def table(path):
+    os.makedirs(path + "_table")
+    with open(path + "_table/clips.csv", "w", encoding="utf-8") as file:
+        file.write("path,label,split\na/b.mp4,run,train\n'c d.mp4',jump,test\n")
+    return path + "_table/clips.csv"
+
+
+def state_dict(path):
+    import torch
+
+    torch.save({"a.weight": torch.zeros(3, 4)}, path + ".pt")
+    return path + ".pt"
+
+
 READERS = {
     "mp4": video(".mp4"),
     "avi": video(".avi"),
@@ -188,17 +236,16 @@ READERS = {
     "npy": (array, read_array),
     "tfrecord": (shard, read_shard),
     "manifest": (manifest_file, read_manifest),
-    "index": (
-        index,
-        lambda path: record_index._read_saved(os.path.dirname(path), "train"),
-    ),
+    "index": (index, read_index),
     "gin": (gin, read_gin),
-    "scores": (
-        scores,
-        lambda path: run_directory.RunDirectory(os.path.dirname(path)).read_scores(),
-    ),
+    "scores": (scores, read_scores),
     "checkpoint_list": (checkpoint_list, read_checkpoint_list),
     "h5": (h5_weights, weights.read),
+    "model": (model, read_model),
+    "generator": (generator, read_generator),
+    "mean": (mean, preprocessing.load_c3d_mean),
+    "table": (table, lambda path: csv_file.list_clips(os.path.dirname(path))),
+    "state_dict": (state_dict, weights.read),
     "saved_model": (saved_model, lambda path: graph_check.check(os.path.dirname(path))),
 }
 

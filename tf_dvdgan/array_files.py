@@ -29,7 +29,7 @@ def load_npz(file: str | io.BytesIO) -> Mapping[str, np.ndarray]:
     """
     try:
         return _checked_npz(file)
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zipfile and NumPy raise many kinds for a damaged file
         raise ValueError(str(error)) from error
 
 
@@ -61,10 +61,13 @@ def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     Raises:
       ValueError: it is not a .npy file.
     """
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)
+    try:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            return np.lib.format.read_array_header_1_0(file)
+        return np.lib.format.read_array_header_2_0(file)
+    except Exception as error:  # NumPy passes on what Python's parser raises
+        raise ValueError(str(error)) from error
 
 
 def _check_expansion(size: int, num_bytes: int) -> None:

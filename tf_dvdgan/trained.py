@@ -108,7 +108,8 @@ def build(model_dir: str) -> tuple[video_gan.Networks, windows.Window]:
     model = directory.read_model()
     if model is not None:
         gan = resolved.build(model, directory.class_names)
-        gan.build()
+        with resolved.damage_is_told():
+            gan.build()
         return gan, resolved.window_of(model)
     with config.isolated():
         config.load_run(model_dir)

@@ -282,6 +282,14 @@ def test_an_arrays_header_is_checked_against_its_file(tmp_path, shape):
         list(source.examples(windows.Window(2, stride=1)))
 
 
+def test_an_array_whose_header_is_no_python_is_damaged(tmp_path):
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (4, 8, 8, 3L"
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    (tmp_path / "a.npy").write_bytes(data + bytes(1000))
+    (clip,) = clip_listing.list_clips(str(tmp_path)).clips
+    assert clip.damage == "not an array that NumPy wrote"
+
+
 def test_strips_of_samples_are_clips(tmp_path):
     """Not frames of one clip, as their numbered names would say."""
     videos = np.random.default_rng(0).integers(0, 255, [3, 5, 16, 24, 3], np.uint8)

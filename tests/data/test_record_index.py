@@ -67,6 +67,13 @@ def other_bytes(folder: str) -> None:
         file.write(b"PK not an archive")
 
 
+def unknown_compression(folder: str) -> None:
+    with open(f"{folder}/index.npz", "r+b") as file:
+        in_contents = file.read().rindex(b"PK\x01\x02")
+        file.seek(in_contents + 10)
+        file.write(b"\x63")
+
+
 def changed(**changes):
     def change(folder: str) -> None:
         arrays = dict(np.load(f"{folder}/index.npz", allow_pickle=False))
@@ -83,6 +90,7 @@ def changed(**changes):
     [
         lambda folder: os.remove(f"{folder}/index.npz"),
         other_bytes,
+        unknown_compression,
         changed(lengths=lambda x: x + 1),
         changed(lengths=lambda x: x[:-1], labels=lambda x: x[:-1]),
         changed(lengths=lambda x: np.concatenate([[-x[1], x[0] + 2 * x[1]], x[2:]])),

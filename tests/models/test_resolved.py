@@ -127,6 +127,22 @@ def test_a_model_with_an_unknown_part_gets_a_sentence():
         resolved.build(model, NAMES)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arguments: arguments.update(latents=3),
+        lambda arguments: arguments.update(latent={"part": "video_gan.GaussianLatent"}),
+        lambda arguments: arguments.update(discriminators=[7]),
+        lambda arguments: arguments["latent"]["arguments"].update(siz=1),
+    ],
+)
+def test_a_damaged_model_gets_a_sentence(change):
+    model = tiny_model()
+    change(model["networks"]["arguments"])
+    with pytest.raises(errors.UserError, match=r"model\.json is damaged, or from ano"):
+        resolved.build(model, NAMES).build()
+
+
 def test_a_model_that_calls_an_action_is_refused(tmp_path):
     model = tiny_model()
     part = {"part": "training.train", "arguments": {"model_dir": str(tmp_path / "x")}}

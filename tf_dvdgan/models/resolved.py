@@ -8,8 +8,9 @@ Parts have their names in Gin, such as "dvd_gan.Generator", and only registered 
 are used: somebody else's file cannot run other code.
 """
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gin
@@ -50,19 +51,35 @@ def build(model: Mapping[str, Any], class_names: Sequence[str]) -> video_gan.Net
       The networks.
 
     Raises:
-      UserError: the model is from a later version, or contains unknown parts.
+      UserError: the model is damaged, from a later version, or contains unknown parts.
     """
-    arguments = {n: _decoded(value) for n, value in _arguments(model).items()}
-    return inspect.unwrap(video_gan.build)(class_names, **arguments)
+    with damage_is_told():
+        arguments = {n: _decoded(value) for n, value in _arguments(model).items()}
+        return inspect.unwrap(video_gan.build)(class_names, **arguments)
 
 
 def window_of(model: Mapping[str, Any]) -> windows.Window:
     """Returns the window of the model's videos.
 
     Raises:
-      UserError: the model is from a later version, or contains unknown parts.
+      UserError: the model is damaged, from a later version, or contains unknown parts.
     """
-    return _decoded(_arguments(model)["window"])
+    with damage_is_told():
+        return _decoded(_arguments(model)["window"])
+
+
+@contextlib.contextmanager
+def damage_is_told() -> Iterator[None]:
+    """Makes what a damaged model raises, where it is used, a `UserError`."""
+    try:
+        yield
+    except errors.UserError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
+        raise errors.UserError(
+            "The run's model.json is damaged, or from another version of tf_dvdgan "
+            f"({e}). Remove it: the model is then built from config.gin."
+        ) from e
 
 
 def check_part(selector: str, where: str) -> None:

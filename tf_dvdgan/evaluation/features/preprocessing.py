@@ -5,13 +5,12 @@ reproduces. All take `[batch, time, height, width, 3]` uint8 RGB videos with sta
 time, height and width, return float32, and run on any device.
 """
 
-import zipfile
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors, ops
+from tf_dvdgan import array_files, errors, ops
 from tf_dvdgan.data import files, transforms
 
 _MEAN_SHAPE = (3, 16, 128, 171)  # channels (BGR), time, height, width in the file
@@ -144,14 +143,8 @@ def load_c3d_mean(path: str) -> np.ndarray:
     files.register_filesystems(path)
     with files.local_copy(path) as file:
         try:
-            mean = np.load(file, allow_pickle=False)["mean"]
-        except (
-            OSError,
-            EOFError,
-            ValueError,
-            LookupError,
-            zipfile.BadZipFile,
-        ) as error:
+            mean = array_files.load_npz(file)["mean"]
+        except (ValueError, LookupError) as error:
             raise errors.UserError(
                 "The mean of C3D's training clips cannot be read from "
                 f"{path!r}, which must be an npz file with an array 'mean' such as "
