@@ -6,25 +6,17 @@
 import collections
 import contextlib
 import dataclasses
-import os
-import shutil
-import sys
-import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent import futures
+from collections.abc import Sequence
 
 import apache_beam as beam
-import grpc
 from apache_beam.options import pipeline_options
 
 from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import files
 
-from . import decoding, duplicates, pipeline, receipts, report, sources
+from . import decoding, duplicates, local_runner, pipeline, receipts, report, sources
 from . import tasks as tasks_lib
-
-_temporary_folders: list[str] = []  # of jobs that are running
 
 
 def prepare(
@@ -254,120 +246,12 @@ def _run_beam(
     unfinished = receipts.start_job(tasks, settings)
     local = not any(flag.startswith("--runner") for flag in flags)
     if local:
-        workers = min(os.cpu_count() or 1, len(unfinished))
-        flags = [
-            "--runner=FnApiRunner",
-            "--direct_running_mode=multi_processing",
-            f"--direct_num_workers={workers}",
-            *flags,
-        ]
+        flags = [*local_runner.flags(len(unfinished)), *flags]
     options = pipeline_options.PipelineOptions([*flags])
-    with _local(settings) if local else contextlib.nullcontext():
+    with local_runner.environment(settings) if local else contextlib.nullcontext():
         with _ProgressThread(tasks, settings):
             with beam.Pipeline(options=options) as beam_pipeline:
                 pipeline.run(beam_pipeline, unfinished, settings)
-
-
-@contextlib.contextmanager
-def _local(settings: tasks_lib.Settings) -> Iterator[None]:
-    """For a runner in processes of this machine: its log, its ports, a full disk."""
-    with _loopback_only(), _local_log(), _temporary_files():
-        try:
-            yield
-        except Exception as error:
-            if not errors.is_full_disk(error):
-                raise
-            receipts.remove_leftovers(settings)
-            raise errors.UserError(
-                f"The disk of {settings.output_dir} is full. Finished shards are kept; "
-                "free some space and run the same command again."
-            ) from None
-
-
-@contextlib.contextmanager
-def _temporary_files() -> Iterator[None]:
-    """Makes a folder for Beam's temporary files, see `remove_temporary_files`."""
-    before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
-        tempfile.tempdir = folder
-        _temporary_folders.append(folder)
-        try:
-            yield
-        finally:
-            _temporary_folders.remove(folder)
-            tempfile.tempdir = before
-
-
-def remove_temporary_files() -> None:
-    """Removes Beam's temporary files, for a signal's handler that ends the process."""
-    for folder in _temporary_folders:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _loopback_only() -> Iterator[None]:
-    """Makes servers of this process listen on this machine only.
-
-    Beam's local runner talks to its workers by gRPC, and its servers would listen on
-    all network interfaces.
-    """
-    server_class = type(grpc.server(futures.ThreadPoolExecutor(1)))
-    original = server_class.add_insecure_port
-
-    def add_insecure_port(server: grpc.Server, address: str) -> int:
-        return original(server, address.replace("[::]:", "127.0.0.1:"))
-
-    server_class.add_insecure_port = add_insecure_port
-    try:
-        yield
-    finally:
-        server_class.add_insecure_port = original
-
-
-@contextlib.contextmanager
-def _local_log() -> Iterator[None]:
-    """Hides the verbose standard error of Beam's processes; keeps it if they fail.
-
-    It goes through a pipe into memory. In a file it would fill a full disk's last
-    bytes, and a worker that cannot write to it never reports its error.
-    """
-    original_fd, stream = os.dup(2), sys.stderr
-    read_fd, write_fd = os.pipe()
-    log = bytearray()
-    reader = threading.Thread(target=_read_end, args=(read_fd, log), daemon=True)
-    reader.start()
-    os.dup2(write_fd, 2)
-    os.close(write_fd)
-    sys.stderr = os.fdopen(original_fd, "w", closefd=False)
-    failed = False
-    try:
-        yield
-    except errors.UserError:
-        raise
-    except Exception:
-        failed = True
-        raise
-    finally:
-        sys.stderr.flush()
-        sys.stderr = stream
-        os.dup2(original_fd, 2)
-        os.close(original_fd)
-        if failed:
-            reader.join(1.0)  # forever, if a worker lives on
-            with tempfile.NamedTemporaryFile(
-                prefix="prepare-", suffix=".log", delete=False
-            ) as kept:
-                kept.write(log)
-            print(f"Beam's log: {kept.name}", file=sys.stderr)
-
-
-def _read_end(read_fd: int, log: bytearray) -> None:
-    """Reads a pipe until it is closed; keeps its last mebibyte or two in `log`."""
-    with open(read_fd, "rb", buffering=0) as pipe:
-        while chunk := pipe.read(2**16):
-            log += chunk
-            if len(log) > 2**21:
-                del log[: 2**20]
 
 
 class _ProgressThread:

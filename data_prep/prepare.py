@@ -131,13 +131,13 @@ def _define_recipe_flags() -> None:
 
 
 def main(beam_flags: list[str]) -> None:
-    from . import job
+    from . import job, local_runner
 
     resize = _resize()
 
     # Beam's workers get Ctrl-C too, and Beam would wait for them forever.
     def end(number: int, frame: object) -> None:
-        job.remove_temporary_files()
+        local_runner.remove_temporary_files()
         cli.end_at_once(number, frame)
 
     for number in (signal.SIGINT, signal.SIGTERM):
