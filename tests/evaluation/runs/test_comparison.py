@@ -141,15 +141,16 @@ def continuing_gan(demo_shards) -> video_gan.Networks:
     return gan
 
 
-def test_predictions_continue_the_held_out_clips(continuing_gan, demo_shards):
+@pytest.mark.parametrize("stride", [1, 2])
+def test_predictions_continue_the_held_out_clips(continuing_gan, demo_shards, stride):
     gan = continuing_gan
     protocol = dataclasses.replace(
         protocols.get("prediction"), num_real=3, samples_per_clip=2
     )
     real = clips.open_clips(demo_shards, "test")
-    found = scores_of(gan, 6, 1).prediction(protocol, real).score
+    found = scores_of(gan, 6, stride).prediction(protocol, real).score
     # By hand: the same latents, the same first frames.
-    videos = [e.video for e in real.examples(windows.Window(6, 16, 1))][:3]
+    videos = [e.video for e in real.examples(windows.Window(6, 16, stride))][:3]
     z = latents.draw(gan.latent, 6, protocol.seed)
     sampler, best = sampler_lib.Sampler(gan), []
     for i, video in enumerate(videos):

@@ -174,7 +174,6 @@ PROTOCOLS = {
             "",
             "",
             "papers on video prediction; papers 001 to 004 print none of it",
-            stride=1,
             split="test",
             num_real=256,
             samples_per_clip=100,
