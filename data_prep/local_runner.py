@@ -119,7 +119,7 @@ def _local_log() -> Iterator[None]:
         os.dup2(original_fd, 2)
         os.close(original_fd)
         if failed:
-            reader.join(1.0)  # forever, if a worker lives on
+            reader.join(1.0)  # a worker that lives on keeps the pipe open
             with tempfile.NamedTemporaryFile(
                 prefix="prepare-", suffix=".log", delete=False
             ) as kept:

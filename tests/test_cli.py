@@ -60,6 +60,7 @@ def test_a_home_folder_is_expanded_in_flags_of_every_kind(monkeypatch):
         ("return", 0, ""),
         ("return 3", 3, ""),
         ("sys.exit(4)", 4, ""),
+        ("sys.exit('a sentence')", 1, "a sentence"),
         ("raise errors.UserError('one sentence')", 1, "error: one sentence"),
         (
             "raise KeyboardInterrupt",

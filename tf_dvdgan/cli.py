@@ -168,9 +168,11 @@ def _remote_paths(value: object) -> list[str]:
 def _leave(code: int | str | None) -> NoReturn:
     """Ends the process with an exit code, without taking its objects apart.
 
-    That would take TensorFlow one to forty seconds; TensorFlow I/O even aborts in it,
-    and in functions that run at the exit.
+    That takes a second or more once TensorFlow is loaded, and TensorFlow I/O aborts in
+    Python's usual shutdown.
     """
+    if isinstance(code, str):
+        print(code, file=sys.stderr)  # as `sys.exit` does
     if "tensorflow_io" not in sys.modules:
         threading._shutdown()  # type: ignore[attr-defined]  # as Python itself does
         atexit._run_exitfuncs()

@@ -107,9 +107,7 @@ def build(model_dir: str) -> tuple[video_gan.Networks, windows.Window]:
     directory = run_directory.RunDirectory(model_dir)
     model = directory.read_model()
     if model is not None:
-        gan = resolved.build(model, directory.class_names)
-        with resolved.damage_is_told():
-            gan.build()
+        gan = resolved.build_with_weights(model, directory.class_names)
         return gan, resolved.window_of(model)
     with config.isolated():
         config.load_run(model_dir)

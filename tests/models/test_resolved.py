@@ -140,7 +140,7 @@ def test_a_damaged_model_gets_a_sentence(change):
     model = tiny_model()
     change(model["networks"]["arguments"])
     with pytest.raises(errors.UserError, match=r"model\.json is damaged, or from ano"):
-        resolved.build(model, NAMES).build()
+        resolved.build_with_weights(model, NAMES)
 
 
 def test_a_model_that_calls_an_action_is_refused(tmp_path):

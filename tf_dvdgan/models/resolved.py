@@ -53,9 +53,30 @@ def build(model: Mapping[str, Any], class_names: Sequence[str]) -> video_gan.Net
     Raises:
       UserError: the model is damaged, from a later version, or contains unknown parts.
     """
-    with damage_is_told():
+    with _damage_as_user_error():
         arguments = {n: _decoded(value) for n, value in _arguments(model).items()}
         return inspect.unwrap(video_gan.build)(class_names, **arguments)
+
+
+def build_with_weights(
+    model: Mapping[str, Any], class_names: Sequence[str]
+) -> video_gan.Networks:
+    """Creates networks with initial weights.
+
+    Args:
+      model: result of `resolve`.
+      class_names: class names of the data.
+
+    Returns:
+      The networks.
+
+    Raises:
+      UserError: the model is damaged, from a later version, or contains unknown parts.
+    """
+    with _damage_as_user_error():
+        networks = build(model, class_names)
+        networks.build()
+    return networks
 
 
 def window_of(model: Mapping[str, Any]) -> windows.Window:
@@ -64,22 +85,8 @@ def window_of(model: Mapping[str, Any]) -> windows.Window:
     Raises:
       UserError: the model is damaged, from a later version, or contains unknown parts.
     """
-    with damage_is_told():
+    with _damage_as_user_error():
         return _decoded(_arguments(model)["window"])
-
-
-@contextlib.contextmanager
-def damage_is_told() -> Iterator[None]:
-    """Makes what a damaged model raises, where it is used, a `UserError`."""
-    try:
-        yield
-    except errors.UserError:
-        raise
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
-        raise errors.UserError(
-            "The run's model.json is damaged, or from another version of tf_dvdgan "
-            f"({e}). Remove it: the model is then built from config.gin."
-        ) from e
 
 
 def check_part(selector: str, where: str) -> None:
@@ -108,6 +115,20 @@ def _arguments(model: Mapping[str, Any]) -> dict[str, Any]:
             f"{FORMAT}."
         )
     return model["networks"]["arguments"]
+
+
+@contextlib.contextmanager
+def _damage_as_user_error() -> Iterator[None]:
+    """Converts what parts raise for wrong arguments."""
+    try:
+        yield
+    except errors.UserError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
+        raise errors.UserError(
+            "The run's model.json is damaged, or from another version of tf_dvdgan "
+            f"({e}). Remove it: the model is then built from config.gin."
+        ) from e
 
 
 class _Part:

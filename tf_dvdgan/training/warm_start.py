@@ -49,8 +49,7 @@ def initialize(
             "version, or resume its own run once, which writes it."
         )
     old_names = directory.class_names
-    source = resolved.build(model, old_names)
-    source.build()
+    source = resolved.build_with_weights(model, old_names)
     pairs = {"generator": (networks.generator, source.generator)}
     by_name = {d.name: d for d in source.discriminators}
     for discriminator in networks.discriminators:
