@@ -26,8 +26,11 @@ def gin_files() -> list[str]:
 
 
 def with_similar_ones_slow(file: str):
-    """Those of papers/ and learn/ differ from models/ in sizes, data and scores."""
-    is_slow = file.startswith(("papers/", "learn/"))
+    """papers/ and learn/ differ from models/ in sizes, data and scores.
+
+    normalization/ differs in a layer that has tests of its own.
+    """
+    is_slow = file.startswith(("papers/", "learn/", "normalization/"))
     return pytest.param(file, marks=pytest.mark.slow if is_slow else ())
 
 

@@ -306,6 +306,7 @@ def test_samples_of_a_saved_model_over_truncations(saved_model, tmp_path):
     assert facts["truncation"] == [0.5, 1.0] * 2 and facts["seed"] == 4
 
 
+@pytest.mark.slow
 def test_an_interpolation_ends_in_what_it_goes_between(saved_model, tmp_path):
     flags = [f"--saved_model={saved_model}", f"--output={tmp_path}", "--num_steps=3"]
     result = run_module(

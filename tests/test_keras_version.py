@@ -21,7 +21,10 @@ def run(script: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize("environment", [{}, {"TF_USE_LEGACY_KERAS": "1"}])
+@pytest.mark.parametrize(
+    "environment",
+    [{}, pytest.param({"TF_USE_LEGACY_KERAS": "1"}, marks=pytest.mark.slow)],
+)
 def test_keras_is_keras_2_and_a_child_s_too(environment):
     script = """
 import subprocess, sys

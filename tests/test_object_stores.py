@@ -200,6 +200,7 @@ def test_mistakes_get_one_sentence(store, shards, flags, sentence):
     assert sentence in done.stderr and done.stderr.strip().count("\n") == 0
 
 
+@pytest.mark.slow
 def test_a_run_is_copied_exported_and_sampled_to_the_store(store, tiny_run, tmp_path):
     remote, back = f"s3://{BUCKET}/copy", tmp_path / "back"
     out, _ = store.run(

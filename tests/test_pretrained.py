@@ -114,7 +114,13 @@ def test_other_files_are_not_replaced(tiny_run, tmp_path):
         assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", sorted(pretrained.names()))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if "v1" in name else ())
+        for name in sorted(pretrained.names())
+    ],
+)
 def test_a_generator_of_the_package_gives_its_recorded_frames(name):
     """`tests/pretrained/NAME.npy`, made by `python tests/test_pretrained.py`."""
     recorded = np.load(pathlib.Path(__file__).parent / "pretrained" / f"{name}.npy")

@@ -272,8 +272,14 @@ def test_frames_are_continued(demo_shards, tmp_path):
 
 @pytest.mark.parametrize(
     "make",
-    [quick, lambda: new("mvt_gan", NAMES, resolution=32)],
-    ids=["vgan", "mvt_gan"],
+    [
+        pytest.param(quick, id="vgan"),
+        pytest.param(
+            lambda: new("mvt_gan", NAMES, resolution=32),
+            id="mvt_gan",
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def test_other_families_sample_before_they_are_trained(make):
     gan = make()
@@ -282,6 +288,7 @@ def test_other_families_sample_before_they_are_trained(make):
     np.testing.assert_array_equal(gan.sample(2, seed=1), videos)
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_command(fitted, demo_shards, tmp_path):
     result = dvd.score(
         demo_shards,

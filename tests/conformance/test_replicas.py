@@ -186,6 +186,10 @@ def test_relativistic_losses_are_those_of_the_whole_batch():
     assert "equal" in result.stdout, result.stderr[-2000:]
 
 
+def rms(values: np.ndarray) -> float:
+    return np.sqrt(np.mean(np.square(values)))
+
+
 OTHERS = [*(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4)), "workers"]
 
 
@@ -209,10 +213,11 @@ def test_weights_u_vectors_and_averages_are_those_of_one(runs, others):
         if a.dtype.kind != "f":
             np.testing.assert_array_equal(a, b, err_msg=key)
             continue
-        error, size = np.linalg.norm(a - b), np.linalg.norm(a)
-        # A bias that batch norm cancels has rounding for a gradient: it stays tiny.
+        error, size = rms(a - b), rms(a)
+        # The gradient of a bias that batch norm cancels is rounding; Adam turns it into
+        # steps of the size of the rate, 4e-4.
         cancelled = key.split("/.")[0].endswith("bias") and size < 1e-3
-        bound = 1e-3 if cancelled else 1e-4 * size
+        bound = 2e-3 if cancelled else 1e-4 * size
         assert error <= bound, (key, error, size)
 
 

@@ -23,7 +23,13 @@ LAYOUTS = {
 }
 
 
-@pytest.fixture(scope="module", params=LAYOUTS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow) if "more" in name else name
+        for name in LAYOUTS
+    ],
+)
 def epochs(request, tmp_path_factory):
     """Shard sizes, batch size, and the clips of 24 epochs in order, `[24, clips]`."""
     counts, batch = LAYOUTS[request.param]

@@ -115,7 +115,10 @@ def test_videos_are_float32_in_range_under_bfloat16():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("resolution", [16, 32, 64, 128, 256])
+@pytest.mark.parametrize(
+    "resolution",
+    [16, *(pytest.param(n, marks=pytest.mark.slow) for n in (32, 64, 128)), 256],
+)
 @pytest.mark.parametrize("num_classes", [0, 3])
 @tf.autograph.experimental.do_not_convert
 def test_every_resolution_builds_with_and_without_classes(resolution, num_classes):

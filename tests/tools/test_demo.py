@@ -112,11 +112,13 @@ def by_both(process: subprocess.Popen, number: int) -> None:
     ("send", "number", "ending"),
     [
         (by_process, signal.SIGTERM, "sys.exit(128 + signals[0])"),
-        (by_group, signal.SIGTERM, "sys.exit(128 + signals[0])"),
         (by_both, signal.SIGTERM, "sys.exit(128 + signals[0])"),
         (by_group, signal.SIGINT, "sys.exit(128 + signals[0])"),
-        (by_process, signal.SIGHUP, "sys.exit(128 + signals[0])"),
         (by_process, signal.SIGTERM, "sys.exit(0)"),  # the last step was finished
+        *(
+            pytest.param(*case, "sys.exit(128 + signals[0])", marks=pytest.mark.slow)
+            for case in ((by_group, signal.SIGTERM), (by_process, signal.SIGHUP))
+        ),
     ],
 )
 def test_its_command_gets_the_signal_once_and_may_finish(

@@ -114,6 +114,7 @@ def test_a_model_without_frames_is_sent_elsewhere(vgan_run, video, tmp_path):
     assert result.returncode == 1 and "does not start from frames" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_discriminator_becomes_a_classifier(vgan_run, demo_shards):
     flags = [f"--model_dir={vgan_run}", f"--data_dir={demo_shards}", "--num_steps=2"]
     flags.append("--batch_size=16")
@@ -233,6 +234,7 @@ def test_different_pictures_at_a_time_are_refused(vgan_run, tmp_path):
     assert result.returncode == 1 and "--streams and --panel" in result.stderr
 
 
+@pytest.mark.slow
 def test_units_of_the_future_predictor(vgan_run, demo_shards, tmp_path):
     folder = str(tmp_path / "run")
     future = train(folder, demo_shards, "models/vgan_future.gin")

@@ -218,6 +218,7 @@ def test_each_checkpoint_is_evaluated_and_the_best_kept(whole_run):
     assert os.listdir(f"{model_dir}/eval")
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same_scores_once(whole_run, demo_shards, tmp_path):
     model_dir = str(tmp_path / "run")
     shutil.copytree(whole_run[0], model_dir)

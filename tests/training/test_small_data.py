@@ -155,6 +155,7 @@ def test_raises_are_counted(capsys):
 
 
 @pytest.mark.long
+@pytest.mark.slow
 def test_a_run_starts_from_one_of_fewer_pixels_and_other_classes(
     tiny_run, demo_videos, tmp_path, monkeypatch, capsys
 ):

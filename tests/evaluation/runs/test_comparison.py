@@ -141,7 +141,7 @@ def continuing_gan(demo_shards) -> video_gan.Networks:
     return gan
 
 
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_predictions_continue_the_held_out_clips(continuing_gan, demo_shards, stride):
     gan = continuing_gan
     protocol = dataclasses.replace(

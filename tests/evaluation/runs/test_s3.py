@@ -159,6 +159,7 @@ def initial_weights(path, classes: int, value: float) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_classifiers_start_from_given_weights(tmp_path, fitted):
     file = initial_weights(tmp_path / "a.weights.h5", CLASSES, 0.25)
     make = functools.partial(

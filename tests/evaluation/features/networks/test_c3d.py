@@ -78,6 +78,7 @@ def close(found: np.ndarray, expected: np.ndarray) -> None:
     )
 
 
+@pytest.mark.slow
 def test_forward_matches_caffe(network):
     arrays = as_chainer(SHAPES)
     assign(network, c3d.FORMATS["chainer"](arrays))

@@ -256,7 +256,13 @@ def converted(arrays, tmp_path_factory):
     return path, weights.convert(write_checkpoint(folder, arrays), "i3d", path)
 
 
-@pytest.mark.parametrize("shape", [(1, 17, 224, 224, 3), (2, 9, 193, 210, 3)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param((1, 17, 224, 224, 3), marks=pytest.mark.slow),
+        (2, 9, 193, 210, 3),
+    ],
+)
 def test_forward_matches_pytorch(arrays, converted, shape):
     network, facts = weights.load(converted[0])
     videos = tf.random.stateless_uniform(shape, [0, 1], -1.0, 1.0)
