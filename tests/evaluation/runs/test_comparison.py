@@ -183,6 +183,29 @@ def test_a_prediction_s_distance_stands_beside_that_of_repeated_frames(
     assert 0.0 < expected != found.value
 
 
+def test_distances_by_frame_are_of_clips_that_stand_still_from_it_on(
+    continuing_gan, demo_shards
+):
+    metric = scoring.FeatureMetric(dataclasses.replace(PIXELS, by_frame=True))
+    real = clips.open_clips(demo_shards, "test")
+    found = scores_of(continuing_gan, 6, 1).by_features(metric, real).score
+    names = [f"until_frame_{n}" for n in range(1, 6)]
+    assert [name for name in found.others if name.startswith("until")] == names
+    assert found.others["until_frame_2"] == 0.0  # of the given frames
+    assert 0.0 < found.others["until_frame_3"] != found.others["until_frame_5"]
+    videos = np.stack([e.video for e in real.examples(windows.Window(6, 16, 1))])
+    plain = scoring.FeatureMetric(PIXELS)
+
+    def features(last, still_from=6):
+        still = np.minimum(np.minimum(np.arange(6), last - 1), still_from - 1)
+        return plain.extract_features(sources.ArraySource(videos[:, still]))
+
+    for last in (2, 3, 5):
+        expected = plain.score(features(last), [features(last, still_from=2)]).value
+        of_copy = found.others[f"copy_until_frame_{last}"]
+        assert of_copy == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
 def test_classes_go_by_their_names_whatever_their_numbers(tmp_path, monkeypatch):
     """Of folders with some of the classes the first would else be the first's."""
     for side, names in (("real", "abc"), ("generated", "bc")):

@@ -99,6 +99,11 @@ class Features:
                 raise OSError(f"{os.path.join(self._folder, part.name)} is incomplete.")
             yield rows
 
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the outputs; empty if there are no features."""
+        return list(next(self.parts(), {}))
+
     def moments(self, output: str) -> frechet.Moments:
         """Computes mean and covariance of an output over all clips.
 

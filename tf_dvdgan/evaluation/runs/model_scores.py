@@ -84,7 +84,11 @@ class ModelScores:
         if given and protocol.metric == protocols.FRECHET:
             copies = sources.RepeatedFrames(real_selection, given)
             of_copies = metric.extract_features(copies, "clips with repeated frames")
-            score.others["copy"] = metric.score(of_real, [of_copies]).value
+            of_copy = metric.score(of_real, [of_copies])
+            score.others["copy"] = of_copy.value
+            for name, value in of_copy.others.items():
+                if name.startswith("until_frame"):
+                    score.others[f"copy_{name}"] = value
         metadata = metric.metadata | self._metadata(window, real, truncation)
         metadata["num_real"] = real_selection.num_clips if metric.needs_real else 0
         metadata["num_generated"] = generated[0].num_clips

@@ -43,6 +43,8 @@ class Protocol:
       num_splits: number of splits that an Inception Score is averaged over.
       num_repeats: number of times the model is sampled; the score is the mean.
       samples_per_clip: samples for each real clip that a model continues.
+      by_frame: whether to compute the Fréchet distance for each frame, too: of clips
+        that stand still from this frame on, on both sides.
       seed: of latents, classes and bootstrap.
     """
 
@@ -61,6 +63,7 @@ class Protocol:
     num_splits: int = 1
     num_repeats: int = 1
     samples_per_clip: int = 1
+    by_frame: bool = False
     seed: int = 0
 
     @property
@@ -194,6 +197,16 @@ PROTOCOLS = {
             _OWN,
             split="test",
             num_generated=2048,
+        ),
+        Protocol(
+            "fid_small_by_frame",
+            FRECHET,
+            "small_classifier",
+            "unit_range",
+            _OWN,
+            split="test",
+            num_generated=2048,
+            by_frame=True,
         ),
         Protocol(
             "is_small",

@@ -115,7 +115,14 @@ class FeatureMetric:
                     f"{protocol.name} needs at least {i3d.MIN_FRAMES} frames of a "
                     f"video; these have {videos.shape[1]}."
                 )
-            return dict(network(preprocess(videos), training=False))
+            outputs = dict(network(preprocess(videos), training=False))
+            if protocol.by_frame:
+                frames = np.arange(videos.shape[1])
+                for frame in frames[1:]:
+                    still = tf.gather(videos, np.minimum(frames, frame - 1), axis=1)
+                    of_still = network(preprocess(still), training=False)
+                    outputs[_until(protocol.output, frame)] = of_still[protocol.output]
+            return outputs
 
         self._extract = extraction.Extractor(feature_fn, self.strategy, batch_size)
 
@@ -179,6 +186,7 @@ class FeatureMetric:
             "network": self.protocol.network,
             "preprocessing": self.protocol.preprocessing,
             "num_frames": self.protocol.num_frames,
+            "by_frame": self.protocol.by_frame,
             "weights": self._weights,
         }
         return self._extract(source, seen_as, cache_dir or self._cache_dir, task)
@@ -238,6 +246,11 @@ class FeatureMetric:
 
             error = _error(of_resample, len(vectors), seed, num_resamples, len(values))
         others = _of_samples(real, generated[0], held_out, output)
+        if self.protocol.by_frame:
+            frames = sum(name.startswith(_until(output, "")) for name in real.outputs)
+            for frame in range(1, frames + 1):
+                sides = (x.moments(_until(output, frame)) for x in (generated[0], real))
+                others[f"until_frame_{frame}"] = frechet.distance(*sides)
         if held_out is not None:
             others["real_from_real"] = distance(moments_of(held_out))
         return Score(float(np.mean(values)), _sd(values), error, others)
@@ -320,6 +333,11 @@ def _combined_words(names: Sequence[str]) -> list[tuple[str, ...]]:
     kinds = [len(set(place)) for place in places]
     is_grid = min(kinds) > 1 and math.prod(kinds) == len(set(words)) == len(words)
     return words if is_grid else []
+
+
+def _until(output: str, frame: int | str) -> str:
+    """Names an output for clips that stand still from a frame on."""
+    return f"{output}_until_frame_{frame}"
 
 
 def _preprocessing(
