@@ -219,7 +219,7 @@ def _time_data(
 
 
 def _time_preparation(videos: str, shards: str, resolution: int) -> dict:
-    """Times data_prep.prepare on videos of UCF-101's size, and OpenCV on all cores.
+    """Times data_prep.prepare on videos of UCF-101's size, and PyAV on all cores.
 
     The videos are hard-linked under several names. Two runs differ in their number of
     clips; the rate comes from the difference, so it excludes the start-up time.
