@@ -60,8 +60,8 @@ def prepare(
       jpeg_quality: JPEG quality, from 1 to 100.
       segment_frames: cuts clips into segments of this many frames and drops a shorter
         remainder; None keeps whole clips.
-      fps: rate that videos are resampled to, by the times of their frames; None keeps
-        the frames as they are.
+      fps: rate that videos are resampled to, by the frames' timestamps; None keeps the
+        frames as they are.
       split_scenes: cuts clips where their scene changes, before `segment_frames` does.
       stabilize: removes the camera's motion from each segment; drops segments whose
         motion is too complex.
@@ -76,7 +76,7 @@ def prepare(
       num_shards: maximum number of shards per split.
       seed: seed of the order of the clips.
       max_bad_fraction: largest fraction of files that may be rejected.
-      decode_seconds: rejects clips of which 300 frames take longer to decode.
+      decode_seconds: time limit for each 300 decoded frames; slower clips are rejected.
       beam_flags: Apache Beam's own flags, such as "--runner=DataflowRunner"; by default
         processes on this machine.
 

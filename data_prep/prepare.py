@@ -56,7 +56,7 @@ def define_flags() -> None:
         "drop_duplicates",
         False,
         "Drop training clips that are nearly the same as held-out ones, and copies "
-        "within a split; duplicates.jsonl lists what is left.",
+        "within a split; duplicates.jsonl lists the remaining pairs.",
     )
     flags.DEFINE_bool(
         "no_follow_links",
@@ -106,7 +106,7 @@ def _define_recipe_flags() -> None:
     flags.DEFINE_float(
         "fps",
         None,
-        "Resample videos to this rate, by the times of their frames; by default a "
+        "Resample videos to this rate by the frames' timestamps; by default a "
         "stride of training counts each video's own frames.",
         lower_bound=0.1,
         upper_bound=1000,
@@ -125,7 +125,7 @@ def _define_recipe_flags() -> None:
     flags.DEFINE_float(
         "decode_seconds",
         60.0,
-        "Reject clips of which 300 frames take longer to decode.",
+        "Time limit in seconds for each 300 decoded frames; slower clips are rejected.",
         lower_bound=0.1,
     )
 

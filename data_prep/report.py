@@ -89,7 +89,7 @@ def _show_rates(rates: dict[str, int]) -> None:
     usual = max(rates, key=lambda rate: rates[rate])
     print(
         "warning: the videos have several frame rates. A stride counts frames, so the "
-        f"same motion has several speeds; --fps={usual} makes them alike."
+        f"same motion plays at different speeds; --fps={usual} resamples them."
     )
     by_rate = {f"{rate} fps": rates[rate] for rate in sorted(rates, key=float)}
     for line in inspection.histogram(by_rate, _HISTOGRAM_LINES):

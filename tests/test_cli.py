@@ -1,5 +1,6 @@
 """Exit codes of commands, and what they print on errors."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -46,11 +47,15 @@ def test_a_home_folder_is_expanded_in_flags_of_every_kind(monkeypatch):
     flags.DEFINE_multi_string("weights", None, "", values)
     flags.DEFINE_integer("number", 3, "", flag_values=values)
     values(["x", "--output=~/a", "--weights=~/b", "--weights=c~/d", "--weights=~"])
+    root = os.path.expanduser("~root")
     monkeypatch.setattr(cli.flags, "FLAGS", values)
     monkeypatch.setenv("HOME", "/home/me")
     cli._expand_home()
     assert values.output == "/home/me/a" and values.number == 3
     assert values.weights == ["/home/me/b", "c~/d", "/home/me"]
+    values(["x", "--output=~root/a"])
+    cli._expand_home()
+    assert values.output == f"{root}/a"
 
 
 @pytest.mark.parametrize("loaded", [False, True])

@@ -321,6 +321,41 @@ def test_a_damaged_saved_model_is_a_sentence(tmp_path):
         generators.open_generator(None, saved_model=str(tmp_path))
 
 
+def without_window(description):
+    del description["window"]
+
+
+def with_a_number_of_classes(description):
+    description["class_names"] = 3
+
+
+@pytest.mark.parametrize("spoil", [without_window, with_a_number_of_classes])
+def test_a_damaged_description_is_a_sentence(tmp_path, spoil):
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    path = tmp_path / "assets" / generators.DESCRIPTION
+    path.write_text('{"class_na')
+    with pytest.raises(errors.UserError, match=r"is damaged .*Export the run again"):
+        generators.open_generator(None, saved_model=str(tmp_path))
+    description = generators.describe(make_model(*MODELS["vgan"]))
+    spoil(description)
+    path.write_text(json.dumps(description))
+    with pytest.raises(errors.UserError, match=r"is damaged .*Export the run again"):
+        generators.open_generator(None, saved_model=str(tmp_path))
+
+
+def test_the_name_of_a_generator_holds_no_control_characters():
+    model = make_model(*MODELS["vgan"])
+    description = generators.describe(model)
+    description["facts"]["model"] = "a\x1b[2J"
+    assert Described(description).name == r"a\x1b[2J, step 7"
+
+
+class Described(generators.Generator):
+    def videos(self, z, labels, truncation=1.0, frames=None, batch_size=1):
+        raise NotImplementedError
+
+
 def test_interpolation_is_linear_between_both_ends():
     a, b = np.arange(6.0).reshape(2, 3), np.ones([2, 3])
     found = latents.interpolate(a, b, 5)

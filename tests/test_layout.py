@@ -23,7 +23,7 @@ ORDER = [
         "terminal",
         "machine",
     ),
-    *("state_dict", "array_files", "flops", "addons"),
+    *("array_files", "state_dict", "flops", "addons"),
     *("ops", "layers", "losses", "discriminator_terms"),
     *("data", "visualize", "demo_objects", "demo_videos", "cli"),
     "run_directory",

@@ -104,12 +104,16 @@ def test_files_that_were_changed_and_unknown_names_are_refused(
 def test_other_files_are_not_replaced(tiny_run, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     model = trained.load(tiny_run)
-    with pytest.raises(errors.UserError, match="is not empty and no exported run"):
+    with pytest.raises(
+        errors.UserError, match="is not empty and is not an exported run"
+    ):
         export.export_run(model, tiny_run, str(tmp_path), "")
     assert (tmp_path / "mine.txt").read_text() == "mine"
     for listed in ("mine.txt", "generator.npz"):  # somebody's own list of sums
         (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  {listed}\n")
-        with pytest.raises(errors.UserError, match="is not empty and no exported run"):
+        with pytest.raises(
+            errors.UserError, match="is not empty and is not an exported run"
+        ):
             export.export_run(model, tiny_run, str(tmp_path), "")
         assert (tmp_path / "mine.txt").read_text() == "mine"
 

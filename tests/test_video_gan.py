@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import threading
+import time
 
 import gin
 import numpy as np
@@ -14,6 +15,7 @@ from conftest import run_process, run_python
 
 import tf_dvdgan as dvd
 from tf_dvdgan.data import manifest, windows
+from tf_dvdgan.models import video_gan as networks
 from tf_dvdgan.training import checkpoints
 
 pytestmark = pytest.mark.usefixtures("quick_graphs")
@@ -254,6 +256,27 @@ def test_two_threads_open_runs_at_a_time(fitted):
     for thread in threads:
         thread.join()
     np.testing.assert_array_equal(*found)
+
+
+def test_a_precision_is_that_of_one_thread_at_a_time():
+    """Keras's policy is global: a second thread waits until the first has built."""
+    order, inside = [], threading.Event()
+
+    def build(precision):
+        with networks._policy(precision):
+            order.append(precision)
+            inside.set()
+            time.sleep(0.2)
+            assert tf.keras.mixed_precision.global_policy().name.endswith(precision)
+            order.append(precision)
+
+    first = threading.Thread(target=build, args=["bfloat16"])
+    first.start()
+    inside.wait()
+    build("float32")
+    first.join()
+    assert order == ["bfloat16"] * 2 + ["float32"] * 2
+    assert tf.keras.mixed_precision.global_policy().name == "float32"
 
 
 @pytest.mark.slow  # docs/python.md's lines fit a predictor, too

@@ -37,7 +37,7 @@ def _checked_npz(file: str | io.BytesIO) -> Mapping[str, np.ndarray]:
     size = os.path.getsize(file) if isinstance(file, str) else len(file.getvalue())
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
-        _check_expansion(size, sum(entry.file_size for entry in entries))
+        check_expansion(size, sum(entry.file_size for entry in entries))
         for entry in entries:
             with archive.open(entry) as array:
                 shape, _, dtype = read_header(array)
@@ -70,7 +70,16 @@ def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
         raise ValueError(str(error)) from error
 
 
-def _check_expansion(size: int, num_bytes: int) -> None:
+def check_expansion(size: int, num_bytes: int) -> None:
+    """Checks that a file's values are not far larger than the file.
+
+    Args:
+      size: size of the file in bytes.
+      num_bytes: size of its values in memory.
+
+    Raises:
+      ValueError: they are.
+    """
     if num_bytes > _FREE_BYTES + _MAX_EXPANSION * size:
         raise ValueError(f"{size} bytes would expand to {num_bytes}")
 
@@ -86,19 +95,27 @@ def check_hdf5(path: str) -> None:
       OSError: it is not an HDF5 file, or damaged.
     """
     with h5py.File(path, "r") as file:
-        num_bytes = _check_group(file)
-    _check_expansion(os.path.getsize(path), num_bytes)
+        num_bytes = _check_group(file, set())
+    check_expansion(os.path.getsize(path), num_bytes)
 
 
-def _check_group(group: h5py.Group) -> int:
-    """Checks a group and those in it; returns the bytes of all values."""
+def _check_group(group: h5py.Group, seen: set[int]) -> int:
+    """Checks a group and those in it; returns the bytes of all values.
+
+    Several names may lead to one object, and so to exponentially many paths: `seen` are
+    addresses of objects that are not entered again.
+    """
     num_bytes = 0
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise ValueError(f"{name!r} is a link")
         node = group[name]
+        address = h5py.h5o.get_info(node.id).addr
+        if address in seen:
+            continue
+        seen.add(address)
         if isinstance(node, h5py.Group):
-            num_bytes += _check_group(node)
+            num_bytes += _check_group(node, seen)
         elif isinstance(node, h5py.Dataset):
             if node.external or node.is_virtual:
                 raise ValueError(f"the values of {name!r} are in other files")

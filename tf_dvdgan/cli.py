@@ -137,7 +137,7 @@ def _expand_home() -> None:
     """Expands "~" at the start of flags' values, which shells leave after "="."""
 
     def expand(text: str) -> str:
-        return os.path.expanduser(text) if re.match(r"~(/|$)", text) else text
+        return os.path.expanduser(text) if re.match(r"~[^/~ ]*(/|$)", text) else text
 
     for name, value in flags.FLAGS.flag_values_dict().items():
         if isinstance(value, str):

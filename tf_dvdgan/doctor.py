@@ -186,7 +186,7 @@ def _memory() -> Finding:
     text = f"{total / 2**30:.1f} GiB"
     if total / 2**30 < _MEMORY_NEEDED:
         return Finding(
-            "memory", NOTE, f"{text}; a training needs {_MEMORY_NEEDED:g} GiB or more."
+            "memory", NOTE, f"{text}; training needs {_MEMORY_NEEDED:g} GiB or more."
         )
     return Finding("memory", WORKS, text)
 

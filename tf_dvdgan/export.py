@@ -114,7 +114,7 @@ def export_run(
     earlier = files.list_dir(directory)
     if earlier and not _is_exported_run(directory, earlier):
         raise errors.UserError(
-            f"{directory} is not empty and no exported run; name another folder."
+            f"{directory} is not empty and is not an exported run; name another folder."
         )
     source = run_directory.RunDirectory(model_dir)
     with tempfile.TemporaryDirectory() as folder:

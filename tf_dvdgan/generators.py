@@ -12,17 +12,18 @@ SavedModel interpolates the statistics, while a run computes them.
 """
 
 import abc
+import contextlib
 import dataclasses
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors, graph_check, pretrained, trained, version
+from tf_dvdgan import errors, graph_check, pretrained, terminal, trained, version
 from tf_dvdgan.data import files, filesystem, transforms, windows
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import sampler as sampler_lib
@@ -61,7 +62,9 @@ class Generator(abc.ABC):
         self.latent = video_gan.GaussianLatent(**description["latent"])
         self.metadata: dict[str, Any] = description["facts"]
         self.place = ""
-        self.name = f"{self.metadata['model']}, step {self.metadata['step']}"
+        self.name = terminal.printable(
+            f"{self.metadata['model']}, step {self.metadata['step']}"
+        )
 
     @property
     def is_autoencoder(self) -> bool:
@@ -167,8 +170,8 @@ def open_generator(
         generator.place = model_dir
     else:
         raise errors.UserError(
-            "Name a run's folder, --model_dir, a SavedModel's, --saved_model, or a "
-            f"generator with --pretrained: {', '.join(pretrained.names())}."
+            "Pass --model_dir (a run's folder), --saved_model (a SavedModel's) or "
+            f"--pretrained (one of {', '.join(pretrained.names())})."
         )
     return generator
 
@@ -257,12 +260,15 @@ class SavedModelGenerator(Generator):
 
     def __init__(self, directory: str, trust: bool = False):
         files.register_filesystems(directory)
-        super().__init__(_read_description(directory))
+        description = _read_description(directory)
+        with _damage_as_user_error(directory):
+            super().__init__(description)
         if not trust:
             graph_check.check(directory)
         self.directory = directory
-        self._model = tf.saved_model.load(directory)
-        self._signature = self._model.signatures["generate_from_latents"]
+        with _damage_as_user_error(directory):
+            self._model = tf.saved_model.load(directory)
+            self._signature = self._model.signatures["generate_from_latents"]
 
     def videos(
         self,
@@ -312,5 +318,21 @@ def _read_description(directory: str) -> dict[str, Any]:
             f"The SavedModel in {directory} is not from this version of tf_dvdgan: it "
             f"has no assets/{DESCRIPTION}. Export the run again."
         )
-    with filesystem.GFile(path) as file:
+    with _damage_as_user_error(directory), filesystem.GFile(path) as file:
         return json.loads(file.read())
+
+
+@contextlib.contextmanager
+def _damage_as_user_error(directory: str) -> Iterator[None]:
+    """Converts what damaged files of a SavedModel raise."""
+    try:
+        yield
+    except (
+        *(AttributeError, IndexError, KeyError, TypeError, ValueError),
+        *(OSError, tf.errors.OpError),
+    ) as error:
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise errors.UserError(
+            f"The SavedModel in {directory} is damaged ({reason}). Export the run "
+            "again."
+        ) from error

@@ -254,7 +254,7 @@ def _limits(model: trained.TrainedModel, scores: Sequence[history.Score]) -> str
     lines = [
         "Meant for research on video generation, and for comparison with other models. "
         "It makes only videos of the size above, in the manner of its training data, "
-        "with their gaps and biases; it is no source of facts about what they show. "
+        "with their gaps and biases; it is not a source of facts about what they show. "
         "Say that the videos are generated wherever they are shown.",
     ]
     rates = [s.others["memorization"] for s in scores if "memorization" in s.others]

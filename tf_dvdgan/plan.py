@@ -112,7 +112,7 @@ def propose(data_dir: str, hours: float, memory: float) -> Plan:
         f"{count:,} training clips of {max(classes, 1)} classes, {loaded.resolution} "
         f"pixels, {min(lengths)} to {max(lengths)} frames (median "
         f"{int(np.median(lengths))}).",
-        f"STRIDE = {stride}: so far apart, frames differ by {changes[stride]:.1f} of "
+        f"STRIDE = {stride}: frames this far apart differ by {changes[stride]:.1f} of "
         f"255 on average, {100 * changes[stride] / max(largest, 1e-6):.0f} % of what "
         f"they do at {max(changes)} frames.",
         f"NUM_FRAMES = {num_frames}: at least 90 % of the clips have the "

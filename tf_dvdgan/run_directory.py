@@ -25,6 +25,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -205,18 +206,18 @@ class RunDirectory:
 
     @property
     def has_dataset(self) -> bool:
-        """Whether `dataset.json` exists and can be read."""
-        return bool(self._dataset())
+        """Whether `dataset.json` exists and lists the classes."""
+        return _are_names(self._dataset().get("class_names"))
 
     @property
     def class_names(self) -> list[str]:
         """Class names of the training data; `UserError` if they are not known."""
         names = self._dataset().get("class_names")
-        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        if _are_names(names):
             return names
         raise errors.UserError(
             f"{self._of(_DATASET)} is missing or damaged: it lists the names of the "
-            "classes. Training that resumes writes it again."
+            "classes. Resuming the training rewrites it."
         )
 
     @property
@@ -230,7 +231,7 @@ class RunDirectory:
         found = self._dataset().get("num_clips")
         return found if isinstance(found, int) else None
 
-    def _dataset(self) -> dict:
+    def _dataset(self) -> dict[str, Any]:
         try:
             found = json.loads(_text(self._of(_DATASET)) or "{}")
         except ValueError:
@@ -249,8 +250,8 @@ class RunDirectory:
             return None if arrays is None else arrays["frames"]
         except (KeyError, ValueError) as error:
             raise errors.UserError(
-                f"{path} is damaged ({error}). Remove it: training that resumes writes "
-                "it again."
+                f"{path} is damaged ({error}). Remove it: resuming the training "
+                "rewrites it."
             ) from None
 
     def write_frame_bank(self, frames: np.ndarray) -> None:
@@ -354,6 +355,10 @@ def _write_arrays(path: str, arrays: Mapping[str, np.ndarray]) -> None:
     files.atomic_write(path, buffer.getvalue())
 
 
+def _are_names(value: Any) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
 def _text(path: str) -> str:
     """Returns the text of a file; empty if it does not exist.
 
@@ -376,8 +381,8 @@ def copy_run(source: str, target: str) -> int:
       The number of files.
 
     Raises:
-      UserError: the source is no run, or the target has other files or cannot be
-        written.
+      UserError: the source is not a run, or the target has another run or other files,
+        or cannot be written.
     """
     files.register_filesystems(source, by_tensorflow=False)
     files.check_writable(target, as_folder=True)
@@ -387,5 +392,11 @@ def copy_run(source: str, target: str) -> int:
         raise errors.UserError(
             f"{target!r} is not empty and has no run; name another folder."
         )
+    # The names of its events tell a run from others, also of the same config.
+    events = (
+        set(files.list_dir(RunDirectory(x).events("train"))) for x in (target, source)
+    )
+    if not next(events) <= next(events):
+        raise errors.UserError(f"{target!r} has another run; name another folder.")
     # Readers look for the config of a run, and for TensorFlow's list of checkpoints.
     return files.copy_folder(source, target, last=["checkpoint", _CONFIG])

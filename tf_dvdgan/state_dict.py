@@ -1,10 +1,11 @@
 """Reads PyTorch weight files."""
 
+import os
 import pickle
 
 import numpy as np
 
-from tf_dvdgan import errors
+from tf_dvdgan import array_files, errors
 
 
 def load(path: str) -> dict[str, np.ndarray]:
@@ -21,7 +22,8 @@ def load(path: str) -> dict[str, np.ndarray]:
 
     Raises:
       UserError: PyTorch is not installed.
-      ValueError: the file is not a state dict.
+      ValueError: the file is not a state dict, or its tensors would expand to far more
+        than its size.
     """
     try:
         import torch
@@ -43,8 +45,12 @@ def load(path: str) -> dict[str, np.ndarray]:
     if not isinstance(state, dict):
         raise ValueError(f"it holds a {type(state).__name__}, not a state dict")
     state = state.get("state_dict", state)
-    return {
-        name.removeprefix("module."): tensor.detach().float().numpy()
+    tensors = {
+        name.removeprefix("module."): tensor.detach()
         for name, tensor in state.items()
         if torch.is_tensor(tensor)
     }
+    # A tensor with strides of zero is larger than what the file holds.
+    num_bytes = sum(4 * tensor.numel() for tensor in tensors.values())
+    array_files.check_expansion(os.path.getsize(path), num_bytes)
+    return {name: tensor.float().numpy() for name, tensor in tensors.items()}

@@ -230,9 +230,9 @@ def clock(task: str) -> Iterator[None]:
 
 
 def say(line: str) -> None:
-    """Prints a status line; nothing with --quiet."""
+    """Prints a status line, escaped as by `printable`; nothing with --quiet."""
     if not _quiet:
-        print(line, flush=True)
+        print(printable(line), flush=True)
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -19,9 +19,9 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     cli.define_generator()
-    flags.DEFINE_string("host", "127.0.0.1", "Address to listen at.")
+    flags.DEFINE_string("host", "127.0.0.1", "Address to listen on.")
     flags.DEFINE_integer(
-        "port", 8088, "Port to listen at; 0 for any free port.", 0, 65535
+        "port", 8088, "Port to listen on; 0 for any free port.", 0, 65535
     )
     flags.DEFINE_bool("open_browser", False, "Whether to open the page in a browser.")
 

@@ -63,7 +63,10 @@ def main(argv: list[str]) -> None:
     print(f"source   {terminal.printable(result.source)}")
     print(f"hash     {result.hash}")
     print(f"file     {FLAGS.output}")
-    print(f"{result.accuracy:.1%} of {result.num_held_out} held-out real clips right")
+    print(
+        f"{result.accuracy:.1%} of {result.num_held_out} held-out real clips "
+        "classified correctly"
+    )
 
 
 def run() -> None:

@@ -70,7 +70,7 @@ def _without_links_out(listing: Listing, input_dir: str) -> Listing:
     top = os.path.join(os.path.realpath(input_dir), "")
 
     def is_outside(path: str) -> bool:
-        return not os.path.realpath(path).startswith(top)
+        return not os.path.join(os.path.realpath(path), "").startswith(top)
 
     @functools.cache
     def has_images_outside(folder: str) -> bool:
@@ -102,7 +102,7 @@ def _check(listing: Listing, dataset: str, input_dir: str) -> None:
     is_listed = dataset in WITH_LISTS
     if is_listed and not any(name in names_in(parent) for parent, name in paths):
         raise errors.UserError(
-            f"None of the {len(clips)} listed clips is in {input_dir}, not even "
+            f"None of the {len(clips)} listed clips is in {input_dir}, for example "
             f"{clips[0].path!r}; docs/data.md has the layout of --dataset={dataset}."
         )
     ids = collections.Counter(clip.video_id for clip in clips)

@@ -58,7 +58,7 @@ class Listing:
       class_names: class names in the order of the labels.
       clips: all clips of all splits.
       encoding: default format of the stored frames, 'jpeg' or 'png'.
-      left_out: what of the folder is no clip, as one line; '' if nothing is left out.
+      left_out: summary of the folder's skipped files in one line; '' if there are none.
     """
 
     class_names: list[str]

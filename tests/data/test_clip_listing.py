@@ -55,6 +55,30 @@ def test_a_name_that_does_not_say_so_may_be_a_video(tmp_path, head):
     assert names_of(tmp_path) == ["clip.part", "dQw4w9WgXcQ"]
 
 
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("IMG_1.HEIC", b"\0\0\0\x20ftypheic"),
+        ("1.avif", b"\0\0\0\x20ftypavif"),
+        ("1.m4a", b"\0\0\0\x20ftypisom"),
+        ("1.mka", b"\x1a\x45\xdf\xa3...."),
+        ("1.ogg", b"OggS"),
+        ("1.oga", b"OggS"),
+        ("1.wma", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
+        ("photo", b"\0\0\0\x20ftypmif1"),
+        ("photos", b"\0\0\0\x20ftypavis"),
+        ("song.part", b"\0\0\0\x20ftypM4A "),
+    ],
+)
+def test_images_and_audio_in_containers_of_videos_are_side_files(tmp_path, name, head):
+    touch(tmp_path, "IMG_1.mov")
+    touch(tmp_path, name, data=head + bytes(20))
+    found = clip_listing.list_clips(str(tmp_path))
+    assert [clip.name for clip in found.clips] == ["IMG_1.mov"]
+    kind = os.path.splitext(name)[1].lower() or name
+    assert found.left_out == {kind: 1}
+
+
 def test_side_files_are_counted_and_in_nobodys_way(tmp_path):
     touch(tmp_path, "run/1.mp4", "run/2.mp4", "jump/3.mp4")
     touch(tmp_path, "run/1.srt", "run/1.json", "run/1.jpg", "run/2.jpg", "jump/3.srt")
@@ -117,10 +141,29 @@ def test_a_lone_folder_of_a_split_holds_classes_or_is_one(tmp_path):
     ]
 
 
+def test_splits_that_hold_classes_need_no_train(tmp_path):
+    touch(tmp_path, "a/val/run/1.mp4", "a/test/run/2.mp4", "a/test/jump/3.mp4")
+    touch(tmp_path, "b/test/run/1.mp4", "b/test/jump/2.mp4")
+    touch(tmp_path, "c/val/run/1.mp4", "c/plane/jump/2.mp4")
+    listing = list_for_preparation("folder", str(tmp_path / "a"))
+    assert listing.class_names == ["jump", "run"]
+    assert {(c.path[-5], c.split) for c in listing.clips} == {
+        *(("1", "validation"), ("2", "test"), ("3", "test"))
+    }
+    listing = list_for_preparation("folder", str(tmp_path / "b"))
+    assert listing.class_names == ["jump", "run"]
+    assert {clip.split for clip in listing.clips} == {"test"}
+    listing = list_for_preparation("folder", str(tmp_path / "c"))
+    assert listing.class_names == ["plane", "val"]
+
+
 def test_clips_beside_splits_are_refused(tmp_path):
     touch(tmp_path, "train/run/1.mp4", "test/run/2.mp4", "jump/3.mp4")
     with pytest.raises(errors.UserError, match="splits and other clips, such as 'jump"):
         list_for_preparation("folder", str(tmp_path))
+
+
+SHOTS = [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
 @pytest.mark.parametrize(
@@ -156,6 +199,90 @@ def test_clips_beside_splits_are_refused(tmp_path):
             numbered("s{}_t{}_96x72.png", 2, 11),
             [[f"s{s}_t{t}_96x72.png" for t in range(11)] for s in range(2)],
         ),
+        (
+            [*numbered("clip1_{:03}.png", 3), "clip2_001.png", "clip2_002.png"],
+            [numbered("clip1_{:03}.png", 3), ["clip2_001.png", "clip2_002.png"]],
+        ),
+        (
+            [*numbered("clip1_{:03}.png", 3), "clip2_000.png"],
+            [numbered("clip1_{:03}.png", 3)],
+        ),
+        (
+            [f"clip{c}_frame_{c * 7 + t}.png" for c in (1, 2) for t in range(5)],
+            [[f"clip{c}_frame_{c * 7 + t}.png" for t in range(5)] for c in (1, 2)],
+        ),
+        (
+            [f"{t}_shot{c}.png" for c in (1, 2) for t in range(c, 5)],
+            [[f"{t}_shot{c}.png" for t in range(c, 5)] for c in (1, 2)],
+        ),
+        (
+            [f"Scene-{c}-12-{t:02}.png" for c in (1, 2) for t in range(c, 5)],
+            [[f"Scene-{c}-12-{t:02}.png" for t in range(c, 5)] for c in (1, 2)],
+        ),
+        (
+            [f"seq{a}_video{b}_{t}.png" for a, b in SHOTS for t in range(b, 4)],
+            [[f"seq{a}_video{b}_{t}.png" for t in range(b, 4)] for a, b in SHOTS],
+        ),
+        (
+            [f"cam{c}_frame{t}.png" for c in (1, 2) for t in range(5 * c, 14)],
+            [[f"cam{c}_frame{t}.png" for t in range(5 * c, 14)] for c in (1, 2)],
+        ),
+        (
+            [f"cam{c}_img{100 * c + t}.png" for c in (1, 2) for t in range(3)],
+            [[f"cam{c}_img{100 * c + t}.png" for t in range(3)] for c in (1, 2)],
+        ),
+        # Of one clip: a number that goes along with the frames'.
+        (
+            [f"12-30-{t // 5:02}_frame_{t}.png" for t in range(12)],
+            [[f"12-30-{t // 5:02}_frame_{t}.png" for t in range(12)]],
+        ),
+        (
+            [f"loss{t * 7 % 5}_frame{t}.png" for t in range(12)],
+            [[f"loss{t * 7 % 5}_frame{t}.png" for t in range(12)]],
+        ),
+        # Points of decimal numbers.
+        (
+            ["shot_10.0.png", "shot_10.5.png", "shot_11.0.png", "shot_11.5.png"],
+            [["shot_10.0.png", "shot_10.5.png", "shot_11.0.png", "shot_11.5.png"]],
+        ),
+        (
+            [f"t_{10 + t / 10:.1f}.png" for t in range(25)],
+            [[f"t_{10 + t / 10:.1f}.png" for t in range(25)]],
+        ),
+        (
+            ["t_1.0.png", "t_1.1.png", "t_2.0.png", "t_2.1.png"],
+            [["t_1.0.png", "t_1.1.png", "t_2.0.png", "t_2.1.png"]],
+        ),
+        (
+            [f"{t / 25:.2f}.png" for t in range(60)],
+            [[f"{t / 25:.2f}.png" for t in range(60)]],
+        ),
+        (
+            ["x9.5.png", "x9.25.png", "x10.25.png", "x10.5.png"],
+            [["x9.25.png", "x9.5.png", "x10.25.png", "x10.5.png"]],
+        ),
+        (
+            [f"shot_{t / 2:g}.png" for t in range(25)],
+            [[f"shot_{t / 2:g}.png" for t in range(25)]],
+        ),
+        (
+            [f"clip{c}_{9 + t / 2}.png" for c in range(2) for t in range(c, 5)],
+            [[f"clip{c}_{9 + t / 2}.png" for t in range(c, 5)] for c in range(2)],
+        ),
+        # Points that are none.
+        (
+            numbered("clip{}.{:03}.png", 3, 4),
+            [numbered(f"clip{clip}.{{:03}}.png", 4) for clip in range(3)],
+        ),
+        (
+            numbered("v{}.{}.jpg", 2, 12),
+            [numbered(f"v{clip}.{{}}.jpg", 12) for clip in range(2)],
+        ),
+        (
+            [f"12.{t // 60:02}.{t % 60:02}.png" for t in range(50, 70)],
+            [[f"12.{t // 60:02}.{t % 60:02}.png" for t in range(50, 70)]],
+        ),
+        # A clock counts one clip, though several numbers vary.
         # A clock counts one clip, though several numbers vary.
         (
             [
@@ -254,6 +381,23 @@ def test_other_arrays_beside_videos_are_left_out(tmp_path):
     assert found.left_out == {".npy beside clips": 1}
 
 
+def test_other_arrays_need_no_videos_beside_them(tmp_path):
+    touch(tmp_path, "run/1.mp4", *numbered("jump/a/{}.png", 3))
+    np.save(tmp_path / "labels.npy", np.zeros([9]))
+    np.save(tmp_path / "jump" / "a" / "poses.npy", np.zeros([3, 17, 2]))
+    found = clip_listing.list_clips(str(tmp_path))
+    assert [clip.name for clip in found.clips] == ["jump/a", "run/1.mp4"]
+    assert found.left_out == {".npy": 1, ".npy beside clips": 1}
+    assert list_for_preparation("folder", str(tmp_path)).class_names == ["jump", "run"]
+
+
+def test_a_folder_of_other_arrays_alone_says_what_is_wrong(tmp_path):
+    (tmp_path / "run").mkdir()
+    np.save(tmp_path / "run" / "a.npy", np.zeros([4, 8, 8], np.uint8))
+    with pytest.raises(errors.UserError, match=r"a.npy has the shape \[4, 8, 8\]"):
+        clip_listing.list_clips(str(tmp_path))
+
+
 def test_arrays_are_prepared_too(tmp_path):
     videos = np.random.default_rng(0).integers(0, 255, [3, 5, 16, 16, 3], np.uint8)
     (tmp_path / "a").mkdir()
@@ -341,6 +485,18 @@ def test_a_clip_with_one_image_behind_a_link_out_is_left_out(tmp_path):
     assert len(list_for_preparation("folder", str(top)).clips) == 3
 
 
+def test_images_behind_links_out_of_the_folder_itself_are_left_out(tmp_path):
+    touch(tmp_path, "secret.png")
+    top = tmp_path / "videos"
+    touch(top, *numbered("{}.png", 3))
+    options = Options(follow_links=False)
+    (clip,) = list_for_preparation("folder", str(top), options).clips
+    assert (clip.path, clip.form) == ("", "frames")
+    (top / "3.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(errors.UserError, match="has no clips"):
+        list_for_preparation("folder", str(top), options)
+
+
 def test_animated_images_are_videos(tmp_path):
     frames = [Image.new("RGB", (32, 24), (20 * i, 0, 0)) for i in range(5)]
     for number in range(3):
@@ -354,6 +510,69 @@ def test_animated_images_are_videos(tmp_path):
     found = clip_listing.list_clips(str(tmp_path)).clips
     assert [clip.form for clip in found] == ["video"] * 6
     assert {count for _, count in as_prepared(tmp_path).values()} == {5}
+
+
+@pytest.mark.parametrize("suffix", ["webp", "png"])
+def test_still_images_beside_animated_ones_are_side_files(tmp_path, suffix):
+    frames = [Image.new("RGB", (32, 24), (20 * i, 0, 0)) for i in range(5)]
+    for number in (1, 2):
+        path = tmp_path / f"clip{number}.{suffix}"
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+    stills = ["a_poster.jpg", f"b.{suffix}", "z.jpg", f"z1.{suffix}", f"z2.{suffix}"]
+    for name in stills:
+        frames[0].save(tmp_path / name)
+    found = clip_listing.list_clips(str(tmp_path))
+    assert [(clip.name, clip.form) for clip in found.clips] == [
+        (f"clip{number}.{suffix}", "video") for number in (1, 2)
+    ]
+    assert found.left_out == {".jpg beside clips": 2, f".{suffix} beside clips": 3}
+
+
+def test_a_still_image_beside_strips_is_a_side_file(tmp_path):
+    video = np.random.default_rng(0).integers(0, 255, [5, 16, 24, 3], np.uint8)
+    (tmp_path / "a.png").write_bytes(image(0)[1])
+    for name in ("0000.png", "0001.png"):
+        visualize.write_video(str(tmp_path), name, video, 8.0, {"long": "x" * 9000})
+    found = clip_listing.list_clips(str(tmp_path))
+    assert [(clip.name, clip.shape) for clip in found.clips] == [
+        *(("0000.png", (5,)), ("0001.png", (5,)))
+    ]
+    assert found.left_out == {".png beside clips": 1}
+
+
+def test_remote_strips_and_animations_are_clips(tmp_path, monkeypatch):
+    videos = np.random.default_rng(0).integers(0, 255, [2, 5, 16, 24, 3], np.uint8)
+    top = f"ram://{tmp_path.name}"
+    for number, video in enumerate(videos):
+        name = f"{number:04}.png"
+        visualize.write_video(str(tmp_path), name, video, 8.0, {"seed": 0})
+        files.atomic_write(f"{top}/strips/{name}", (tmp_path / name).read_bytes())
+        first, *rest = map(Image.fromarray, video)
+        path = tmp_path / f"{number}.webp"
+        first.save(path, save_all=True, append_images=rest, lossless=True)
+        files.atomic_write(f"{top}/webp/{path.name}", path.read_bytes())
+    for number in range(9):
+        files.atomic_write(f"{top}/frames/{number}.png", image(number)[1])
+    found = clip_listing.list_clips(top).clips
+    assert [(clip.path, clip.form) for clip in found] == [
+        ("frames", "frames"),
+        *((f"strips/{number:04}.png", "strip") for number in range(2)),
+        *((f"webp/{number}.webp", "video") for number in range(2)),
+    ]
+    requests = []
+    first_bytes = clip_listing._first_bytes
+    monkeypatch.setattr(
+        clip_listing,
+        "_first_bytes",
+        lambda path, size: requests.append(path) or first_bytes(path, size),
+    )
+    clip_listing.list_clips(top)
+    assert [path for path in requests if "frames" in path] == [f"{top}/frames/0.png"]
+    prepared = as_prepared(top)
+    for number, video in enumerate(videos):
+        for name in (f"strips/{number:04}.png", f"webp/{number}.webp"):
+            np.testing.assert_array_equal(prepared[name][0], video[0])
+            assert prepared[name][1] == 5
 
 
 def test_remote_folders_follow_the_same_rule(tmp_path):

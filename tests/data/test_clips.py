@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import prepare_in_process
+from PIL import Image
 
 from data_prep.sources import folder as folder_source
 from tf_dvdgan import errors
@@ -154,15 +155,29 @@ def test_the_middle_is_that_of_the_frames_and_not_of_the_promise(tmp_path, monke
     write_movie(tmp_path / "a.avi", smooth(0, time=20))
     expected = read(clips.open_clips(str(tmp_path)))
 
-    class Promises(video_reader.VideoReader):
-        def _read_header(self, fps):
-            super()._read_header(fps)
-            self.declared_frames = self.promised
+    class Promises(video_process.Reader):
+        def properties(self, path):
+            return super().properties(path)._replace(num_frames=self.promised)
 
-    monkeypatch.setattr(video_reader, "VideoReader", Promises)
+    monkeypatch.setattr(video_process, "Reader", Promises)
     for Promises.promised in (0, 3, 22):
         source = clips.open_clips(str(tmp_path))
         np.testing.assert_array_equal(read(source), expected)
+
+
+def test_properties_of_videos_are_read_in_the_child(tmp_path, monkeypatch):
+    """Where a video that crashes its decoder crashes nothing else."""
+    write_movie(tmp_path / "a.avi", smooth(0, time=20))
+    monkeypatch.setattr(video_reader, "VideoReader", None)
+    [info] = clips.open_clips(str(tmp_path)).clip_info
+    assert (info.num_frames, info.codec) == (20, "mpeg4")
+
+
+def test_an_image_of_too_many_pixels_is_not_decoded(tmp_path):
+    path = str(tmp_path / "a.png")
+    Image.new("1", (9000, 8000)).save(path)
+    with pytest.raises(video_io.VideoError, match="over 67 million pixels"):
+        video_io.read_image(path)
 
 
 @pytest.fixture(scope="module")

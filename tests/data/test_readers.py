@@ -194,6 +194,102 @@ def test_only_drawn_frames_are_decoded():
         readers._decode(record, WINDOW, tf.fill([3], 0.9))
 
 
+def encoded(kind: str, height: int, width: int) -> bytes:
+    """A file of this size; a large PNG only as far as its header."""
+    if kind == "png" and not 0 < height < 1000:
+        header = struct.pack(">II5B", width, height, 8, 2, 0, 0, 0)
+        return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + header
+    if kind == "gif":
+        size = struct.pack("<HH", width, height)
+        pixel = b",\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
+        return b"GIF89a" + size + b"\x80\0\0" + bytes(6) + pixel
+    return cv2.imencode(f".{kind}", np.zeros([height, width, 3], np.uint8))[1].tobytes()
+
+
+def of_frame(frame: bytes, height: int = HEIGHT, width: int = WIDTH) -> bytes:
+    return records.serialize(
+        [frame] * 20,
+        video_id="",
+        label=0,
+        class_name="",
+        fps=1.0,
+        height=height,
+        width=width,
+        source="",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "declared"),
+    [
+        ("png", (16000, 16000), (16, 22)),
+        ("png", (16000, 16000), (16000, 16000)),  # over 67 million pixels
+        ("png", (2**31 - 1, 2**31 - 1), (2**31 - 1, 2**31 - 1)),
+        ("png", (2**32 - 1, 2**32 - 1), (-1, -1)),
+        ("gif", (16000, 16000), (16, 22)),
+        ("gif", (16, 22), (16, 22)),
+        ("gif", (16, 22), (-1, -1)),
+        ("bmp", (16, 22), (16, 22)),
+        ("png", (32, 44), (16, 22)),
+        ("jpg", (32, 44), (16, 22)),
+        ("jpg", (16, 23), (16, 22)),
+        ("png", (0, 0), (0, 0)),
+    ],
+)
+def test_a_frame_of_another_size_or_format_is_not_decoded(kind, size, declared):
+    decode = tf.function(lambda row: readers._decode(row, WINDOW, tf.zeros([3])))
+    frame = encoded(kind, *size)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a frame is not a JPEG"):
+        decode(of_frame(frame, *declared))
+    empty_or_cut = frame[:20] if kind == "png" else b""
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a frame is not a JPEG"):
+        decode(of_frame(empty_or_cut, *declared))
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_frames_of_jpeg_and_png_are_decoded(kind):
+    frame = cv2.imencode(f".{kind}", np.full([16, 22, 3], 90, np.uint8))[1].tobytes()
+    row = readers._decode(of_frame(frame), WINDOW, tf.zeros([3]))
+    np.testing.assert_array_equal(row["video"], np.full([4, 16, 16, 3], 90))
+
+
+def test_the_largest_frames_are_read():
+    for width, fits in ((8192, True), (8193, False)):  # 2^26 pixels, and more
+        size = tf.constant([8192, width], tf.int64)
+        context = {"height": size[0], "width": size[1]}
+        assert bool(records.fits(context, size[None])) == fits
+
+
+def with_labels(folder: str, labels: list[int], names: list[str]) -> None:
+    """Writes a shard of these labels without an index."""
+    with tf.io.TFRecordWriter(f"{folder}/a") as writer:
+        for clip, label in enumerate(labels):
+            writer.write(_record(clip, label=label))
+    size = tf.io.gfile.stat(f"{folder}/a").length
+    counts = [sum(label == i for label in labels) for i in range(len(names))]
+    counts[0] += len(labels) - sum(counts)
+    shard = manifest_lib.Shard("a", len(labels), size, counts, NUM_FRAMES)
+    manifest_lib.Manifest("", names, HEIGHT, {"train": [shard]}, {}, {}).save(folder)
+
+
+@pytest.mark.parametrize("label", [-1, 3, 2**32, -(2**32)])
+@pytest.mark.parametrize("classes", [(), ("b",)])
+def test_a_label_without_a_class_is_one_sentence(tmp_path, label, classes):
+    with_labels(str(tmp_path), [0, 1, 2, label], ["a", "b", "c"])
+    window = windows.Window(4, 16, classes=classes)
+    sentence = r"are damaged \(a record has label .*has 3 classes"
+    with pytest.raises(errors.UserError, match=sentence):
+        readers.training_dataset(str(tmp_path), window, 4, 0)
+    rows = readers.evaluation_dataset(str(tmp_path), window, "train")
+    with pytest.raises(errors.UserError, match="are damaged"), readers.reading("x"):
+        list(rows)
+
+
+def test_data_of_one_class_are_read(tmp_path):
+    with_labels(str(tmp_path), [0, 0, 0], ["video"])
+    assert labels_of(str(tmp_path), WINDOW, 3) == [0, 0, 0]
+
+
 def test_evaluation_reads_every_clip_once_at_its_centre(shards):
     rows = list(readers.evaluation_dataset(shards, WINDOW, "train").as_numpy_iterator())
     corners = [tuple(row["video"][0, 0, 0] // [10, 1, 1]) for row in rows]

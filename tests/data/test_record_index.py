@@ -206,6 +206,35 @@ def test_an_index_of_other_lengths_is_not_followed(copied):
         load(copied)
 
 
+@pytest.mark.parametrize("size", [0, 11, 1000, -1, 1])
+def test_a_shard_of_another_size_than_indexed_is_told_in_a_sentence(copied, size):
+    path = sorted(glob.glob(f"{copied}/train-*"))[1]
+    whole = os.path.getsize(path)
+    os.truncate(path, whole + size if abs(size) == 1 else size)
+    sentence = (
+        f"00001-of-00004.tfrecord is not what index.npz says.* instead of {whole}"
+    )
+    with pytest.raises(errors.UserError, match=sentence):
+        readers.training_dataset(copied, windows.Window(4, 16), 4, seed=0)
+
+
+def test_a_missing_shard_of_other_classes_is_not_needed(tmp_path):
+    """Only shards with clips of the chosen classes must be there."""
+    record, entries = b"any", []
+    for name in ("a", "b"):
+        with tf.io.TFRecordWriter(f"{tmp_path}/{name}") as writer:
+            writer.write(record)
+        of_class = [int(name == "a"), int(name == "b")]
+        entries.append(manifest_lib.Shard(name, 1, 19, of_class, 1))
+    shards = {"train": entries}
+    manifest_lib.Manifest("", ["a", "b"], 16, shards, {}, {}).save(str(tmp_path))
+    saved = record_index.Entries(np.array([3, 3]), np.array([0, 1], np.int32))
+    record_index.save(str(tmp_path), {"train": saved})
+    os.remove(tmp_path / "b")
+    window = windows.Window(4, 16, classes=("a",))
+    readers.training_dataset(str(tmp_path), window, 1, seed=0)
+
+
 def test_the_key_of_clips_is_that_of_their_bytes(copied):
     """Also where manifest, sizes and times stay the same."""
     before = clips.open_clips(copied).key
@@ -218,4 +247,15 @@ def test_the_key_of_clips_is_that_of_their_bytes(copied):
             writer.write(row[:-1] + bytes([row[-1] ^ 1]))
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert os.stat(path).st_size == times.st_size
+    assert clips.open_clips(copied).key != before
+
+
+def test_the_key_of_clips_covers_bytes_that_their_checksums_do_not_match(copied):
+    before = clips.open_clips(copied).key
+    path = sorted(glob.glob(f"{copied}/test-*"))[0]
+    with open(path, "r+b") as file:
+        file.seek(200)
+        (byte,) = file.read(1)
+        file.seek(200)
+        file.write(bytes([byte ^ 1]))
     assert clips.open_clips(copied).key != before

@@ -430,6 +430,24 @@ def test_animated_images_are_videos(tmp_path, suffix, codec, options):
     assert (reader.codec, reader.fps) == (codec, 25)
 
 
+@pytest.mark.parametrize("suffix", ["mjpeg", "mjpg"])
+def test_motion_jpeg_without_a_container_is_a_video(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    video = smooth(6)
+    encode(tmp_path / "a.mjpeg", video, "mjpeg", "yuvj420p", color_range=FULL)
+    (tmp_path / "a.mjpeg").rename(path)
+    found = read(path)
+    assert found.shape == video.shape
+    assert np.abs(found - video.astype(int)).mean() < 4
+
+
+def test_one_jpeg_is_no_video(tmp_path):
+    path = tmp_path / "a.mp4"
+    Image.fromarray(smooth(1)[0]).save(path, "JPEG")
+    with pytest.raises(video_io.VideoError, match="not a video"):
+        read(path)
+
+
 @pytest.mark.parametrize("fps", [5.0, 12.5, 25.0, 30.0, 60.0])
 def test_frames_are_those_shown_at_each_tick(tmp_path, fps):
     """At any rate, also of a file whose own rate varies."""

@@ -1,5 +1,6 @@
 """`tools.inspect_tfrecord` on whole shards and on spoilt ones."""
 
+import io
 import json
 import os
 import shutil
@@ -80,6 +81,16 @@ def test_a_damaged_shard_is_told(copied, damage):
     assert any("the manifest has 27" in text for text in problems)
 
 
+GIF = b"GIF89a\x16\0\x10\0\x80\0\0\0\0\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
+
+
+def large_png() -> bytes:
+    """32 KB that take 768 MB when decoded."""
+    file = io.BytesIO()
+    Image.new("1", (16000, 16000)).save(file, "PNG")
+    return file.getvalue()
+
+
 def spoil(folder, **changes) -> None:
     """Writes the first shard again, its first record with other contents."""
     path = first_shard(folder)
@@ -108,7 +119,14 @@ def spoil(folder, **changes) -> None:
         ({"class_name": "another"}, "not 'another'"),
         ({"height": 17}, "not 17x"),
         ({"frames": []}, "0 frames"),
-        ({"frames": [b"no picture"]}, "record 1:"),
+        ({"frames": [b"no picture"]}, "record 1: frame 0 is neither JPEG nor PNG"),
+        ({"frames": [b"\xff\xd8\xff no picture"]}, "record 1: "),
+        ({"frames": [GIF]}, "record 1: frame 0 is neither JPEG nor PNG"),
+        ({"frames": [large_png()]}, "record 1: frame 0 is 16000x16000, not 16x"),
+        (
+            {"frames": [large_png()], "height": 16000, "width": 16000},
+            "record 1: frame 0 is too large, 16000x16000",
+        ),
     ],
 )
 def test_a_record_that_is_not_right_is_told(copied, changes, problem):

@@ -46,7 +46,7 @@ def test_it_writes_a_file_that_says_what_it_is(demo_shards, tmp_path):
         f"source   {source}",
         f"hash     {facts.hash}",
         f"file     {output}",
-        f"{share} of 36 held-out real clips right",
+        f"{share} of 36 held-out real clips classified correctly",
     ]
 
 

@@ -1,6 +1,7 @@
 """Shards that are damaged, wrong or gone, before and during training."""
 
 import glob
+import io
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import shutil
 import pytest
 import tensorflow as tf
 from conftest import TINY_VGAN
+from PIL import Image
 
 from tf_dvdgan import config, errors
 from tf_dvdgan.data import manifest as manifest_lib
@@ -76,6 +78,30 @@ def with_frames(row: bytes, frame: bytes, **changes) -> bytes:
 def test_a_bad_image_in_a_valid_record_is_one_sentence(shards, tmp_path):
     rewrite(shards, lambda row: with_frames(row, b"\xff\xd8\xff no image"))
     with pytest.raises(errors.UserError, match=r"are damaged \(.*JPEG.*prepare them"):
+        start(shards, tmp_path)
+
+
+def test_a_picture_larger_than_its_record_says_is_one_sentence(shards, tmp_path):
+    file = io.BytesIO()
+    Image.new("1", (16000, 16000)).save(file, "PNG")  # 32 KB; decoded, 768 MB
+    rewrite(shards, lambda row: with_frames(row, file.getvalue()))
+    sentence = r"are damaged \(a frame is not .* pixels\); prepare them"
+    with pytest.raises(errors.UserError, match=sentence):
+        start(shards, tmp_path)
+
+
+def test_a_cut_shard_is_one_sentence(shards, tmp_path):
+    path = sorted(glob.glob(f"{shards}/train-*"))[0]
+    os.truncate(path, os.path.getsize(path) // 2)
+    with pytest.raises(errors.UserError, match=r"are damaged \(train-00000.* instead"):
+        start(shards, tmp_path)
+
+
+@pytest.mark.parametrize("label", [-1, 99])
+def test_a_label_without_a_class_or_index_is_one_sentence(shards, tmp_path, label):
+    rewrite(shards, lambda row: with_frames(row, b"", label=label))
+    os.remove(f"{shards}/index.npz")
+    with pytest.raises(errors.UserError, match=rf"label {label}, .* has 9 classes"):
         start(shards, tmp_path)
 
 

@@ -17,7 +17,6 @@ from tf_dvdgan.data import (
     filesystem,
     video_io,
     video_process,
-    video_reader,
     windows,
 )
 
@@ -43,12 +42,15 @@ class ClipInfo:
     fps: float | None = None
 
 
-def probe(folder: str, clip: clip_listing.ClipFile) -> ClipInfo:
+def probe(
+    folder: str, clip: clip_listing.ClipFile, reader: video_process.Reader
+) -> ClipInfo:
     """Reads a clip's properties; decodes at most one image.
 
     Args:
       folder: the listed folder.
       clip: the clip.
+      reader: reads videos, in a child process.
 
     Returns:
       The properties.
@@ -68,9 +70,8 @@ def probe(folder: str, clip: clip_listing.ClipFile) -> ClipInfo:
         if clip.form == "strip":
             _, height, width, _ = _frames_of_strip(path, clip).shape
             return ClipInfo(clip.shape[0], height, width, "png")
-        reader = video_reader.VideoReader(path)
-        num_frames, fps = reader.declared_frames, round(reader.fps, 2)
-        return ClipInfo(num_frames, reader.height, reader.width, reader.codec, fps)
+        found = reader.properties(path)
+        return ClipInfo(**{**found._asdict(), "fps": round(found.fps, 2)})
 
 
 def read(
@@ -172,7 +173,7 @@ def _stacked(frames: Sequence[np.ndarray]) -> np.ndarray:
 def _read_video(
     path: str, window: windows.Window, reader: video_process.Reader
 ) -> tuple[np.ndarray, int]:
-    expected = max(reader.declared_frames(path), 1)
+    expected = max(reader.properties(path).num_frames, 1)
     while True:
         # Only the end of a video shows where its middle is. But most containers declare
         # the right length; assuming it, only the window's frames are kept in memory.

@@ -43,8 +43,9 @@ def layout(clips: Sequence[clip_listing.ClipFile], path: str) -> Layout:
     """Sorts clips into splits and classes.
 
     Folders named train, test, validation (or val, ...) are splits if there are no other
-    folders and no clips beside them. Below, or at the top, the outermost folders are
-    classes, except folders of images that are single clips.
+    folders and no clips beside them, and either one is named train or all hold folders
+    of classes. Below, or at the top, the outermost folders are classes, except folders
+    of images that are single clips.
 
     Args:
       clips: from `list_clips`.
@@ -61,7 +62,8 @@ def layout(clips: Sequence[clip_listing.ClipFile], path: str) -> Layout:
     splits = [_SPLITS.get(above[0].lower(), "") if above else "" for above in folders]
     inner = [above[1:] for above in folders]
     tops = {above[0] for above in folders if above}
-    if all(splits) and "train" in splits and (len(tops) > 1 or any(inner)):
+    with_train = "train" in splits and (len(tops) > 1 or any(inner))
+    if all(splits) and (with_train or all(inner)):
         return Layout(splits, _classes(inner, clips, path))
     if "train" in splits and len(set(splits) - {""}) > 1:
         other = clips[splits.index("")].name

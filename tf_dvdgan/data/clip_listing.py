@@ -1,7 +1,7 @@
 """Which clips a folder holds: one rule for preparation and for scoring.
 
 A clip is a video file, a NumPy array, a row of one, numbered images, or a strip of
-frames that `tools.sample` wrote. What is none of these is left out, and counted.
+frames that `tools.sample` wrote. Other files are skipped and counted.
 `clip_layout` says which splits and classes they have.
 """
 
@@ -12,7 +12,8 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 import numpy as np
 
@@ -28,12 +29,26 @@ VIDEO_SUFFIXES = tuple(
     ).split()
 )
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_MAYBE_ANIMATED = (".png", ".webp")
 _ARRAY_SUFFIX = ".npy"
 _GRIDS = ("grid.gif", "grid.mp4")  # written by tools.sample beside its videos
 _FILE_SUFFIXES = (*VIDEO_SUFFIXES, *_IMAGE_SUFFIXES, _ARRAY_SUFFIX)
 _CHANNELS = 3
 # What systems leave in folders, beside names that begin with a dot.
 _OF_SYSTEMS = ("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin")
+# Files beside clips, some of which are in the containers of videos: images, audio,
+# texts.
+_SIDE_SUFFIXES = tuple(
+    f".{suffix}"
+    for suffix in (
+        "avif avifs arw bpg cr2 cr3 dng exr heic heics heif heifs hif ico j2k jfif jp2 "
+        "jxl nef orf psd raw rw2 svg tga tif tiff "
+        "aa aac aax ac3 aif aiff alac amr ape caf dts eac3 f4a f4b flac m4a m4b m4p "
+        "m4r mka mp2 mp3 oga ogg opus ra snd spx tta wav wma wv "
+        "ass csv htm html idx json jsonl log lrc md nfo pdf rst rtf sami smi srt ssa "
+        "sub tsv ttml txt vtt xml yaml yml"
+    ).split()
+)
 # How containers begin, and at which byte; for files whose names do not say what they
 # are.
 _BEGINNINGS = (
@@ -46,14 +61,28 @@ _BEGINNINGS = (
     (4, b"ftyp"),
     (8, b"AVI "),
 )
+# Brands of images and of audio, at byte 8 of a file with 'ftyp'.
+_OTHER_BRANDS = tuple(
+    brand.encode().ljust(4)
+    for brand in (
+        "heic heix heim heis hevc hevx mif1 mif2 msf1 miaf avif avis crx "
+        "M4A M4B M4P F4A F4B"
+    ).split()
+)
 _ORDER_OF_NUMBERS = re.compile(r"([0-9]+)|([^0-9]+)")
 _SECONDS = re.compile(r"([0-9]+)(?:\.([0-9]+))?(?=s(?![a-z])|sec)")
 _NUMBER = re.compile(r"[0-9]+")
 _OF_FRAMES = re.compile(
     r"(?<![a-z])(frames?|fr|f|images?|img|t|time)[^a-z0-9]*$", re.IGNORECASE
 )
+_OF_CLIPS = re.compile(
+    r"(?<![a-z])(clip|shot|scene|seq|sequence|video|vid)[^a-z0-9]*$", re.IGNORECASE
+)
+_DIGITS_OF_MILLISECONDS = 3
 _SHOWN_KINDS = 4
 _MAX_HEADER_BYTES = 10_000  # NumPy's own limit
+
+_Row = tuple[tuple[str, ...], str]  # an image's numbers, and its name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,10 +127,12 @@ class Found:
     Attributes:
       clips: the clips, sorted by name; numbers in names are compared.
       left_out: number of files that are not clips, by kind.
+      refused: why arrays among them are not clips.
     """
 
     clips: list[ClipFile]
     left_out: collections.Counter[str]
+    refused: list[errors.UserError] = dataclasses.field(default_factory=list)
 
     def describe_left_out(self) -> str:
         """One line that counts what was left out; empty if there is nothing."""
@@ -128,7 +159,7 @@ def list_clips(path: str) -> Found:
       The clips, and what was left out.
 
     Raises:
-      UserError: there are no clips, or an array does not hold clips.
+      UserError: there are no clips; says what is wrong with an array if there is one.
     """
     found = Found([], collections.Counter())
     if files.is_folder(path):
@@ -138,6 +169,8 @@ def list_clips(path: str) -> Found:
         _list_among(folder, "", [name], found)
     else:
         raise errors.UserError(f"There is nothing at {path}.")
+    if not found.clips and found.refused:
+        raise found.refused[0]
     if not found.clips:
         others = found.describe_left_out()
         raise errors.UserError(
@@ -203,9 +236,8 @@ def _list_among(folder: str, inside: str, names: Sequence[str], found: Found) ->
     for name in kinds["array"]:
         try:
             clips += clips_of_array(folder, os.path.join(inside, name))
-        except errors.UserError:
-            if not kinds["video"]:  # beside videos it may be anything
-                raise
+        except errors.UserError as error:  # labels or poses of the clips, perhaps
+            found.refused.append(error)
     if not clips:  # otherwise they are previews and posters
         groups = groups_of_frames(kinds["image"])
         numbers = itertools.count() if len(groups) > 1 else itertools.repeat(None)
@@ -228,60 +260,86 @@ def _list_among(folder: str, inside: str, names: Sequence[str], found: Found) ->
 
 
 def _by_kind(place: str, names: Sequence[str]) -> dict[str, list[str]]:
-    """Names by kind; the first image of a folder says what all of its images are."""
+    """Names by kind."""
     kinds: dict[str, list[str]] = {
         kind: [] for kind in ("video", "array", "image", "strip")
     }
+    images = []
     for name in names:
+        path = os.path.join(place, name)
         suffix = os.path.splitext(name)[1].lower()
         if suffix in VIDEO_SUFFIXES:
             kinds["video"].append(name)
         elif suffix == _ARRAY_SUFFIX:
             kinds["array"].append(name)
         elif suffix in _IMAGE_SUFFIXES:
-            kinds["image"].append(name)
-        elif _begins_as_video(os.path.join(place, name)):
+            images.append(name)
+        elif suffix not in _SIDE_SUFFIXES and _begins_as_video(path):
             kinds["video"].append(name)
-    if kinds["image"]:
-        first = os.path.join(place, kinds["image"][0])
-        if _is_animated(first):
-            kinds["video"] += kinds["image"]
-            kinds["image"] = []
-        elif frames_of_strip(first):
-            kinds["strip"], kinds["image"] = kinds["image"], []
+    for name, kind in _kinds_of_images(place, images):
+        kinds[kind].append(name)
     return kinds
 
 
+def _kinds_of_images(place: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each image with its kind.
+
+    Looking into a remote image is a request, so a still one there says that the
+    following ones of its suffix are still, too.
+    """
+    still = set()
+    for name in names:
+        suffix = os.path.splitext(name)[1].lower()
+        kind = "image"
+        if suffix in _MAYBE_ANIMATED and suffix not in still:
+            kind = _kind_of_image(os.path.join(place, name))
+            if kind == "image" and files.is_remote(place):
+                still.add(suffix)
+        yield name, kind
+
+
 def _beginning(path: str, size: int) -> bytes:
-    """The first bytes of a local file; nothing of others, which would be a request."""
-    if files.is_remote(path):
-        return b""
+    """The first bytes of a file; none if it cannot be read."""
+    if not files.is_remote(path) and not os.path.isfile(path):
+        return b""  # opening a pipe would wait
     try:
-        with open(path, "rb") as file:
-            return file.read(size)
+        return _first_bytes(path, size)
     except OSError:
         return b""
 
 
 def _begins_as_video(path: str) -> bool:
-    if not os.path.isfile(path):  # opening a pipe would wait
+    if files.is_remote(path):  # it would be a request for each
         return False
     data = _beginning(path, 12)
+    if data[4:8] == b"ftyp" and data[8:] in _OTHER_BRANDS:
+        return False
     return any(data[at:].startswith(mark) for at, mark in _BEGINNINGS)
 
 
-def _is_animated(path: str) -> bool:
-    """Whether an image is an animation: a WebP with its flag, a PNG with its chunk."""
-    if not os.path.isfile(path):
-        return False
-    data = _beginning(path, 4096)
-    is_webp = data[8:16] == b"WEBPVP8X" and len(data) > 20 and bool(data[20] & 2)
-    return is_webp or (data[1:4] == b"PNG" and b"acTL" in data.partition(b"IDAT")[0])
+def _kind_of_image(path: str) -> str:
+    """'video' if it is an animation, 'strip', or 'image'."""
+    head = _head_of_image(path)
+    is_webp = head[8:16] == b"WEBPVP8X" and len(head) > 20 and bool(head[20] & 2)
+    if is_webp or (head[1:4] == b"PNG" and b"acTL" in head):
+        return "video"
+    return "strip" if _strip_frames(head) else "image"
+
+
+def _head_of_image(path: str) -> bytes:
+    """What is before the pixels of a PNG; the first bytes of others."""
+    head = _beginning(path, 4096)
+    if head[1:4] == b"PNG" and b"IDAT" not in head:
+        head = _beginning(path, 2**16)
+    return head.partition(b"IDAT")[0]
 
 
 def frames_of_strip(path: str) -> int:
     """Number of frames in a strip; 0 if the image is none, see `visualize`."""
-    head = _beginning(path, 2**16).partition(b"IDAT")[0]
+    return _strip_frames(_head_of_image(path))
+
+
+def _strip_frames(head: bytes) -> int:
     found = re.search(rb'"strip_frames": ([0-9]{1,5})', head)
     return int(found[1]) if found else 0
 
@@ -290,8 +348,9 @@ def groups_of_frames(names: Sequence[str]) -> list[list[str]]:
     """Sorts the numbered images of a folder into clips.
 
     Names that differ only in numbers belong together. Of the numbers that vary, one
-    counts the frames: the one after a word such as 'frame', or the last. Those before
-    it tell clips apart if it begins again in each.
+    counts the frames: the one after a word such as 'frame', or the last. Those after a
+    word such as 'clip' tell clips apart, and others before it do if it begins again in
+    each.
 
     Args:
       names: names of files.
@@ -300,17 +359,20 @@ def groups_of_frames(names: Sequence[str]) -> list[list[str]]:
       The names of each clip's images, in order; a clip of a single image only if there
       is nothing else.
     """
-    by_text: dict[tuple[str, ...], list[tuple[tuple[int, ...], str]]] = {}
+    by_text: dict[tuple[str, ...], list[_Row]] = {}
     for name in names:
         stem, suffix = os.path.splitext(name)
         if suffix.lower() not in _IMAGE_SUFFIXES or name.startswith("."):
             continue
         stem = _SECONDS.sub(lambda m: f"{m[1]}{m[2] or '':0<9}", stem)
-        numbers = tuple(map(int, _NUMBER.findall(stem)))
+        numbers = tuple(_NUMBER.findall(stem))
         if numbers:
             by_text.setdefault(tuple(_NUMBER.split(stem)), []).append((numbers, name))
+    by_text = _with_decimals(by_text)
     groups = [
-        group for texts in sorted(by_text) for group in _clips_of(texts, by_text[texts])
+        group
+        for texts in sorted(by_text)
+        for group in _clips_of(texts, _sorted(by_text[texts]))
     ]
     several = [group for group in groups if len(group) > 1]
     if several or not groups:
@@ -322,25 +384,125 @@ def _last_number(name: str) -> tuple[int, str]:
     return int(_NUMBER.findall(os.path.splitext(name)[0])[-1]), name
 
 
-def _clips_of(
-    texts: tuple[str, ...], rows: list[tuple[tuple[int, ...], str]]
-) -> list[list[str]]:
+def _with_decimals(
+    by_text: dict[tuple[str, ...], list[_Row]],
+) -> dict[tuple[str, ...], list[_Row]]:
+    """Makes one number of two with a decimal point between them."""
+    joined: dict[tuple[str, ...], list[_Row]] = {}
+    for texts, rows in by_text.items():
+        for i in reversed(range(1, len(texts) - 1)):
+            without = (*texts[:i], *texts[i + 1 :])
+            if "." in texts[i - 1 : i + 2 : 2] or texts[i] != ".":
+                continue
+            # Some programs leave out zeros: 9, 9.5, 10.
+            has_whole = without in by_text and not any(
+                numbers[i].endswith("0") for numbers, _ in rows
+            )
+            if has_whole or _is_decimal_point(texts, rows, i):
+                texts, rows = without, [_joined(row, i) for row in rows]
+        joined.setdefault(texts, []).extend(rows)
+    return joined
+
+
+def _joined(row: _Row, i: int) -> _Row:
+    numbers, name = row
+    point = f"{numbers[i - 1]}.{numbers[i]}"
+    return (*numbers[: i - 1], point, *numbers[i + 1 :]), name
+
+
+def _is_decimal_point(texts: tuple[str, ...], rows: list[_Row], i: int) -> bool:
+    """Whether the point before a number makes it the fraction of the one before.
+
+    It does if both vary, unless the number counts in each clip: as 1.00, 1.01, 1.02,
+    2.00, 2.01, 2.02 do, which are no even times.
+    """
+    if min(len({numbers[j] for numbers, _ in rows}) for j in (i - 1, i)) < 2:
+        return False
+    if _OF_FRAMES.search(texts[i - 1]):
+        return True
+    parts: dict[tuple[str, ...], list[int]] = {}
+    for numbers, _ in rows:
+        parts.setdefault((*numbers[:i], *numbers[i + 1 :]), []).append(int(numbers[i]))
+    widths = {len(numbers[i]) for numbers, _ in rows}
+    begin_again = len({min(counts) for counts in parts.values()}) == 1
+    counts_in_each = all(
+        max(counts) - min(counts) == len(counts) - 1 < 10 ** max(widths) - 1
+        for counts in parts.values()
+    )
+    may_count = begin_again or min(widths) >= _DIGITS_OF_MILLISECONDS
+    return not (counts_in_each and may_count)
+
+
+_Number = int | Fraction
+_Sorted = list[tuple[tuple[_Number, ...], str]]
+
+
+def _sorted(rows: list[_Row]) -> _Sorted:
+    return sorted(
+        (tuple(Fraction(n) if "." in n else int(n) for n in numbers), name)
+        for numbers, name in rows
+    )
+
+
+def _clips_of(texts: tuple[str, ...], rows: _Sorted) -> list[list[str]]:
     """Clips of images whose names have the same texts between their numbers."""
-    rows = sorted(rows)
     columns = list(zip(*(numbers for numbers, _ in rows), strict=True))
     varying = [i for i, column in enumerate(columns) if len(set(column)) > 1]
     if len(varying) < 2:
         return [[name for _, name in rows]]
+    of_clips = [i for i in varying if _OF_CLIPS.search(texts[i])]
+    if of_clips and of_clips != varying:
+        return [
+            clip
+            for part in _by_numbers(rows, of_clips).values()
+            for clip in _clips_of(texts, part)
+        ]
     counted = [i for i in varying if _OF_FRAMES.search(texts[i])]
-    of_frame = counted[0] if len(counted) == 1 else varying[-1]
-    clips: dict[tuple[int, ...], list[tuple[int, str]]] = {}
-    for numbers, name in rows:
-        key = tuple(numbers[i] for i in varying if i != of_frame)
-        clips.setdefault(key, []).append((numbers[of_frame], name))
-    firsts = {min(clip)[0] for clip in clips.values()}
-    if len(firsts) > 1 or min(map(len, clips.values())) < 2:
-        return [[name for _, name in rows]]
-    return [[name for _, name in sorted(clip)] for clip in clips.values()]
+    of_frame = counted[-1] if counted else varying[-1]
+    clips = [
+        sorted((numbers[of_frame], name) for numbers, name in part)
+        for part in _by_numbers(rows, [i for i in varying if i != of_frame]).values()
+    ]
+    apart = _are_apart(clips) if counted else _begin_again(clips)
+    if apart:
+        return [[name for _, name in clip] for clip in clips]
+    if counted:
+        rows = sorted(rows, key=lambda row: (row[0][of_frame], row))
+    return [[name for _, name in rows]]
+
+
+def _by_numbers(
+    rows: _Sorted, places: Sequence[int]
+) -> dict[tuple[_Number, ...], _Sorted]:
+    """Rows by their numbers in some places."""
+    parts: dict[tuple[_Number, ...], _Sorted] = {}
+    for row in rows:
+        parts.setdefault(tuple(row[0][i] for i in places), []).append(row)
+    return parts
+
+
+_Counted = list[list[tuple[_Number, str]]]  # by clip, each frame's number and name
+
+
+def _begin_again(clips: _Counted) -> bool:
+    """Whether the last number counts in each clip, not on, as a clock's does."""
+    return len({clip[0][0] for clip in clips}) == 1 and min(map(len, clips)) > 1
+
+
+def _are_apart(clips: _Counted) -> bool:
+    """Whether frames that are counted for certain are of several clips.
+
+    They are of one if another number, such as a time or a score, goes along with them.
+    """
+    numbers = [number for clip in clips for number, _ in clip]
+    if max(map(len, clips)) < 2:
+        return False
+    if len(set(numbers)) < len(numbers):
+        return True
+    clips = sorted(clips)
+    gaps = [after[0][0] - clip[-1][0] for clip, after in itertools.pairwise(clips)]
+    steps = [b[0] - a[0] for clip in clips for a, b in itertools.pairwise(clip)]
+    return min(map(len, clips)) > 1 and min(gaps) > max(steps)
 
 
 def clips_of_array(folder: str, path: str, row: int | None = None) -> list[ClipFile]:
@@ -397,20 +559,34 @@ def _array_header(path: str) -> tuple[tuple[int, ...], bool, np.dtype, int, int]
     Raises:
       ValueError, OSError: the file is not an array, or cannot be read.
     """
-    data, size = _head(path)
-    head = io.BytesIO(data)
-    return (*array_files.read_header(head), head.tell(), size)
+    head = io.BytesIO(_first_bytes(path, _MAX_HEADER_BYTES))
+    return (*array_files.read_header(head), head.tell(), _size_of(path))
 
 
-def _head(path: str) -> tuple[bytes, int]:
-    """The first bytes of a file, and its size."""
+def _first_bytes(path: str, size: int) -> bytes:
+    """The first bytes of a file.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
     if not files.is_remote(path):  # TensorFlow takes only UTF-8 names
         with open(path, "rb") as file:
-            return file.read(_MAX_HEADER_BYTES), os.fstat(file.fileno()).st_size
+            return file.read(size)
     import tensorflow as tf
 
     try:
         with filesystem.GFile(path, "rb") as file:
-            return file.read(_MAX_HEADER_BYTES), filesystem.stat(path).length
+            return file.read(size)
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
+
+
+def _size_of(path: str) -> int:
+    if not files.is_remote(path):
+        return os.path.getsize(path)
+    import tensorflow as tf
+
+    try:
+        return filesystem.stat(path).length
     except tf.errors.OpError as error:
         raise OSError(error.message) from error

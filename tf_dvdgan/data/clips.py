@@ -63,7 +63,7 @@ class ClipSource(abc.ABC):
       path: path of the folder or file.
       num_clips: number of clips, including unreadable ones.
       class_names: class names in the order of the labels; empty if there are none.
-      left_out: what of a folder is not used, as one line; '' if nothing.
+      left_out: summary of a folder's skipped files in one line; '' if there are none.
     """
 
     path: str
@@ -351,14 +351,15 @@ class FolderSource(ClipSource):
     def clip_info(self) -> list[ClipInfo]:
         step = max(self.num_clips // _PROBED, 1)
         found = []
-        for number in range(0, self.num_clips, step)[:_PROBED]:
-            try:
-                info = clip_files.probe(self._root, self._clips[number])
-            except video_io.VideoError:  # `examples` reports it
-                continue
-            found.append(info)
-            if info.num_frames:
-                self._lengths.setdefault(number, info.num_frames)
+        with video_process.Reader() as reader:
+            for number in range(0, self.num_clips, step)[:_PROBED]:
+                try:
+                    info = clip_files.probe(self._root, self._clips[number], reader)
+                except video_io.VideoError:  # `examples` reports it
+                    continue
+                found.append(info)
+                if info.num_frames:
+                    self._lengths.setdefault(number, info.num_frames)
         return found
 
     def short_clips(self, window: windows.Window) -> str:

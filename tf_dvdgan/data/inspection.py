@@ -2,15 +2,24 @@
 
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors, terminal
-from tf_dvdgan.data import files, filesystem, manifest, record_index, records
+from tf_dvdgan.data import (
+    clip_files,
+    files,
+    filesystem,
+    manifest,
+    record_index,
+    records,
+    video_io,
+)
 
 _SHEET_FRAMES = 8
+_SHEET_SIDE = 512  # at most, in pixels
 _BAR = 40  # length of the longest bar, in characters
 
 
@@ -90,13 +99,11 @@ class Report:
                 f"{len(frames)} frames, the record declares {context['num_frames']}"
             )
         for i in range(len(frames)) if all_frames else {0, len(frames) - 1}:
-            shape = tf.io.decode_image(frames[i], 3).shape
-            if tuple(shape) != (height, width, 3):
-                raise ValueError(f"frame {i} is {shape}, not {height}x{width}")
+            _decode(frames, i, context)
         self.lengths.append(len(frames))
         self.sizes.append(f"{width}x{height}")
         self.rates.append(round(float(context["fps"]), 2))
-        self._sample_for_sheet(frames, name)
+        self._sample_for_sheet(frames, context, name)
 
     def _check_label(self, label: int, name: str) -> None:
         if not self._names:
@@ -106,25 +113,52 @@ class Report:
         if name != self._names[label]:
             raise ValueError(f"label {label} is {self._names[label]!r}, not {name!r}")
 
-    def _sample_for_sheet(self, frames: tf.Tensor, name: str) -> None:
+    def _sample_for_sheet(
+        self, frames: tf.Tensor, context: Mapping[str, tf.Tensor], name: str
+    ) -> None:
         """Keeps each clip with the same probability (reservoir sampling)."""
         place = self._random.randrange(self.num_clips)
         if len(self.sheet) == self._num_sheet_clips and place >= len(self.sheet):
             return
-        clip = _square_frames(frames), name
+        clip = _square_frames(frames, context), name
         if len(self.sheet) < self._num_sheet_clips:
             self.sheet.append(clip)
         else:
             self.sheet[place] = clip
 
 
-def _square_frames(frames: tf.Tensor) -> np.ndarray:
-    """Decodes evenly spaced frames and crops their centres to squares."""
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+def _size(frame: tf.Tensor) -> tf.Tensor:
+    return records.frame_sizes(frame[None])[0]
+
+
+def _decode(
+    frames: tf.Tensor, number: int, context: Mapping[str, tf.Tensor]
+) -> np.ndarray:
+    """Decodes a frame, after a check of the size in its header.
+
+    Raises:
+      ValueError: the frame or its size is not what the record declares.
+    """
+    found = tuple(_size(frames[number]).numpy().tolist())
+    declared = int(context["height"]), int(context["width"])
+    text = "{}x{}".format(*found)
+    if -1 in found:
+        raise ValueError(f"frame {number} is neither JPEG nor PNG")
+    if found != declared:
+        raise ValueError(f"frame {number} is {text}, not {declared[0]}x{declared[1]}")
+    if found[0] * found[1] > video_io.MAX_PIXELS:
+        raise ValueError(f"frame {number} is too large, {text}")
+    return tf.io.decode_image(frames[number], 3).numpy()
+
+
+def _square_frames(frames: tf.Tensor, context: Mapping[str, tf.Tensor]) -> np.ndarray:
+    """Decodes evenly spaced frames as squares that are not too large to keep."""
     taken = np.linspace(0, len(frames) - 1, _SHEET_FRAMES).round().astype(int)
-    video = np.stack([tf.io.decode_image(frames[i], 3) for i in taken])
-    side = min(video.shape[1:3])
-    top, left = ((size - side) // 2 for size in video.shape[1:3])
-    return video[:, top : top + side, left : left + side]
+    decoded = (_decode(frames, i, context) for i in taken)
+    return np.stack(
+        [clip_files.fit(f, min(_SHEET_SIDE, *f.shape[:2])) for f in decoded]
+    )
 
 
 def shards_at(path: str) -> tuple[list[str], list[tuple[str, int | None]]]:

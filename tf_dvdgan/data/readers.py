@@ -11,19 +11,20 @@ import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors
-from tf_dvdgan.data import files, record_index, records, windows
+from tf_dvdgan.data import files, record_index, records, video_io, windows
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.data import order as order_lib
 
 # What TensorFlow's messages of errors in graphs have before and around the reason.
 _LOCATIONS = ("Graph execution error", "Detected at node", "<stack traces")
 _NODES = re.compile(r"\{\{function_node .*?\}\}|\{\{node .*?\}\}|\[Op:\w+\]| name: $")
+_ASSERTION = re.compile(r"assertion failed: \[(.*)\]")
 _REMOTE_READS = 32  # parallel reads, each with a round trip
 _DRAW_STREAM = 1 << 32  # separates the seeds of windows from those of orders
 
@@ -55,14 +56,15 @@ def training_dataset(
       Elements {'video': `[time, height, width, 3]` uint8, 'label': int32 scalar}.
 
     Raises:
-      UserError: there is no such data, split or resolution; or there is no index and
-        a shard is damaged.
+      UserError: there is no such data, split or resolution; or a shard is not what its
+        index says, or has none and is damaged, or has labels without a class.
     """
     full_manifest = manifest_lib.load(data_dir)
     manifest, labels = _of_classes(full_manifest, data_dir, window.classes)
     shards_of(manifest, data_dir, split, window)
     with reading(data_dir):
         index = record_index.load(data_dir, full_manifest, split)
+    _check_labels(index.labels, len(labels), data_dir)
     labels_of_records = labels[index.labels]
     (taken,) = np.nonzero(labels_of_records >= 0)
     order = order_lib.Order(taken, labels_of_records[taken], seed, window.balanced)
@@ -119,6 +121,16 @@ def evaluation_dataset(
         rows = rows.filter(lambda row: tf.gather(labels, records.label_of(row)) >= 0)
     rows = rows.skip(first).shard(num_workers, worker)
     return _in_parallel(rows, decode)
+
+
+def _check_labels(found: np.ndarray, num_classes: int, data_dir: str) -> None:
+    wrong = found[(found < 0) | (found >= num_classes)]
+    if len(wrong):
+        raise errors.UserError(
+            f"The shards in {data_dir} are damaged (a record has label {wrong[0]}, but "
+            f"their {manifest_lib.FILE_NAME} has {num_classes} classes, from 0); "
+            "prepare them again."
+        )
 
 
 def _in_parallel(
@@ -283,7 +295,7 @@ def damaged(data_dir: str, error: tf.errors.OpError) -> errors.UserError:
     """
     lines = [line.strip() for line in error.message.splitlines() if line.strip()]
     reason = next((x for x in lines if not x.startswith(_LOCATIONS)), lines[0])
-    reason = _NODES.sub("", reason).strip()
+    reason = _ASSERTION.sub(r"\1", _NODES.sub("", reason)).strip()
     if isinstance(error, tf.errors.NotFoundError):
         return errors.UserError(f"The shards in {data_dir} cannot be read ({reason}).")
     return errors.UserError(
@@ -303,12 +315,15 @@ def _decode(
         (excluded).
 
     Returns:
-      "video" `[num_frames, resolution, resolution, 3]` uint8, "label" int32 scalar.
+      "video" `[num_frames, resolution, resolution, 3]` uint8, "label" int64 scalar.
+
+    Raises:
+      InvalidArgumentError: the record is damaged.
     """
     context, frames = records.parse(serialized)
     side = window.resolution
     index = window.frame_numbers(context["num_frames"], positions[0])
-    encoded = tf.unstack(tf.gather(frames, index), num=window.num_frames)
+    encoded = _checked(tf.gather(frames, index), context, window.num_frames)
     top, left = (
         windows.offset(context[name], side, position)
         for name, position in (("height", positions[1]), ("width", positions[2]))
@@ -325,4 +340,20 @@ def _decode(
         tf.stack([decode(frame) for frame in encoded]),
         [window.num_frames, side, side, 3],
     )
-    return {"video": video, "label": tf.cast(context["label"], tf.int32)}
+    return {"video": video, "label": context["label"]}
+
+
+def _checked(
+    frames: tf.Tensor, context: Mapping[str, tf.Tensor], num_frames: int
+) -> list[tf.Tensor]:
+    """Lists frames, after a check of the sizes in their headers."""
+    frames = tf.ensure_shape(frames, [num_frames])
+    message = (
+        "a frame is not a JPEG or PNG of the height and width in its record, or has "
+        f"over {video_io.MAX_PIXELS // 10**6} million pixels"
+    )
+    checked = tf.debugging.Assert(
+        records.fits(context, records.frame_sizes(frames)), [message]
+    )
+    with tf.control_dependencies([checked]):
+        return tf.unstack(tf.identity(frames))

@@ -11,7 +11,7 @@ import hashlib
 import io
 import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -22,8 +22,8 @@ from tf_dvdgan.data import manifest as manifest_lib
 
 FILE_NAME = "index.npz"
 _HEADER = struct.Struct("<QI")  # length, its checksum
-_FOOTER = struct.Struct("<I")  # the data's checksum
-_FRAMING_BYTES = _HEADER.size + _FOOTER.size  # per TFRecord
+_FOOTER_BYTES = 4  # the data's checksum
+_FRAMING_BYTES = _HEADER.size + _FOOTER_BYTES  # per TFRecord
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,34 +122,43 @@ def rows(paths: Sequence[str], at_most: int | None = None) -> tf.data.Dataset:
     for path in paths:
         if at_most is not None and count >= at_most:
             break
-        count += sum(1 for _ in _framing(path))
+        count += _num_records(path)
         checked.append(path)
     return tf.data.TFRecordDataset(checked).take(-1 if at_most is None else at_most)
 
 
 def checksum(paths: Sequence[str]) -> str:
-    """Hashes local TFRecord files by the checksums that follow their records.
+    """Hashes the bytes of local TFRecord files.
 
     Args:
       paths: paths of the files.
 
     Returns:
       A SHA-256. Of remote files it covers size and time of the last change instead.
+
+    Raises:
+      DataLossError: a record of a local file is longer than the file.
     """
     found = hashlib.sha256()
     for path in paths:
         if files.is_remote(path):
             found.update(repr(filesystem.stat(path)).encode())
-        for length, of_data in _framing(path):
-            found.update(f"{length} {of_data} ".encode())
+        elif os.path.isfile(path):
+            _num_records(path)  # refuses a damaged file before it is read
+            with open(path, "rb") as file:
+                found.update(hashlib.file_digest(file, "sha256").digest())
     return found.hexdigest()
 
 
-def _framing(path: str) -> Iterator[tuple[int, int]]:
-    """Length and checksum of each record of a local file; nothing of others."""
+def _num_records(path: str) -> int:
+    """Number of records of a local file by their lengths; 0 for others.
+
+    Raises:
+      DataLossError: a record is longer than the file.
+    """
     if files.is_remote(path) or not os.path.isfile(path):
-        return
-    size = os.path.getsize(path)
+        return 0
+    size, count = os.path.getsize(path), 0
     with open(path, "rb") as file:
         while len(header := file.read(_HEADER.size)) == _HEADER.size:
             length, _ = _HEADER.unpack(header)
@@ -161,30 +170,40 @@ def _framing(path: str) -> Iterator[tuple[int, int]]:
                     "than the file",
                 )
             file.seek(length, os.SEEK_CUR)
-            footer = file.read(_FOOTER.size)
-            if len(footer) == _FOOTER.size:
-                yield length, *_FOOTER.unpack(footer)
+            footer = file.read(_FOOTER_BYTES)
+            count += len(footer) == _FOOTER_BYTES
+    return count
 
 
 def _check_lengths(paths: Sequence[str], entries: Sequence[Entries]) -> None:
-    """Checks that no record of a local file says that it is longer than in the index.
+    """Checks that local files have the size, and no longer records, than in the index.
 
     Raises:
-      DataLossError: one does.
+      DataLossError: one has not.
     """
     for path, of_shard in zip(paths, entries, strict=True):
-        if files.is_remote(path) or not len(of_shard.lengths):
+        # A missing file may have none of the classes that are read.
+        if files.is_remote(path) or not os.path.isfile(path) or not of_shard.num_bytes:
             continue
+        size = os.path.getsize(path)
+        if size != of_shard.num_bytes:
+            raise _is_not_as_indexed(
+                path, f"it has {size} bytes instead of {of_shard.num_bytes}"
+            )
         sizes = of_shard.lengths + _FRAMING_BYTES
         starts = np.cumsum(sizes) - sizes
         data = np.memmap(path, np.uint8, "r")
         headers = data[starts[:, None] + np.arange(8)]
-        if (
-            headers.copy().view("<u8")[:, 0] > of_shard.lengths.astype(np.uint64)
-        ).any():
-            raise tf.errors.DataLossError(
-                None, None, f"{os.path.basename(path)} is not what {FILE_NAME} says"
-            )
+        lengths = headers.copy().view("<u8")[:, 0]
+        if (lengths > of_shard.lengths.astype(np.uint64)).any():
+            raise _is_not_as_indexed(path, "it has longer records")
+
+
+def _is_not_as_indexed(path: str, why: str) -> tf.errors.DataLossError:
+    name = os.path.basename(path)
+    return tf.errors.DataLossError(
+        None, None, f"{name} is not what {FILE_NAME} says: {why}"
+    )
 
 
 def load(data_dir: str, manifest: manifest_lib.Manifest, split: str) -> RecordIndex:
@@ -271,7 +290,8 @@ def scan(path: str) -> Entries:
     options.autotune.enabled = False
     table = list(found.with_options(options).as_numpy_iterator())
     lengths, labels = np.array(table, np.int64).reshape([-1, 2]).T
-    return Entries(lengths, labels.astype(np.int32))
+    # Readers refuse labels out of range; none may wrap around to a valid one.
+    return Entries(lengths, labels.clip(-1, 2**31 - 1).astype(np.int32))
 
 
 def _read_saved(data_dir: str, split: str) -> Entries | None:

@@ -4,9 +4,12 @@ A record is a `tf.train.SequenceExample`: the context describes the clip, the fe
 list "frames" holds its frames as JPEG or PNG files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
+
+from tf_dvdgan.data import video_io
 
 _CONTEXT = {
     "video_id": tf.io.FixedLenFeature([], tf.string),
@@ -19,6 +22,8 @@ _CONTEXT = {
     "source": tf.io.FixedLenFeature([], tf.string),
 }
 _FRAMES = "frames"
+_PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # width and height follow
+_PNG_WORDS = np.frombuffer(_PNG_START, ">i4").astype(np.int32)
 
 
 def serialize(
@@ -83,6 +88,58 @@ def parse(serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         sequence_features={_FRAMES: tf.io.FixedLenSequenceFeature([], tf.string)},
     )
     return context, lists[_FRAMES]
+
+
+def frame_sizes(frames: tf.Tensor) -> tf.Tensor:
+    """Reads the sizes of encoded frames from their headers; can run in a graph.
+
+    Args:
+      frames: `[frames]` strings, of static shape.
+
+    Returns:
+      `[frames, 2]` int32 height and width; -1 if a frame is neither JPEG nor PNG.
+
+    Raises:
+      InvalidArgumentError: a frame starts like a JPEG file, but has no valid header.
+    """
+    starts = tf.strings.substr(frames, 0, 24)
+    words = tf.io.decode_raw(starts, tf.int32, False, fixed_length=24)
+    is_png = tf.reduce_all(words[:, :4] == _PNG_WORDS, axis=1, keepdims=True)
+    of_png = tf.where(is_png, tf.reverse(words[:, 4:], [1]), -1)
+
+    def with_jpeg() -> tf.Tensor:
+        def size(frame: tf.Tensor, otherwise: tf.Tensor) -> tf.Tensor:
+            return tf.cond(
+                tf.io.is_jpeg(frame),
+                lambda: tf.io.extract_jpeg_shape(frame)[:2],
+                lambda: otherwise,
+            )
+
+        pairs = zip(tf.unstack(frames), tf.unstack(of_png), strict=True)
+        return tf.stack([size(*pair) for pair in pairs])
+
+    return tf.cond(tf.reduce_all(is_png), lambda: of_png, with_jpeg)
+
+
+def fits(context: Mapping[str, tf.Tensor], sizes: tf.Tensor) -> tf.Tensor:
+    """Whether frames have the size that their record declares, and may have it.
+
+    Decoding would allocate any size that a frame's header declares.
+
+    Args:
+      context: the record's context.
+      sizes: `[frames, 2]` int32 of `frame_sizes`.
+
+    Returns:
+      A bool scalar.
+    """
+    declared = tf.stack([context["height"], context["width"]])
+    # Sides that equal an int32 have no product over int64.
+    return (
+        tf.reduce_all(tf.cast(sizes, tf.int64) == declared)
+        & tf.reduce_all(declared > 0)
+        & (tf.reduce_prod(declared) <= video_io.MAX_PIXELS)
+    )
 
 
 def _encode(name: str) -> bytes:

@@ -62,7 +62,7 @@ class TrainingData(Protocol):
         """
 
     def clips(self, at_most: int) -> np.ndarray:
-        """Returns at most some videos, `[count, time, height, width, 3]` uint8."""
+        """Returns up to `at_most` videos, `[count, time, height, width, 3]` uint8."""
 
     def sample(self, at_most: int, held_out: bool) -> dict[str, np.ndarray] | None:
         """Returns some clips with their labels, the same ones in each call.

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 from tf_dvdgan.data import files
 
+MAX_PIXELS = 2**26  # of a frame, some 8000 x 8000: larger ones are refused
 # Pillow's decoders of some other formats run programs.
 _IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 # Encoder by suffix.
@@ -33,12 +34,16 @@ def read_image(path: str) -> np.ndarray:
     Uses Pillow because it rejects truncated files, which OpenCV pads.
 
     Raises:
-      VideoError: there is no such file, or it cannot be decoded.
+      VideoError: there is no such file, it cannot be decoded, or is too large.
     """
     if not os.path.isfile(path):
         raise VideoError("not a file")
     try:
         with Image.open(path, formats=_IMAGE_FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise VideoError(
+                    f"an image has over {MAX_PIXELS // 10**6} million pixels"
+                )
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         name = os.path.basename(path)
@@ -56,7 +61,7 @@ def split_strip(image: np.ndarray, count: int) -> list[np.ndarray]:
       The frames, `[height, width, 3]` each.
 
     Raises:
-      VideoError: the image's width is no multiple of the count.
+      VideoError: the image's width is not a multiple of the count.
     """
     if image.shape[1] % count:
         raise VideoError(f"not a strip of {count} frames: {image.shape[1]} pixels wide")

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,24 @@ _MAX_BYTES = 4 * 2**30  # of the child's address space
 _SECONDS = 60.0  # for each 300 frames
 _FRAMES_PER_LIMIT = 300
 _LIMIT_OF_CHILD = 2  # times the limit, after which it ends itself
+
+
+class Properties(NamedTuple):
+    """Properties of a video.
+
+    Attributes:
+      num_frames: number of frames that its container declares; 0 if unknown.
+      height: height of the frames, in pixels.
+      width: width of the frames, in pixels.
+      codec: name of the codec.
+      fps: frames per second.
+    """
+
+    num_frames: int
+    height: int
+    width: int
+    codec: str
+    fps: float
 
 
 class Reader:
@@ -56,19 +74,20 @@ class Reader:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def declared_frames(self, path: str) -> int:
-        """Returns the number of frames that a video's container declares.
+    def properties(self, path: str) -> Properties:
+        """Reads a video's properties; decodes at most one frame.
 
         Args:
           path: local path of the video.
 
         Returns:
-          The number; 0 if it is unknown.
+          The properties.
 
         Raises:
           VideoError: the file cannot be read, takes too long or crashes the child.
         """
-        return self._ask({"path": path})[0]
+        reply, _ = self._ask({"path": path})
+        return Properties(*reply["properties"])
 
     def read(
         self,
@@ -101,8 +120,8 @@ class Reader:
             "smallest_side": smallest_side,
             "to_end": to_end,
         }
-        count, frames = self._ask(request, progress)
-        return frames, count
+        reply, frames = self._ask(request, progress)
+        return frames, reply["count"]
 
     def close(self) -> None:
         """Kills the child; a read in another thread ends with a `VideoError`."""
@@ -111,7 +130,7 @@ class Reader:
 
     def _ask(
         self, request: dict, progress: Callable[[], None] = lambda: None
-    ) -> tuple[int, dict[int, np.ndarray]]:
+    ) -> tuple[dict, dict[int, np.ndarray]]:
         if self.closed:
             raise video_io.VideoError("reading was stopped")
         if self._child is None:
@@ -138,7 +157,7 @@ class Reader:
             raise
         if "reason" in reply:
             raise video_io.VideoError(reply["reason"])
-        return reply["count"], frames
+        return reply, frames
 
     def _kill(self) -> None:
         child, self._child = self._child, None
@@ -173,7 +192,7 @@ class TimeLimit:
         self._timer.join()
 
     def restart(self) -> None:
-        """Begins the time again."""
+        """Restarts the timer."""
         self._timer.cancel()
         self._start()
 
@@ -188,7 +207,7 @@ class TimeLimit:
 
 
 def start_child(command: Sequence[str]) -> subprocess.Popen:
-    """Starts a child process that is asked through pipes.
+    """Starts a child process that is controlled through pipes.
 
     Args:
       command: its command.
@@ -279,7 +298,7 @@ def read_bytes(pipe: IO[bytes], size: int) -> bytes:
 
 
 def reason_of(error: Exception) -> str:
-    """Says in a line why a child cannot use a clip, also if a library failed."""
+    """Returns in one line why a child cannot use a clip, even if a library failed."""
     if isinstance(error, video_io.VideoError):
         return str(error)
     first_line = f"{type(error).__name__} {error}".split("\n")[0]
@@ -294,6 +313,7 @@ def _read_frame(pipe: IO[bytes], shape: Sequence[int]) -> np.ndarray:
 
 def _answer(request: dict, replies: IO[bytes]) -> None:
     frames: dict[int, np.ndarray] = {}
+    reply: dict[str, object]
     count = 0
     limit_child(request["seconds"])
     try:
@@ -310,12 +330,13 @@ def _answer(request: dict, replies: IO[bytes]) -> None:
                     limit_child(request["seconds"])
                 if last is not None and count > last:
                     break
+            reply = {
+                "count": count,
+                "frames": [[number, *frame.shape] for number, frame in frames.items()],
+            }
         else:
-            count = reader.declared_frames
-        reply: dict[str, object] = {
-            "count": count,
-            "frames": [[number, *frame.shape] for number, frame in frames.items()],
-        }
+            size = reader.declared_frames, reader.height, reader.width
+            reply = {"properties": Properties(*size, reader.codec, float(reader.fps))}
     except Exception as error:
         frames, reply = {}, {"reason": reason_of(error)}
     limit_child(0.0)

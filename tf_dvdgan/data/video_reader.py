@@ -24,15 +24,15 @@ from tf_dvdgan.data.video_io import VideoError
 # an image as a video of one frame, and a playlist as a request to open files or URLs.
 _CONTAINERS = (
     "avi,mov,matroska,mpeg,mpegvideo,mpegts,asf,flv,ogg,gif,apng,webp,mxf,dv,nut,"
-    "yuv4mpegpipe,h264,hevc,m4v,ivf,obu"
+    "yuv4mpegpipe,h264,hevc,m4v,mjpeg,ivf,obu"
 )
 _OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
 # PyAV 18 refuses a file whose title is not UTF-8, unless told otherwise; 19 does not.
 _TEXTS: dict[str, Any] = (
     {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
-# Some 8000 x 8000; larger frames are refused before memory is allocated for them.
-_CODEC_OPTIONS = {"max_pixels": str(2**26)}
+# Larger frames are refused before memory is allocated for them.
+_CODEC_OPTIONS = {"max_pixels": str(video_io.MAX_PIXELS)}
 # A clip may end this much before the end that its container declares without being
 # broken.
 _MISSING_FRAMES_ALLOWED = 2

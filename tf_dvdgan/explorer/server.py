@@ -74,7 +74,7 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise errors.UserError(
-            f"Cannot listen at {host}, port {port}: {error.strerror or error}. "
+            f"Cannot listen on {host}, port {port}: {error.strerror or error}. "
             "Use --port=0 for any free port."
         ) from None
 
@@ -128,7 +128,7 @@ def explore(
     app = application(generator, host)
     if not is_loopback(host):
         print(
-            f"warning: listening at {host}: anyone who can reach this machine can use "
+            f"warning: listening on {host}: anyone who can reach this machine can use "
             "the model, without a password."
         )
     url = url_of(listener)

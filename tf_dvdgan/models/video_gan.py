@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import gin
@@ -16,6 +17,7 @@ from tf_dvdgan.layers import conditional_batch_norm
 Conditioning = dict[str, tf.Tensor]
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+_policy_lock = threading.RLock()
 
 
 @gin.register(module="video_gan")
@@ -231,13 +233,17 @@ def _plain(loss: Callable) -> Callable:
 
 @contextlib.contextmanager
 def _policy(precision: str) -> Iterator[None]:
-    """Sets Keras's global policy to a precision within a context."""
-    before = tf.keras.mixed_precision.global_policy()
-    tf.keras.mixed_precision.set_global_policy(_POLICIES[precision])
-    try:
-        yield
-    finally:
-        tf.keras.mixed_precision.set_global_policy(before)
+    """Sets Keras's global policy to a precision within a context.
+
+    Other threads that want to set it wait until the context ends.
+    """
+    with _policy_lock:
+        before = tf.keras.mixed_precision.global_policy()
+        tf.keras.mixed_precision.set_global_policy(_POLICIES[precision])
+        try:
+            yield
+        finally:
+            tf.keras.mixed_precision.set_global_policy(before)
 
 
 @gin.configurable(module="video_gan")

@@ -89,7 +89,7 @@ def write_samples(
     requested = [kind for kind, is_requested in kinds.items() if is_requested]
     if len(requested) > 1:
         raise errors.UserError(
-            f"{' and '.join(requested)} are different pictures; request one at a time."
+            f"{' and '.join(requested)} cannot be combined; pass one of them."
         )
     labels = _labels(generator, samples)
     columns = _columns(generator, samples, labels, beside, streams)

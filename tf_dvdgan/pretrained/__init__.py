@@ -36,7 +36,7 @@ def path_of(name: str) -> str:
     """
     if name not in names():
         raise errors.UserError(
-            f"There is no generator {name!r}; there are {', '.join(names())}."
+            f"There is no generator {name!r}; available: {', '.join(names())}."
             + errors.did_you_mean(name, names())
         )
     folder = _FOLDER / name

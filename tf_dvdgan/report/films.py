@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageSequence
 
-from tf_dvdgan import generators, visualize
+from tf_dvdgan import errors, generators, visualize
 from tf_dvdgan.data import clips, files, video_io, windows
 from tf_dvdgan.sampling import latents, sampler
 
@@ -84,8 +84,13 @@ def of_gif(path: str, alt: str, label: str = "") -> Film:
 
     Returns:
       The GIF's frames as a video.
+
+    Raises:
+      UserError: a frame has too many pixels.
     """
     with files.local_copy(path) as file, Image.open(file, formats=["GIF"]) as image:
+        if image.width * image.height > video_io.MAX_PIXELS:
+            raise errors.UserError(f"The frames of {path} are too large to show.")
         frames = [np.asarray(f.convert("RGB")) for f in ImageSequence.Iterator(image)]
     height, width = (side - side % 2 for side in frames[0].shape[:2])
     return _encode([frame[:height, :width] for frame in frames], alt, label)

@@ -139,8 +139,8 @@ class Checkpoints:
           Whether there is a checkpoint.
 
         Raises:
-          UserError: the checkpoint has another architecture, a fact has changed, or no
-            checkpoint can be read.
+          UserError: the checkpoint has another architecture, a fixed setting has
+            changed, or no checkpoint can be read.
         """
         paths = _all_checkpoints(self._directory)
         for path in _without_index(self._directory, paths):

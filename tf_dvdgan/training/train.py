@@ -104,8 +104,8 @@ def prepare(
 ) -> loop_lib.TrainingLoop | None:
     """Prepares a run, from its start or from its newest checkpoint.
 
-    Every worker calls this; only the chief writes and prints. Gin's config is not used
-    any more after it returns.
+    Every worker calls this; only the chief writes and prints. Gin's config is not read
+    after it returns.
 
     Args:
       model_dir: directory of the run; the run resumes if it has a checkpoint.

@@ -80,8 +80,8 @@ def warnings_of(side: str, selection: sources.ClipSelection) -> Iterator[str]:
     if len(rates) > 1:
         yield (
             f"Some {side} clips have {_listed(rates)} frames per second; frames are "
-            "chosen by number, so the same motion has several speeds. "
-            "data_prep.prepare --fps makes them alike."
+            "chosen by number, so the same motion plays at different speeds. "
+            "data_prep.prepare --fps resamples them."
         )
     if source.rejected:
         name, reason = source.rejected[0]

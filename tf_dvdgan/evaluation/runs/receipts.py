@@ -229,8 +229,8 @@ def explain(first: Mapping, second: Mapping, score: Score) -> list[Contribution]
     metrics = [record["protocol"]["metric"] for record in (first, second)]
     if metrics[0] != metrics[1] or metrics[0] not in _EXPLAINED:
         raise errors.UserError(
-            f"Scores by {metrics[0]} and by {metrics[1]} cannot be explained by one "
-            f"another; both must be by one of {', '.join(_EXPLAINED)}."
+            f"The difference of scores by {metrics[0]} and by {metrics[1]} cannot be "
+            f"explained: both must use the same one of {', '.join(_EXPLAINED)}."
         )
     here, there = _flat(first), _flat(second)
     known: dict[str, float | None] = {}

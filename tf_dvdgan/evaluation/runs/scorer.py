@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 
 import tensorflow as tf
 
-from tf_dvdgan import errors, run_directory
+from tf_dvdgan import errors, run_directory, terminal
 from tf_dvdgan.data import clips as clips_lib
 from tf_dvdgan.data import files, windows
 from tf_dvdgan.evaluation.features.networks import lpips as lpips_lib
@@ -353,7 +353,7 @@ def _described(result: comparison.Result) -> str:
     at = ""
     if "truncation" in metadata:
         at = f" at truncation {metadata['truncation']:g}"
-    lines = [f"\n{metadata['name']}{at}: {result.score}"]
+    lines = [f"{metadata['name']}{at}: {result.score}"]
     others = result.score.others.items()
     if others:
         lines.append("  " + "  ".join(f"{name} {value:.4g}" for name, value in others))
@@ -376,4 +376,5 @@ def _described(result: comparison.Result) -> str:
         lines.append(f"  generated: {count}, seed {seed}")
     lines.append(f"  compares with {metadata['compares_with']}")
     lines += [f"  warning: {sentence}" for sentence in result.warnings]
-    return "\n".join(lines)
+    # Names of files, and what weights files say, may hold control characters.
+    return "\n" + "\n".join(map(terminal.printable, lines))

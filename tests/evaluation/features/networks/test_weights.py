@@ -3,6 +3,7 @@
 import os
 import pickle
 import sys
+import time
 import zipfile
 
 import h5py
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan import errors
+from tf_dvdgan import array_files, errors, state_dict
 from tf_dvdgan.evaluation.features import networks
 from tf_dvdgan.evaluation.features.networks import small_classifier, weights
 from tf_dvdgan.models import variables
@@ -384,6 +385,29 @@ def test_a_strangers_file_is_refused_before_it_is_read(tmp_path, spoil, reason):
     if spoil not in (many_classes, names_of_a_number):
         with pytest.raises(errors.UserError, match=reason):
             weights.read(str(path))
+
+
+def test_shared_groups_are_looked_at_once(tmp_path):
+    """Two names for each next group: 2**40 paths through 40 groups."""
+    path = tmp_path / "a.weights.h5"
+    metadata_of(path)
+    with h5py.File(path, "a") as file:
+        group = file.create_group("top")
+        for _ in range(40):
+            group["a"] = group["b"] = file.create_group(None)
+            group = group["a"]
+        group["x"] = np.zeros(3)
+    began = time.perf_counter()
+    assert array_files.check_hdf5(str(path)) is None
+    assert time.perf_counter() - began < 10
+
+
+def test_a_tensor_that_repeats_one_number_is_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = str(tmp_path / "a.pth")
+    torch.save({"a": torch.zeros(1, dtype=torch.float16).expand(2**33)}, path)
+    with pytest.raises(ValueError, match=f"would expand to {2**35}"):
+        state_dict.load(path)
 
 
 def test_an_npz_whose_header_lies_is_refused(tmp_path):
