@@ -17,6 +17,7 @@ The child does not import TensorFlow.
 
 import dataclasses
 import functools
+import itertools
 import json
 import os
 import queue
@@ -142,7 +143,7 @@ def _how_it_ended(code: int) -> str:
 def _read_reply(
     pipe: IO[bytes], progress: Callable[[], None]
 ) -> Iterator[decoding.Event]:
-    """Reads a reply; calls `progress` every 300 frames.
+    """Reads a reply; calls `progress` every 300 frames, decoded ones and encoded ones.
 
     Raises:
       EOFError: the reply is incomplete.
@@ -151,7 +152,9 @@ def _read_reply(
     num_frames = 0
     while True:
         reply = video_process.read_line(pipe)
-        if "sizes" in reply:
+        if not reply:
+            progress()
+        elif "sizes" in reply:
             sizes = reply["sizes"]
             frames = [video_process.read_bytes(pipe, size) for size in sizes]
             yield reply["segment"], frames
@@ -187,13 +190,29 @@ def _read_requests(requests: queue.SimpleQueue[dict]) -> None:
     os._exit(0)
 
 
+def _reporter(send: Callable[[dict], None], seconds: float) -> Callable[[], None]:
+    """Returns a function to call for each decoded frame, which reports every 300.
+
+    With a low frame rate, or a segment that is dropped, few frames or none are sent.
+    """
+    numbers = itertools.count(1)
+
+    def progress() -> None:
+        if next(numbers) % _FRAMES_PER_LIMIT == 0:
+            video_process.limit_child(seconds)
+            send({})
+
+    return progress
+
+
 def _answer(request: dict, replies: IO[bytes]) -> None:
     send = functools.partial(video_process.send, replies)
     video_process.limit_child(request["seconds"])
     try:
         recipe = decoding.Recipe(**request["recipe"])
         place = request["form"], request["paths"], request["offset"]
-        for event in decoding.events(*place, recipe):
+        progress = _reporter(send, request["seconds"])
+        for event in decoding.events(*place, recipe, progress):
             video_process.limit_child(request["seconds"])
             match event:
                 case (segment, list() as frames):

@@ -7,7 +7,7 @@ import collections
 import dataclasses
 import itertools
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -154,7 +154,11 @@ def decode(form: str, paths: Sequence[str], offset: int, recipe: Recipe) -> Deco
 
 
 def events(
-    form: str, paths: Sequence[str], offset: int, recipe: Recipe
+    form: str,
+    paths: Sequence[str],
+    offset: int,
+    recipe: Recipe,
+    progress: Callable[[], None] = lambda: None,
 ) -> Iterator[Event]:
     """Decodes a clip, some frames at a time; see `decode`.
 
@@ -163,6 +167,7 @@ def events(
       paths: local paths of its files, in order.
       offset: `sources.Clip.offset` in the first of them.
       recipe: how to cut, resize and encode it.
+      progress: called for each frame of a video that is decoded.
 
     Yields:
       Encoded frames, dropped segments, and at the end properties of the clip.
@@ -172,7 +177,7 @@ def events(
     """
     at_once = len(recipe.size) == 1 and not recipe.stabilize
     smallest_side = recipe.size[0] if at_once else None
-    fps, frames = forms.read(form, paths, offset, smallest_side, recipe.fps)
+    fps, frames = forms.read(form, paths, offset, smallest_side, recipe.fps, progress)
     sizes: set[tuple[int, int]] = set()
     hashes: list[int] = []
     frames = _hashing(frames, hashes)

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from google.protobuf import descriptor_pb2, message, message_factory, text_format
@@ -83,6 +83,7 @@ def read(
     offset: int,
     smallest_side: int | None,
     fps: float | None,
+    progress: Callable[[], None] = lambda: None,
 ) -> tuple[float, Iterator[np.ndarray]]:
     """Opens a clip and returns an iterator over its frames.
 
@@ -92,6 +93,8 @@ def read(
       offset: `sources.Clip.offset` in the first of them.
       smallest_side: resize the smaller side to this, in pixels; None keeps the size.
       fps: rate that a video is resampled to; other forms have no times. None keeps it.
+      progress: called for each frame of a video that is decoded, also of those that
+        `fps` drops.
 
     Returns:
       Frames per second, and the frames, `[height, width, 3]` uint8 RGB each.
@@ -101,7 +104,7 @@ def read(
       ValueError: there is no such form.
     """
     if form == "video":
-        reader = video_reader.VideoReader(paths[0], smallest_side, fps)
+        reader = video_reader.VideoReader(paths[0], smallest_side, fps, progress)
         return reader.fps, iter(reader)
     nominal_fps = _JESTER_FPS if form == "frames" else _NOMINAL_FPS
     if form == "frames":

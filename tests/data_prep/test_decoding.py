@@ -31,7 +31,14 @@ def slow_frames(name):
         time.sleep(30 if name == "slow_then_hangs" and number == 4 else 0.25)
         yield np.full([32, 32, 3], number, np.uint8)
 
-def troubled(form, paths, offset, side, fps):
+def sparse_frames(progress):
+    decoder._FRAMES_PER_LIMIT = 1
+    for number in range(7):
+        time.sleep(0.25)
+        progress()
+    yield from np.zeros([2, 32, 32, 3], np.uint8)
+
+def troubled(form, paths, offset, side, fps, progress):
     name = os.path.basename(paths[0])
     print("libraries may print", name)
     if name.startswith("hang"):
@@ -52,10 +59,12 @@ def troubled(form, paths, offset, side, fps):
         os.abort()
     if name.startswith("slow"):
         return 25.0, slow_frames(name)
+    if name.startswith("sparse"):
+        return 1.0, sparse_frames(progress)
     if name.startswith("big"):
         bytearray(6 << 30)
     been_asked.append(name)
-    return read(form, paths, offset, side, fps)
+    return read(form, paths, offset, side, fps, progress)
 
 forms.read = troubled
 decoder.serve()
@@ -172,6 +181,18 @@ def test_the_time_limit_counts_progress(troubled, monkeypatch):
     with pytest.raises(video_io.VideoError, match="too slow to decode: over 1 s"):
         decoder.decode("video", ["slow_then_hangs"])
     decoder.close()
+
+
+def test_frames_that_a_lower_rate_drops_are_progress_too(troubled, tmp_path):
+    decoder = decoder_lib.Decoder(decoding.Recipe(16), seconds=1)
+    assert decoder.decode("video", ["sparse"]).segments.lengths == {0: 2}
+    decoder.close()
+    seen = []
+    path = str(tmp_path / "clip.avi")
+    video_io.write_video(path, clip())
+    recipe = decoding.Recipe(16, fps=5.0)
+    *_, last = decoding.events("video", [path], 0, recipe, lambda: seen.append(1))
+    assert last["fps"] == 5.0 and len(seen) == 30
 
 
 def test_long_clips_are_not_held_in_memory(tmp_path, monkeypatch):

@@ -36,17 +36,14 @@ _FILE_SUFFIXES = (*VIDEO_SUFFIXES, *_IMAGE_SUFFIXES, _ARRAY_SUFFIX)
 _CHANNELS = 3
 # What systems leave in folders, beside names that begin with a dot.
 _OF_SYSTEMS = ("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin")
-# Files beside clips, some of which are in the containers of videos: images, audio,
-# texts.
+# Images and audio beside clips, some of which are in the containers of videos.
 _SIDE_SUFFIXES = tuple(
     f".{suffix}"
     for suffix in (
         "avif avifs arw bpg cr2 cr3 dng exr heic heics heif heifs hif ico j2k jfif jp2 "
         "jxl nef orf psd raw rw2 svg tga tif tiff "
         "aa aac aax ac3 aif aiff alac amr ape caf dts eac3 f4a f4b flac m4a m4b m4p "
-        "m4r mka mp2 mp3 oga ogg opus ra snd spx tta wav wma wv "
-        "ass csv htm html idx json jsonl log lrc md nfo pdf rst rtf sami smi srt ssa "
-        "sub tsv ttml txt vtt xml yaml yml"
+        "m4r mka mp2 mp3 oga ogg opus ra snd spx tta wav wma wv"
     ).split()
 )
 # How containers begin, and at which byte; for files whose names do not say what they

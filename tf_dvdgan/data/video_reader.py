@@ -9,7 +9,7 @@ import io
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -55,7 +55,8 @@ class VideoReader:
     Args:
       path: local path of the file.
       smallest_side: resize the smaller side to this, in pixels; None keeps the size.
-      fps: repeats or leaves out frames for this rate, by their times; None keeps them.
+      fps: repeats or drops frames for this rate, by their timestamps; None keeps them.
+      progress: called for each decoded frame, also of those that `fps` drops.
 
     Attributes:
       fps: frames per second of what is read; the mean if the rate varies.
@@ -71,9 +72,14 @@ class VideoReader:
     """
 
     def __init__(
-        self, path: str, smallest_side: int | None = None, fps: float | None = None
+        self,
+        path: str,
+        smallest_side: int | None = None,
+        fps: float | None = None,
+        progress: Callable[[], None] = lambda: None,
     ):
         self.path = path
+        self._progress = progress
         self._smallest_side = smallest_side
         _check_file(path)
         self._container = _opened(path)
@@ -147,6 +153,7 @@ class VideoReader:
                 continue
             for frame in frames:
                 self._count += 1
+                self._progress()
                 yield frame
 
     def _packets(self) -> Iterator[av.Packet]:
