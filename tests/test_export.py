@@ -332,7 +332,7 @@ def test_an_interpolation_ends_in_what_it_goes_between(saved_model, tmp_path):
 @pytest.mark.parametrize(
     ("module", "flags", "sentence"),
     [
-        ("sample", ["--model_dir=/nowhere"], r"Pass --model_dir \(a run's folder\)"),
+        ("sample", ["--model_dir=/nowhere"], "Pass --model_dir (a run's folder)"),
         ("interpolate", ["--resample=A"], "has no subspaces"),
         (
             "interpolate",
