@@ -10,7 +10,14 @@ import tensorflow as tf
 from tf_dvdgan import config, demo_videos, errors
 from tf_dvdgan.data import clips, manifest, windows
 from tf_dvdgan.evaluation.features import sources
-from tf_dvdgan.evaluation.runs import comparison, model_scores, protocols, s3, scoring
+from tf_dvdgan.evaluation.runs import (
+    comparison,
+    model_scores,
+    protocols,
+    s3,
+    scorer,
+    scoring,
+)
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import latents
 from tf_dvdgan.sampling import sampler as sampler_lib
@@ -279,3 +286,15 @@ def test_frechet_distances_of_predictions_are_of_many_samples_of_each_clip(
     assert (
         scores.by_features(metric, *splits(demo_shards)).metadata["num_generated"] == 15
     )
+
+
+def test_what_is_printed_of_a_score_holds_no_control_characters():
+    metadata = dataclasses.asdict(PIXELS) | {
+        "weights": {"source": "a\x1b[2J"},
+        "resolution": None,
+        "real": {"num_clips": 3, "name": "b\x1b[2J"},
+    }
+    result = comparison.Result(scoring.Score(1.0), metadata, ["c\x1b[2J"], dict)
+    text = scorer._described(result)
+    assert "\x1b" not in text
+    assert all(rf"{name}\x1b[2J" in text for name in "abc")
