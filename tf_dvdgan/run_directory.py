@@ -393,10 +393,11 @@ def copy_run(source: str, target: str) -> int:
             f"{target!r} is not empty and has no run; name another folder."
         )
     # The names of its events tell a run from others, also of the same config.
-    events = (
-        set(files.list_dir(RunDirectory(x).events("train"))) for x in (target, source)
+    own, copied = (
+        set(files.list_dir(RunDirectory(path).events("train")))
+        for path in (source, target)
     )
-    if not next(events) <= next(events):
+    if not copied <= own:
         raise errors.UserError(f"{target!r} has another run; name another folder.")
     # Readers look for the config of a run, and for TensorFlow's list of checkpoints.
     return files.copy_folder(source, target, last=["checkpoint", _CONFIG])

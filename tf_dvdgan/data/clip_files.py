@@ -71,7 +71,7 @@ def probe(
             _, height, width, _ = _frames_of_strip(path, clip).shape
             return ClipInfo(clip.shape[0], height, width, "png")
         found = reader.properties(path)
-        return ClipInfo(**{**found._asdict(), "fps": round(found.fps, 2)})
+        return ClipInfo(*found._replace(fps=round(found.fps, 2)))
 
 
 def read(
