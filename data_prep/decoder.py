@@ -180,7 +180,7 @@ def serve() -> None:
     replies.write(_READY)
     replies.flush()
     while True:
-        _answer(requests.get(), replies)
+        _reply(requests.get(), replies)
 
 
 def _read_requests(requests: queue.SimpleQueue[dict]) -> None:
@@ -205,7 +205,7 @@ def _reporter(send: Callable[[dict], None], seconds: float) -> Callable[[], None
     return progress
 
 
-def _answer(request: dict, replies: IO[bytes]) -> None:
+def _reply(request: dict, replies: IO[bytes]) -> None:
     send = functools.partial(video_process.send, replies)
     video_process.limit_child(request["seconds"])
     try:

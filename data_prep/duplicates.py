@@ -1,7 +1,7 @@
 """Finds clips that are nearly the same, such as copies in another encoding.
 
 Some frames of each clip are hashed by what their low frequencies look like: the 64
-lowest coefficients of a 32x32 grey image's cosine transform, each above or below their
+lowest coefficients of a 32x32 gray image's cosine transform, each above or below their
 median. Clips are near-duplicates if all of these hashes differ in at most three bits.
 Score and memorization of a model mean little if training clips are also held out.
 """
@@ -39,8 +39,8 @@ class HashedClip:
 
 def hash_of(frame: np.ndarray) -> int:
     """Hashes a frame, `[height, width, 3]` uint8, to 64 bits."""
-    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(gray, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     low = cv2.dct(small.astype(np.float32))[:_LOW, :_LOW].ravel()
     bits = low > np.median(low[1:])
     return int.from_bytes(np.packbits(bits).tobytes(), "big")

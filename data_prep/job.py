@@ -203,8 +203,8 @@ def _list_clips(
     splits = collections.Counter(clip.split for clip in listing.clips)
     counts = ", ".join(f"{n} {split}" for split, n in sorted(splits.items()))
     print(f"{len(listing.class_names)} classes; clips: {counts}", flush=True)
-    if listing.left_out:
-        print(listing.left_out, flush=True)
+    if listing.skipped:
+        print(listing.skipped, flush=True)
     return listing
 
 

@@ -53,8 +53,8 @@ def stabilize(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     before: _View | None = None
     still: np.ndarray | None = None
     for t, frame in enumerate(frames):
-        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-        view = _View(grey, *sift.detectAndCompute(grey, None))
+        gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+        view = _View(gray, *sift.detectAndCompute(gray, None))
         if before is None or still is None:
             still = frame
         else:
@@ -65,9 +65,9 @@ def stabilize(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 class _View(NamedTuple):
-    """A grey-scale frame with its keypoints and their descriptors."""
+    """A gray-scale frame with its keypoints and their descriptors."""
 
-    grey: np.ndarray
+    gray: np.ndarray
     keypoints: Sequence[cv2.KeyPoint]
     descriptors: np.ndarray | None
 
@@ -86,7 +86,7 @@ def _homography(view: _View, before: _View, t: int) -> np.ndarray:
     """The homography from frame t to the one before it, by their keypoints."""
     points, target = _matches(view, before)
     if len(points) < _FEWEST_MATCHES:
-        if np.median(cv2.absdiff(view.grey, before.grey)) <= _STILL:
+        if np.median(cv2.absdiff(view.gray, before.gray)) <= _STILL:
             return np.eye(3)
         raise CameraMotionError(
             f"camera motion unknown: only {len(points)} keypoint matches in frame {t}"

@@ -85,7 +85,7 @@ def without(tasks: Sequence[ShardTask], dropped: Collection[str]) -> list[ShardT
 
     Args:
       tasks: the shards.
-      dropped: ids of the clips to leave out.
+      dropped: ids of the clips to skip.
 
     Returns:
       The shards that still have clips.

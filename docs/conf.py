@@ -37,7 +37,7 @@ autodoc_default_options = {
 }
 autodoc_inherit_docstrings = False  # Keras's say nothing of our layers
 autodoc_preserve_defaults = True
-autodoc_mock_imports = ["jax"]  # lies in an environment of the pre-flight's own
+autodoc_mock_imports = ["jax"]  # is in an environment of its own
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # dataclasses would have their attributes twice
 

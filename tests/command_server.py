@@ -39,7 +39,7 @@ WITHOUT_GRAPPLER = (
 OF_THIS_PROJECT = ("tf_dvdgan", "tools", "data_prep")
 IS_SECOND_LANE = sys.version_info >= (3, 12)
 # What commands import from others. Not TensorFlow I/O: a process that has it ends in
-# another way (`cli._leave`).
+# another way (`cli._exit_now`).
 LIBRARIES = (
     "tf_dvdgan",  # first: it turns on oneDNN
     "tensorflow",
@@ -103,11 +103,11 @@ class Server:
                 "outputs": outputs,
             }
             self._socket.sendall(json.dumps(request).encode() + b"\n")
-            pid, expired = self._answer(), False
+            pid, expired = self._receive(), False
             if not select.select([self._socket], [], [], timeout)[0]:
                 os.kill(pid, signal.SIGKILL)
                 expired = True
-            code = self._answer()
+            code = self._receive()
             texts = []
             for path in outputs:
                 with open(path) as file:
@@ -123,7 +123,7 @@ class Server:
         self._socket.close()
         self._process.wait()
 
-    def _answer(self) -> int:
+    def _receive(self) -> int:
         line = self._answers.readline()
         if not line:
             raise RuntimeError("The process that runs commands has ended")

@@ -190,7 +190,7 @@ def tiny_run(demo_shards, tmp_path_factory) -> str:
     """The folder of a run of six steps, evaluated before, at the third and the last.
 
     It is one for all of pytest's processes: who changes it takes a copy. What the
-    command printed lies beside it, in "tiny_run.out".
+    command printed is beside it, in "tiny_run.out".
     """
 
     def make(folder: str) -> None:

@@ -35,10 +35,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run withou
 print("out", flush=True)
 {ending}
 """
-    forked, anew = run_python("-c", script), run_process("-c", script)
-    assert forked.returncode == anew.returncode == code
-    assert forked.stdout == anew.stdout == "out\n"
-    lines = [done.stderr.strip().split("\n")[-1] for done in (forked, anew)]
+    forked, fresh = run_python("-c", script), run_process("-c", script)
+    assert forked.returncode == fresh.returncode == code
+    assert forked.stdout == fresh.stdout == "out\n"
+    lines = [done.stderr.strip().split("\n")[-1] for done in (forked, fresh)]
     assert lines == [last_line, last_line]
 
 
@@ -74,9 +74,9 @@ def test_arguments_folder_and_environment_are_the_command_s(tmp_path):
     settings = {"cwd": tmp_path, "env": env | {"OWN": "b\udcff", "PYTHONPATH": "/x"}}
     arguments = ("-m", "module", "--flag=1", "two words")
     forked = run_python(*arguments, **settings)
-    anew = run_process(*arguments, **settings, stdin=subprocess.DEVNULL)
-    assert forked.stdout == anew.stdout and str(tmp_path) in forked.stdout
-    assert (forked.stderr, anew.stderr) == ("", "")
+    fresh = run_process(*arguments, **settings, stdin=subprocess.DEVNULL)
+    assert forked.stdout == fresh.stdout and str(tmp_path) in forked.stdout
+    assert (forked.stderr, fresh.stderr) == ("", "")
 
 
 def test_a_child_that_python_spawns_is_in_the_command_s_folder(tmp_path):

@@ -1,4 +1,4 @@
-"""Gin files build; misspelt names are told, with the right one."""
+"""Gin files build; misspelled names are reported with the right one."""
 
 import inspect
 import os
@@ -155,7 +155,7 @@ def test_what_could_not_be_read_back_is_not_begun(tmp_path):
     "name",
     ["steps_per_loop", "checkpoint_every", "samples_every", "keep_checkpoints"],
 )
-def test_what_comes_every_so_many_steps_comes(name):
+def test_scheduled_events_happen_within_a_run(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1. Received: 0"):
         schedule.Schedule(**{name: 0})
 

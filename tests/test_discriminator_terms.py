@@ -148,7 +148,9 @@ def test_scoring_again_changes_no_state():
 
 
 def test_the_exact_penalty_refuses_gradient_checkpointing():
-    discriminator = dvd_gan.SpatialDiscriminator(16, 3, ch=2, recompute=True)
+    discriminator = dvd_gan.SpatialDiscriminator(
+        16, 3, ch=2, gradient_checkpointing=True
+    )
     with pytest.raises(ValueError, match=r"finite_differences.*spatial_discriminator"):
         terms.R1().build([discriminator])
     terms.R1(method="finite_differences").build([discriminator])

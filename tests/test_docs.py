@@ -348,7 +348,7 @@ def test_the_citation_is_of_this_version():
     assert "https://arxiv.org/abs/1907.06571" in urls
 
 
-def test_the_licence_is_the_whole_apache_2():
+def test_the_license_is_the_whole_apache_2():
     text = (ROOT / "LICENSE").read_text()
     assert "Apache License" in text and "Version 2.0, January 2004" in text
     assert "END OF TERMS AND CONDITIONS" in text

@@ -277,9 +277,11 @@ def test_the_sample_command_writes_what_is_asked(run_dir, tmp_path):
     ]
     with Image.open(tmp_path / f"0000_{NAME}.gif") as image:
         assert image.n_frames == 4 and image.size == (16, 16)
-        facts = json.loads(image.info["comment"])
-    assert facts["class"] == NAME and facts["step"] == 6 and facts["index"] == 0
-    assert (facts["seed"], facts["truncation"]) == (0, 1.0)
+        metadata = json.loads(image.info["comment"])
+    assert (
+        metadata["class"] == NAME and metadata["step"] == 6 and metadata["index"] == 0
+    )
+    assert (metadata["seed"], metadata["truncation"]) == (0, 1.0)
     result = sample(run_dir, tmp_path, "--num_videos=9", "--format=mp4")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "0000_HorizontalCircle.mp4").stat().st_size > 0
@@ -302,8 +304,8 @@ def test_samples_of_a_saved_model_over_truncations(saved_model, tmp_path):
             strip = np.asarray(Image.open(path)).astype(int)
             assert np.abs(strip - np.concatenate(videos[i], axis=1)).max() <= 1
     with Image.open(tmp_path / "grid.png") as image:
-        facts = json.loads(image.text["Description"])
-    assert facts["truncation"] == [0.5, 1.0] * 2 and facts["seed"] == 4
+        metadata = json.loads(image.text["Description"])
+    assert metadata["truncation"] == [0.5, 1.0] * 2 and metadata["seed"] == 4
 
 
 @pytest.mark.slow

@@ -219,8 +219,8 @@ def test_the_command_shows_what_each_subspace_means(model, saved, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     with Image.open(tmp_path / "resampled.png") as image:
-        facts, sheet = json.loads(image.text["Description"]), np.asarray(image)
-    assert facts["resample"] == ["A", "C"] and facts["classes"] == ["Jump"]
+        metadata, sheet = json.loads(image.text["Description"]), np.asarray(image)
+    assert metadata["resample"] == ["A", "C"] and metadata["classes"] == ["Jump"]
     # Two blocks of 4 frames; both begin with the same sample.
     first, second = np.split(sheet, 2)
     left, width = first.shape[1] - 3 * 66, 64
@@ -347,7 +347,7 @@ def test_a_damaged_description_is_a_sentence(tmp_path, spoil):
 def test_the_name_of_a_generator_holds_no_control_characters():
     model = make_model(*MODELS["vgan"])
     description = generators.describe(model)
-    description["facts"]["model"] = "a\x1b[2J"
+    description["metadata"]["model"] = "a\x1b[2J"
     assert Described(description).name == r"a\x1b[2J, step 7"
 
 
@@ -365,7 +365,7 @@ def test_interpolation_is_linear_between_both_ends():
             np.testing.assert_allclose(found[row, step], expected, atol=1e-6)
 
 
-def test_one_subspace_is_drawn_anew_and_two_are_frozen():
+def test_one_subspace_is_resampled_and_two_are_frozen():
     latent = video_gan.GaussianLatent((20, 20, 80), (0.5, 1.0, 2.0))
     parts = latents.subspaces(latent)
     assert parts == {"A": slice(0, 20), "B": slice(20, 40), "C": slice(40, 120)}

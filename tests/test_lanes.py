@@ -117,8 +117,8 @@ def test_a_run_resumes_in_either_lane_and_says_so(lane, capsys):
 
 
 def test_the_environment_of_a_run_names_keras_of_this_lane():
-    facts = environment.describe(tf.distribute.get_strategy())
-    keras = facts["keras" if OWN == LANES[0] else "tf-keras"]
+    metadata = environment.describe(tf.distribute.get_strategy())
+    keras = metadata["keras" if OWN == LANES[0] else "tf-keras"]
     assert keras.startswith(OWN.removeprefix("tensorflow"))
 
 

@@ -67,7 +67,7 @@ def part_of(path: pathlib.Path) -> str:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_go_one_way(path):
+def test_imports_point_in_one_direction(path):
     folder = path.relative_to(ROOT).parts[0]
     ours = {
         n

@@ -1,4 +1,4 @@
-"""The main job where everything lies on an S3 server, with one on this machine."""
+"""The main job with everything on an S3 server, which runs on this machine."""
 
 import os
 import pathlib
@@ -144,7 +144,7 @@ def newest_checkpoint(store) -> int:
 
 
 @first_lane
-def test_a_run_is_killed_goes_on_samples_and_exports(store, shards, tmp_path):
+def test_a_killed_run_resumes_samples_and_exports(store, shards, tmp_path):
     run_dir = f"s3://{BUCKET}/run"
     flags = (f"--gin_file={TINY_VGAN}", f"--data_dir={shards}")
     flags += (f"--model_dir={run_dir}",)

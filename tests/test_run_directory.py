@@ -87,7 +87,7 @@ def test_what_is_whole_of_the_scores_is_read(directory, capsys):
     with open(directory.scores_file, "a") as file:
         file.write('{"step": 2, "sco')
     assert directory.read_scores() == [{"step": 1}]
-    assert "1 damaged lines are left out" in capsys.readouterr().out
+    assert "1 damaged lines are skipped" in capsys.readouterr().out
     run_directory.add_row(directory.scores_file, {"step": 3})
     assert directory.read_scores() == [{"step": 1}, {"step": 3}]
 

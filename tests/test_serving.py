@@ -59,7 +59,7 @@ def run_example(name: str, *replaced: tuple[str, str]) -> dict:
 
 
 def checked(function, inputs: dict) -> dict[str, tf.Tensor]:
-    """Inputs of a signature: all that it wants, of its types and shapes."""
+    """Inputs of a signature: all that it requires, of its types and shapes."""
     specs = function.structured_input_signature[1]
     assert inputs.keys() == specs.keys()
     tensors = {}

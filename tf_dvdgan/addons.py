@@ -119,8 +119,8 @@ def own_dense_image_warp(image: tf.Tensor, flow: tf.Tensor) -> tf.Tensor:
     """
     _, height, width, channels = image.shape
     pixels = tf.reshape(image, [-1, height * width, channels])
-    below, y = _neighbour(tf.range(height)[:, tf.newaxis], flow[..., 0], height)
-    right, x = _neighbour(tf.range(width), flow[..., 1], width)
+    below, y = _neighbor(tf.range(height)[:, tf.newaxis], flow[..., 0], height)
+    right, x = _neighbor(tf.range(width), flow[..., 1], width)
 
     def at(rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
         return tf.gather(pixels, rows * width + columns, batch_dims=1)
@@ -132,7 +132,7 @@ def own_dense_image_warp(image: tf.Tensor, flow: tf.Tensor) -> tf.Tensor:
     return _mix(upper, lower, y)
 
 
-def _neighbour(
+def _neighbor(
     grid: tf.Tensor, offset: tf.Tensor, size: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the pixel after each position on an axis, and its share of the sample."""

@@ -90,7 +90,7 @@ def classify(
       model_dir: directory of the run.
       data_dir: folder of prepared shards with classes.
       step: step of the checkpoint, or 'best'; the newest by default.
-      shares: fractions of the labelled clips to train on, above 0 and at most 1.
+      shares: fractions of the labeled clips to train on, above 0 and at most 1.
       frozen: whether to fit a logistic regression to frozen features; otherwise
         classifiers are trained from the run's weights and from random weights.
       fine_tuning: settings of the classifiers' training.
@@ -152,7 +152,7 @@ def fine_tune(
 
     Args:
       discriminator: discriminator with the convolutions to start from; unchanged.
-      clips: labelled clips.
+      clips: labeled clips.
       num_classes: number of classes.
       pretrained: whether to start from the discriminator's weights; otherwise from
         random ones.
@@ -204,7 +204,7 @@ def logistic_regression(
     Args:
       discriminator: discriminator with the features; its batch norm uses statistics of
         the training clips.
-      clips: labelled clips.
+      clips: labeled clips.
       share: fraction of each class's training clips to use, at least one clip.
       batch_size: batch size of the discriminator.
       seed: seed of the choice of clips.

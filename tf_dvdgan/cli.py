@@ -67,7 +67,7 @@ def run(
         lines = traceback.format_exc().splitlines()
         print("\n".join(map(terminal.printable, lines)), file=sys.stderr)
         code = 1
-    _leave(code)
+    _exit_now(code)
 
 
 def _print_interrupted() -> None:
@@ -127,8 +127,8 @@ def _what_ran_out(error: Exception) -> str:
         )
     if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
         return (
-            "A device ran out of memory. Lower BATCH_SIZE, recompute activations, or "
-            "use bfloat16; docs/troubleshooting.md explains how."
+            "A device ran out of memory. Lower BATCH_SIZE, use gradient "
+            "checkpointing, or use bfloat16; docs/troubleshooting.md explains how."
         )
     return ""
 
@@ -165,7 +165,7 @@ def _remote_paths(value: object) -> list[str]:
     return [path for path in found if not path.startswith("grpc://")]
 
 
-def _leave(code: int | str | None) -> NoReturn:
+def _exit_now(code: int | str | None) -> NoReturn:
     """Ends the process with an exit code, without taking its objects apart.
 
     That takes a second or more once TensorFlow is loaded, and TensorFlow I/O aborts in

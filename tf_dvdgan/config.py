@@ -39,6 +39,7 @@ _SIZES = ("RESOLUTION", "NUM_FRAMES", "STRIDE", "BATCH_SIZE", "NUM_STEPS", "CH",
 _RETIRED = ("evaluation.Evaluator", "evaluation.watch", "Evaluator", "watch")
 _RENAMED = {  # in the configs of older runs
     "train.accept_other_facts": "train.allow_config_mismatch",
+    ".recompute =": ".gradient_checkpointing =",
     "Schedule.on_failed_save = 'go_on'": "Schedule.on_failed_save = 'continue'",
 }
 

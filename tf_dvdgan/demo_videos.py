@@ -1,6 +1,6 @@
-"""A procedural, class-labelled video data set in UCF-101's layout.
+"""A procedural, class-labeled video data set in UCF-101's layout.
 
-Coloured shapes move over plain backgrounds; the class is shape x motion. In the kind
+Colored shapes move over plain backgrounds; the class is shape x motion. In the kind
 "digits" scikit-learn's handwritten digits move instead, and the class is the digit; in
 "objects" textured objects collide and cover one another, see `demo_objects`.
 Half of the files are .avi (MPEG-4), half .mp4 (H.264). They are
@@ -34,12 +34,12 @@ _CLASSES = {
 _NUM_FRAMES = 40
 _FPS = 25.0
 _PERIOD = 32.0  # frames for one cycle of a motion
-_CLIPS_PER_GROUP = 4  # clips of a group share colours, as UCF-101's share a scene
+_CLIPS_PER_GROUP = 4  # clips of a group share colors, as UCF-101's share a scene
 _TEST_EVERY = 4  # every fourth group is in the test split
 _SUPERSAMPLING = 4
 
-Colour = tuple[float, float, float]
-# Paints on a canvas `[height, width, 3]`; takes the centre `[2]` (x, y) and the radius.
+Color = tuple[float, float, float]
+# Paints on a canvas `[height, width, 3]`; takes the center `[2]` (x, y) and the radius.
 Draw = Callable[[np.ndarray, np.ndarray, float], None]
 
 
@@ -55,7 +55,7 @@ def render(kind: str, label: int, size: tuple[int, int], seed: list[int]) -> np.
       kind: 'shapes', 'digits' or 'objects'.
       label: class number, from 0.
       size: height and width in pixels.
-      seed: seed of the data set, number of the group, number of the clip in it; colours
+      seed: seed of the data set, number of the group, number of the clip in it; colors
         depend only on the first two.
 
     Returns:
@@ -67,14 +67,14 @@ def render(kind: str, label: int, size: tuple[int, int], seed: list[int]) -> np.
     group_rng = np.random.default_rng([*seed[:2], label])
     rng = np.random.default_rng([*seed, label])
     background = _background(group_rng, height, width)
-    colour = _rgb(group_rng.uniform(), group_rng.uniform(0.75, 1.0), 1.0)
+    color = _rgb(group_rng.uniform(), group_rng.uniform(0.75, 1.0), 1.0)
     radius = min(size) * rng.uniform(0.17, 0.23)
     draw: Draw
     if kind == "shapes":
-        draw = functools.partial(_draw_shape, SHAPES[label // len(MOTIONS)], colour)
+        draw = functools.partial(_draw_shape, SHAPES[label // len(MOTIONS)], color)
         motion = MOTIONS[label % len(MOTIONS)]
     else:
-        draw = _digit(label, colour, rng)
+        draw = _digit(label, color, rng)
         motion = MOTIONS[int(rng.integers(len(MOTIONS)))]
     frames = [
         _frame(background, draw, x * width, y * height, radius)
@@ -93,13 +93,13 @@ def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray
     return np.broadcast_to(top * (1 - weight) + bottom * weight, (height, width, 3))
 
 
-def _rgb(hue: float, saturation: float, value: float) -> Colour:
+def _rgb(hue: float, saturation: float, value: float) -> Color:
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
     return 255.0 * red, 255.0 * green, 255.0 * blue
 
 
 def _path(motion: str, rng: np.random.Generator) -> Iterator[tuple[float, float]]:
-    """Yields the centre in each frame, in units of width and height."""
+    """Yields the center in each frame, in units of width and height."""
     start, direction = rng.uniform(0, 2 * math.pi), rng.choice([-1, 1])
     fixed = rng.uniform(0.4, 0.6)
     for t in range(_NUM_FRAMES):
@@ -126,19 +126,19 @@ def _frame(
 
 
 def _draw_shape(
-    shape: str, colour: Colour, canvas: np.ndarray, centre: np.ndarray, radius: float
+    shape: str, color: Color, canvas: np.ndarray, center: np.ndarray, radius: float
 ) -> None:
     if shape == "Circle":
-        cv2.circle(canvas, np.round(centre).astype(int), round(radius), colour, -1)
+        cv2.circle(canvas, np.round(center).astype(int), round(radius), color, -1)
         return
     sides = {"Square": 4, "Triangle": 3}[shape]
     first = math.pi / 4 if shape == "Square" else -math.pi / 2
     angles = first + 2 * math.pi * np.arange(sides) / sides
-    corners = centre + 1.2 * radius * np.stack([np.cos(angles), np.sin(angles)], 1)
-    cv2.fillPoly(canvas, [np.round(corners).astype(np.int32)], colour)
+    corners = center + 1.2 * radius * np.stack([np.cos(angles), np.sin(angles)], 1)
+    cv2.fillPoly(canvas, [np.round(corners).astype(np.int32)], color)
 
 
-def _digit(label: int, colour: Colour, rng: np.random.Generator) -> Draw:
+def _digit(label: int, color: Color, rng: np.random.Generator) -> Draw:
     """Returns a function that paints a random 8x8 digit of scikit-learn's."""
     from sklearn import datasets
 
@@ -146,14 +146,14 @@ def _digit(label: int, colour: Colour, rng: np.random.Generator) -> Draw:
     images = digits.images[digits.target == label] / 16.0
     image = images[int(rng.integers(len(images)))]
 
-    def draw(canvas: np.ndarray, centre: np.ndarray, radius: float) -> None:
+    def draw(canvas: np.ndarray, center: np.ndarray, radius: float) -> None:
         side = round(2.4 * radius)
         alpha = cv2.resize(image, (side, side))[:, :, None]
-        left, top = np.round(centre - side / 2).astype(int)
+        left, top = np.round(center - side / 2).astype(int)
         y0, x0 = max(top, 0), max(left, 0)
         patch = canvas[y0 : top + side, x0 : left + side]
         alpha = alpha[y0 - top :, x0 - left :][: patch.shape[0], : patch.shape[1]]
-        patch[:] = patch * (1 - alpha) + np.array(colour) * alpha
+        patch[:] = patch * (1 - alpha) + np.array(color) * alpha
 
     return draw
 

@@ -141,7 +141,7 @@ class R1(DiscriminatorTerm):
         squared norm: it needs two more forward passes and no second derivative.
       epsilon: step of 'finite_differences' along v.
 
-    'exact' cannot differentiate through gradient checkpointing (`recompute`).
+    'exact' cannot differentiate through gradient checkpointing.
 
     Raises:
       InvalidValueError: the method does not exist, or `every` is less than 1.
@@ -166,11 +166,11 @@ class R1(DiscriminatorTerm):
 
     def build(self, discriminators: Sequence[tf.keras.Model]) -> None:
         for discriminator in discriminators:
-            if self._exact and getattr(discriminator, "recompute", False):
+            if self._exact and getattr(discriminator, "gradient_checkpointing", False):
                 raise errors.InvalidValueError(
                     "R1 needs method='finite_differences' for a discriminator with "
-                    f"gradient checkpointing. Received: recompute="
-                    f"{discriminator.recompute} of {discriminator.name}"
+                    f"gradient checkpointing. Received: gradient_checkpointing="
+                    f"{discriminator.gradient_checkpointing} of {discriminator.name}"
                 )
 
     def value(self, scored: Scored) -> tf.Tensor:

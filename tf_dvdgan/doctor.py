@@ -86,7 +86,7 @@ def examine(paths: Sequence[str] = (), tpu: str | None = None) -> Iterator[Findi
         yield _disk(folder)
     yield _object_stores()
     for path in paths:
-        yield _attempt(path, functools.partial(_write_and_read, path))
+        yield _finding(path, functools.partial(_write_and_read, path))
     yield _browser()
     # The TPU first: TensorFlow connects to it before it uses other devices.
     makers: dict[str, Callable[[], tf.distribute.Strategy]] = {}
@@ -102,10 +102,10 @@ def examine(paths: Sequence[str] = (), tpu: str | None = None) -> Iterator[Findi
     makers["CPU:0"] = lambda: tf.distribute.OneDeviceStrategy("CPU:0")
     for name, make in makers.items():
         part = f"training step on {name}"
-        yield _attempt(part, functools.partial(_train, make))
+        yield _finding(part, functools.partial(_train, make))
 
 
-def _attempt(part: str, run: Callable[[], str]) -> Finding:
+def _finding(part: str, run: Callable[[], str]) -> Finding:
     """Runs a check; any error of it is a finding."""
     try:
         return Finding(part, WORKS, run())
@@ -134,9 +134,9 @@ def _packages() -> Finding:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     wrong = [
-        f"{name} {found[name]} is installed, {wanted.removeprefix('==')} is needed"
-        for name, wanted in _requirements().items()
-        if name in found and found[name] not in specifiers.SpecifierSet(wanted)
+        f"{name} {found[name]} is installed, {specifier.removeprefix('==')} is needed"
+        for name, specifier in _requirements().items()
+        if name in found and found[name] not in specifiers.SpecifierSet(specifier)
     ]
     text = ", ".join(f"{name} {number}" for name, number in found.items())
     if wrong:

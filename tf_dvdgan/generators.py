@@ -60,7 +60,7 @@ class Generator(abc.ABC):
         self.num_frames = self.window.num_frames
         self.stride = self.window.stride
         self.latent = video_gan.GaussianLatent(**description["latent"])
-        self.metadata: dict[str, Any] = description["facts"]
+        self.metadata: dict[str, Any] = description["metadata"]
         self.place = ""
         self.name = terminal.printable(
             f"{self.metadata['model']}, step {self.metadata['step']}"
@@ -185,7 +185,7 @@ def describe(model: trained.TrainedModel) -> dict[str, Any]:
         "num_conditioning_frames": generator.num_conditioning_frames,
         "window": dataclasses.asdict(model.window),
         "latent": {"sizes": latent.sizes, "stddevs": latent.stddevs},
-        "facts": {
+        "metadata": {
             "model": f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}",
             "step": model.step,
             "weights": sampler_lib.fingerprint_of_weights(generator),
@@ -319,7 +319,10 @@ def _read_description(directory: str) -> dict[str, Any]:
             f"has no assets/{DESCRIPTION}. Export the run again."
         )
     with _damage_as_user_error(directory), filesystem.GFile(path) as file:
-        return json.loads(file.read())
+        description = json.loads(file.read())
+        if "facts" in description:  # of versions before 0.2
+            description["metadata"] = description.pop("facts")
+        return description
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ def write(
     described = generators.describe(model)
     run = run_directory.RunDirectory(model_dir) if model_dir else None
     scores = _scores(model_dir, model.step)
-    module = described["facts"]["model"].partition(".")[0]
+    module = described["metadata"]["model"].partition(".")[0]
     name = name or f"{_PAPERS[module].partition(' (')[0]}, step {model.step}"
     dataset = _printable(data_name or (run.dataset if run else ""))
     sections = [
@@ -67,7 +67,7 @@ def write(
         f"# {name}",
         _summary(model, module, dataset),
         "## Model",
-        _table(_facts(model, described)),
+        _table(_metadata(model, described)),
         "## Data and training",
         _table(_training(run, model, dataset)),
         "## Scores",
@@ -129,7 +129,7 @@ def _summary(model: trained.TrainedModel, module: str, dataset: str) -> str:
     )
 
 
-def _facts(
+def _metadata(
     model: trained.TrainedModel, described: Mapping[str, Any]
 ) -> dict[str, object]:
     window, generator = model.window, model.gan.generator
@@ -138,7 +138,7 @@ def _facts(
     classes += ", ..." if len(names) > _CLASSES_SHOWN else ""
     count = sum(int(np.prod(w.shape)) for w in generator.trainable_variables)
     return {
-        "network": described["facts"]["model"],
+        "network": described["metadata"]["model"],
         "parameters": f"{count:,}",
         "videos": f"{window.num_frames} frames, {window.resolution}x"
         f"{window.resolution} pixels, RGB",
@@ -146,7 +146,7 @@ def _facts(
         "given frames": generator.num_conditioning_frames or "none",
         "classes": classes if generator.num_classes > 1 else "none",
         "latent": " + ".join(map(str, model.gan.latent.sizes)),
-        "weights": f"moving average; SHA-256 {described['facts']['weights']}",
+        "weights": f"moving average; SHA-256 {described['metadata']['weights']}",
     }
 
 
@@ -155,7 +155,7 @@ def _training(
     model: trained.TrainedModel,
     dataset: str,
 ) -> dict[str, object]:
-    facts: dict[str, object] = {
+    metadata: dict[str, object] = {
         "data set": dataset or "unknown",
         "training clips": "unknown",
         "steps": f"{model.step:,}",
@@ -163,17 +163,17 @@ def _training(
         "TensorFlow": tf.__version__,
     }
     if run is None:
-        return facts
+        return metadata
     if run.num_clips is not None:
-        facts["training clips"] = f"{run.num_clips:,}"
+        metadata["training clips"] = f"{run.num_clips:,}"
     origin = (run.read_model() or {}).get("initialized_from")
     if origin:
-        facts["initialized from"] = json.dumps(origin)
+        metadata["initialized from"] = json.dumps(origin)
     bindings = history.bindings(run.read_operative_config(model.step))
     for title, parameter in _TRAINING.items():
         if parameter in bindings:
-            facts[title] = f"`{bindings[parameter]}`"
-    return facts
+            metadata[title] = f"`{bindings[parameter]}`"
+    return metadata
 
 
 def _scores(model_dir: str | None, step: int) -> list[history.Score]:
@@ -254,7 +254,7 @@ def _limits(model: trained.TrainedModel, scores: Sequence[history.Score]) -> str
     lines = [
         "Meant for research on video generation, and for comparison with other models. "
         "It makes only videos of the size above, in the manner of its training data, "
-        "with their gaps and biases; it is not a source of facts about what they show. "
+        "with their gaps and biases; it is not a source of truth about what they show. "
         "Say that the videos are generated wherever they are shown.",
     ]
     rates = [s.others["memorization"] for s in scores if "memorization" in s.others]
@@ -270,8 +270,8 @@ def _limits(model: trained.TrainedModel, scores: Sequence[history.Score]) -> str
     return "\n\n".join(lines)
 
 
-def _table(facts: Mapping[str, object]) -> str:
-    rows = [f"| {title} | {fact} |" for title, fact in facts.items()]
+def _table(metadata: Mapping[str, object]) -> str:
+    rows = [f"| {title} | {value} |" for title, value in metadata.items()]
     return "\n".join(["| | |", "|---|---|", *rows])
 
 

@@ -125,10 +125,10 @@ def conv2d(
             return conv2d(average_pool(x), kernel, bias=bias)
         return upsample(conv2d(x, kernel, bias=bias))
     if resample == "down":
-        kernel = _sum_neighbours(kernel, axes=(0, 1)) / 4.0
+        kernel = _sum_neighbors(kernel, axes=(0, 1)) / 4.0
         strides = 2
     elif resample == "up":
-        kernel = _sum_neighbours(kernel, axes=(0, 1), flip=True)
+        kernel = _sum_neighbors(kernel, axes=(0, 1), flip=True)
         kernel = tf.transpose(kernel, [0, 1, 3, 2])
 
     def convolve(frames: tf.Tensor) -> tf.Tensor:
@@ -173,7 +173,7 @@ def conv3d(
         return conv3d(average_pool(x, pool_time), kernel, bias=bias)
     merge_time = pool_time and x.shape[1] % 2 == 0
     axes = (0, 1, 2) if merge_time else (1, 2)
-    merged = _sum_neighbours(kernel, axes) / 2.0 ** len(axes)
+    merged = _sum_neighbors(kernel, axes) / 2.0 ** len(axes)
     x = tf.nn.conv3d(x, merged, [1, 2 if merge_time else 1, 2, 2, 1], "SAME")
     x = _add_bias(x, bias)
     if pool_time and not merge_time:
@@ -186,7 +186,7 @@ def _add_bias(x: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
     return x if bias is None else tf.nn.bias_add(x, bias)
 
 
-def _sum_neighbours(
+def _sum_neighbors(
     kernel: tf.Tensor, axes: Sequence[int], flip: bool = False
 ) -> tf.Tensor:
     """Adds a kernel to itself, shifted by one tap along each axis: 3 taps become 4."""

@@ -316,7 +316,7 @@ def add_row(path: str, row: Mapping) -> None:
 
 
 def read_rows(path: str) -> list[dict]:
-    """Reads the rows of a JSON Lines file; leaves out lines that are damaged."""
+    """Reads the rows of a JSON Lines file; skips lines that are damaged."""
     rows, damaged = [], 0
     for line in filter(str.strip, _text(path).splitlines()):
         try:
@@ -328,7 +328,7 @@ def read_rows(path: str) -> list[dict]:
         else:
             damaged += 1
     if damaged:
-        terminal.say(f"{path}: {damaged} damaged lines are left out")
+        terminal.say(f"{path}: {damaged} damaged lines are skipped")
     return rows
 
 

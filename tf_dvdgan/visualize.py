@@ -211,7 +211,7 @@ def match_sizes(columns: Sequence[np.ndarray]) -> list[np.ndarray]:
 
     Returns:
       The videos, cut to the shortest and resized to the largest height and width
-      (nearest neighbour).
+      (nearest neighbor).
     """
     num_frames = min(videos.shape[1] for videos in columns)
     height, width = (max(v.shape[axis] for v in columns) for axis in (2, 3))

@@ -4,7 +4,7 @@
   python -m tools.classify --model_dir=RUN --data_dir=SHARDS --frozen
 
 Replaces the discriminator's last layer with dropout 0.5 and a linear layer over the
-data's classes. For each fraction of the labelled clips it trains the classifier twice,
+data's classes. For each fraction of the labeled clips it trains the classifier twice,
 from the run's weights and from scratch. Prints the accuracy on the test split and
 appends it to <model_dir>/classify.jsonl, which tools.report plots over the number of
 clips. With --frozen it fits a logistic regression to the frozen discriminator's

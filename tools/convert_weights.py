@@ -30,11 +30,11 @@ def main(argv: list[str]) -> None:
     del argv
     from tf_dvdgan.evaluation.features.networks import weights
 
-    facts = weights.convert(FLAGS.input, FLAGS.network, FLAGS.output, FLAGS.note)
-    print(f"network  {facts.network}")
-    print(f"classes  {facts.num_classes}")
-    print(f"source   {terminal.printable(facts.source)}")
-    print(f"hash     {facts.hash}")
+    metadata = weights.convert(FLAGS.input, FLAGS.network, FLAGS.output, FLAGS.note)
+    print(f"network  {metadata.network}")
+    print(f"classes  {metadata.num_classes}")
+    print(f"source   {terminal.printable(metadata.source)}")
+    print(f"hash     {metadata.hash}")
     print(f"file     {FLAGS.output}")
 
 

@@ -1,8 +1,8 @@
-"""Writes a procedural, class-labelled video data set in UCF-101's layout.
+"""Writes a procedural, class-labeled video data set in UCF-101's layout.
 
   python -m tools.make_demo_videos --output=VIDEOS
 
-Coloured shapes move over plain backgrounds; with --kind=digits, handwritten digits.
+Colored shapes move over plain backgrounds; with --kind=digits, handwritten digits.
 With --kind=objects, textured objects fall or slide, collide and cover one another,
 while the camera or a light moves: videos to predict. This kind needs the extra
 `objects`. See `tf_dvdgan.demo_videos`.

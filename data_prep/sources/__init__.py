@@ -88,9 +88,9 @@ def _without_links_out(listing: Listing, input_dir: str) -> Listing:
     count = len(listing.clips) - len(clips)
     if not count:
         return listing
-    sentences = [listing.left_out, f"left out: {count} clips behind links out of it"]
-    left_out = "; ".join(filter(None, sentences))
-    return dataclasses.replace(listing, clips=clips, left_out=left_out)
+    sentences = [listing.skipped, f"skipped: {count} clips behind links out of it"]
+    skipped = "; ".join(filter(None, sentences))
+    return dataclasses.replace(listing, clips=clips, skipped=skipped)
 
 
 def _check(listing: Listing, dataset: str, input_dir: str) -> None:

@@ -58,13 +58,13 @@ class Listing:
       class_names: class names in the order of the labels.
       clips: all clips of all splits.
       encoding: default format of the stored frames, 'jpeg' or 'png'.
-      left_out: summary of the folder's skipped files in one line; '' if there are none.
+      skipped: summary of the folder's skipped files in one line; '' if there are none.
     """
 
     class_names: list[str]
     clips: list[Clip]
     encoding: str = "jpeg"
-    left_out: str = ""
+    skipped: str = ""
 
 
 def hold_out(listing: Listing, share: float) -> Listing:

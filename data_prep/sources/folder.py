@@ -40,4 +40,4 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
         )
     ]
     clips.sort(key=lambda clip: (clip.label, clip.video_id))
-    return Listing(class_names, clips, left_out=found.describe_left_out())
+    return Listing(class_names, clips, skipped=found.describe_skipped())

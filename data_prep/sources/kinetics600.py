@@ -70,14 +70,14 @@ def _read_rows(place: str) -> dict[_Key, tuple[str, str]]:
     """Label and split of each clip; of repeated entries the first counts."""
     rows: dict[_Key, tuple[str, str]] = {}
     for path, split in _list_files(place):
-        unlabelled = 0
+        unlabeled = 0
         for row in lists.read_table(path, _COLUMNS, _HINT, spaced="label"):
             if row.get("label"):
                 key = _key_of(row, path)
                 rows.setdefault(key, (row["label"], _split_of(row, split, path)))
             else:
-                unlabelled += 1
-        lists.warn_skipped(unlabelled, path)
+                unlabeled += 1
+        lists.warn_skipped(unlabeled, path)
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The unlabelled videos of VGAN (paper 004, section 3.1): stacks of frames in JPEGs.
+"""The unlabeled videos of VGAN (paper 004, section 3.1): stacks of frames in JPEGs.
 
 A listing file has the paths of the JPEGs, one per line, relative to the folder. There
 are no classes and no splits.

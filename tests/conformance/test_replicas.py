@@ -39,7 +39,7 @@ PARAMETERS = [
 # Recomputing and a thread that writes checkpoints change nothing either.
 OF_TWO = [
     *(
-        f"dvd_gan.{name}.recompute = True"
+        f"dvd_gan.{name}.gradient_checkpointing = True"
         for name in ("Generator", "SpatialDiscriminator", "TemporalDiscriminator")
     ),
     "training.Schedule.asynchronous_checkpoints = True",
@@ -216,8 +216,8 @@ def test_weights_u_vectors_and_averages_are_those_of_one(runs, others):
         error, size = rms(a - b), rms(a)
         # The gradient of a bias that batch norm cancels is rounding; Adam turns it into
         # steps of the size of the rate, 4e-4.
-        cancelled = key.split("/.")[0].endswith("bias") and size < 1e-3
-        bound = 2e-3 if cancelled else 1e-4 * size
+        canceled = key.split("/.")[0].endswith("bias") and size < 1e-3
+        bound = 2e-3 if canceled else 1e-4 * size
         assert error <= bound, (key, error, size)
 
 

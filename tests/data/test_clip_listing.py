@@ -76,7 +76,7 @@ def test_images_and_audio_in_containers_of_videos_are_side_files(tmp_path, name,
     found = clip_listing.list_clips(str(tmp_path))
     assert [clip.name for clip in found.clips] == ["IMG_1.mov"]
     kind = os.path.splitext(name)[1].lower() or name
-    assert found.left_out == {kind: 1}
+    assert found.skipped == {kind: 1}
 
 
 def test_side_files_are_counted_and_in_nobodys_way(tmp_path):
@@ -90,19 +90,17 @@ def test_side_files_are_counted_and_in_nobodys_way(tmp_path):
         "run/1.mp4",
         "run/2.mp4",
     ]
-    assert found.left_out == {
+    assert found.skipped == {
         **{".srt": 2, ".json": 1, ".jpg beside clips": 2, "Thumbs.db": 1},
         **{".DS_Store": 1, "__MACOSX": 1, ".csv": 1, ".txt": 1},
     }
-    line = found.describe_left_out()
-    assert line.startswith(
-        "left out, because they are not clips: 2 .srt, 2 .jpg beside"
-    )
+    line = found.describe_skipped()
+    assert line.startswith("skipped, because they are not clips: 2 .srt, 2 .jpg beside")
     assert "\n" not in line and line.endswith("4 others")
     listing = list_for_preparation("folder", str(tmp_path))
-    assert listing.class_names == ["jump", "run"] and listing.left_out == line
+    assert listing.class_names == ["jump", "run"] and listing.skipped == line
     source = clips.open_clips(str(tmp_path))
-    assert source.class_names == ["jump", "run"] and source.left_out == line
+    assert source.class_names == ["jump", "run"] and source.skipped == line
 
 
 @pytest.mark.parametrize("train", ["train", "Training"])
@@ -116,8 +114,8 @@ def test_folders_of_splits_are_splits(tmp_path, train, held_out, with_classes):
     split = "validation" if held_out == "val" else held_out
     listing = list_for_preparation("folder", str(tmp_path))
     assert listing.class_names == (["jump", "run"] if with_classes else ["video"])
-    facts = {(c.path.split("/")[0], c.split) for c in listing.clips}
-    assert facts == {(train, "train"), (held_out, split)}
+    splits = {(c.path.split("/")[0], c.split) for c in listing.clips}
+    assert splits == {(train, "train"), (held_out, split)}
     for clip in listing.clips:
         name = listing.class_names[clip.label]
         assert name == (clip.path.split("/")[1] if with_classes else "video")
@@ -373,12 +371,12 @@ def test_images_in_the_folder_itself_are_a_clip(tmp_path):
     assert clips.open_clips(str(tmp_path)).num_clips == 1
 
 
-def test_other_arrays_beside_videos_are_left_out(tmp_path):
+def test_other_arrays_beside_videos_are_skipped(tmp_path):
     touch(tmp_path, "run/1.mp4")
     np.save(tmp_path / "run" / "poses.npy", np.zeros([4, 17, 2]))
     found = clip_listing.list_clips(str(tmp_path))
     assert [clip.name for clip in found.clips] == ["run/1.mp4"]
-    assert found.left_out == {".npy beside clips": 1}
+    assert found.skipped == {".npy beside clips": 1}
 
 
 def test_other_arrays_need_no_videos_beside_them(tmp_path):
@@ -387,7 +385,7 @@ def test_other_arrays_need_no_videos_beside_them(tmp_path):
     np.save(tmp_path / "jump" / "a" / "poses.npy", np.zeros([3, 17, 2]))
     found = clip_listing.list_clips(str(tmp_path))
     assert [clip.name for clip in found.clips] == ["jump/a", "run/1.mp4"]
-    assert found.left_out == {".npy": 1, ".npy beside clips": 1}
+    assert found.skipped == {".npy": 1, ".npy beside clips": 1}
     assert list_for_preparation("folder", str(tmp_path)).class_names == ["jump", "run"]
 
 
@@ -466,15 +464,15 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     inside = ["run/3.mp4", "run/4.mp4", "run/linked/2.mp4", "run/linked/day1/1.mp4"]
     assert names_of(top) == inside
     found = clip_listing.list_clips(str(top))
-    assert found.left_out == {"link to a folder that it is in": 1}
+    assert found.skipped == {"link to a folder that it is in": 1}
     listing = list_for_preparation("folder", str(top))
     assert len(listing.clips) == 4
     listing = list_for_preparation("folder", str(top), Options(follow_links=False))
     assert [clip.path for clip in listing.clips] == ["run/4.mp4"]
-    assert listing.left_out.endswith("left out: 3 clips behind links out of it")
+    assert listing.skipped.endswith("skipped: 3 clips behind links out of it")
 
 
-def test_a_clip_with_one_image_behind_a_link_out_is_left_out(tmp_path):
+def test_a_clip_with_one_image_behind_a_link_out_is_skipped(tmp_path):
     touch(tmp_path, "secret.png")
     top = tmp_path / "videos"
     touch(top, *(f"run/{clip}/{i}.png" for clip in "abc" for i in range(3)))
@@ -485,7 +483,7 @@ def test_a_clip_with_one_image_behind_a_link_out_is_left_out(tmp_path):
     assert len(list_for_preparation("folder", str(top)).clips) == 3
 
 
-def test_images_behind_links_out_of_the_folder_itself_are_left_out(tmp_path):
+def test_images_behind_links_out_of_the_folder_itself_are_skipped(tmp_path):
     touch(tmp_path, "secret.png")
     top = tmp_path / "videos"
     touch(top, *numbered("{}.png", 3))
@@ -525,7 +523,7 @@ def test_still_images_beside_animated_ones_are_side_files(tmp_path, suffix):
     assert [(clip.name, clip.form) for clip in found.clips] == [
         (f"clip{number}.{suffix}", "video") for number in (1, 2)
     ]
-    assert found.left_out == {".jpg beside clips": 2, f".{suffix} beside clips": 3}
+    assert found.skipped == {".jpg beside clips": 2, f".{suffix} beside clips": 3}
 
 
 def test_a_still_image_beside_strips_is_a_side_file(tmp_path):
@@ -537,7 +535,7 @@ def test_a_still_image_beside_strips_is_a_side_file(tmp_path):
     assert [(clip.name, clip.shape) for clip in found.clips] == [
         *(("0000.png", (5,)), ("0001.png", (5,)))
     ]
-    assert found.left_out == {".png beside clips": 1}
+    assert found.skipped == {".png beside clips": 1}
 
 
 def test_remote_strips_and_animations_are_clips(tmp_path, monkeypatch):
@@ -593,5 +591,5 @@ def test_remote_folders_follow_the_same_rule(tmp_path):
         ("test/run/2.mp4", "test"),
         ("train/run/1.mp4", "train"),
     ]
-    assert listing.left_out.endswith("1 .srt")
+    assert listing.skipped.endswith("1 .srt")
     assert os.path.basename(listing.clips[0].path) == "jump"

@@ -39,12 +39,12 @@ def noise(seed: int, time=9, height=20, width=26) -> np.ndarray:
 
 
 def smooth(seed: int, time=9, height=24, width=32) -> np.ndarray:
-    """What a lossy codec keeps: a colour, lighter with time and to the right."""
-    colour = np.random.default_rng(seed).integers(20, 100, 3)
+    """What a lossy codec keeps: a color, lighter with time and to the right."""
+    color = np.random.default_rng(seed).integers(20, 100, 3)
     lighter = 8 * np.arange(time)[:, None, None, None]
     slope = np.linspace(0, 60, width)[:, None]
     shape = [time, height, width, 3]
-    return np.broadcast_to(colour + lighter + slope, shape).astype(np.uint8)
+    return np.broadcast_to(color + lighter + slope, shape).astype(np.uint8)
 
 
 def write_movie(path: pathlib.Path, video: np.ndarray, fps: float = 25.0) -> None:
@@ -65,7 +65,7 @@ def write_array(path: pathlib.Path, video: np.ndarray) -> None:
 
 
 def cut(video: np.ndarray, window: windows.Window) -> np.ndarray:
-    """The middle window, and the centre, said another way: what is left is halved."""
+    """The middle window, and the center, said another way: what is left is halved."""
     spare = max(len(video) - window.length, 0)
     first = spare - spare // 2
     taken = [
@@ -333,7 +333,7 @@ def bad_files(tmp_path, good: int):
     os.truncate(tmp_path / "x4" / "frame_3.png", 50)
 
 
-def test_bad_files_are_left_out_and_named(tmp_path):
+def test_bad_files_are_skipped_and_named(tmp_path):
     bad_files(tmp_path, 80)
     source = clips.open_clips(str(tmp_path))
     assert source.num_clips == 84
@@ -393,7 +393,7 @@ def test_images_beside_videos_are_previews(tmp_path):
     write_movie(tmp_path / "clip" / "film.avi", smooth(0))
     source = clips.open_clips(str(tmp_path))
     assert source.names == ["clip/film.avi"]
-    assert source.left_out.endswith("not clips: 9 .png beside clips")
+    assert source.skipped.endswith("not clips: 9 .png beside clips")
 
 
 def test_other_sizes_want_a_resolution(tmp_path):
@@ -552,7 +552,7 @@ def test_an_interrupt_ends_reading_at_once(tmp_path, monkeypatch):
         time.sleep(0.01)
     time.sleep(0.2)
     assert len(ended) == 1 + threads  # what was waiting was not begun
-    assert {path for path, told in ended if not told} == {source.names[0]}
+    assert {path for path, is_expected in ended if not is_expected} == {source.names[0]}
 
 
 def test_reading_may_be_left_in_the_middle(tmp_path):

@@ -23,7 +23,7 @@ def test_a_file_is_whole_or_the_old_one(tmp_path):
     assert path.read_text() == "new"
 
 
-def test_on_an_object_store_a_file_is_written_in_its_place():
+def test_on_an_object_store_a_file_is_written_directly():
     with files.atomic_path("s3://bucket/file") as place:
         assert place == "s3://bucket/file"
 

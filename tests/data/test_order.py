@@ -111,10 +111,10 @@ def test_every_row_sees_every_shard_as_often_as_it_has_clips(epochs):
     seen = shard_of[whole].reshape(-1, batch)
     for row in seen.T:
         found = np.bincount(row, minlength=len(counts))
-        wanted = np.array(counts) / sum(counts) * len(row)
+        expected = np.array(counts) / sum(counts) * len(row)
         # Of shards that come less than some five times in all a few may be missing.
-        assert (found[wanted > 12] > 0).all()
-        assert ((found - wanted) ** 2 / wanted).sum() < 2 * len(counts) + 15
+        assert (found[expected > 12] > 0).all()
+        assert ((found - expected) ** 2 / expected).sum() < 2 * len(counts) + 15
 
 
 def test_the_first_batches_are_drawn_from_all_of_the_data(epochs):
@@ -145,26 +145,26 @@ def test_every_permutation_of_three_is_equally_likely():
 
 
 @pytest.mark.parametrize(
-    ("labels", "wanted"),
+    ("labels", "expected"),
     [
         ([0] * 30 + [1] * 12 + [2] * 6, [16, 16, 16]),
         ([0] * 7 + [2] * 4, [6, 0, 5]),  # a class without clips, a share that is none
         ([1] * 5, [0, 5]),
     ],
 )
-def test_balanced_classes_have_equal_shares_to_one_row(labels, wanted):
+def test_balanced_classes_have_equal_shares_to_one_row(labels, expected):
     balanced = order.Order(100 + np.arange(len(labels)), np.array(labels), 3, True)
     counts = np.bincount(labels)
     total = np.zeros([len(labels)], int)
     for number in range(40):
         clips = balanced.epoch(tf.constant(number, tf.int64)).numpy() - 100
-        assert np.bincount(np.array(labels)[clips]).tolist() == wanted
+        assert np.bincount(np.array(labels)[clips]).tolist() == expected
         times = np.bincount(clips, minlength=len(labels))
-        of_each = np.array(wanted)[labels] / counts[labels]
+        of_each = np.array(expected)[labels] / counts[labels]
         assert (times >= np.floor(of_each)).all() and (times <= np.ceil(of_each)).all()
         total += times
     # In the long run each clip comes as often as the others of its class.
-    assert (abs(total - 40 * np.array(wanted)[labels] / counts[labels]) < 16).all()
+    assert (abs(total - 40 * np.array(expected)[labels] / counts[labels]) < 16).all()
 
 
 def test_workers_have_their_rows_of_each_batch():

@@ -42,7 +42,7 @@ def test_what_waits_is_not_begun_once_nobody_asks():
     assert len(made) <= 3
 
 
-def test_an_error_comes_in_its_place():
+def test_an_error_is_raised_at_its_item():
     def fail(x: int) -> int:
         if x == 2:
             raise ValueError("third")
@@ -59,7 +59,7 @@ def test_items_of_an_iterator_are_all_given_none_among_them():
     assert [*prefetch.ahead([])] == []
 
 
-def test_an_iterators_error_comes_in_its_place():
+def test_an_iterators_error_is_raised_at_its_item():
     def items():
         yield 1
         raise KeyError("gone")

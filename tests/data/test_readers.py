@@ -113,7 +113,7 @@ def test_epochs_differ_in_order_and_draws(shards):
 
 
 @pytest.mark.parametrize("first_batch", [1, 5, 17])
-def test_reading_goes_on_anywhere_as_if_never_stopped(shards, first_batch):
+def test_reading_resumes_anywhere_as_if_never_stopped(shards, first_batch):
     whole = read(shards, 20)
     rest = read(shards, 20 - first_batch, first_batch=first_batch)
     assert rest == whole[first_batch:]
@@ -290,7 +290,7 @@ def test_data_of_one_class_are_read(tmp_path):
     assert labels_of(str(tmp_path), WINDOW, 3) == [0, 0, 0]
 
 
-def test_evaluation_reads_every_clip_once_at_its_centre(shards):
+def test_evaluation_reads_every_clip_once_at_its_center(shards):
     rows = list(readers.evaluation_dataset(shards, WINDOW, "train").as_numpy_iterator())
     corners = [tuple(row["video"][0, 0, 0] // [10, 1, 1]) for row in rows]
     assert corners == [(clip, 5, 3) for clip in range(24)]
@@ -420,7 +420,7 @@ def test_balancing_takes_other_clips_of_a_large_class_each_time(uneven):
 
 
 @pytest.mark.parametrize("settings", [{"balanced": True}, {"classes": ("few", "many")}])
-def test_other_clips_too_can_be_gone_on_with_from_any_batch(uneven, settings):
+def test_other_clips_too_resume_from_any_batch(uneven, settings):
     window = windows.Window(4, 16, 3, **settings)
     whole = read(uneven, 12, window=window)
     for first in (1, 5, 7):
@@ -442,7 +442,7 @@ def test_a_subset_of_classes_has_its_own_labels(uneven):
     np.testing.assert_allclose(np.bincount(labels_of(uneven, both, 36)), 18, atol=2)
 
 
-def test_an_unknown_class_is_told_with_the_nearest(uneven):
+def test_an_unknown_class_is_reported_with_the_nearest_name(uneven):
     window = windows.Window(4, 16, 3, classes=("few", "manny"))
     with pytest.raises(errors.UserError, match=r"no class 'manny'.*'many'"):
         readers.load_manifest(uneven, window.classes)

@@ -59,7 +59,7 @@ def test_other_suffixes_are_refused():
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
 def test_the_same_frames_make_the_same_file(suffix):
-    """Whatever lies beside them in memory: x264 would give several of 30."""
+    """Regardless of memory beside them: x264 would give several results in 30 runs."""
     frames = demo_videos.render("shapes", 0, (48, 64), [0, 0, 3])
     kept, found = [], set()
     for i in range(30):

@@ -337,8 +337,8 @@ def interlaced(path, codec, pix_fmt, size, **attrs):
 
 def combs(video):
     """Share of pixels that differ from both rows beside them, which are alike."""
-    grey = video.astype(int).mean(-1)
-    above, here, below = grey[:, :-2], grey[:, 1:-1], grey[:, 2:]
+    gray = video.astype(int).mean(-1)
+    above, here, below = gray[:, :-2], gray[:, 1:-1], gray[:, 2:]
     differs = np.minimum(abs(here - above), abs(here - below)) > 40
     return (differs & (abs(above - below) < 20)).mean()
 
@@ -421,7 +421,7 @@ def test_one_odd_delay_does_not_repeat_a_gifs_frames(tmp_path, delays, count, fp
     [("webp", "webp", {"lossless": True}), ("png", "apng", {}), ("gif", "gif", {})],
 )
 def test_animated_images_are_videos(tmp_path, suffix, codec, options):
-    """Also those frames that their writers leave out because they repeat the last."""
+    """Also those frames that their writers omit because they repeat the last."""
     path = str(tmp_path / f"a.{suffix}")
     first, *rest = images = pictures([10, 60, 60, 60, 110, 160, 160, 210, 250])
     first.save(path, save_all=True, append_images=rest, duration=40, **options)

@@ -15,16 +15,16 @@ STEP = 4  # a frame is lighter by this than the one before
 
 
 def frames(seed: int, count: int = NUM_FRAMES, size=SIZE) -> np.ndarray:
-    """Smooth frames that a lossy codec keeps: a colour of the seed's, lighter by time.
+    """Smooth frames that a lossy codec keeps: a color of the seed's, lighter by time.
 
     Returns:
       `[count, height, width, 3]` uint8 RGB.
     """
-    colour = np.random.default_rng(seed).integers(20, 100, 3)
+    color = np.random.default_rng(seed).integers(20, 100, 3)
     lighter = STEP * np.arange(count)[:, None, None, None]
     slope = np.linspace(0, 20, size[1])[None, None, :, None]
     shape = (count, *size, 3)
-    return np.broadcast_to(colour + lighter + slope, shape).astype(np.uint8)
+    return np.broadcast_to(color + lighter + slope, shape).astype(np.uint8)
 
 
 def video(path: pathlib.Path, seed: int) -> None:
@@ -98,13 +98,13 @@ def kinetics600(
       test_labels: whether the test list has labels.
     """
     for split in ("train", "validate", "test"):
-        labelled = test_labels or split != "test"
-        header = ["label"] * labelled
+        labeled = test_labels or split != "test"
+        header = ["label"] * labeled
         header += ["youtube_id", "time_start", "time_end", "split"] + ["is_cc"] * is_cc
         rows = [header]
         for label, *rest, of in KINETICS:
             if of == split:
-                rows.append([label] * labelled + [*rest, of] + [0] * is_cc)
+                rows.append([label] * labeled + [*rest, of] + [0] * is_cc)
         lines = [delimiter.join(map(str, row)) for row in rows]
         text(root / f"{split}{suffix}", lines)
     for seed, (label, video_id, start, end, split) in enumerate(KINETICS):

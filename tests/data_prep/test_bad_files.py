@@ -28,7 +28,7 @@ CORNERS = np.uint8([[[230, 30, 30], [30, 200, 30]], [[30, 30, 220], [220, 220, 2
 
 
 def frames(height, width, count=24):
-    """Four corners of other colours; a square between them grows brighter."""
+    """Four corners of other colors; a square between them grows brighter."""
     video = CORNERS.repeat(-(-height // 2), axis=0).repeat(-(-width // 2), axis=1)
     video = np.stack([video[:height, :width]] * count)
     rows, columns = (slice(size // 3, size - size // 3) for size in (height, width))
@@ -37,7 +37,7 @@ def frames(height, width, count=24):
 
 
 def assert_right(video, corners=CORNERS):
-    """Whether decoded frames show `frames`, upright and each in its place."""
+    """Whether decoded frames show `frames`, upright and in order."""
     height, width = video.shape[1:3]
     shown = video[:, [2, 2, -3, -3], [2, -3, 2, -3]].reshape([-1, 2, 2, 3])
     assert np.abs(shown.astype(int) - corners).max() < 40
@@ -94,7 +94,7 @@ def test_odd_files_come_out_right(tmp_path):
         "portrait.mp4": encoded(frames(80, 60)),
         "wide.mp4": encoded(frames(72, 128)),
         "narrow.avi": encoded(frames(60, 80), "avi", "mpeg4"),
-        "grey.mp4": encoded(frames(60, 80), pix_fmt="gray"),
+        "gray.mp4": encoded(frames(60, 80), pix_fmt="gray"),
         "turned.mp4": turned(good),
         "rates.mp4": encoded(frames(60, 80), ticks=VARYING),
         "pauses.avi": encoded(frames(60, 80), "avi", "mpeg4", ticks=VARYING),
@@ -118,8 +118,8 @@ def test_odd_files_come_out_right(tmp_path):
     assert sizes.pop("portrait.mp4") == sizes.pop("turned.mp4") == (64, 48)
     assert sizes.pop("wide.mp4") == (48, 85)
     assert set(sizes.values()) == {(48, 64)}
-    grey = (CORNERS @ [0.299, 0.587, 0.114])[..., None]
-    corners = {"turned.mp4": np.rot90(CORNERS, -1), "grey.mp4": grey}
+    gray = (CORNERS @ [0.299, 0.587, 0.114])[..., None]
+    corners = {"turned.mp4": np.rot90(CORNERS, -1), "gray.mp4": gray}
     for name, video in found.items():
         assert_right(video, corners.get(name, CORNERS))
 
@@ -151,14 +151,14 @@ def sound_in_mp4():
     return buffer.getvalue()
 
 
-def test_bad_files_stop_nothing_and_are_told_with_their_reasons(tmp_path):
+def test_bad_files_stop_nothing_and_are_reported_with_their_reasons(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, [24, 60, 80, 3], np.uint8)
     good = encoded(frames(60, 80))
     mp4, avi = encoded(noise), encoded(noise, "avi", "mpeg4")
     rest = mp4[1000 + len(mp4) // 2 :]
     first = encoded(noise, movflags="faststart")
     strip = jpeg(np.concatenate(frames(60, 60, 20)))
-    # What is in each file, and why it is left out.
+    # What is in each file, and why it is skipped.
     bad = {
         "zero.mp4": (b"", "empty file"),
         "text.mp4": (b"no video\n" * 99, "not a video"),

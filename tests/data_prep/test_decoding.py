@@ -154,7 +154,7 @@ def test_a_crash_is_a_clips_fault_only_if_it_crashes_a_new_decoder(troubled, vid
     decoder.close()
 
 
-def test_the_job_goes_on_and_tells(troubled, video, tmp_path):
+def test_the_job_continues_and_reports(troubled, video, tmp_path):
     names = [*REASONS, *(f"{i}.avi" for i in range(8))]
     for name in names:
         if not os.path.exists(tmp_path / name):

@@ -69,7 +69,7 @@ def test_the_command_writes_good_clips_and_lists_bad_ones(demo_videos, tmp_path)
         "late.avi": "not a file",
         "broken.mp4": "not a video that can be decoded",
     }
-    assert "left out, because they are not clips: 1 .txt" in result.stdout
+    assert "skipped, because they are not clips: 1 .txt" in result.stdout
     assert sum(manifest.num_rejected.values()) == 5
     table = [line.split() for line in result.stdout.splitlines()]
     assert ["train", "144", "144", "3"] in [row[:4] for row in table]
@@ -163,7 +163,7 @@ def test_frames_are_resized_before_they_are_cropped(
     assert (context["height"].numpy(), context["width"].numpy()) == size
     expected = cv2.resize(every[3], size[::-1], interpolation=cv2.INTER_LINEAR)
     found = tf.io.decode_png(frames[3]).numpy().astype(int)
-    assert np.abs(found - expected).max() <= 1  # colours are converted after it
+    assert np.abs(found - expected).max() <= 1  # colors are converted after it
     # A model of 16 pixels sees crops of them.
     window = windows.Window(4, 16)
     row = next(iter(readers.evaluation_dataset(shards, window, "train")))
@@ -247,7 +247,7 @@ def test_clips_of_several_rates_get_a_warning_and_one_rate(tmp_path, capsys):
     assert np.ptp(places, axis=0).max() < 5  # of 128; 4.8 pixels a frame at 10 fps
 
 
-def test_a_shard_is_done_anew_for_another_recipe_not_for_another_time_limit():
+def test_a_shard_is_rewritten_for_another_recipe_not_for_another_time_limit():
     clips = [sources.Clip("a.bin", 0, "a", "train", "softmotion", 5)]
     (task,) = tasks_lib.plan(sources.Listing(["x"], clips), 1, seed=0)
     settings = tasks_lib.Settings("in", "out", decoding.Recipe(16))
@@ -261,7 +261,7 @@ def test_a_shard_is_done_anew_for_another_recipe_not_for_another_time_limit():
     assert task.fingerprint(settings) != done
 
 
-def test_what_was_mended_is_done_anew_and_nothing_else(tmp_path):
+def test_only_shards_of_repaired_files_are_rewritten(tmp_path):
     """A file that was missing, one that was broken, one that took too long."""
     videos, shards = tmp_path / "videos", str(tmp_path / "shards")
     for name in "abcdef":
@@ -355,9 +355,7 @@ def test_mistakes_in_python_are_sentences(demo_videos, tmp_path, arguments, sent
 
 
 @pytest.mark.parametrize("num_kills", [2, pytest.param(5, marks=pytest.mark.slow)])
-def test_a_job_that_is_killed_goes_on_to_the_same_bytes(
-    demo_videos, tmp_path, num_kills
-):
+def test_a_killed_job_resumes_to_the_same_bytes(demo_videos, tmp_path, num_kills):
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     listing = ucf101.list_clips(demo_videos)
     recipe = {"resolution": 80, "segment_frames": 16}

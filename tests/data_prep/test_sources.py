@@ -20,7 +20,7 @@ def listed(dataset: str, root: pathlib.Path, **options) -> sources.Listing:
     return sources.list_clips(dataset, str(root), sources.Options(**options))
 
 
-def facts(listing: sources.Listing) -> set[tuple[str, str, str]]:
+def entries(listing: sources.Listing) -> set[tuple[str, str, str]]:
     """Id, class name and split of each clip."""
     return {(c.video_id, listing.class_names[c.label], c.split) for c in listing.clips}
 
@@ -46,7 +46,7 @@ def prepared(dataset: str, root: pathlib.Path, **recipe):
 
 
 def seed_of(decoded: np.ndarray, seeds: int) -> int:
-    """Which of `fixtures.frames` a decoded clip is, by its mean colours in time."""
+    """Which of `fixtures.frames` a decoded clip is, by its mean colors in time."""
     means = decoded.astype(float).mean((1, 2))
     errors = [
         np.abs(means - fixtures.frames(seed, len(decoded)).mean((1, 2))).mean()
@@ -86,7 +86,7 @@ def test_ucf101(layout, tmp_path):
     fixtures.ucf101(tmp_path, **layout)
     listing = listed("ucf101", tmp_path)
     assert listing.class_names == ["ApplyEyeMakeup", "Archery", "HandstandPushups"]
-    assert facts(listing) == {
+    assert entries(listing) == {
         ("v_ApplyEyeMakeup_g08_c01", "ApplyEyeMakeup", "train"),
         ("v_HandStandPushups_g08_c01", "HandstandPushups", "train"),
         ("v_ApplyEyeMakeup_g08_c02", "ApplyEyeMakeup", "train"),
@@ -124,7 +124,7 @@ def test_ucf101_lists_must_fit_one_another(tmp_path):
 
 # Kinetics-600
 
-KINETICS_FACTS = {
+KINETICS_ENTRIES = {
     ("-0wR5jVB_WP_000417_000427", "riding a bike", "train"),
     ("gone_-gone-_000000_000010", "riding a bike", "train"),
     ("_-4hBTZ4V5-_000007_000017", "abseiling", "train"),
@@ -151,7 +151,7 @@ def test_kinetics600(variation, tmp_path):
     fixtures.kinetics600(tmp_path, **variation)
     listing = listed("kinetics600", tmp_path)
     assert listing.class_names == ["abseiling", "riding a bike", "zumba"]
-    assert facts(listing) == KINETICS_FACTS
+    assert entries(listing) == KINETICS_ENTRIES
     missing = [
         clip.path
         for clip, there in zip(listing.clips, present(listing, tmp_path), strict=True)
@@ -160,12 +160,12 @@ def test_kinetics600(variation, tmp_path):
     assert missing == ["riding a bike/gone_-gone-_000000_000010.mp4"]
 
 
-def test_kinetics600_unlabelled_test_clips_are_left_out_aloud(tmp_path, caplog):
+def test_kinetics600_unlabeled_test_clips_are_skipped_with_a_warning(tmp_path, caplog):
     fixtures.kinetics600(tmp_path, test_labels=False)
     with caplog.at_level(logging.WARNING, "absl"):
         listing = listed("kinetics600", tmp_path)
     assert listing.class_names == ["abseiling", "riding a bike"]
-    assert facts(listing) == {f for f in KINETICS_FACTS if f[2] != "test"}
+    assert entries(listing) == {f for f in KINETICS_ENTRIES if f[2] != "test"}
     assert "test.csv: 1 clips have no label and are skipped" in caplog.text
 
 
@@ -188,7 +188,7 @@ def test_kinetics600_folders_and_files_of_other_names(tmp_path):
         "train/riding_a_bike/-0wR5jVB_WP.mp4",
         "val/V_0123456-9_20_30.webm.mp4",
     ]
-    assert facts(listing) == KINETICS_FACTS
+    assert entries(listing) == KINETICS_ENTRIES
 
 
 def test_kinetics600_one_list_of_all_splits(tmp_path):
@@ -200,7 +200,7 @@ def test_kinetics600_one_list_of_all_splits(tmp_path):
         one, ["\ufeffyoutube_id,time_start,time_end,label,split", *rows, rows[0]]
     )
     listing = listed("kinetics600", tmp_path / "videos", lists=str(one))
-    assert facts(listing) == KINETICS_FACTS
+    assert entries(listing) == KINETICS_ENTRIES
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_bair(tmp_path):
     ]
     assert {c.form for c in listing.clips} == {"softmotion"}
     inner = listed("bair", tmp_path / top)
-    assert facts(inner) == facts(listing) and all(present(inner, tmp_path / top))
+    assert entries(inner) == entries(listing) and all(present(inner, tmp_path / top))
 
 
 def test_bair_reads_little_and_survives_damage(tmp_path):
@@ -334,12 +334,12 @@ def test_weizmann(nested, tmp_path):
         for name in fixtures.WEIZMANN
         if "wave" not in name
     }
-    assert facts(listing) == expected | {
+    assert entries(listing) == expected | {
         ("daria_wave1", "wave1", "train"),
         ("daria_wave2", "wave2", "train"),
         ("lena_wave1", "wave1", "train"),
     }
-    assert {name for _, name, _ in facts(listing)} == set(listing.class_names)
+    assert {name for _, name, _ in entries(listing)} == set(listing.class_names)
     assert all(present(listing, tmp_path))
 
 
@@ -387,7 +387,7 @@ def test_csv(tmp_path):
     fixtures.text(table, [*rows, "gone.mp4,10,"], "\r\n")
     listing = listed("csv", tmp_path)
     assert listing.class_names == ["9", "10"]  # by number, not by letter
-    assert facts(listing) == {
+    assert entries(listing) == {
         ("a.mp4", "10", "train"),
         ("sub dir/b, c.avi", "9", "held_out"),
         ("gone.mp4", "10", "train"),
@@ -440,9 +440,12 @@ def test_a_folder_with_classes_and_without(tmp_path):
         fixtures.video(tmp_path / name, seed)
     listing = listed("folder", tmp_path)
     assert listing.class_names == ["a", "b"]
-    assert facts(listing) == {("a/deep/2.avi", "a", "train"), ("b/1.mp4", "b", "train")}
+    assert entries(listing) == {
+        ("a/deep/2.avi", "a", "train"),
+        ("b/1.mp4", "b", "train"),
+    }
     loose = listed("folder", tmp_path / "b")
-    assert facts(loose) == {("1.mp4", "video", "train")}
+    assert entries(loose) == {("1.mp4", "video", "train")}
 
 
 # From fixtures to decoded tensors
@@ -527,7 +530,7 @@ def test_weizmann_and_csv_come_through(tmp_path):
         assert not outcome.rejected
         names = {
             os.path.splitext(video_id)[0]: name
-            for video_id, name, _ in facts(listed(dataset, tmp_path / "in"))
+            for video_id, name, _ in entries(listed(dataset, tmp_path / "in"))
         }
         clips = read("train", 4, 24)
         assert len(clips) == count

@@ -31,7 +31,7 @@ def filmed(num_frames=24, size=128):
 
 
 def change(frames):
-    """How much neighbours differ, on average."""
+    """How much neighbors differ, on average."""
     return np.abs(np.diff(frames.astype(float), axis=0)).mean()
 
 
@@ -40,7 +40,7 @@ def test_a_still_scene_under_a_moving_camera_is_still():
     still = np.stack(list(stabilization.stabilize(frames)))
     np.testing.assert_array_equal(still[0], frames[0])
     assert change(frames) > 8 * change(still)
-    # Every frame shows what the first one does, and not only its neighbour.
+    # Every frame shows what the first one does, and not only its neighbor.
     apart = np.abs(still.astype(float) - still[0]).mean((1, 2, 3))
     assert (
         apart.max()
@@ -58,7 +58,7 @@ def test_holes_are_filled_from_the_frame_before():
     assert np.abs(still[7] - frames[0].astype(float))[8:-8, 8:-8].mean() < 4
 
 
-def test_the_edge_of_a_warped_frame_is_left_out():
+def test_the_edge_of_a_warped_frame_is_excluded():
     shift = np.float64([[1, 0, 20], [0, 1, 0], [0, 0, 1]])
     below = np.zeros([40, 60, 3], np.uint8)
     warped = stabilization._warp(np.full_like(below, 200), shift, below)

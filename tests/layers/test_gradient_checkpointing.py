@@ -29,7 +29,7 @@ class _Unconditional(layers.BatchNorm):
         return super().call(x, training=training)
 
 
-def run(case: str, recompute: bool):
+def run(case: str, checkpointed: bool):
     """One forward pass and its gradients, and the state after it."""
     make, conditional = CASES[case]
     tf.keras.utils.set_random_seed(3)
@@ -45,7 +45,7 @@ def run(case: str, recompute: bool):
     def gradients(*inputs):
         with tf.GradientTape() as tape:
             tape.watch(inputs)
-            if recompute:
+            if checkpointed:
                 y = gradient_checkpointing.checkpoint(layer, *inputs, training=True)
             else:
                 y = layer(*inputs, training=True)
@@ -59,8 +59,8 @@ def run(case: str, recompute: bool):
 
 @pytest.mark.parametrize("case", CASES)
 def test_values_gradients_and_state_are_those_of_a_plain_call(case):
-    plain, plain_state = run(case, recompute=False)
-    again, again_state = run(case, recompute=True)
+    plain, plain_state = run(case, checkpointed=False)
+    again, again_state = run(case, checkpointed=True)
     assert plain_state
     for a, b in zip(plain, again, strict=True):
         if a is None:  # the condition, where the norm has none

@@ -90,7 +90,7 @@ def test_permuting_the_batch_permutes_the_videos():
     np.testing.assert_allclose(permuted, videos[order], atol=1e-5)
 
 
-def test_discriminators_judge_each_video_alone():
+def test_discriminators_score_each_video_independently():
     videos = tf.random.stateless_normal([3, 5, 16, 16, 3], [0, 1])
     labels = tf.constant([0, 1, 2])
     draws = tf.random.stateless_uniform([3, 5], [0, 2])

@@ -69,8 +69,8 @@ def test_changing_one_sample_changes_only_its_video():
     assert differs.tolist() == [False, False, True]
 
 
-def test_temporal_shift_lets_frames_see_their_neighbours():
-    """A frame's gradient reaches its neighbours' input only with a shift."""
+def test_temporal_shift_lets_frames_see_their_neighbors():
+    """A frame's gradient reaches its neighbors' input only with a shift."""
     reach = {}
     for shift in (False, True):
         generator = make(temporal_shift=shift)

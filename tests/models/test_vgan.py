@@ -36,7 +36,7 @@ BACKGROUND = (
     + norms(512, 256, 128, 64)
     + conv((4, 4), 64, 3)
 )
-COLOURS, MASK = conv((4, 4, 4), 64, 3), conv((4, 4, 4), 64, 1)
+COLORS, MASK = conv((4, 4, 4), 64, 3), conv((4, 4, 4), 64, 1)
 DISCRIMINATOR = (
     conv((4, 4, 4), 3, 64)
     + conv((4, 4, 4), 64, 128)
@@ -56,8 +56,8 @@ def test_parameter_totals_are_those_derived_by_hand():
         one(tf.zeros([1, 100]))
         discriminator(videos)
     assert videos.shape == [1, 32, 64, 64, 3]
-    assert num_parameters(two) == FOREGROUND + COLOURS + MASK + BACKGROUND == 16_245_383
-    assert num_parameters(one) == FOREGROUND + COLOURS == 12_663_619
+    assert num_parameters(two) == FOREGROUND + COLORS + MASK + BACKGROUND == 16_245_383
+    assert num_parameters(one) == FOREGROUND + COLORS == 12_663_619
     assert num_parameters(discriminator) == DISCRIMINATOR == 11_057_858
 
 

@@ -62,7 +62,7 @@ def test_long_curves_are_averaged():
     up = (drawn.bottom - found[:, 1]) / (drawn.bottom - drawn.top)
     slope, start = np.polyfit(means[seen], up[seen], 1)
     np.testing.assert_allclose(up[seen], start + slope * means[seen], atol=1e-3)
-    assert "neighbouring" in drawn.note
+    assert "neighboring" in drawn.note
     np.testing.assert_allclose(found[0, 0], drawn.left)
 
 

@@ -78,12 +78,12 @@ def test_scores_are_distinguished_by_protocol(tmp_path):
         row = {"step": step, "scores": scores, "protocol": protocol}
         run_directory.add_row(str(tmp_path / "scores.jsonl"), row)
 
-    facts = {"name": "fid_small", "num_generated": 8}
+    metadata = {"name": "fid_small", "num_generated": 8}
     for step, truncation in ((1, 1.0), (1, 0.5), (2, 1.0)):
-        protocol = {**facts, "truncation": truncation, "step": step}
+        protocol = {**metadata, "truncation": truncation, "step": step}
         add(step, {"fid_small": 3.0, "fid_small/recall": 0.5}, protocol)
     window = {"num_frames": 4}
-    of_run = {"window": window, "fid_small": facts}
+    of_run = {"window": window, "fid_small": metadata}
     add(3, {"fid_small": 2.0, "scores/d_held_out": 1.0}, of_run)
     scores = history.scores(str(tmp_path))
     assert [s.name for s in scores] == ["fid_small"] * 4
@@ -124,7 +124,7 @@ def test_bindings_may_span_lines():
     }
 
 
-def test_accuracies_are_read_by_number_of_labelled_clips(tmp_path):
+def test_accuracies_are_read_by_number_of_labeled_clips(tmp_path):
     rows = [
         {"step": 1, "clips": 9, "fine_tuned": 0.1, "new": 0.1},
         {"step": 2, "clips": 27, "fine_tuned": 0.5, "new": 0.2},

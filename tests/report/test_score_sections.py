@@ -7,9 +7,11 @@ import pytest
 from tf_dvdgan.report import charts, history, run_data, score_sections
 
 
-def score(step: int, value: float, truncation: float = 1.0, **facts) -> history.Score:
-    facts = {"metric": "frechet_distance"} | facts
-    return history.Score("fid_small", step, value, None, None, {}, truncation, facts)
+def score(
+    step: int, value: float, truncation: float = 1.0, **metadata
+) -> history.Score:
+    metadata = {"metric": "frechet_distance"} | metadata
+    return history.Score("fid_small", step, value, None, None, {}, truncation, metadata)
 
 
 def run(name: str, *scores: history.Score, config: str = "") -> types.SimpleNamespace:
@@ -36,7 +38,7 @@ def test_the_newest_and_the_best_of_a_run(metric, best):
 
 
 @pytest.mark.parametrize(
-    ("facts", "expected", "excluded"),
+    ("metadata", "expected", "excluded"),
     [
         (
             {
@@ -55,8 +57,8 @@ def test_the_newest_and_the_best_of_a_run(metric, best):
         ({"window": {"num_frames": 4, "stride": 2}}, ["4 frames, stride 2"], "None f"),
     ],
 )
-def test_rows_describe_the_protocol(facts, expected, excluded):
-    (row,) = score_sections.of_run(run("a", score(1, 1.0, **facts))).tables[0].rows
+def test_rows_describe_the_protocol(metadata, expected, excluded):
+    (row,) = score_sections.of_run(run("a", score(1, 1.0, **metadata))).tables[0].rows
     assert all(words in row[-1] for words in expected) and excluded not in row[-1], row
 
 

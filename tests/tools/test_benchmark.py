@@ -76,7 +76,7 @@ def test_a_loop_of_unknown_length_is_refused():
         (lambda: layers.SpectralConv3D(4, 1, True), [2, 4, 8, 8, 3], 8.0),
     ],
 )
-def test_the_switch_gives_the_same_function_with_the_work_of_the_plain_form(
+def test_the_switch_gives_the_same_function_with_the_work_of_the_reference_ops(
     make, shape, ratio
 ):
     layer, x = make(), tf.random.stateless_normal(shape, [1, 2])

@@ -30,12 +30,12 @@ def test_it_converts_and_says_what_it_has_written(source, tmp_path):
         *("--network=i3d", f"--input={source}", f"--output={output}", "--note=of mine"),
     )
     assert done.returncode == 0, done.stderr
-    _, facts = weights.load(output)
+    _, metadata = weights.load(output)
     assert done.stdout.splitlines() == [
         "network  i3d",
         "classes  7",
         "source   i3d.npz (of mine)",
-        f"hash     {facts.hash}",
+        f"hash     {metadata.hash}",
         f"file     {output}",
     ]
 

@@ -38,7 +38,7 @@ def test_this_machine_works(quick, tmp_path):
 
 
 def test_a_step_is_trained(eagerly):
-    finding = doctor._attempt("CPU", lambda: doctor._train(one_device))
+    finding = doctor._finding("CPU", lambda: doctor._train(one_device))
     assert finding.state == doctor.WORKS, finding
     assert "replicas: 1" in finding.text
 
@@ -47,13 +47,13 @@ def test_a_device_that_computes_nonsense_fails(eagerly, monkeypatch):
     monkeypatch.setattr(
         trainer.Trainer, "run_steps", lambda *_: {"loss/generator": float("nan")}
     )
-    finding = doctor._attempt("CPU", lambda: doctor._train(one_device))
+    finding = doctor._finding("CPU", lambda: doctor._train(one_device))
     assert finding.state == doctor.FAILS
     assert finding.text == "loss/generator is not finite."
     monkeypatch.setattr(
         trainer.Trainer, "run_steps", lambda *_: {"loss/generator": 0.5}
     )
-    finding = doctor._attempt("CPU", lambda: doctor._train(one_device))
+    finding = doctor._finding("CPU", lambda: doctor._train(one_device))
     assert finding.text == "The generator's weights did not change."
 
 
@@ -89,7 +89,7 @@ def test_old_processors_and_pythons_are_found(monkeypatch):
 
 def test_a_store_that_loses_writes_fails(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor.files, "atomic_write", lambda path, data: None)
-    finding = doctor._attempt("store", lambda: doctor._write_and_read(str(tmp_path)))
+    finding = doctor._finding("store", lambda: doctor._write_and_read(str(tmp_path)))
     assert finding.state == doctor.FAILS
 
 

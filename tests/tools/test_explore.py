@@ -37,7 +37,7 @@ BROKEN_SEED = 666
 
 
 class Fake(generators.Generator):
-    """Shows its inputs as colours: conditioning frames, then latent and class."""
+    """Shows its inputs as colors: conditioning frames, then latent and class."""
 
     def __init__(self, keeps_frames: bool = True):
         window = windows.Window(FRAMES, SIDE, STRIDE)
@@ -47,7 +47,7 @@ class Fake(generators.Generator):
                 "num_conditioning_frames": GIVEN,
                 "window": dataclasses.asdict(window),
                 "latent": {"sizes": (4,), "stddevs": (1.0,)},
-                "facts": {"model": "fake.Generator", "step": 7, "weights": "abc"},
+                "metadata": {"model": "fake.Generator", "step": 7, "weights": "abc"},
             }
         )
         self.keeps_frames = keeps_frames
@@ -64,9 +64,9 @@ class Fake(generators.Generator):
         self.at_work -= 1
         if np.allclose(z, self.broken):
             raise RuntimeError("out of order")
-        colour = 128 + 60 * np.tanh(truncation * z[:, :3])
+        color = 128 + 60 * np.tanh(truncation * z[:, :3])
         videos = np.zeros([len(z), FRAMES, SIDE, SIDE, 3])
-        videos[:, :, :, 4:] = colour[:, None, None, None]
+        videos[:, :, :, 4:] = color[:, None, None, None]
         videos[:, :, :, :4] = 200 * labels[:, None, None, None]
         videos[:, :GIVEN] = 0 if frames is None else frames
         return videos.astype(np.uint8)
@@ -113,37 +113,39 @@ def page(driver, address):
     return driver
 
 
-FACTS = """Object.fromEntries([...document.querySelectorAll('.facts div')].map(
+METADATA = """Object.fromEntries([...document.querySelectorAll('.metadata div')].map(
     (e) => [e.children[0].textContent, e.children[1].textContent]))"""
 
 
-def shown(driver, facts: dict[str, str]) -> str:
+def shown(driver, metadata: dict[str, str]) -> str:
     """Waits for a video with these parameters; returns its source."""
-    browser.wait_for(driver, f"JSON.stringify({FACTS}) === {json.dumps(_js(facts))}")
+    browser.wait_for(
+        driver, f"JSON.stringify({METADATA}) === {json.dumps(_js(metadata))}"
+    )
     return browser.wait_for(
         driver,
         "(v => v && v.readyState >= 2 && v.src)(document.querySelector('video'))",
     )
 
 
-def _js(facts: dict[str, str]) -> str:
-    return json.dumps(facts, separators=(",", ":"), ensure_ascii=False)
+def _js(metadata: dict[str, str]) -> str:
+    return json.dumps(metadata, separators=(",", ":"), ensure_ascii=False)
 
 
-def labelled(driver, name: str):
+def labeled(driver, name: str):
     return driver.find_element("css selector", f'[aria-label="{name}"]')
 
 
 def fill(driver, name: str, text: str) -> None:
     from selenium.webdriver.common.keys import Keys
 
-    field = labelled(driver, name)
+    field = labeled(driver, name)
     field.send_keys(Keys.CONTROL + "a")
     field.send_keys(text + Keys.TAB)
 
 
 def choose(driver, name: str, option: str) -> None:
-    labelled(driver, name).click()
+    labeled(driver, name).click()
     xpath = f'//*[@role="option"][contains(., "{option}")]'
     browser.wait_for(driver, f"document.evaluate('{xpath}',document).iterateNext()")
     driver.find_element("xpath", xpath).click()
@@ -181,8 +183,8 @@ def test_class_and_seed_make_the_video(page):
     choose(page, "Class", "Punch")
     fill(page, "Seed", "0")
     assert first == shown(page, {"Class": "Punch", "Seed": "0", "Truncation": "1"})
-    labelled(page, "Seed: randomize").click()
-    browser.wait_for(page, f"({FACTS}).Seed !== '0'")
+    labeled(page, "Seed: randomize").click()
+    browser.wait_for(page, f"({METADATA}).Seed !== '0'")
 
 
 def test_class_names_are_escaped(page):
@@ -194,12 +196,12 @@ def test_class_names_are_escaped(page):
 def test_truncation_has_a_slider_and_a_field(page):
     from selenium.webdriver.common.keys import Keys
 
-    slider = labelled(page, "Truncation, slider")
+    slider = labeled(page, "Truncation, slider")
     slider.find_element("css selector", "[tabindex]").send_keys(Keys.ARROW_LEFT)
     video = shown(page, {"Class": "Punch", "Seed": "0", "Truncation": "0.95"})
     fill(page, "Truncation", "0.5")
-    facts = {"Class": "Punch", "Seed": "0", "Truncation": "0.5"}
-    assert shown(page, facts) != video
+    metadata = {"Class": "Punch", "Seed": "0", "Truncation": "0.5"}
+    assert shown(page, metadata) != video
     assert slider.get_attribute("aria-valuenow") == "0.5"
 
 
@@ -246,7 +248,7 @@ def test_the_shown_video_can_be_downloaded(page, tmp_path):
     where = {"behavior": "allow", "downloadPath": str(tmp_path)}
     page.execute_cdp_cmd("Browser.setDownloadBehavior", where)
     for kind in ("MP4", "GIF"):
-        labelled(page, f"Download as {kind}").click()
+        labeled(page, f"Download as {kind}").click()
     paths = [tmp_path / "Punch-0.mp4", tmp_path / "Punch-0.gif"]
     end = time.monotonic() + 20
     while not all(path.exists() for path in paths):
@@ -272,15 +274,15 @@ def upload(driver, path) -> None:
 
 def test_an_uploaded_clip_is_continued(page, fake, clip):
     upload(page, clip)
-    facts = {"Class": "Punch", "Seed": "0", "Truncation": "1"}
+    metadata = {"Class": "Punch", "Seed": "0", "Truncation": "1"}
     name = "mine & yours.avi"
-    first = shown(page, facts | {"Clip": f"{name}, frame 0"})
+    first = shown(page, metadata | {"Clip": f"{name}, frame 0"})
     given = fake.asked[-1][-1][0]
     np.testing.assert_array_equal(
         given, clip_files.read_frames(clip, GIVEN, STRIDE, 0, SIDE)
     )
     fill(page, "First frame", "4")
-    assert shown(page, facts | {"Clip": f"{name}, frame 4"}) != first
+    assert shown(page, metadata | {"Clip": f"{name}, frame 4"}) != first
     given = fake.asked[-1][-1][0]
     np.testing.assert_array_equal(
         given, clip_files.read_frames(clip, GIVEN, STRIDE, 4, SIDE)
@@ -330,8 +332,8 @@ def test_a_model_without_stored_frames_asks_for_a_clip(driver, address, fake, cl
     error(driver, "needs conditioning frames: choose a clip")
     upload(driver, clip)
     clip = "mine & yours.avi, frame 0"
-    facts = {"Class": "Punch", "Seed": "77", "Truncation": "1", "Clip": clip}
-    shown(driver, facts)
+    metadata = {"Class": "Punch", "Seed": "77", "Truncation": "1", "Clip": clip}
+    shown(driver, metadata)
     fake.keeps_frames = True
 
 
@@ -511,10 +513,10 @@ def test_the_command_explores_a_model_until_interrupted(
     browser.show(driver, url[1])
     error(driver, "needs conditioning frames: choose a clip")
     upload(driver, clip)
-    facts = {"Seed": "0", "Truncation": "1", "Clip": "mine & yours.avi, frame 0"}
-    first = shown(driver, facts)
+    metadata = {"Seed": "0", "Truncation": "1", "Clip": "mine & yours.avi, frame 0"}
+    first = shown(driver, metadata)
     fill(driver, "Seed", "1")
-    assert first != shown(driver, facts | {"Seed": "1"})
+    assert first != shown(driver, metadata | {"Seed": "1"})
     assert driver.get_log("browser") == []
     frames = decoded(first, tmp_path)[:GIVEN]
     taken = clip_files.read_frames(clip, GIVEN, STRIDE, 0, SIDE)

@@ -1,4 +1,4 @@
-"""`tools.inspect_tfrecord` on whole shards and on spoilt ones."""
+"""`tools.inspect_tfrecord` on intact shards and on damaged ones."""
 
 import io
 import json
@@ -65,7 +65,7 @@ def test_a_typo_gets_a_sentence():
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
-def test_a_damaged_shard_is_told(copied, damage):
+def test_a_damaged_shard_is_reported(copied, damage):
     path = first_shard(copied)
     size = os.path.getsize(path)
     if damage == "gone":
@@ -129,7 +129,7 @@ def spoil(folder, **changes) -> None:
         ),
     ],
 )
-def test_a_record_that_is_not_right_is_told(copied, changes, problem):
+def test_a_wrong_record_is_reported(copied, changes, problem):
     spoil(copied, **changes)
     (found,) = report_of(copied).problems
     assert problem in found

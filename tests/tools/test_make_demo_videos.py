@@ -27,8 +27,8 @@ def test_files_are_encoded_listed_and_of_both_kinds(demo_videos):
         assert labels == set(range(9))
 
 
-def centres(clip: np.ndarray) -> np.ndarray:
-    """Centre of what is brightest, for each frame: `[time, 2]` as (y, x)."""
+def centers(clip: np.ndarray) -> np.ndarray:
+    """Center of what is brightest, for each frame: `[time, 2]` as (y, x)."""
     value = clip.max(-1).astype(float)
     mask = value > 180
     grid = np.stack(np.meshgrid(*map(np.arange, value.shape[1:]), indexing="ij"), -1)
@@ -37,7 +37,7 @@ def centres(clip: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("label", range(9))
 def test_a_class_moves_as_its_name_says(label):
-    ranges = np.ptp(centres(demo.render("shapes", label, (48, 64), [0, 1, 2])), axis=0)
+    ranges = np.ptp(centers(demo.render("shapes", label, (48, 64), [0, 1, 2])), axis=0)
     name = demo.SHAPE_CLASSES[label]
     assert (ranges[0] > 15) == (not name.startswith("Horizontal"))
     assert (ranges[1] > 15) == (not name.startswith("Vertical"))
@@ -89,4 +89,4 @@ def test_without_the_engine_there_is_one_sentence(monkeypatch):
 def test_digits_are_ten_classes_that_look_different():
     clips = [demo.render("digits", d, (32, 32), [0, 0, 0]) for d in range(10)]
     assert len(demo.class_names("digits")) == 10
-    assert all(np.ptp(centres(clip), axis=0).max() > 5 for clip in clips)
+    assert all(np.ptp(centers(clip), axis=0).max() > 5 for clip in clips)

@@ -76,9 +76,9 @@ def test_a_saved_model_continues_a_video_too(fp_run, video, tmp_path):
     result = run_module("tools.predict", *flags, "--num_samples=1", "--format=png")
     assert result.returncode == 0, result.stderr
     with Image.open(out / "0000.png") as image:
-        facts = json.loads(image.text["Description"])
+        metadata = json.loads(image.text["Description"])
         strip = np.asarray(image)
-    assert facts["video"] == "mine.avi" and facts["step"] == 2
+    assert metadata["video"] == "mine.avi" and metadata["step"] == 2
     given = clip_files.read_frames(video, 3, 2, 0, 16)
     np.testing.assert_array_equal(strip[:, : 3 * 16], np.concatenate(list(given), 1))
 

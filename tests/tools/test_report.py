@@ -27,8 +27,8 @@ HOSTILE = "<img src=x onerror=alert(1)>\N{RIGHT-TO-LEFT OVERRIDE}&"
 
 
 def score(step: int, name: str, value: float, **protocol) -> dict:
-    facts = {"name": name, "metric": "frechet_distance", "step": step, **protocol}
-    return {"step": step, "scores": {name: value}, "protocol": facts}
+    metadata = {"name": name, "metric": "frechet_distance", "step": step, **protocol}
+    return {"step": step, "scores": {name: value}, "protocol": metadata}
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +68,10 @@ def other_dir(run_dir) -> str:
     folder = run_dir.replace("first", "second")
     shutil.copytree(run_dir, folder)
     with open(f"{folder}/dataset.json") as file:
-        facts = json.load(file)
-    names = [HOSTILE, *(f"Other{i}" for i in range(7)), facts["class_names"][-1]]
+        metadata = json.load(file)
+    names = [HOSTILE, *(f"Other{i}" for i in range(7)), metadata["class_names"][-1]]
     with open(f"{folder}/dataset.json", "w") as file:
-        json.dump({**facts, "class_names": names, "dataset": "</style>"}, file)
+        json.dump({**metadata, "class_names": names, "dataset": "</style>"}, file)
     with open(f"{folder}/operative_config-0.gin", "a") as file:
         file.write("\nextra.parameter = '</pre><script>alert(2)</script>'\n")
     (row, *_) = run_directory.RunDirectory(run_dir).read_scores()
@@ -142,8 +142,8 @@ def check_is_accessible(text: str) -> None:
     assert len(parsed.all("caption")) == len(parsed.all("table"))
     charts = [a for a, _ in parsed.all("svg") if a.get("role") == "img"]
     hidden = [a for a, _ in parsed.all("svg") if "aria-hidden" in a]
-    labelled = [a for a, _ in parsed.all("desc")]
-    assert len(charts) == len(labelled)
+    labeled = [a for a, _ in parsed.all("desc")]
+    assert len(charts) == len(labeled)
     legends = [a for a, _ in parsed.all("ul") if a.get("class") == "legend"]
     assert all(a["aria-hidden"] == "true" for a in legends)
     assert all("aria-hidden" in a for a in hidden)
@@ -174,8 +174,8 @@ def test_the_page_is_valid_and_describes_the_run(path, run_dir):
     gan = trained.load(run_dir).gan
     weights = gan.generator.trainable_variables
     parameters = sum(int(np.prod(w.shape)) for w in weights)
-    ((_, facts),) = parsed.all("dl")
-    assert f"{parameters:,} parameters" in facts and "HorizontalCircle" in facts
+    ((_, metadata),) = parsed.all("dl")
+    assert f"{parameters:,} parameters" in metadata and "HorizontalCircle" in metadata
     headings = [heading for _, heading in parsed.all("h2")]
     assert "Samples by class" in headings and "Nearest training clips" in headings
     captions = [caption for _, caption in parsed.all("figcaption")]
@@ -442,9 +442,9 @@ def test_the_keyboard_reaches_everything(driver, path):
     assert focused(driver).startswith("Pause: 4 generated")  # the bar was skipped
 
 
-def luminance(colour: str) -> float:
-    """Relative luminance of a CSS colour (WCAG 2)."""
-    rgb = np.array(re.findall(r"\d+", colour)[:3], np.float64) / 255
+def luminance(color: str) -> float:
+    """Relative luminance of a CSS color (WCAG 2)."""
+    rgb = np.array(re.findall(r"\d+", color)[:3], np.float64) / 255
     linear = np.where(rgb <= 0.03928, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
@@ -453,7 +453,7 @@ def luminance(colour: str) -> float:
 def test_text_has_contrast_in_light_and_dark(driver, path, scheme):
     show(driver, path, scheme=scheme)
 
-    def colour(selector: str, name: str) -> float:
+    def color(selector: str, name: str) -> float:
         return luminance(
             driver.execute_script(
                 f"return getComputedStyle(document.querySelector('{selector}')).{name}"
@@ -469,9 +469,9 @@ def test_text_has_contrast_in_light_and_dark(driver, path, scheme):
         (".note", ".card"),
         (".film > span", ".card"),
     ):
-        pair = colour(text, "color"), colour(ground, "backgroundColor")
+        pair = color(text, "color"), color(ground, "backgroundColor")
         assert (max(pair) + 0.05) / (min(pair) + 0.05) >= 4.5, (text, pair)
-    assert (colour("body", "backgroundColor") < 0.1) == (scheme == "dark")
+    assert (color("body", "backgroundColor") < 0.1) == (scheme == "dark")
 
 
 @pytest.mark.parametrize("width", [320, 400, 1400])

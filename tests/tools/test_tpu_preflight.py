@@ -64,8 +64,8 @@ def test_a_tiny_model_compiles_for_v3(gin_file, video, part, python, tmp_path):
     measured = figures["batches"]["2"]
     memory, estimate = measured["memory"], measured["estimate"]
     kinds = ("arguments", "temporaries", "code", "outputs")
-    wanted = sum(memory[kind] for kind in kinds) - memory["aliased"]
-    assert memory["total"] == wanted < 0.2 * GIB
+    required = sum(memory[kind] for kind in kinds) - memory["aliased"]
+    assert memory["total"] == required < 0.2 * GIB
     weights = sum(figures["parameters"].values())
     trained = figures["parameters"]["generator"] if part == "generate" else 3 * weights
     assert memory["arguments"] > 4 * trained
@@ -244,8 +244,8 @@ def test_clocks_are_those_of_the_chips():
 )
 def test_the_largest_batch_is_found_in_a_few_compilations(first, constant, slope):
     def measure(batch: int) -> search.Fit:
-        wanted = (constant + slope * batch) * GIB
-        return search.Fit(wanted <= 16 * GIB, wanted)
+        required = (constant + slope * batch) * GIB
+        return search.Fit(required <= 16 * GIB, required)
 
     largest, known = search.largest_batch(measure, first, 16 * GIB)
     assert largest == int((16 - constant) / slope)
@@ -255,8 +255,10 @@ def test_the_largest_batch_is_found_in_a_few_compilations(first, constant, slope
 @pytest.mark.parametrize("first", [1, 5, 100])
 def test_the_largest_batch_is_found_where_memory_bends(first):
     def measure(batch: int) -> search.Fit:  # beyond 20 the compiler computes again
-        wanted = min(0.7 * batch, 14 + 0.1 * (batch - 20)) * GIB
-        return search.Fit(wanted <= 16 * GIB, wanted if wanted <= 16 * GIB else None)
+        required = min(0.7 * batch, 14 + 0.1 * (batch - 20)) * GIB
+        return search.Fit(
+            required <= 16 * GIB, required if required <= 16 * GIB else None
+        )
 
     largest, known = search.largest_batch(measure, first, 16 * GIB)
     assert largest == 40 and len(known) <= 12

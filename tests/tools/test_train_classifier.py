@@ -27,8 +27,8 @@ def test_it_writes_a_file_that_says_what_it_is(demo_shards, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stderr.splitlines()) == 4, done.stderr  # a line for each epoch
-    network, facts = weights.load(output)
-    assert (facts.network, facts.num_classes) == ("small_classifier", 9)
+    network, metadata = weights.load(output)
+    assert (metadata.network, metadata.num_classes) == ("small_classifier", 9)
     rows = readers.evaluation_dataset(demo_shards, windows.Window(4, 16, 1))
     rows = list(rows.as_numpy_iterator())
     videos = np.stack([row["video"] for row in rows])
@@ -40,11 +40,11 @@ def test_it_writes_a_file_that_says_what_it_is(demo_shards, tmp_path):
         f"tools.train_classifier on {dataset}: 108 clips of 9 classes, 4 frames at "
         f"stride 1, 16 pixels; 4 epochs, seed 0; {share} held-out accuracy"
     )
-    assert facts.class_names[1] == "VerticalCircle"
-    assert facts.source == source
+    assert metadata.class_names[1] == "VerticalCircle"
+    assert metadata.source == source
     assert done.stdout.splitlines() == [
         f"source   {source}",
-        f"hash     {facts.hash}",
+        f"hash     {metadata.hash}",
         f"file     {output}",
         f"{share} of 36 held-out real clips classified correctly",
     ]
@@ -99,7 +99,7 @@ def test_a_mistake_gets_a_sentence(tmp_path):
         ("folder.weights.h5", "cannot be written"),
     ],
 )
-def test_an_output_that_cannot_be_is_told_at_once(tmp_path, name, sentence):
+def test_an_impossible_output_is_refused_at_once(tmp_path, name, sentence):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.weights.h5").mkdir()
     with pytest.raises(errors.UserError, match=sentence):

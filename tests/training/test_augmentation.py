@@ -11,7 +11,7 @@ from tf_dvdgan.training.augmentation import NUM_UNIFORMS, Augmentation
 
 OFF = {"brightness": 0, "saturation": 0, "contrast": 0, "translation": 0, "cutout": 0}
 # Places of the numbers, as the module has them: which group applies, then values.
-COLOUR, ZOOM, TRANSLATION, CUTOUT, FLIP, REVERSE = range(6)
+COLOR, ZOOM, TRANSLATION, CUTOUT, FLIP, REVERSE = range(6)
 
 
 def clips(batch=6, time=3, height=8, width=8, seed=0):
@@ -36,19 +36,19 @@ def test_without_any_transform_or_with_probability_0_clips_stay_as_they_are():
     np.testing.assert_allclose(full(videos, uniforms), videos, atol=1e-6)
 
 
-def test_colour():
+def test_color():
     videos, uniforms = clips(), numbers()
     found = apply(videos, uniforms, brightness=0.5, saturation=1.0, contrast=0.5)
     for x, u, y in zip(videos, uniforms, found, strict=True):
         x = x + (u[6] - 0.5)  # from -0.5 to 0.5
-        grey = x.mean(-1, keepdims=True)
-        x = grey + 2 * u[7] * (x - grey)  # from 0 to 2 times
+        gray = x.mean(-1, keepdims=True)
+        x = gray + 2 * u[7] * (x - gray)  # from 0 to 2 times
         x = x.mean() + (u[8] + 0.5) * (x - x.mean())  # from 0.5 to 1.5 times
         np.testing.assert_allclose(y, x, atol=1e-5)
 
 
 @pytest.mark.parametrize("height, width", [(8, 8), (9, 12)])
-def test_translation_shifts_whole_pixels_and_leaves_grey(height, width):
+def test_translation_shifts_whole_pixels_and_leaves_gray(height, width):
     videos, uniforms = clips(height=height, width=width), numbers()
     found = apply(videos, uniforms, translation=0.25)
     largest = round(0.25 * height), round(0.25 * width)
@@ -120,7 +120,7 @@ def test_each_group_applies_with_the_probability():
     count = 600
     uniforms, videos = numbers(count), clips(count, time=2)
     ways = {
-        COLOUR: {"brightness": 0.5},
+        COLOR: {"brightness": 0.5},
         TRANSLATION: {"translation": 0.25},
         CUTOUT: {"cutout": 0.5},
         ZOOM: {"zoom": 0.5},
@@ -136,7 +136,7 @@ def test_each_group_applies_with_the_probability():
 
 
 def test_the_gradient_passes_through_all_of_it_exactly():
-    """The transforms are linear in the clip but for colour, and that is too."""
+    """The transforms are linear in the clip but for color, and that is too."""
     made = Augmentation(flip=True, reverse=True, zoom=0.3)
     videos, uniforms = clips(2), numbers(2)
     direction = clips(2, seed=5)

@@ -16,7 +16,7 @@ def monitor(**settings) -> divergence.DivergenceMonitor:
     return divergence.DivergenceMonitor(divergence.Divergence(**settings), step=0)
 
 
-def test_what_is_no_number_is_told_with_the_last_good_step():
+def test_a_value_that_is_not_finite_is_reported_with_the_last_good_step():
     seen = monitor()
     assert not seen.check_metrics(10, {"loss/generator": 1.0})
     (alarm,) = seen.check_metrics(20, {"loss/generator": float("nan"), "loss/a": 1.0})
@@ -28,12 +28,12 @@ def test_what_is_no_number_is_told_with_the_last_good_step():
     assert "loss/generator not finite at step 20" in alarm.message
 
 
-def test_a_pinned_discriminator_is_told_once_until_it_comes_loose():
+def test_a_pinned_discriminator_is_reported_once_until_it_recovers():
     seen = monitor(pinned_steps=100, on_pinned="roll_back")
-    told = []
+    alarms = []
     for step, accuracy in [(50, 0.9), (100, 1.0), (150, 1.0), (200, 1.0), (300, 0.5)]:
-        told += seen.check_metrics(step, {"accuracy/d": accuracy})
-    (alarm,) = told
+        alarms += seen.check_metrics(step, {"accuracy/d": accuracy})
+    (alarm,) = alarms
     assert (alarm.kind, alarm.last_good_step, alarm.action) == (
         "pinned",
         50,
@@ -44,7 +44,7 @@ def test_a_pinned_discriminator_is_told_once_until_it_comes_loose():
     assert seen.check_metrics(400, {"accuracy/d": 1.0})
 
 
-def test_collapsed_samples_are_told_with_the_last_sheet_that_varied():
+def test_collapsed_samples_are_reported_with_the_last_sheet_that_varied():
     rng = np.random.default_rng(0)
     varied = rng.integers(0, 256, [8, 2, 4, 4, 3], np.uint8)
     same = varied[::4].repeat(4, axis=0)  # four of each of two videos
@@ -69,7 +69,7 @@ def test_unknown_actions_are_refused(settings):
         divergence.Divergence(**settings)
 
 
-def test_a_run_goes_back_and_on_with_other_draws(
+def test_a_run_rolls_back_and_continues_with_other_random_numbers(
     demo_shards, tmp_path, monkeypatch, capsys
 ):
     """Its fifth step gives no number, the first time it comes to it."""
@@ -103,7 +103,7 @@ def test_a_run_goes_back_and_on_with_other_draws(
         *[(step, 0) for step in (1, 2, 3, 4)],
         *[(step, 1) for step in (4, 5, 6)],
     ]
-    assert seen[3][2] != seen[4][2]  # the fourth step, with other draws and data
+    assert seen[3][2] != seen[4][2]  # step 4, with other data
     saved = tf.train.load_checkpoint(f"{tmp_path}/checkpoints/step-6")
     assert saved.get_tensor("attempt/.ATTRIBUTES/VARIABLE_VALUE") == 1
     assert all(

@@ -32,8 +32,8 @@ def test_the_commit_is_that_of_the_checkout():
     assert found is None or found.removesuffix("-dirty") == head
 
 
-def test_all_is_told():
-    facts = environment.describe(tf.distribute.get_strategy())
-    assert facts["tensorflow"] == tf.__version__
-    assert "CPU" in facts["devices"] and facts["replicas"] == "1"
-    assert all(facts.values())
+def test_everything_is_reported():
+    metadata = environment.describe(tf.distribute.get_strategy())
+    assert metadata["tensorflow"] == tf.__version__
+    assert "CPU" in metadata["devices"] and metadata["replicas"] == "1"
+    assert all(metadata.values())

@@ -59,7 +59,7 @@ def test_a_real_trace_lies_where_tensorboard_looks(tmp_path):
         assert b"MatMul" in file.read()
 
 
-def test_what_cannot_be_traced_is_told_and_stops_nothing(capsys, monkeypatch):
+def test_a_failed_trace_is_reported_and_training_continues(capsys, monkeypatch):
     def fail(folder: str) -> None:
         raise tf.errors.AlreadyExistsError(None, None, "another profiler is running")
 

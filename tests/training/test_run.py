@@ -104,7 +104,7 @@ def test_tensorboard_has_curves_and_moving_pictures(whole_run):
         assert gif.startswith(b"GIF89a") and Image.open(io.BytesIO(gif)).n_frames == 4
 
 
-def test_a_run_that_goes_on_at_step_3_in_a_new_process_is_the_same_to_the_bit(
+def test_a_run_resumed_at_step_3_in_a_new_process_is_bit_identical(
     whole_run, demo_shards, tmp_path
 ):
     model_dir = tmp_path / "run"
@@ -114,9 +114,9 @@ def test_a_run_that_goes_on_at_step_3_in_a_new_process_is_the_same_to_the_bit(
     flags = (f"--data_dir={demo_shards}", f"--model_dir={model_dir}", TWO_UPDATES, *FEW)
     script = f"{WITHOUT_GRAPPLER}; from tf_dvdgan import run; run.run()"
     # With another salt of hashes, too.
-    anew = run_process("-c", script, *COMMAND[1:], *flags)
-    assert anew.returncode == 0, anew.stderr
-    assert "Resuming from step 3" in anew.stdout
+    resumed = run_process("-c", script, *COMMAND[1:], *flags)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "Resuming from step 3" in resumed.stdout
     assert_same_bits(whole_run[0], model_dir)
 
 
@@ -177,7 +177,7 @@ def test_killed_at_twenty_random_moments(demo_shards, tmp_path):
     assert_same_bits(f"{tmp_path}/whole", f"{tmp_path}/killed", 400)
 
 
-def test_a_full_disk_is_told_and_leaves_no_half_a_checkpoint(demo_shards, tmp_path):
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(demo_shards, tmp_path):
     process = start(
         f"--data_dir={demo_shards}",
         f"--model_dir={tmp_path}",

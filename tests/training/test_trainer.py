@@ -13,7 +13,7 @@ import tensorflow as tf
 from tf_dvdgan import addons
 from tf_dvdgan.models import dvd_gan, vgan, video_gan
 from tf_dvdgan.training import optimizers, trainer, updates
-from tf_dvdgan.training.draws import fold_in
+from tf_dvdgan.training.random_numbers import fold_in
 
 pytestmark = pytest.mark.usefixtures("quick_graphs")
 
@@ -113,12 +113,12 @@ def test_one_discriminator_update_equals_the_equations(eagerly):
     real = tf.cast(batch["video"], tf.float32) / 127.5 - 1.0
     step_seed = fold_in(tf.constant([0, 0], tf.int64), twin.step)
     seed = fold_in(step_seed, 0)
-    draws = twin.updates.draws(seed)
-    z = draws.latents()
+    random = twin.updates.draw(seed)
+    z = random.latents()
     fake = gan.generator(z, batch["label"], training=True)
     labels = tf.concat([batch["label"]] * 2, 0)
     for i, discriminator in enumerate(gan.discriminators):
-        uniform_noise = [draws.uniform_noise(i, fake) for fake in (False, True)]
+        uniform_noise = [random.uniform_noise(i, fake) for fake in (False, True)]
         scores = discriminator(
             tf.concat([real, fake], 0),
             labels,
@@ -137,7 +137,7 @@ def test_one_discriminator_update_equals_the_equations(eagerly):
         )
 
 
-def test_draws_differ_between_steps_updates_and_seeds():
+def test_random_numbers_differ_between_steps_updates_and_seeds():
     t = make()
     seeds = [
         fold_in(fold_in(tf.constant([s, 0], tf.int64), step), update)
@@ -145,7 +145,7 @@ def test_draws_differ_between_steps_updates_and_seeds():
         for step in (0, 1)
         for update in (0, 1)
     ]
-    drawn = {tuple(t.updates.draws(seed).latents().numpy()[0, :4]) for seed in seeds}
+    drawn = {tuple(t.updates.draw(seed).latents().numpy()[0, :4]) for seed in seeds}
     assert len(drawn) == 8
 
 
@@ -184,13 +184,13 @@ def test_a_batch_that_replicas_cannot_share_is_refused():
 
 @pytest.mark.slow
 def test_xla_compiles_the_step_of_the_demo():
-    """In a process of its own, so that LLVM need not optimise what runs once."""
+    """In a process of its own, so that LLVM need not optimize what runs once."""
     script = """
 import tensorflow as tf
 from tf_dvdgan import config
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import optimizers, trainer, updates
-from tf_dvdgan.training.draws import fold_in
+from tf_dvdgan.training.random_numbers import fold_in
 config.load(["demo.gin"])
 import gin
 gan = video_gan.build([str(i) for i in range(9)])
@@ -222,8 +222,8 @@ def test_noise_is_each_sample_s_own_and_of_the_deviation_asked_for():
     videos, seed = tf.zeros([BATCH, 8, 8, 8, 3]), tf.constant([0, 7], tf.int64)
 
     def seen(seed):
-        draws = t.updates.draws(seed)
-        return t.updates.discriminator_input(videos, draws, fake=True).numpy()
+        random = t.updates.draw(seed)
+        return t.updates.discriminator_input(videos, random, fake=True).numpy()
 
     np.testing.assert_array_equal(seen(seed), videos)
     t.gan.discriminator_noise = 0.5
@@ -233,7 +233,7 @@ def test_noise_is_each_sample_s_own_and_of_the_deviation_asked_for():
     assert np.abs(noise - seen(fold_in(seed, 1))).max() > 0.1
 
 
-def test_a_discriminator_with_batch_norm_judges_real_and_fake_apart():
+def test_a_discriminator_with_batch_norm_scores_real_and_fake_separately():
     discriminator = vgan.Discriminator(PIXELS, 0, ch=2)
     real = tf.random.stateless_normal([4, 8, PIXELS, PIXELS, 3], [0, 1])
     fake = 3.0 * tf.random.stateless_normal([4, 8, PIXELS, PIXELS, 3], [0, 2])
@@ -245,7 +245,7 @@ def test_a_discriminator_with_batch_norm_judges_real_and_fake_apart():
         np.testing.assert_allclose(part, alone, atol=1e-6)
 
 
-def test_a_rate_that_falls_is_the_same_share_of_both_sides_and_goes_on_from_others():
+def test_decaying_rates_have_one_factor_and_resume_from_constant_ones():
     def make_pair(decay_steps):
         pair = [
             optimizers.with_moving_average(
@@ -287,7 +287,7 @@ def test_a_rate_that_would_fall_after_the_end_is_kept_until_then():
     assert rates == pytest.approx([0.4, 0.4, 0.0, 0.0])
 
 
-def test_a_run_goes_on_with_a_rate_that_falls_from_one_that_did_not(tmp_path):
+def test_a_run_with_constant_rates_resumes_with_decaying_ones(tmp_path):
     kept = []
     for decay_steps in (None, (1, 3)):
         optimizer = optimizers.with_moving_average(

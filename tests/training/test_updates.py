@@ -65,7 +65,7 @@ def _of_discriminators(t):
 
 
 def with_state():
-    """What draws random numbers or keeps state, for each of two trainers anew."""
+    """What draws random numbers or keeps state, created for each of two trainers."""
     return {
         "discriminators": [dvd_gan.TemporalDiscriminator(PIXELS, 3, ch=2)],
         "augmentation": augmentation.Augmentation(
@@ -130,8 +130,8 @@ def test_the_discriminators_see_augmented_clips_of_both_kinds(eagerly, monkeypat
     real, fake = np.split(of_discriminators, 2)
     plain = next(batches())["video"].numpy() / 127.5 - 1
     assert np.abs(real - plain).max() > 0.1
-    draws = t.updates.draws(tf.constant([0, 3], tf.int64))
-    numbers = [draws.augmentation(is_fake).numpy() for is_fake in (False, True)]
+    random = t.updates.draw(tf.constant([0, 3], tf.int64))
+    numbers = [random.augmentation(is_fake).numpy() for is_fake in (False, True)]
     assert np.abs(numbers[0] - numbers[1]).min() > 0  # of their own
     assert len(fake) == len(of_generator) == BATCH
 

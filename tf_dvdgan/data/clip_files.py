@@ -145,7 +145,7 @@ def read_frames(
 
 
 def fit(frame: np.ndarray, resolution: int | None) -> np.ndarray:
-    """Resizes a frame's smaller side, and crops the square in the centre.
+    """Resizes a frame's smaller side, and crops the square in the center.
 
     Args:
       frame: `[height, width, 3]` uint8.

@@ -123,19 +123,19 @@ class Found:
 
     Attributes:
       clips: the clips, sorted by name; numbers in names are compared.
-      left_out: number of files that are not clips, by kind.
+      skipped: number of files that are not clips, by kind.
       refused: why arrays among them are not clips.
     """
 
     clips: list[ClipFile]
-    left_out: collections.Counter[str]
+    skipped: collections.Counter[str]
     refused: list[errors.UserError] = dataclasses.field(default_factory=list)
 
-    def describe_left_out(self) -> str:
-        """One line that counts what was left out; empty if there is nothing."""
-        if not self.left_out:
+    def describe_skipped(self) -> str:
+        """One line that counts what was skipped; empty if there is nothing."""
+        if not self.skipped:
             return ""
-        kinds = self.left_out.most_common()
+        kinds = self.skipped.most_common()
         shown = [
             f"{count} {terminal.printable(kind)}"
             for kind, count in kinds[:_SHOWN_KINDS]
@@ -143,7 +143,7 @@ class Found:
         rest = sum(count for _, count in kinds[_SHOWN_KINDS:])
         if rest:
             shown.append(f"{rest} others")
-        return f"left out, because they are not clips: {', '.join(shown)}"
+        return f"skipped, because they are not clips: {', '.join(shown)}"
 
 
 def list_clips(path: str) -> Found:
@@ -153,7 +153,7 @@ def list_clips(path: str) -> Found:
       path: path of the folder, or of a single video file or array.
 
     Returns:
-      The clips, and what was left out.
+      The clips, and what was skipped.
 
     Raises:
       UserError: there are no clips; says what is wrong with an array if there is one.
@@ -169,7 +169,7 @@ def list_clips(path: str) -> Found:
     if not found.clips and found.refused:
         raise found.refused[0]
     if not found.clips:
-        others = found.describe_left_out()
+        others = found.describe_skipped()
         raise errors.UserError(
             f"{path} has no clips: no videos ({', '.join(VIDEO_SUFFIXES[:8])}, ...), "
             f"arrays (.npy) or numbered images{'; ' * bool(others)}{others}."
@@ -183,13 +183,13 @@ def _list_below(folder: str, inside: str, above: tuple[str, ...], found: Found) 
     place = os.path.join(folder, inside) if inside else folder
     real = place if files.is_remote(place) else os.path.realpath(place)
     if real in above:
-        found.left_out["link to a folder that it is in"] += 1
+        found.skipped["link to a folder that it is in"] += 1
         return
     sub_folders, names = _contents(place)
     for name in [name for name in sub_folders if _is_hidden(name)]:
         sub_folders.remove(name)
         if not name.startswith("."):
-            found.left_out[name] += 1
+            found.skipped[name] += 1
     _list_among(folder, inside, names, found)
     for name in sub_folders:
         _list_below(folder, os.path.join(inside, name), (*above, real), found)
@@ -251,9 +251,9 @@ def _list_among(folder: str, inside: str, names: Sequence[str], found: Found) ->
         suffix = os.path.splitext(name)[1].lower()
         beside = suffix in (*_IMAGE_SUFFIXES, _ARRAY_SUFFIX) and bool(clips)
         if beside and not _is_hidden(name):
-            found.left_out[f"{suffix} beside clips"] += 1
+            found.skipped[f"{suffix} beside clips"] += 1
         else:
-            found.left_out[name if _is_hidden(name) else suffix or name] += 1
+            found.skipped[name if _is_hidden(name) else suffix or name] += 1
 
 
 def _by_kind(place: str, names: Sequence[str]) -> dict[str, list[str]]:
@@ -391,7 +391,7 @@ def _with_decimals(
             without = (*texts[:i], *texts[i + 1 :])
             if "." in texts[i - 1 : i + 2 : 2] or texts[i] != ".":
                 continue
-            # Some programs leave out zeros: 9, 9.5, 10.
+            # Some programs omit zeros: 9, 9.5, 10.
             has_whole = without in by_text and not any(
                 numbers[i].endswith("0") for numbers, _ in rows
             )

@@ -1,7 +1,7 @@
 """Sources of clips for evaluation: prepared shards, or folders of videos.
 
 Every source yields each clip once, in a fixed arbitrary order: the middle window in
-time and the centre crop in space. Both sides of a comparison are therefore cut in the
+time and the center crop in space. Both sides of a comparison are therefore cut in the
 same way, whatever their format. `evaluation.runs.comparability` warns about other
 differences.
 """
@@ -63,13 +63,13 @@ class ClipSource(abc.ABC):
       path: path of the folder or file.
       num_clips: number of clips, including unreadable ones.
       class_names: class names in the order of the labels; empty if there are none.
-      left_out: summary of a folder's skipped files in one line; '' if there are none.
+      skipped: summary of a folder's skipped files in one line; '' if there are none.
     """
 
     path: str
     num_clips: int
     class_names: list[str]
-    left_out: str = ""
+    skipped: str = ""
 
     def __init__(self) -> None:
         self._rejected: dict[str, str] = {}
@@ -316,7 +316,7 @@ class FolderSource(ClipSource):
         rows.sort(key=lambda row: _sha256([row[0].name]))
         self._clips = [clip for clip, _ in rows]
         self._classes = [name for _, name in rows]
-        self.left_out = found.describe_left_out()
+        self.skipped = found.describe_skipped()
         self.names = [clip.name for clip in self._clips]
         self.num_clips = len(self._clips)
         self.class_names = layout.class_names

@@ -311,7 +311,7 @@ def _read_frame(pipe: IO[bytes], shape: Sequence[int]) -> np.ndarray:
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def _answer(request: dict, replies: IO[bytes]) -> None:
+def _reply(request: dict, replies: IO[bytes]) -> None:
     frames: dict[int, np.ndarray] = {}
     reply: dict[str, object]
     count = 0
@@ -319,10 +319,10 @@ def _answer(request: dict, replies: IO[bytes]) -> None:
     try:
         reader = video_reader.VideoReader(request["path"], request.get("smallest_side"))
         if "numbers" in request:
-            wanted = set(request["numbers"])
-            last = None if request["to_end"] else max(wanted, default=-1)
+            numbers = set(request["numbers"])
+            last = None if request["to_end"] else max(numbers, default=-1)
             for frame in reader:
-                if count in wanted:
+                if count in numbers:
                     frames[count] = frame
                 count += 1
                 if count % _FRAMES_PER_LIMIT == 0:
@@ -347,7 +347,7 @@ def _serve() -> None:
     """Answers requests until standard input closes."""
     replies = become_child()
     for line in sys.stdin.buffer:
-        _answer(json.loads(line), replies)
+        _reply(json.loads(line), replies)
 
 
 if __name__ == "__main__":

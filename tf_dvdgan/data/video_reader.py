@@ -27,7 +27,7 @@ _CONTAINERS = (
     "yuv4mpegpipe,h264,hevc,m4v,mjpeg,ivf,obu"
 )
 _OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-# PyAV 18 refuses a file whose title is not UTF-8, unless told otherwise; 19 does not.
+# PyAV 18 refuses a file whose title is not UTF-8, unless this is set; 19 does not.
 _TEXTS: dict[str, Any] = (
     {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
@@ -39,7 +39,7 @@ _MISSING_FRAMES_ALLOWED = 2
 _MISSING_SECONDS_ALLOWED = 0.5
 _DEFAULT_FPS = 25.0  # FFmpeg's, of streams that do not say
 _MAX_PIXEL_RATIO = 8  # a pixel is at most so many times as wide as high, or the reverse
-_ANIMATIONS = ("gif", "apng", "webp")  # whose writers leave out repeated frames
+_ANIMATIONS = ("gif", "apng", "webp")  # whose writers omit repeated frames
 _LONGEST_GAP_SECONDS = 60.0  # that resampling fills
 _LONGEST_SECONDS = 2.0  # of a frame of an animation; longer ones are pauses
 

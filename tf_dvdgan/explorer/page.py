@@ -53,12 +53,12 @@ class Page:
     def _draw_header(self) -> None:
         generator = self._generator
         side, count = generator.resolution, len(generator.class_names)
-        facts = [f"{side} x {side} pixels", f"{generator.num_frames} frames"]
+        parts = [f"{side} x {side} pixels", f"{generator.num_frames} frames"]
         if self._studio.class_conditional:
-            facts.append(f"{count} classes")
+            parts.append(f"{count} classes")
         with ui.element("header"):
             ui.label(generator.name).props("role=heading aria-level=1").classes("title")
-            ui.label(" · ".join(facts)).classes("muted")
+            ui.label(" · ".join(parts)).classes("muted")
 
     def _draw_viewer(self) -> None:
         with ui.element("div").classes("screen"):
@@ -70,7 +70,7 @@ class Page:
         self._status = ui.label().props("role=status").classes("status muted")
         self._error = ui.label().props("role=alert").classes("error")
         self._error.set_visibility(False)
-        self._facts = ui.html(tag="dl").classes("facts")
+        self._metadata = ui.html(tag="dl").classes("metadata")
         with ui.element("div").classes("line") as self._downloads:
             for kind in ("MP4", "GIF"):
                 ui.button(
@@ -272,7 +272,7 @@ class Page:
         self._video.props["aria-label"] = f"Generated video: {description}"
         self._video.set_visibility(True)
         self._downloads.set_visibility(True)
-        self._facts.content = "".join(
+        self._metadata.content = "".join(
             f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
             for name, value in shown
         )

@@ -22,7 +22,7 @@ from tf_dvdgan.sampling import latents
 FPS = 8.0
 STEPS = 10  # of an interpolation from one sample to another
 _CACHE_SIZE = 64  # videos
-_MIN_SHOWN_SIDE = 256  # pixels: H.264 subsamples colours, which shows in small videos
+_MIN_SHOWN_SIDE = 256  # pixels: H.264 subsamples colors, which shows in small videos
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -197,7 +197,7 @@ class Studio:
 
 
 def enlarged(frames: np.ndarray) -> np.ndarray:
-    """Enlarges small frames by a whole factor, so that H.264 keeps their colours.
+    """Enlarges small frames by a whole factor, so that H.264 keeps their colors.
 
     Args:
       frames: `[time, height, width, 3]` uint8.

@@ -26,7 +26,7 @@ def warp(image: tf.Tensor, flow: tf.Tensor) -> tf.Tensor:
 
 
 def _inside(flow: tf.Tensor) -> tf.Tensor:
-    """1 where the whole bilinear sample lies inside the image, 0 elsewhere."""
+    """1 where the entire bilinear sample is inside the image, 0 elsewhere."""
     height, width = flow.shape[1:3]
     x = tf.range(width, dtype=flow.dtype) + flow[..., 0]
     y = tf.range(height, dtype=flow.dtype)[:, tf.newaxis] + flow[..., 1]

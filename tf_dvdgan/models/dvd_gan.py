@@ -42,7 +42,7 @@ import gin
 import tensorflow as tf
 
 from tf_dvdgan import errors, layers, ops
-from tf_dvdgan.layers import gradient_checkpointing
+from tf_dvdgan.layers import gradient_checkpointing as checkpointing
 
 GENERATOR_WIDTHS = {
     16: (8, 4, 2),
@@ -122,7 +122,7 @@ class Generator(tf.keras.Model):
       block: creates the residual blocks.
       normalization: creates the residual blocks' normalization layers.
       last_normalization: creates the normalization layer before the last convolution.
-      recompute: stages with gradient checkpointing, by number; True for all. It saves
+      gradient_checkpointing: stages that use it, by number; True for all. It saves
         memory, takes more time, and does not change the gradient.
       name: name of the Keras model.
     """
@@ -145,7 +145,7 @@ class Generator(tf.keras.Model):
         block: LayerFactory = layers.GeneratorBlock,
         normalization: LayerFactory = layers.ConditionalBatchNorm,
         last_normalization: LayerFactory = layers.BatchNorm,
-        recompute: bool | Sequence[int] = False,
+        gradient_checkpointing: bool | Sequence[int] = False,
         name: str = "generator",
     ):
         super().__init__(name=name)
@@ -184,7 +184,7 @@ class Generator(tf.keras.Model):
                     block(width, False, normalization, name=f"stage_{i}_block_1"),
                     last(name=f"stage_{i}_last_attention") if last else None,
                     block(next_width, True, normalization, name=f"stage_{i}_block_2"),
-                    gradient_checkpointing.maybe_checkpoint(recompute, i),
+                    checkpointing.maybe_checkpoint(gradient_checkpointing, i),
                     name=f"stage_{i}",
                 )
             )
@@ -304,13 +304,13 @@ class _Discriminator(tf.keras.Model):
         channel_multipliers: Sequence[int] | None,
         num_3d_blocks: int,
         pool_time: bool,
-        recompute: bool | Sequence[int],
+        gradient_checkpointing: bool | Sequence[int],
         block: LayerFactory,
         name: str,
         attention: Mapping[int, LayerFactory] | None = None,
     ):
         super().__init__(name=name)
-        self.recompute = recompute
+        self.gradient_checkpointing = gradient_checkpointing
         self.attention = {
             str(i): make(name=f"attention_{i}") for i, make in (attention or {}).items()
         }
@@ -323,7 +323,7 @@ class _Discriminator(tf.keras.Model):
     ) -> tf.Tensor:
         """Returns the score of each frame or remaining time step: `[batch, time]`."""
         for i, block in enumerate(self.blocks):
-            run = gradient_checkpointing.maybe_checkpoint(self.recompute, i)
+            run = checkpointing.maybe_checkpoint(self.gradient_checkpointing, i)
             x = run(block, x, training=training)
             if str(i) in self.attention:
                 x = run(self.attention[str(i)], x, training=training)
@@ -344,7 +344,7 @@ class SpatialDiscriminator(_Discriminator):
       channel_multipliers: widths in multiples of `ch`; None for the paper's.
       num_frames: k, the number of frames to score in each video.
       skip_frames: number of first frames that are never sampled.
-      recompute: blocks with gradient checkpointing, by number; True for all.
+      gradient_checkpointing: blocks that use it, by number; True for all.
       attention: by number of the block, a factory of the attention layer after it.
         DVD-GAN has none; BigGAN's discriminator has one at 64 pixels.
       sum_frames: whether to sum a video's scores over frames, as in DVD-GAN; otherwise
@@ -361,7 +361,7 @@ class SpatialDiscriminator(_Discriminator):
         channel_multipliers: Sequence[int] | None = None,
         num_frames: int = 8,
         skip_frames: int = 0,
-        recompute: bool | Sequence[int] = False,
+        gradient_checkpointing: bool | Sequence[int] = False,
         attention: Mapping[int, LayerFactory] | None = None,
         sum_frames: bool = True,
         block: LayerFactory = layers.DiscriminatorBlock,
@@ -374,7 +374,7 @@ class SpatialDiscriminator(_Discriminator):
             channel_multipliers,
             0,
             False,
-            recompute,
+            gradient_checkpointing,
             block,
             name,
             attention,
@@ -438,7 +438,7 @@ class TemporalDiscriminator(_Discriminator):
       downsampling: phi: 'pool2' or 'pool4' for 2x2 or 4x4 average pooling, 'crop' for a
         random half-size crop, or 'none'.
       pool_time: whether the 3-D blocks also halve time.
-      recompute: blocks with gradient checkpointing, by number; True for all.
+      gradient_checkpointing: blocks that use it, by number; True for all.
       block: creates the residual blocks.
       name: name of the Keras model, also used in metrics and checkpoints.
     """
@@ -451,7 +451,7 @@ class TemporalDiscriminator(_Discriminator):
         channel_multipliers: Sequence[int] | None = None,
         downsampling: str = "pool2",
         pool_time: bool = True,
-        recompute: bool | Sequence[int] = False,
+        gradient_checkpointing: bool | Sequence[int] = False,
         block: LayerFactory = layers.DiscriminatorBlock,
         name: str = "temporal_discriminator",
     ):
@@ -462,7 +462,7 @@ class TemporalDiscriminator(_Discriminator):
             channel_multipliers,
             _NUM_3D_BLOCKS,
             pool_time,
-            recompute,
+            gradient_checkpointing,
             block,
             name,
         )

@@ -52,7 +52,7 @@ import tensorflow as tf
 
 from tf_dvdgan import errors, layers, losses
 from tf_dvdgan.flow import pwc_net
-from tf_dvdgan.layers import gradient_checkpointing
+from tf_dvdgan.layers import gradient_checkpointing as checkpointing
 from tf_dvdgan.models import dvd_gan
 
 _WIDTHS = (16, 16, 8, 4, 2, 1)
@@ -136,7 +136,7 @@ class Generator(tf.keras.Model):
       gru_units: number of units of the sequence generator's GRU.
       temporal_shift: whether the first two blocks begin with a temporal shift
         (MVT-TSA).
-      recompute: blocks with gradient checkpointing, by number; True for all. It saves
+      gradient_checkpointing: blocks that use it, by number; True for all. It saves
         memory, takes more time, and does not change the gradient.
       name: name of the Keras model.
     """
@@ -153,7 +153,7 @@ class Generator(tf.keras.Model):
         embedding_size: int = 120,
         gru_units: int = 2048,
         temporal_shift: bool = False,
-        recompute: bool | Sequence[int] = False,
+        gradient_checkpointing: bool | Sequence[int] = False,
         name: str = "generator",
     ):
         super().__init__(name=name)
@@ -165,7 +165,7 @@ class Generator(tf.keras.Model):
         self.resolution = resolution
         self.num_frames = num_frames
         self.num_classes = num_classes
-        self.recompute = recompute
+        self.gradient_checkpointing = gradient_checkpointing
         self.first_size = resolution // 2**_NUM_BLOCKS
         self.widths = [multiplier * ch for multiplier in _WIDTHS]
         self.sequence = SequenceGenerator(
@@ -218,7 +218,7 @@ class Generator(tf.keras.Model):
         for i, block in enumerate(self.blocks):
             if self.shift is not None and i < _NUM_SHIFTED:
                 x = self.shift(x)
-            run = gradient_checkpointing.maybe_checkpoint(self.recompute, i)
+            run = checkpointing.maybe_checkpoint(self.gradient_checkpointing, i)
             x = run(block, x, condition, training=training)
             if i + 1 == _ATTENTION_AFTER:
                 x = self.attention(x, training=training)

@@ -26,6 +26,7 @@ _BUILD = "video_gan.build"
 # Registered functions that write files or build whole models. A config sets their
 # arguments, but no value may call them: it may be somebody else's.
 _ACTIONS = ("training.train", "trainer.build", _BUILD, "gin.singleton")
+_RENAMED = {"recompute": "gradient_checkpointing"}  # arguments in models of older runs
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -203,7 +204,9 @@ def _decoded(value: Any) -> Any:
             f"{version.__version__} does not have."
         )
     check_part(registered.selector, "model.json")
-    arguments = {name: _decoded(v) for name, v in value["arguments"].items()}
+    arguments = {
+        _RENAMED.get(name, name): _decoded(v) for name, v in value["arguments"].items()
+    }
     part = _Part(registered.wrapped, arguments)
     return part() if value["call"] else part
 

@@ -3,9 +3,9 @@
 Vondrick, Pirsiavash and Torralba, 2016 (paper 004): 32 frames of 64x64, no classes.
 
 - **Two streams**: a foreground stream of transposed 3-D convolutions (512, 256, 128, 64
-  channels, then heads for 3 colours and a mask) and a background stream of the same in
+  channels, then heads for 3 colors and a mask) and a background stream of the same in
   2-D; video = mask * foreground + (1 - mask) * background, with a penalty of 0.1 on the
-  mean of the mask. **One stream**: only the foreground's colours.
+  mean of the mask. **One stream**: only the foreground's colors.
 - **Discriminator**: 3-D convolutions 64, 128, 256, 512, and a last one to two logits.
 - **Future prediction**: a network of five 2-D layers maps the first frame to the latent
   of 100 numbers; an L1 loss compares the first generated frame with it. The authors'
@@ -181,12 +181,12 @@ class Generator(tf.keras.Model):
         self.latent_size = latent_size
         foreground = Stream(num_frames, resolution, ch, spatial_code, name="foreground")
         self.foreground = foreground
-        self.colours = foreground.doubling(3, "colours")
+        self.colors = foreground.doubling(3, "colors")
         self.background = None
         if two_streams:
             self.mask = foreground.doubling(1, "mask")
             self.background = Stream(1, resolution, ch, spatial_code, name="background")
-            self.background_colours = self.background.doubling(3, "background_colours")
+            self.background_colors = self.background.doubling(3, "background_colors")
 
     def call(
         self,
@@ -208,15 +208,15 @@ class Generator(tf.keras.Model):
         """
         del labels
         moving = self.foreground(z, training=training)
-        colours = tf.tanh(tf.cast(self.colours(moving), tf.float32))
+        colors = tf.tanh(tf.cast(self.colors(moving), tf.float32))
         if self.background is None:
-            return {"videos": colours}
+            return {"videos": colors}
         mask = tf.sigmoid(tf.cast(self.mask(moving), tf.float32))
-        still = self.background_colours(self.background(z, training=training))
+        still = self.background_colors(self.background(z, training=training))
         still = tf.tanh(tf.cast(still, tf.float32))
         return {
-            "videos": mask * colours + (1.0 - mask) * still,
-            "foreground": colours,
+            "videos": mask * colors + (1.0 - mask) * still,
+            "foreground": colors,
             "background": tf.repeat(still, self.num_frames, axis=1),
             "mask": mask,
         }

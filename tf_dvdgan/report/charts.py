@@ -245,7 +245,7 @@ def _range_without_outliers(curves: Iterable[Curve]) -> tuple[float, float]:
 
 
 def _averaged(curve: Curve) -> Curve:
-    """Averages groups of neighbouring points down to `_MAX_POINTS`."""
+    """Averages groups of neighboring points down to `_MAX_POINTS`."""
     size = -(-len(curve.x) // _MAX_POINTS)
     if size <= 1:
         return curve
@@ -284,7 +284,7 @@ def _note(curves: dict[str, Curve], low: float, high: float) -> str:
     beyond = np.count_nonzero((values < low) | (values > high))
     sentences = []
     if any(len(curve.x) > _MAX_POINTS for curve in curves.values()):
-        sentences.append("Lines show averages of neighbouring steps.")
+        sentences.append("Lines show averages of neighboring steps.")
     if beyond:
         verb = "lie" if beyond > 1 else "lies"
         sentences.append(

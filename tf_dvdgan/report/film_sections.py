@@ -144,7 +144,7 @@ def interpolations(run: run_data.Run) -> layout.Section:
     return section
 
 
-def neighbours(
+def neighbors(
     run: run_data.Run, data_dir: str | None, weights: Sequence[str]
 ) -> layout.Section:
     """Shows generated clips beside their nearest training clips.
@@ -158,7 +158,7 @@ def neighbours(
     Returns:
       The section; it names the commands that create what is missing.
     """
-    section = layout.Section("neighbours", "Neighbours", "Nearest training clips")
+    section = layout.Section("neighbors", "Neighbors", "Nearest training clips")
     section.size = "large"
     if not run.makes_samples:
         _lack_generator(section, run)

@@ -212,7 +212,7 @@ def _scores_of(row: dict) -> list[Score]:
 
 
 def classification(model_dir: str) -> Panels:
-    """Reads the accuracies that `tools.classify` wrote, by number of labelled clips.
+    """Reads the accuracies that `tools.classify` wrote, by number of labeled clips.
 
     Only the last step in the file counts, and for each number of clips its last row.
     The gain is the fine-tuned classifier's accuracy divided by that of a classifier

@@ -14,7 +14,7 @@ class Section:
       short: link text in the navigation bar.
       title: heading.
       intro: one or two sentences below the heading.
-      facts: pairs of name and value.
+      metadata: pairs of name and value.
       plots, cards, tables: shown in this order.
       size: of the cards: 'small', 'large', 'single', or empty for the default.
       missing: data that runs lack, each a sentence and the command that creates it.
@@ -25,7 +25,7 @@ class Section:
     short: str
     title: str
     intro: str = ""
-    facts: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    metadata: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     plots: list[charts.Chart] = dataclasses.field(default_factory=list)
     cards: list[films.Card] = dataclasses.field(default_factory=list)
     tables: list[charts.Table] = dataclasses.field(default_factory=list)

@@ -7,13 +7,13 @@ import numpy as np
 from tf_dvdgan.data import clips as clips_lib
 from tf_dvdgan.data import windows
 from tf_dvdgan.evaluation.features import sources
-from tf_dvdgan.evaluation.metrics import neighbours
+from tf_dvdgan.evaluation.metrics import neighbors
 from tf_dvdgan.evaluation.runs import protocols, scoring
 from tf_dvdgan.report import films
 
 BANK = 4096  # at most this many training clips are searched
-_NEIGHBOURS = 3
-_GENERATED = 6  # clips whose neighbours are shown
+_NEIGHBORS = 3
+_GENERATED = 6  # clips whose neighbors are shown
 
 
 def cards(
@@ -39,11 +39,11 @@ def cards(
     clips = np.stack([made[name][i] for name, i in turns])
     source = clips_lib.ShardSource(data_dir, "train", window.classes)
     real = sources.ClipSelection(source, window, BANK)
-    bank = metric.extract_features(real, "training clips, for neighbours").get(
+    bank = metric.extract_features(real, "training clips, for neighbors").get(
         "features"
     )
     queries = metric.extract_features(sources.ArraySource(clips)).get("features")
-    numbers, distances = neighbours.nearest(queries, bank, min(_NEIGHBOURS, len(bank)))
+    numbers, distances = neighbors.nearest(queries, bank, min(_NEIGHBORS, len(bank)))
     found = _by_number(real, set(numbers.ravel().tolist()))
     return [
         _card(name, clip, np.stack([found[i] for i in nearest]), away)

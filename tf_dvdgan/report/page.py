@@ -13,9 +13,9 @@ import markupsafe
 from tf_dvdgan import terminal, version
 from tf_dvdgan.data import files
 from tf_dvdgan.report import (
-    fact_sections,
     film_sections,
     layout,
+    overview_sections,
     plot_sections,
     run_data,
     score_sections,
@@ -38,7 +38,7 @@ def of_run(
       step: step of the checkpoint, or 'best'; the newest by default.
       data_dir: prepared shards of real clips, shown beside generated ones.
       weights: weights files of the small classifier, whose features find the nearest
-        neighbours. By default those of the run's config; pixels are compared if there
+        neighbors. By default those of the run's config; pixels are compared if there
         are none.
 
     Returns:
@@ -49,21 +49,21 @@ def of_run(
     """
     run = run_data.Run(model_dir, step, _name(model_dir))
     sections = [
-        fact_sections.of_run(run),
+        overview_sections.of_run(run),
         film_sections.samples([run], data_dir),
         film_sections.raw_and_averaged(run),
         plot_sections.truncation([run]),
         film_sections.interpolations(run),
-        film_sections.neighbours(run, data_dir, weights),
+        film_sections.neighbors(run, data_dir, weights),
         score_sections.of_run(run),
         plot_sections.curves([run]),
         plot_sections.throughput([run]),
         plot_sections.classification(run),
-        fact_sections.config(run),
+        overview_sections.config(run),
     ]
     shown = [section for section in sections if section is not None]
     at = "no checkpoint yet" if run.step is None else f"step {run.step:,}"
-    return _render(f"{run.name}, {at}", fact_sections.subtitle(run), shown)
+    return _render(f"{run.name}, {at}", overview_sections.subtitle(run), shown)
 
 
 def of_runs(
@@ -92,13 +92,13 @@ def of_runs(
         for path, name in zip(model_dirs, names, strict=True)
     ]
     sections = [
-        fact_sections.side_by_side(runs),
+        overview_sections.side_by_side(runs),
         film_sections.samples(runs, data_dir),
         plot_sections.truncation(runs),
         score_sections.side_by_side(runs),
         plot_sections.curves(runs),
         plot_sections.throughput(runs),
-        fact_sections.config_differences(runs),
+        overview_sections.config_differences(runs),
     ]
     return _render(f"{len(runs)} runs side by side", ", ".join(names), sections)
 

@@ -1,4 +1,4 @@
-"""Sections of charts: over steps, truncations and labelled clips."""
+"""Sections of charts: over steps, truncations and labeled clips."""
 
 from collections.abc import Mapping, Sequence
 
@@ -85,7 +85,7 @@ def classification(run: run_data.Run) -> layout.Section | None:
         "actions", "Actions", "Action recognition with the discriminator"
     )
     for title, lines in history.classification(run.model_dir).items():
-        section.plot(title, lines, "labelled clips")
+        section.plot(title, lines, "labeled clips")
     section.intro = "Accuracy on the test split, measured by tools.classify."
     return section if section.plots else None
 

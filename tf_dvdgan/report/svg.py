@@ -6,7 +6,7 @@ from tf_dvdgan import terminal
 from tf_dvdgan.report import charts
 
 # For viewers without a style sheet; page.css overrides them (`.s0` to `.s5`).
-_COLOURS = ("#1a5a9e", "#b8450f", "#23704a", "#85379b", "#836000", "#4a5261")
+_COLORS = ("#1a5a9e", "#b8450f", "#23704a", "#85379b", "#836000", "#4a5261")
 _DASHES = ("", "7 4", "2 4", "9 4 2 4", "4 3")
 _NAMESPACE = "http://www.w3.org/2000/svg"
 _LETTER_WIDTH = 6  # pixels, at the font size of a standalone image
@@ -69,7 +69,7 @@ def _draw_surroundings(root: ElementTree.Element, chart: charts.Chart) -> None:
     x = chart.left
     for i, line in enumerate(chart.lines):
         name = _draw_text(root, x, chart.height + 8, line.name)
-        name.set("fill", _COLOURS[i % len(_COLOURS)])
+        name.set("fill", _COLORS[i % len(_COLORS)])
         x += _LETTER_WIDTH * len(line.name) + 14
 
 
@@ -85,11 +85,11 @@ def _draw_axes(root: ElementTree.Element, chart: charts.Chart) -> None:
 
 
 def _draw_line(root: ElementTree.Element, line: charts.Line, i: int) -> None:
-    """Band, line and markers, in the colour and dashes of a chart's i-th line."""
-    colour = i % len(_COLOURS)
+    """Band, line and markers, in the color and dashes of a chart's i-th line."""
+    color = i % len(_COLORS)
     style = {
-        "class": f"s{colour}",
-        "color": _COLOURS[colour],
+        "class": f"s{color}",
+        "color": _COLORS[color],
         "stroke": "currentColor",
         "stroke-width": "1.8",
         "stroke-linejoin": "round",

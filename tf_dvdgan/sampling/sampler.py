@@ -117,7 +117,7 @@ class Sampler:
 
         Returns:
           "videos" and the generator's other outputs by name, each
-          `[n, time, height, width, 3]` uint8; masks are grey.
+          `[n, time, height, width, 3]` uint8; masks are gray.
         """
         z, labels = np.asarray(z, np.float32), _as_array(labels)
         if not self.networks.generator.num_conditioning_frames:
@@ -172,7 +172,7 @@ class Sampler:
     def _compiled(self, z, labels, frames, truncation, statistics):
         def on_replica(z, labels, frames, truncation, statistics):
             outputs = generate(self.networks, z, labels, truncation, frames, statistics)
-            return {n: transforms.to_uint8(_in_colour(x)) for n, x in outputs.items()}
+            return {n: transforms.to_uint8(_in_color(x)) for n, x in outputs.items()}
 
         rows = (z, labels, frames, truncation, statistics)
         return self.strategy.run(on_replica, args=rows)
@@ -260,6 +260,6 @@ def _padded(rows: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([rows, rows[-1:].repeat(size - len(rows), axis=0)])
 
 
-def _in_colour(part: tf.Tensor) -> tf.Tensor:
-    """Converts a mask in [0, 1] with one channel to a grey video in [-1, 1]."""
+def _in_color(part: tf.Tensor) -> tf.Tensor:
+    """Converts a mask in [0, 1] with one channel to a gray video in [-1, 1]."""
     return tf.repeat(2.0 * part - 1.0, 3, -1) if part.shape[-1] == 1 else part

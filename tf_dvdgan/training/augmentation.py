@@ -15,7 +15,7 @@ from tf_dvdgan import errors
 from tf_dvdgan.training import adaptation as adaptation_lib
 
 # Uniform random numbers per clip: whether each group applies, then its parameters.
-_APPLY_COLOUR, _APPLY_ZOOM, _APPLY_TRANSLATION, _APPLY_CUTOUT = range(4)
+_APPLY_COLOR, _APPLY_ZOOM, _APPLY_TRANSLATION, _APPLY_CUTOUT = range(4)
 _APPLY_FLIP, _APPLY_REVERSE, _BRIGHTNESS, _SATURATION, _CONTRAST = range(4, 9)
 _ZOOM, _SHIFT_Y, _SHIFT_X, _CUT_Y, _CUT_X, _FLIP, _REVERSE = range(9, 16)
 NUM_UNIFORMS = 16
@@ -25,14 +25,14 @@ NUM_UNIFORMS = 16
 class Augmentation(tf.Module):
     """Random transforms of clips, each applied with the same probability.
 
-    The defaults are DiffAugment's colour, translation and cutout. A value of 0 or False
+    The defaults are DiffAugment's color, translation and cutout. A value of 0 or False
     turns a transform off. Transforms apply in the order of the arguments from `flip`;
-    colour comes first.
+    color comes first.
 
     Args:
       brightness: largest change of all values, in units of half the range: clips are
         from -1 to 1.
-      saturation: largest change of the factor of the distance from grey, around 1.
+      saturation: largest change of the factor of the distance from gray, around 1.
       contrast: largest change of the factor of the distance from the clip's mean,
         around 1.
       flip: whether to mirror half of the clips, left to right. Not for data in which
@@ -41,12 +41,12 @@ class Augmentation(tf.Module):
         has a direction.
       zoom: largest factor of magnification minus 1; the factor is between
         1 / (1 + zoom) and 1 + zoom, uniform in its logarithm. Bilinear; what comes from
-        outside of the frame is grey.
+        outside of the frame is gray.
       translation: largest shift, as a fraction of height and width. What comes from
-        outside of the frame is grey.
-      cutout: side of the rectangle that is made grey, as a fraction of height and
-        width. Its centre is anywhere in the frame.
-      probability: probability of each of colour, flip, reversal, zoom, translation and
+        outside of the frame is gray.
+      cutout: side of the rectangle that is made gray, as a fraction of height and
+        width. Its center is anywhere in the frame.
+      probability: probability of each of color, flip, reversal, zoom, translation and
         cutout, at the first step.
       adaptation: creates the adaptation of the probability; None for a constant one,
         which only alarms raise.
@@ -141,7 +141,7 @@ class Augmentation(tf.Module):
         """
         draw = _Draw(uniforms, self.probability)
         if self.brightness or self.saturation or self.contrast:
-            videos = self._with_colour(videos, draw)
+            videos = self._with_color(videos, draw)
         if self.reverse:
             backwards = draw.happens(_APPLY_REVERSE) & (draw.uniform(_REVERSE) < 0.5)
             backwards = backwards[:, tf.newaxis, tf.newaxis, tf.newaxis, tf.newaxis]
@@ -152,17 +152,17 @@ class Augmentation(tf.Module):
             videos = self._with_cutout(videos, draw)
         return videos
 
-    def _with_colour(self, videos: tf.Tensor, draw: "_Draw") -> tf.Tensor:
-        applies = draw.happens(_APPLY_COLOUR)
+    def _with_color(self, videos: tf.Tensor, draw: "_Draw") -> tf.Tensor:
+        applies = draw.happens(_APPLY_COLOR)
 
-        def around(centre: float, number: int, largest: float) -> tf.Tensor:
+        def around(center: float, number: int, largest: float) -> tf.Tensor:
             change = largest * (2.0 * draw.uniform(number) - 1.0)
-            value = tf.where(applies, centre + change, centre)
+            value = tf.where(applies, center + change, center)
             return tf.reshape(value, [-1, 1, 1, 1, 1])
 
         videos += around(0.0, _BRIGHTNESS, self.brightness)
-        grey = tf.reduce_mean(videos, axis=-1, keepdims=True)
-        videos = grey + around(1.0, _SATURATION, self.saturation) * (videos - grey)
+        gray = tf.reduce_mean(videos, axis=-1, keepdims=True)
+        videos = gray + around(1.0, _SATURATION, self.saturation) * (videos - gray)
         mean = tf.reduce_mean(videos, axis=[1, 2, 3, 4], keepdims=True)
         return mean + around(1.0, _CONTRAST, self.contrast) * (videos - mean)
 
@@ -192,8 +192,8 @@ class Augmentation(tf.Module):
         inside = []
         for number, size in zip((_CUT_Y, _CUT_X), videos.shape[2:4], strict=True):
             side = round(self.cutout * size)
-            centre = tf.floor(draw.uniform(number) * (size + 1 - side % 2))
-            first = centre[:, tf.newaxis] - side // 2
+            center = tf.floor(draw.uniform(number) * (size + 1 - side % 2))
+            first = center[:, tf.newaxis] - side // 2
             position = tf.range(size, dtype=tf.float32)
             inside.append((position >= first) & (position < first + side))
         cut = inside[0][:, :, tf.newaxis] & inside[1][:, tf.newaxis]
@@ -227,12 +227,12 @@ def _sampling(
     """Matrices `[batch, size, size]` that flip, magnify and then shift one axis.
 
     Row i has the bilinear weights of the pixels that pixel i comes from; zeros for what
-    lies outside.
+    is outside.
     """
     position = tf.range(size, dtype=tf.float32)
-    centre = (size - 1) / 2
+    center = (size - 1) / 2
     source = position[tf.newaxis] - shift[:, tf.newaxis]
-    source = centre + (source - centre) / factor[:, tf.newaxis]
+    source = center + (source - center) / factor[:, tf.newaxis]
     source = tf.where(flipped[:, tf.newaxis], size - 1 - source, source)
     distance = tf.abs(source[:, :, tf.newaxis] - position)
     return tf.nn.relu(1.0 - distance)

@@ -50,15 +50,15 @@ def describe(strategy: tf.distribute.Strategy) -> dict[str, str]:
     }
 
 
-def to_text(facts: Mapping[str, str]) -> str:
+def to_text(entries: Mapping[str, str]) -> str:
     """Formats the result of `describe`, one entry per line."""
-    return "\n".join(f"{title:18} {fact}" for title, fact in facts.items())
+    return "\n".join(f"{title:18} {value}" for title, value in entries.items())
 
 
 def parse(text: str) -> dict[str, str]:
     """Parses the output of `to_text`; titles contain no spaces."""
     pairs = (line.strip().partition(" ") for line in text.splitlines())
-    return {title: fact.strip() for title, _, fact in pairs}
+    return {title: value.strip() for title, _, value in pairs}
 
 
 def command_line(argv: Sequence[str]) -> str:

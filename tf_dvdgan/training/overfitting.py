@@ -7,7 +7,7 @@ from tf_dvdgan.data import training_data, transforms
 from tf_dvdgan.layers import spectral_norm
 from tf_dvdgan.training import adaptation as adaptation_lib
 from tf_dvdgan.training import trainer as trainer_lib
-from tf_dvdgan.training.draws import fold_in
+from tf_dvdgan.training.random_numbers import fold_in
 
 _CLIPS = 128  # of each kind
 _STREAM = 1_000  # of random numbers within a step, beyond the updates'

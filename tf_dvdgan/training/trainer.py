@@ -1,8 +1,8 @@
 """The training step: discriminator updates, then a generator update.
 
 All devices share one code path: `strategy.run` of one replica's step, several steps per
-`tf.function` call. `updates` has the two kinds of update, `draws` their random numbers,
-which do not depend on the number of replicas.
+`tf.function` call. `updates` has the two kinds of update, `random_numbers` their noise;
+neither depends on the number of replicas.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import augmentation as augmentation_lib
 from tf_dvdgan.training import optimizers
 from tf_dvdgan.training import updates as updates_lib
-from tf_dvdgan.training.draws import fold_in
+from tf_dvdgan.training.random_numbers import fold_in
 from tf_dvdgan.training.updates import Batch
 
 # Added to the data seed at each rollback; the seeds of different runs are closer.

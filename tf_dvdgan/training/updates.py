@@ -12,7 +12,7 @@ from tf_dvdgan.data import transforms
 from tf_dvdgan.layers import spectral_norm
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import augmentation as augmentation_lib
-from tf_dvdgan.training import draws as draws_lib
+from tf_dvdgan.training.random_numbers import RandomNumbers
 
 Batch = Mapping[str, tf.Tensor]
 # Gradients, and the values that metrics are made of.
@@ -106,7 +106,7 @@ class Updates:
             self._augmentation.adapt(self._mean_over_replicas(signs), self._batch_size)
         return tf.concat([metrics, [norm]], axis=0)
 
-    def _discriminator_pass(self, batch: Batch, draws: draws_lib.Draws) -> Pass:
+    def _discriminator_pass(self, batch: Batch, random: RandomNumbers) -> Pass:
         """Gradients of all discriminators' losses on a part of the batch.
 
         The values are the metrics of `update_discriminators` without the norm, then the
@@ -114,18 +114,18 @@ class Updates:
         """
         gan = self._gan
         # Outside the tape: the update needs no gradient of the generator.
-        videos, labels = self._real_and_fake(batch, draws)
+        videos, labels = self._real_and_fake(batch, random)
         real, real_labels = (tf.split(x, 2)[0] for x in (videos, labels))
         losses, scores, accuracies, signs = [], [], [], []
         terms: list[list[tf.Tensor]] = [[] for _ in gan.discriminator_terms]
         with tf.GradientTape() as tape:
             for i, discriminator in enumerate(gan.discriminators):
-                uniform_noise = draws.uniform_noise(i, fake=False)
+                uniform_noise = random.uniform_noise(i, fake=False)
                 real_scores, fake_scores = _score_real_and_fake(
                     discriminator,
                     videos,
                     labels,
-                    tf.concat([uniform_noise, draws.uniform_noise(i, fake=True)], 0),
+                    tf.concat([uniform_noise, random.uniform_noise(i, fake=True)], 0),
                 )
                 losses.append(gan.discriminator_loss(real_scores, fake_scores))
                 scored = discriminator_terms.Scored(
@@ -136,7 +136,7 @@ class Updates:
                     score=functools.partial(
                         _score_again, discriminator, real_labels, uniform_noise
                     ),
-                    normal=functools.partial(draws.directions, real.shape[1:], i),
+                    normal=functools.partial(random.directions, real.shape[1:], i),
                     step=tf.convert_to_tensor(self._step),
                 )
                 for term, term_values in zip(
@@ -153,17 +153,17 @@ class Updates:
         return gradients, tf.stack([*losses, *totals, *scores, *accuracies, *signs])
 
     def _real_and_fake(
-        self, batch: Batch, draws: draws_lib.Draws
+        self, batch: Batch, random: RandomNumbers
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns real videos followed by new fake ones, and the labels of both."""
         real = transforms.to_unit_range(batch["video"])
         conditioning = self._gan.conditioning(batch["label"], real)
-        z = draws.latents()
+        z = random.latents()
         fake = self._gan.generate(z, conditioning, training=True)["videos"]
         videos = tf.concat(
             [
-                self.discriminator_input(real, draws, fake=False),
-                self.discriminator_input(fake, draws, fake=True),
+                self.discriminator_input(real, random, fake=False),
+                self.discriminator_input(fake, random, fake=True),
             ],
             axis=0,
         )
@@ -192,25 +192,25 @@ class Updates:
         )
         return tf.concat([values, [norm]], axis=0)
 
-    def _generator_pass(self, batch: Batch, draws: draws_lib.Draws) -> Pass:
+    def _generator_pass(self, batch: Batch, random: RandomNumbers) -> Pass:
         """Gradients of the generator's loss on a part of the batch."""
         gan = self._gan
         real = transforms.to_unit_range(batch["video"])
         conditioning = gan.conditioning(batch["label"], real)
-        labels, z = conditioning["labels"], draws.latents()
+        labels, z = conditioning["labels"], random.latents()
         # The tape watches only the generator's weights: the update needs no gradient of
         # the discriminators' weights.
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._generator_variables)
             outputs = gan.generate(z, conditioning, training=True)
-            fake = self.discriminator_input(outputs["videos"], draws, fake=True)
+            fake = self.discriminator_input(outputs["videos"], random, fake=True)
             if self._is_relativistic:
-                real_input = self.discriminator_input(real, draws, fake=False)
+                real_input = self.discriminator_input(real, random, fake=False)
             else:
                 real_input = None
             loss = tf.constant(0.0)
             for i in range(len(gan.discriminators)):
-                loss += self._generator_loss(i, real_input, fake, labels, draws)
+                loss += self._generator_loss(i, real_input, fake, labels, random)
             terms = [
                 term(gan.generator, outputs, real, labels)
                 for term in gan.generator_terms
@@ -225,14 +225,14 @@ class Updates:
         real: tf.Tensor | None,
         fake: tf.Tensor,
         labels: tf.Tensor,
-        draws: draws_lib.Draws,
+        random: RandomNumbers,
     ) -> tf.Tensor:
         """The generator's loss from discriminator i, of videos as it sees them.
 
         Only the relativistic loss has real ones.
         """
         discriminator = self._gan.discriminators[i]
-        uniform_noise = draws.uniform_noise(i, fake=True)
+        uniform_noise = random.uniform_noise(i, fake=True)
         if real is None:
             scores = discriminator(fake, labels, uniform_noise, training=True)
             return self._gan.generator_loss(scores)
@@ -240,7 +240,7 @@ class Updates:
             discriminator,
             tf.concat([real, fake], 0),
             tf.concat([labels, labels], 0),
-            tf.concat([draws.uniform_noise(i, fake=False), uniform_noise], 0),
+            tf.concat([random.uniform_noise(i, fake=False), uniform_noise], 0),
         )
         return self._gan.generator_loss(fake_scores, real_logits=real_scores)
 
@@ -255,28 +255,28 @@ class Updates:
         return self._num_replicas * self._num_passes
 
     def discriminator_input(
-        self, videos: tf.Tensor, draws: draws_lib.Draws, fake: bool
+        self, videos: tf.Tensor, random: RandomNumbers, fake: bool
     ) -> tf.Tensor:
         """Augments videos and adds the discriminators' noise.
 
         Args:
           videos: `[rows, time, height, width, 3]` in [-1, 1].
-          draws: random numbers of the update.
+          random: random numbers of the update.
           fake: whether they are generated videos.
 
         Returns:
           `[rows, time, height, width, 3]`.
         """
         if self._augmentation:
-            videos = self._augmentation(videos, draws.augmentation(fake))
+            videos = self._augmentation(videos, random.augmentation(fake))
         if self._gan.discriminator_noise:
-            noise = draws.noise(videos.shape[1:], fake)
+            noise = random.noise(videos.shape[1:], fake)
             videos += self._gan.discriminator_noise * noise
         return videos
 
     def _over_passes(
         self,
-        function: Callable[[Batch, draws_lib.Draws], Pass],
+        function: Callable[[Batch, RandomNumbers], Pass],
         variables: Sequence[tf.Variable],
         num_values: int,
         batch: Batch,
@@ -288,7 +288,7 @@ class Updates:
         in the last one.
         """
         if self._num_passes == 1:
-            return function(batch, self.draws(seed))
+            return function(batch, self.draw(seed))
         rows = self._batch_size // self._num_parts
 
         def add(i, gradients, values):
@@ -300,7 +300,7 @@ class Updates:
             }
             is_last = tf.equal(i, self._num_passes - 1)
             with spectral_norm.updating_if(is_last):
-                more, new = function(part, self.draws(seed, i))
+                more, new = function(part, self.draw(seed, i))
             gradients = [a + b for a, b in zip(gradients, more, strict=True)]
             return i + 1, gradients, values + new / self._num_passes
 
@@ -313,7 +313,7 @@ class Updates:
         )
         return gradients, values
 
-    def draws(self, seed: tf.Tensor, i: int | tf.Tensor = 0) -> draws_lib.Draws:
+    def draw(self, seed: tf.Tensor, i: int | tf.Tensor = 0) -> RandomNumbers:
         """Returns the random numbers of an update for this replica's samples.
 
         Args:
@@ -332,7 +332,7 @@ class Updates:
                 size = self._batch_size // self._num_replicas
                 first += context.replica_id_in_sync_group * size
             rows = first + tf.range(count)
-        return draws_lib.Draws(self._gan, self._batch_size, rows, seed)
+        return RandomNumbers(self._gan, self._batch_size, rows, seed)
 
     def _apply(
         self,

@@ -13,7 +13,7 @@ from . import environment, hardware, hlo, work
 
 _NUM_COSTLIEST = 20
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_WANTED = re.compile(r"(?:temporaries \(|Used )([\d.]+)([KMGT]?)")
+_REQUIRED_MEMORY = re.compile(r"(?:temporaries \(|Used )([\d.]+)([KMGT]?)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,9 +149,11 @@ def _failure(result: dict, program: bytes) -> Compilation:
         operation = hlo.operation_in(program, text)
         where = f", in {operation!r}" if operation else ""
         return Compilation(result["seconds"], error=f"{sentence}{where}")
-    found = _WANTED.search(text)
-    wanted = float(found[1]) * _UNITS[found[2]] if found else None
-    return Compilation(result["seconds"], sentence, out_of_memory=True, required=wanted)
+    found = _REQUIRED_MEMORY.search(text)
+    required = float(found[1]) * _UNITS[found[2]] if found else None
+    return Compilation(
+        result["seconds"], sentence, out_of_memory=True, required=required
+    )
 
 
 def _success(result: dict, compiled: bytes, core: hardware.Core) -> Compilation:

@@ -23,7 +23,7 @@ class Core:
       flops_per_second: peak of the matrix units in bfloat16.
       hbm_bytes_per_second: peak bandwidth.
       matrix_units: number of units of 128x128.
-      link_bytes_per_second: of one link to a neighbouring chip, in one direction.
+      link_bytes_per_second: of one link to a neighboring chip, in one direction.
     """
 
     topology: str

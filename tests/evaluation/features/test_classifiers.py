@@ -9,7 +9,7 @@ from tf_dvdgan.evaluation.features import classifiers, preprocessing
 from tf_dvdgan.evaluation.features.networks import resnet3d
 from tf_dvdgan.evaluation.runs import s3
 
-COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]])
+COLORS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]])
 
 
 class Small(tf.keras.Model):
@@ -45,12 +45,12 @@ class Scripted(tf.keras.Model):
         return {"logits": logits + 0.0 * self.weight}
 
 
-def coloured(count: int, size=(2, 8, 8), seed: int = 0) -> tuple[np.ndarray, ...]:
-    """Clips with a plain colour for each class, plus noise."""
+def colored(count: int, size=(2, 8, 8), seed: int = 0) -> tuple[np.ndarray, ...]:
+    """Clips with a plain color for each class, plus noise."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count, dtype=np.int32) % 3
     noise = rng.integers(-60, 60, [count, *size, 3])
-    plain = COLOURS[labels][:, None, None, None]
+    plain = COLORS[labels][:, None, None, None]
     return np.clip(plain + noise, 0, 255).astype(np.uint8), labels
 
 
@@ -65,7 +65,7 @@ def fit(
     clips=None,
     preprocess=preprocessing.unit_range,
 ):
-    clips = coloured(30) if clips is None else clips
+    clips = colored(30) if clips is None else clips
     return classifiers.fit(
         make_network,
         preprocess,
@@ -103,7 +103,7 @@ def test_learning_rate_falls_after_four_epochs_without_improvement():
 
 def test_fit_learns_and_accuracy_is_the_fraction_of_correct_clips():
     network = fit(Small, classifiers.Recipe(tf.keras.optimizers.Adam, 0.05, 10, 8))
-    videos, labels = coloured(31, seed=1)  # the last batch has one clip
+    videos, labels = colored(31, seed=1)  # the last batch has one clip
     logits = network(preprocessing.unit_range(videos))["logits"].numpy()
     np.testing.assert_array_equal(logits.argmax(axis=1), labels)
     labels[:12] = (labels[:12] + 1) % 3
@@ -128,7 +128,7 @@ def test_seed_makes_the_weights_reproducible():
 
 @pytest.mark.slow  # another network learns with the same `fit` above
 def test_resnet_learns_with_the_recipe_of_s3():
-    clips = coloured(32, (4, 16, 16))
+    clips = colored(32, (4, 16, 16))
 
     def preprocess(videos):
         return preprocessing.resnet3d(videos)[:, :, ::7, ::7]  # back to 16 pixels

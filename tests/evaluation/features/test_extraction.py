@@ -135,7 +135,7 @@ def test_what_is_whole_is_not_made_again(small_parts, tmp_path):
     assert_found(found, source)
 
 
-def test_stopped_it_goes_on_where_it_was(small_parts, tmp_path):
+def test_resumes_where_it_was_stopped(small_parts, tmp_path):
     counts, source = [], Clips(40, [9])
     with pytest.raises(tf.errors.OpError, match="killed"):
         extractor(counts=counts, fails_at=7)(source, {}, str(tmp_path))
@@ -187,14 +187,14 @@ def test_a_file_half_written_is_no_part(small_parts, tmp_path):
 def test_other_clips_or_networks_have_other_features(tmp_path):
     counts = []
     extract = extractor(counts=counts)
-    for source, facts in (
+    for source, metadata in (
         (Clips(8), {"hash": "a"}),
         (Clips(8), {"hash": "b"}),
         (Clips(8, seed=1), {"hash": "a"}),
         (Clips(7), {"hash": "a"}),
     ):
         before = len(counts)
-        assert_found(extract(source, facts, str(tmp_path)), source)
+        assert_found(extract(source, metadata, str(tmp_path)), source)
         assert len(counts) == before + 2
     assert len(os.listdir(tmp_path)) == 4
 

@@ -100,7 +100,7 @@ def test_a_folders_bad_clips_are_gaps_in_their_places(folder, tmp_path, at_most)
     for worker in (0, 1):
         rows = [*source.rows(3, worker, 2)]
         numbers = range(3 + worker, source.num_clips, 2)
-        for number, row in zip(numbers, rows, strict=False):  # the last may be left out
+        for number, row in zip(numbers, rows, strict=False):  # the last may be dropped
             assert (row is None) == (number in GAPS)
     found = seen(source, tmp_path / "seen")
     kept = [i for i in range(at_most or 40) if i not in GAPS]
@@ -111,7 +111,7 @@ def test_a_folders_bad_clips_are_gaps_in_their_places(folder, tmp_path, at_most)
     np.testing.assert_array_equal(found.get("videos"), expected)
 
 
-def test_facts_tell_clips_apart(demo_shards, folder):
+def test_fingerprints_identify_clips(demo_shards, folder):
     wider = dataclasses.replace(WINDOW, stride=1)
     place = clips.open_clips(folder)
     found = [
@@ -177,29 +177,29 @@ def test_a_model_without_classes_makes_videos_without(tiny_config):
     assert [int(row["label"]) for row in rows] == [-1, -1, -1]
 
 
-def test_facts_tell_generated_videos_apart(gan):
-    def facts(*arguments, **settings):
+def test_fingerprints_identify_generated_videos(gan):
+    def fingerprint(*arguments, **settings):
         source = sources.ModelSource(gan, *arguments, **settings)
         return json.dumps(source.fingerprint())
 
     found = [
-        facts(9, 0),
-        facts(8, 0),
-        facts(9, 1),
-        facts(9, 0, 0.5),
-        facts(9, 0, labels=np.zeros(9, int)),
+        fingerprint(9, 0),
+        fingerprint(8, 0),
+        fingerprint(9, 1),
+        fingerprint(9, 0, 0.5),
+        fingerprint(9, 0, labels=np.zeros(9, int)),
     ]
-    assert facts(9, 0) == found[0]
+    assert fingerprint(9, 0) == found[0]
     more = sources.ModelSource(sampler_of(gan.networks, 3), 9, 0)
     found.append(json.dumps(more.fingerprint()))
     first = gan.networks.generator.trainable_variables[0]
     first.assign_add(tf.ones_like(first))
-    found.append(facts(9, 0))
+    found.append(fingerprint(9, 0))
     assert len(set(found)) == len(found)
 
 
 class Continuing:
-    """A generator that goes on from two frames: all the rest is the second."""
+    """A generator conditioned on two frames: it repeats the second."""
 
     num_conditioning_frames, num_classes, num_frames, resolution = 2, 0, 4, 8
     submodules, trainable_variables = (), ()
@@ -218,7 +218,7 @@ def continuing():
     return sampler_of(made)
 
 
-def test_frames_that_a_model_goes_on_from_come_in_turn(tmp_path):
+def test_conditioning_frames_are_cycled_in_order(tmp_path):
     gan = continuing()
     frames = frames_of(3)
     found = seen(sources.ModelSource(gan, 7, 0, frames=frames), tmp_path).get("videos")

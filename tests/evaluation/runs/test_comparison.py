@@ -85,7 +85,7 @@ def test_a_model_is_scored_with_the_statistics_of_each_truncation(gan, demo_shar
     }
 
 
-def test_repeats_sample_anew(gan, demo_shards):
+def test_repeats_draw_new_samples(gan, demo_shards):
     metric = scoring.FeatureMetric(dataclasses.replace(PIXELS, num_repeats=3))
     score = (
         scores_of(gan).by_features(metric, *splits(demo_shards), num_resamples=10).score
@@ -119,9 +119,9 @@ def test_s3_of_a_model_trains_on_as_many_clips_as_are_real(
         scores_of(gan).s3(protocol, real, None, str(tmp_path))
     try:
         result = scores_of(gan).s3(protocol, real, held_out, str(tmp_path))
-    except errors.UserError as error:  # after one epoch nothing may be told yet
+    except errors.UserError as error:
         assert "S3 is not defined" in str(error)
-        return
+        pytest.skip(f"one epoch was too short: {error}")
     others = result.score.others
     assert result.metadata["num_generated"] == 108
     assert result.score.value == pytest.approx(
@@ -130,7 +130,7 @@ def test_s3_of_a_model_trains_on_as_many_clips_as_are_real(
     assert result.metadata["weights"] == {"source": "random first weights"}
 
 
-def test_s3_of_the_paper_wants_weights_to_start_from(gan, demo_shards, tmp_path):
+def test_s3_of_the_paper_requires_initial_weights(gan, demo_shards, tmp_path):
     real, held_out = splits(demo_shards)
     protocol = dataclasses.replace(protocols.get("s3_mvt"), num_frames=None)
     with pytest.raises(errors.UserError, match="needs weights of resnet3d_18 from"):

@@ -82,7 +82,7 @@ def test_a_checkpoint_that_is_gone_costs_no_score(evaluator, tmp_path, capsys):
     assert evaluator.evaluated() == {7}
 
 
-def test_a_full_disk_is_told(evaluator, tmp_path, capsys):
+def test_a_full_disk_is_reported(evaluator, tmp_path, capsys):
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, old[1]))
     try:

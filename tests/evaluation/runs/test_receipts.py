@@ -104,7 +104,7 @@ def test_each_factor_of_a_difference_is_switched(
     assert found[-1].score == pytest.approx(after, rel=1e-9)
     total = sum(contribution.change for contribution in found)
     assert total == pytest.approx(after - before, rel=1e-9)
-    # The first is switched alone too; of the others, the stride alone is scored anew.
+    # The first is switched alone too; of the others, only the stride is scored again.
     assert found[0].alone == pytest.approx(found[0].change, rel=1e-9)
     _, strided = scored(
         demo_shards, generated / "brighter.npy", tmp_path, "c.jsonl", stride=1
@@ -220,4 +220,4 @@ def test_a_file_without_records_is_said_to_have_none(tmp_path):
 
 def test_a_record_of_another_version_is_refused():
     with pytest.raises(errors.UserError, match="another version"):
-        receipts.protocol_of({"protocol": {"name": "p", "colour": 1}})
+        receipts.protocol_of({"protocol": {"name": "p", "color": 1}})

@@ -14,12 +14,12 @@ from tf_dvdgan.evaluation.features.networks import weights
 from tf_dvdgan.evaluation.runs import s3
 
 CLASSES = 4
-COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0]])
+COLORS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0]])
 RECIPE = classifiers.Recipe(tf.keras.optimizers.Adam, 0.3, 8, epochs=6)
 
 
 class Tiny(tf.keras.Model):
-    """Classifies by the mean colour."""
+    """Classifies by the mean color."""
 
     FEATURES = 3
     INPUT = (2, 4, 4, 3)
@@ -33,26 +33,26 @@ class Tiny(tf.keras.Model):
         return {"logits": self.linear(features), "features": features}
 
 
-class Coloured(sources.Source):
-    """A `sources.Source` of clips with a plain colour for each class, plus noise.
+class Colored(sources.Source):
+    """A `sources.Source` of clips with a plain color for each class, plus noise.
 
     Args:
-      colours: index into `COLOURS` for each clip.
+      colors: index into `COLORS` for each clip.
       labels: of each clip.
       seed: of the noise.
       size: time, height and width of a clip.
       gap: index of a clip that cannot be read.
     """
 
-    def __init__(self, colours, labels, seed=0, size=(2, 6, 8), gap=None):
+    def __init__(self, colors, labels, seed=0, size=(2, 6, 8), gap=None):
         self.num_clips = len(labels)
-        self._arguments = colours, labels, seed, size, gap
+        self._arguments = colors, labels, seed, size, gap
 
     def rows(self, first, worker, num_workers):
-        colours, labels, seed, size, gap = self._arguments
+        colors, labels, seed, size, gap = self._arguments
         rng = np.random.default_rng(seed)
         for i in range(first + worker, len(labels), num_workers):
-            video = COLOURS[colours[i]] + rng.integers(-60, 60, [*size, 3])
+            video = COLORS[colors[i]] + rng.integers(-60, 60, [*size, 3])
             video = np.clip(video, 0, 255).astype(np.uint8)
             row = {"video": video, "label": np.int32(labels[i])}
             yield None if i == gap else row
@@ -64,11 +64,11 @@ class Coloured(sources.Source):
         return {"arguments": str(self._arguments)}
 
 
-def of_classes(classes, count=24, labels=None, **arguments) -> Coloured:
+def of_classes(classes, count=24, labels=None, **arguments) -> Colored:
     """Clips that cycle through classes; `labels` maps classes to other labels."""
     classes = np.resize(classes, count)
     labels = classes if labels is None else np.array(labels)[classes]
-    return Coloured(classes, labels, **arguments)
+    return Colored(classes, labels, **arguments)
 
 
 def sides(classes=range(CLASSES), seed=1, **arguments) -> s3.Splits:
@@ -130,7 +130,7 @@ def test_equation_9():
 def test_trains_on_as_many_generated_clips_as_real_ones(scorer):
     labels = np.resize(range(CLASSES), 240)
     wrong = np.where(np.arange(240) < 24, labels, (labels + 1) % CLASSES)
-    found = scorer(sides(), s3.Splits(Coloured(labels, wrong), fake().test))
+    found = scorer(sides(), s3.Splits(Colored(labels, wrong), fake().test))
     assert found.ser == 1.0
 
 

@@ -207,7 +207,7 @@ def test_replay_is_flagged_as_memorized_and_not_by_the_frechet_distance(seen):
         assert others["precision"] > 0.8 and others["recall"] > 0.8
 
 
-def test_too_few_clips_have_no_neighbours(seen):
+def test_too_few_clips_have_no_neighbors(seen):
     found = metric_of(protocols.FRECHET).score(
         seen(features=points(0, 3)), [seen(features=points(1, 9))]
     )
@@ -254,7 +254,7 @@ def test_clips_are_shown_to_the_network_of_the_weights(small, tmp_path):
     protocol = protocols.get("fid_small")
     metric = scoring.FeatureMetric(protocol, [small], 3, None, None, str(tmp_path), 2)
     found = metric.extract_features(Clips())
-    network, facts = weights_lib.load(small)
+    network, metadata = weights_lib.load(small)
     clips = np.stack([row["video"] for row in Clips().rows(0, 0, 1)])
     expected = network(clips / np.float32(127.5) - 1)
     for name, value in expected.items():
@@ -262,7 +262,7 @@ def test_clips_are_shown_to_the_network_of_the_weights(small, tmp_path):
     shown = scoring.FeatureMetric(
         protocol, [small], None
     ).metadata  # of whatever classes
-    assert shown["weights"]["hash"] == facts.hash
+    assert shown["weights"]["hash"] == metadata.hash
     assert json.loads(json.dumps(shown)) == shown
 
 

@@ -34,7 +34,7 @@ def unterthiner_i3d(videos: tf.Tensor) -> tf.Tensor:
 
     Resizes frames to 224x224, ignoring the aspect ratio, with TensorFlow 1's bilinear
     resize: output pixel i samples input position i * old / new, without half-pixel
-    centres or antialiasing. Values are scaled to [-1, 1].
+    centers or antialiasing. Values are scaled to [-1, 1].
 
     Args:
       videos: `[batch, time, height, width, 3]` uint8, RGB.
@@ -65,7 +65,7 @@ def tgan_c3d(videos: tf.Tensor, mean: np.ndarray) -> tf.Tensor:
 
     DVD-GAN's score on UCF-101 uses this code (paper 001, appendix). Resizes frames to
     128x128, ignoring the aspect ratio, with OpenCV's INTER_CUBIC on float32 (cubic
-    convolution with a = -0.75, half-pixel centres, replicated edges, no antialiasing,
+    convolution with a = -0.75, half-pixel centers, replicated edges, no antialiasing,
     no rounding or clipping); converts to BGR; subtracts columns 21 to 148 of the mean;
     crops rows and columns 8 to 119.
 
@@ -94,7 +94,7 @@ def tgan2_c3d(videos: tf.Tensor, mean: np.ndarray) -> tf.Tensor:
     Resizes frames to 112x112, ignoring the aspect ratio, with Chainer's `resize_images`
     (bilinear, aligned corners, no antialiasing); converts to BGR; subtracts rows and
     columns 8 to 119 of the mean. The frame is not cropped, and the mean's crop is not
-    centred.
+    centerd.
 
     Args:
       videos: `[batch, 16, height, width, 3]` uint8, RGB.
@@ -217,11 +217,11 @@ def _resample(x: tf.Tensor, axis: int, weights: np.ndarray) -> tf.Tensor:
 def _cubic(old: int, new: int) -> np.ndarray:
     """Weights of OpenCV's INTER_CUBIC, `[new, old]`."""
     a = -0.75
-    centres = (np.arange(new) + 0.5) * old / new - 0.5
+    centers = (np.arange(new) + 0.5) * old / new - 0.5
     weights = np.zeros([new, old])
     for tap in range(-1, 3):
-        positions = np.floor(centres).astype(int) + tap
-        d = np.abs(centres - positions)
+        positions = np.floor(centers).astype(int) + tap
+        d = np.abs(centers - positions)
         near = (a + 2.0) * d**3 - (a + 3.0) * d**2 + 1.0
         far = a * (d**3 - 5.0 * d**2 + 8.0 * d - 4.0)
         inside = np.clip(positions, 0, old - 1)  # replicates the edges
@@ -231,7 +231,7 @@ def _cubic(old: int, new: int) -> np.ndarray:
 
 def _triangle(old: int, new: int) -> np.ndarray:
     """Weights of Pillow's BILINEAR, `[new, old]`."""
-    centres = (np.arange(new) + 0.5) * old / new - 0.5
-    distances = np.abs(np.arange(old) - centres[:, np.newaxis])
+    centers = (np.arange(new) + 0.5) * old / new - 0.5
+    distances = np.abs(np.arange(old) - centers[:, np.newaxis])
     weights = np.maximum(1.0 - distances / max(old / new, 1.0), 0.0)
     return weights / weights.sum(axis=1, keepdims=True)

@@ -74,8 +74,8 @@ def warnings_of(side: str, selection: sources.ClipSelection) -> Iterator[str]:
             f"Some {side} clips ({short}) are shorter than the window of "
             f"{window.length} frames; their last frame is repeated."
         )
-    if source.left_out:
-        yield f"Of the {side} folder is {source.left_out}."
+    if source.skipped:
+        yield f"Of the {side} folder is {source.skipped}."
     rates = {clip.fps for clip in source.clip_info} - {None}
     if len(rates) > 1:
         yield (

@@ -21,11 +21,11 @@ from tf_dvdgan.evaluation.metrics import (
     frechet,
     inception_score,
     kernel_distance,
-    neighbours,
+    neighbors,
 )
 from tf_dvdgan.evaluation.runs import protocols
 
-_MAX_SAMPLES = 10_000  # clips per side, for kernel distance and neighbours
+_MAX_SAMPLES = 10_000  # clips per side, for kernel distance and neighbors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -442,13 +442,13 @@ def _of_samples(real, generated, held_out, output: str) -> dict[str, float]:
     sides = [side.get(output, _MAX_SAMPLES) for side in sides]
     fewest = min(map(len, sides))
     found = {"kernel_distance": kernel_distance.kernel_distance(*sides[:2])}
-    if fewest > neighbours.DEFAULT_K:
-        precision, recall = neighbours.precision_and_recall(*sides[:2])
+    if fewest > neighbors.DEFAULT_K:
+        precision, recall = neighbors.precision_and_recall(*sides[:2])
         found |= {"precision": precision, "recall": recall}
         if held_out is not None:
-            memorized = neighbours.memorization(sides[1], sides[0], sides[2])
+            memorized = neighbors.memorization(sides[1], sides[0], sides[2])
             found["memorization"] = memorized.rate
-    if fewest > neighbours.DENSITY_K:
-        density, coverage = neighbours.density_and_coverage(*sides[:2])
+    if fewest > neighbors.DENSITY_K:
+        density, coverage = neighbors.density_and_coverage(*sides[:2])
         found |= {"density": density, "coverage": coverage}
     return found

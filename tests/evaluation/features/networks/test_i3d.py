@@ -264,13 +264,13 @@ def converted(arrays, tmp_path_factory):
     ],
 )
 def test_forward_matches_pytorch(arrays, converted, shape):
-    network, facts = weights.load(converted[0])
+    network, metadata = weights.load(converted[0])
     videos = tf.random.stateless_uniform(shape, [0, 1], -1.0, 1.0)
     found = network(videos)
     assert found["logits"].shape == [shape[0], 400]
     assert found["features"].shape == [shape[0], i3d.I3D.FEATURES]
     assert_same(found, torch_forward(arrays, videos))
-    assert (facts.network, facts.num_classes, facts.source) == (
+    assert (metadata.network, metadata.num_classes, metadata.source) == (
         "i3d",
         400,
         "model.ckpt",
@@ -288,9 +288,9 @@ def test_forward_matches_pytorch(arrays, converted, shape):
 )
 def test_hash_does_not_depend_on_the_format(arrays, converted, tmp_path, write):
     path = str(tmp_path / "x.weights.h5")
-    facts = weights.convert(write(tmp_path, arrays), "i3d", path)
-    assert facts.hash == converted[1].hash == hash_of(arrays)
-    assert facts.num_classes == 400
+    metadata = weights.convert(write(tmp_path, arrays), "i3d", path)
+    assert metadata.hash == converted[1].hash == hash_of(arrays)
+    assert metadata.num_classes == 400
 
 
 def test_kinetics_600_checkpoint_without_prefix_and_with_optimizer_slots(tmp_path):
@@ -302,10 +302,12 @@ def test_kinetics_600_checkpoint_without_prefix_and_with_optimizer_slots(tmp_pat
     path = str(tmp_path / "model.ckpt")
     with tf.Graph().as_default(), session_with(held) as session:
         tf.compat.v1.train.Saver().save(session, path, write_meta_graph=False)
-    facts = weights.convert(path, "i3d", str(tmp_path / "x.weights.h5"), "Kinetics-600")
-    assert facts.num_classes == 600
-    assert facts.hash == hash_of(arrays)
-    assert facts.source == "model.ckpt (Kinetics-600)"
+    metadata = weights.convert(
+        path, "i3d", str(tmp_path / "x.weights.h5"), "Kinetics-600"
+    )
+    assert metadata.num_classes == 600
+    assert metadata.hash == hash_of(arrays)
+    assert metadata.source == "model.ckpt (Kinetics-600)"
 
 
 def test_batch_normalization_scale_is_folded_into_the_kernel(arrays, tmp_path):

@@ -70,7 +70,7 @@ def test_weights_are_restored_from_a_file(network, tmp_path):
     values = {n: v.numpy() for n, v in variables.by_path(network).items()}
     path = str(tmp_path / "small.weights.h5")
     written = weights.save("small_classifier", values, path, "random")
-    restored, facts = weights.load(path)
-    assert facts == written and facts.num_classes == CLASSES
+    restored, metadata = weights.load(path)
+    assert metadata == written and metadata.num_classes == CLASSES
     videos = np.ones([1, 4, 8, 8, 3], np.float32)
     np.testing.assert_array_equal(restored(videos)["logits"], network(videos)["logits"])

@@ -127,10 +127,10 @@ def test_every_container_is_read_to_the_same_arrays(write, arrays, tmp_path):
 def test_converted_weights_are_loaded_here_and_by_keras(arrays, tmp_path):
     path = str(tmp_path / "tiny.weights.h5")
     written = weights.convert(write_npz(tmp_path, arrays), "tiny", path, "by hand")
-    network, facts = weights.load(path)
-    assert facts == written
-    assert (facts.network, facts.num_classes) == ("tiny", 5)
-    assert facts.source == "x.npz (by hand)"
+    network, metadata = weights.load(path)
+    assert metadata == written
+    assert (metadata.network, metadata.num_classes) == ("tiny", 5)
+    assert metadata.source == "x.npz (by hand)"
     other = Tiny(5)
     other(tf.zeros([1, *Tiny.INPUT]))
     other.load_weights(path)
@@ -138,7 +138,7 @@ def test_converted_weights_are_loaded_here_and_by_keras(arrays, tmp_path):
         values = {n: v.numpy() for n, v in variables.by_path(found).items()}
         for name, array in _from_others(arrays).items():
             np.testing.assert_array_equal(values[name], array)
-    assert weights.digest(other) == facts.hash
+    assert weights.digest(other) == metadata.hash
 
 
 def test_a_renamed_file_is_loaded(arrays, tmp_path):
@@ -185,9 +185,9 @@ def test_a_trained_network_is_saved_without_its_optimizer(tmp_path):
     values = {n: v.numpy() for n, v in variables.by_path(network).items()}
     path = str(tmp_path / "own.weights.h5")
     weights.save("small_classifier", values, path, "my clips")
-    loaded, facts = weights.load(path)
-    assert facts.hash == weights.digest(network)
-    assert (facts.num_classes, facts.source) == (3, "my clips")
+    loaded, metadata = weights.load(path)
+    assert metadata.hash == weights.digest(network)
+    assert (metadata.num_classes, metadata.source) == (3, "my clips")
     np.testing.assert_allclose(loaded(videos)["logits"], network(videos)["logits"])
     with h5py.File(path) as h5:
         assert "optimizer" not in h5
@@ -336,9 +336,9 @@ def test_pytorch_files_without_pytorch_are_one_sentence(arrays, tmp_path, monkey
 
 
 def metadata_of(path, **changes) -> None:
-    facts = {"network": "small_classifier", "num_classes": 2, "source": "x"}
+    metadata = {"network": "small_classifier", "num_classes": 2, "source": "x"}
     with h5py.File(path, "a") as file:
-        file.attrs.update(facts | {"hash": "0", "class_names": "[]"} | changes)
+        file.attrs.update(metadata | {"hash": "0", "class_names": "[]"} | changes)
 
 
 def fill(path):

@@ -9,7 +9,7 @@ _SIDE, _FRAMES = 4, 4
 class Pixels(tf.keras.Model):
     """4 evenly spaced frames of a video, average-pooled to 4x4 pixels.
 
-    Distances between these features depend on colours and coarse motion, not on detail.
+    Distances between these features depend on colors and coarse motion, not on detail.
     No paper uses them; they need no weights, so every run can have a score.
 
     Args:

@@ -106,18 +106,20 @@ def save(
     check_output(output)
     network, num_classes = _build_with(arrays, network_name, source)
     names = tuple(class_names)
-    facts = WeightsMetadata(network_name, num_classes, source, digest(network), names)
+    metadata = WeightsMetadata(
+        network_name, num_classes, source, digest(network), names
+    )
     with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
         file = os.path.join(folder, f"network{SUFFIX}")
         network.save_weights(file)
         with h5py.File(file, "r+") as h5:
             as_json = {"class_names": json.dumps(names)}
-            h5.attrs.update(dataclasses.asdict(facts) | as_json)
+            h5.attrs.update(dataclasses.asdict(metadata) | as_json)
         with open(file, "rb") as written:
             data = written.read()
     with files.report_write_errors(output):
         files.atomic_write(output, data)
-    return facts
+    return metadata
 
 
 def load(path: str) -> tuple[tf.keras.Model, WeightsMetadata]:
@@ -138,12 +140,12 @@ def load(path: str) -> tuple[tf.keras.Model, WeightsMetadata]:
             raise errors.UserError(f"There is no weights file at {path!r}.")
         link = os.path.join(folder, f"network{SUFFIX}")  # Keras requires the suffix
         os.symlink(os.path.abspath(file), link)
-        facts = _read_metadata(link, path)
-        _network_class(facts.network)
+        metadata = _read_metadata(link, path)
+        _network_class(metadata.network)
         try:
-            network = build(facts.network, facts.num_classes)
+            network = build(metadata.network, metadata.num_classes)
             network.load_weights(link)
-            intact = digest(network) == facts.hash
+            intact = digest(network) == metadata.hash
         except (OSError, KeyError, ValueError, RuntimeError):
             intact = False
     if not intact:
@@ -151,7 +153,7 @@ def load(path: str) -> tuple[tf.keras.Model, WeightsMetadata]:
             f"{path!r} is damaged: its values do not match the hash stored in it; "
             "convert the weights again with tools.convert_weights."
         )
-    return network, facts
+    return network, metadata
 
 
 def read_metadata(path: str) -> WeightsMetadata:

@@ -1,4 +1,4 @@
-"""Nearest neighbours in feature space: precision, density and the like, memorization.
+"""Nearest neighbors in feature space: precision, density and the like, memorization.
 
 Distances are Euclidean, in float64, and computed in blocks, so memory does not grow
 with the product of the two set sizes.
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-DEFAULT_K = 3  # neighbour that sets a ball's radius, as in Kynkäänniemi et al., 2019
+DEFAULT_K = 3  # neighbor that sets a ball's radius, as in Kynkäänniemi et al., 2019
 DENSITY_K = 5  # the same for density and coverage, as in Naeem et al., 2020
 _BLOCK = 1024  # rows whose distances to all others are in memory at once
 
@@ -36,12 +36,12 @@ class Memorization:
 def nearest(
     queries: np.ndarray, bank: np.ndarray, k: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the k nearest neighbours of each query in a bank.
+    """Finds the k nearest neighbors of each query in a bank.
 
     Args:
       queries: `[count, size]`.
       bank: `[others, size]`.
-      k: number of neighbours.
+      k: number of neighbors.
 
     Returns:
       Their indices and distances, `[count, k]` each, nearest first.
@@ -54,8 +54,8 @@ def nearest(
         raise ValueError(
             f"The bank must have at least k={k} vectors. Received: {len(bank)}"
         )
-    centre = bank.mean(axis=0)  # differences of large squares would lose precision
-    queries, bank = queries - centre, bank - centre
+    center = bank.mean(axis=0)  # differences of large squares would lose precision
+    queries, bank = queries - center, bank - center
     squares = (bank**2).sum(axis=1)
     indices, distances = [], []
     for i in range(0, len(queries), _BLOCK):
@@ -76,14 +76,14 @@ def precision_and_recall(
     """Improved precision and recall (Kynkäänniemi et al., 2019, section 3).
 
     A set's manifold is the union of balls around its members; a ball's radius is the
-    distance to the member's k-th nearest neighbour in the set. Precision is the
+    distance to the member's k-th nearest neighbor in the set. Precision is the
     fraction of generated videos in the real manifold, recall the fraction of real
     videos in the generated manifold.
 
     Args:
       real: features `[count, size]`.
       generated: features `[others, size]`.
-      k: neighbour that sets a ball's radius; the paper uses 3.
+      k: neighbor that sets a ball's radius; the paper uses 3.
 
     Returns:
       Precision and recall, both in [0, 1].
@@ -104,7 +104,7 @@ def density_and_coverage(
     Args:
       real: features `[count, size]`.
       generated: features `[others, size]`.
-      k: neighbour that sets a ball's radius; the paper uses 5.
+      k: neighbor that sets a ball's radius; the paper uses 5.
 
     Returns:
       Density, which is about 1 for equal distributions and may be larger, and coverage,
@@ -136,7 +136,7 @@ def _inside(
     Args:
       queries: `[count, size]`.
       members: `[others, size]`.
-      k: neighbour that sets a ball's radius.
+      k: neighbor that sets a ball's radius.
 
     Yields:
       Rows of queries and of members, and `[rows of queries, rows of members]` Booleans.
@@ -153,8 +153,8 @@ def _inside(
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Pairwise distances, `[len(a), len(b)]`."""
-    centre = b.mean(axis=0)
-    a, b = a - centre, b - centre
+    center = b.mean(axis=0)
+    a, b = a - center, b - center
     squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2.0 * a @ b.T
     return np.sqrt(np.maximum(squares, 0.0))
 

@@ -25,7 +25,7 @@ from tf_dvdgan.training import augmentation
 ) = range(8)
 
 
-class Draws:
+class RandomNumbers:
     """Random numbers of one update of the discriminators or of the generator.
 
     Args:

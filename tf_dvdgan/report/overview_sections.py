@@ -1,4 +1,4 @@
-"""Sections of the runs' key facts and configs."""
+"""Sections of the runs' metadata and configs."""
 
 from collections.abc import Sequence
 
@@ -23,14 +23,16 @@ def subtitle(run: run_data.Run) -> str:
 
 
 def of_run(run: run_data.Run) -> layout.Section:
-    """Key facts of a run: data set, model, throughput."""
-    return layout.Section("run", "Run", "The run", facts=list(_facts(run).items()))
+    """A run's metadata: data set, model, throughput."""
+    return layout.Section(
+        "run", "Run", "The run", metadata=list(_metadata(run).items())
+    )
 
 
 def side_by_side(runs: Sequence[run_data.Run]) -> layout.Section:
-    """Key facts of several runs, one fact per row."""
-    facts = {run.name: _facts(run) for run in runs}
-    table = _compared("Key facts of the runs", "", facts)
+    """Metadata of several runs, one entry per row."""
+    metadata = {run.name: _metadata(run) for run in runs}
+    table = _compared("Metadata of the runs", "", metadata)
     return layout.Section("run", "Runs", "The runs", tables=[table])
 
 
@@ -70,8 +72,8 @@ def _compared(
     return charts.Table(caption, [heading, *of_runs], rows)
 
 
-def _facts(run: run_data.Run) -> dict[str, str]:
-    facts = {
+def _metadata(run: run_data.Run) -> dict[str, str]:
+    metadata = {
         "Data set": run.dataset or "unnamed",
         "Trained for": f"{run.trained_steps:,} steps",
         "Throughput": _throughput(run),
@@ -79,8 +81,8 @@ def _facts(run: run_data.Run) -> dict[str, str]:
         "oneDNN": run.environment.get("oneDNN", ""),
     }
     if run.generator:
-        facts |= _model_facts(run.generator)
-    return {name: value for name, value in facts.items() if value}
+        metadata |= _model_metadata(run.generator)
+    return {name: value for name, value in metadata.items() if value}
 
 
 def _throughput(run: run_data.Run) -> str:
@@ -91,10 +93,10 @@ def _throughput(run: run_data.Run) -> str:
     return f"{seconds:.3g} s per step, {clips:.3g} clips per second (medians)"
 
 
-def _model_facts(generator: generators.RunGenerator) -> dict[str, str]:
+def _model_metadata(generator: generators.RunGenerator) -> dict[str, str]:
     gan, conditioning = generator.gan, generator.num_conditioning_frames
     video = f"{_size(generator)}, stride {generator.stride}"
-    facts = {
+    metadata = {
         "This page shows": f"step {generator.metadata['step']:,}",
         "Video": video
         + (f", {conditioning} conditioning frames" if conditioning else ""),
@@ -103,15 +105,17 @@ def _model_facts(generator: generators.RunGenerator) -> dict[str, str]:
     }
     for discriminator in gan.discriminators:
         name = discriminator.name.replace("_", " ").capitalize()
-        facts[name] = _parameters(discriminator)
-    facts["Weights"] = f"{generator.metadata['weights'][:12]} (SHA-256, moving average)"
+        metadata[name] = _parameters(discriminator)
+    metadata["Weights"] = (
+        f"{generator.metadata['weights'][:12]} (SHA-256, moving average)"
+    )
     if gan.class_conditional:
         names = generator.class_names
         listed = ", ".join(names[:_LISTED_CLASSES])
         if len(names) > _LISTED_CLASSES:
             listed += f" and {len(names) - _LISTED_CLASSES} more"
-        facts[f"{len(names)} classes"] = listed
-    return facts
+        metadata[f"{len(names)} classes"] = listed
+    return metadata
 
 
 def _size(generator: generators.Generator) -> str:

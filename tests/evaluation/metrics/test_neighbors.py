@@ -1,10 +1,10 @@
-"""Neighbours against brute force; precision, recall and replay in known cases."""
+"""Neighbors against brute force; precision, recall and replay in known cases."""
 
 import numpy as np
 import prdc
 import pytest
 
-from tf_dvdgan.evaluation.metrics import frechet, neighbours
+from tf_dvdgan.evaluation.metrics import frechet, neighbors
 
 
 def points(seed, count, size=8, shift=0.0):
@@ -17,13 +17,13 @@ def all_pairs(a, b):
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
-    monkeypatch.setattr(neighbours, "_BLOCK", 7)
+    monkeypatch.setattr(neighbors, "_BLOCK", 7)
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e6])
 def test_nearest_matches_brute_force(shift):
     a, b = points(0, 50, shift=shift), points(1, 60, shift=shift)
-    indices, distances = neighbours.nearest(a, b, 4)
+    indices, distances = neighbors.nearest(a, b, 4)
     expected = all_pairs(a, b)
     order = np.argsort(expected, axis=1)[:, :4]
     np.testing.assert_array_equal(indices, order)
@@ -32,7 +32,7 @@ def test_nearest_matches_brute_force(shift):
 
 def test_a_clip_is_its_own_nearest_at_distance_0():
     a = points(0, 40, shift=1e3)
-    indices, distances = neighbours.nearest(a, a)
+    indices, distances = neighbors.nearest(a, a)
     np.testing.assert_array_equal(indices[:, 0], np.arange(40))
     assert not distances.any()
 
@@ -45,7 +45,7 @@ def plain_share(queries, members, k):
 @pytest.mark.parametrize("k", [1, 3])
 def test_precision_and_recall_match_the_definition(k):
     real, generated = points(0, 80), 0.7 * points(1, 60) + 0.3
-    found = neighbours.precision_and_recall(real, generated, k)
+    found = neighbors.precision_and_recall(real, generated, k)
     expected = plain_share(generated, real, k), plain_share(real, generated, k)
     np.testing.assert_allclose(found, expected, atol=1e-12)
     assert 0.05 < min(expected) and max(expected) < 1.0
@@ -54,13 +54,13 @@ def test_precision_and_recall_match_the_definition(k):
 @pytest.mark.parametrize("k", [1, 5])
 def test_density_and_coverage_match_their_authors(k):
     real, generated = points(0, 80), 0.7 * points(1, 60) + 0.3
-    found = neighbours.density_and_coverage(real, generated, k)
+    found = neighbors.density_and_coverage(real, generated, k)
     expected = prdc.compute_prdc(real, generated, k)
     np.testing.assert_allclose(
         found, (expected["density"], expected["coverage"]), atol=1e-12
     )
     assert 0.05 < found[1] < 1.0
-    of_both = neighbours.precision_and_recall(real, generated, k)
+    of_both = neighbors.precision_and_recall(real, generated, k)
     np.testing.assert_allclose(of_both, (expected["precision"], expected["recall"]))
 
 
@@ -68,17 +68,17 @@ def test_density_counts_balls_and_an_outlier_does_not_raise_it():
     real = points(0, 200)
     outliers = np.concatenate([real, points(1, 1, shift=50.0)])
     generated = points(2, 100, shift=25.0)  # only within the outlier's large ball
-    precision = neighbours.precision_and_recall(outliers, generated, 5)[0]
-    density, _ = neighbours.density_and_coverage(outliers, generated, 5)
+    precision = neighbors.precision_and_recall(outliers, generated, 5)[0]
+    density, _ = neighbors.density_and_coverage(outliers, generated, 5)
     assert (precision, density) == (1.0, 1 / 5)
-    density, coverage = neighbours.density_and_coverage(real, points(3, 200))
+    density, coverage = neighbors.density_and_coverage(real, points(3, 200))
     assert density == pytest.approx(1.0, abs=0.15) and coverage > 0.9
 
 
 def test_distant_sets_score_0_and_one_mode_of_two_has_half_the_recall():
     real = np.concatenate([points(0, 100), points(1, 100, shift=100.0)])
-    assert neighbours.precision_and_recall(real, points(2, 50, shift=1e4)) == (0, 0)
-    precision, recall = neighbours.precision_and_recall(real, points(2, 100))
+    assert neighbors.precision_and_recall(real, points(2, 50, shift=1e4)) == (0, 0)
+    precision, recall = neighbors.precision_and_recall(real, points(2, 100))
     assert precision > 0.7 and 0.35 < recall <= 0.5
 
 
@@ -92,8 +92,8 @@ def test_memorization_detects_replay_but_the_frechet_distance_does_not():
     training, held_out = points(0, 400), points(1, 300)
     honest = points(2, 300)
     replayed = training[:300] + 1e-3 * points(3, 300)
-    assert neighbours.memorization(honest, training, held_out).rate < 0.12
-    found = neighbours.memorization(replayed, training, held_out)
+    assert neighbors.memorization(honest, training, held_out).rate < 0.12
+    found = neighbors.memorization(replayed, training, held_out)
     assert found.rate == 1.0
     np.testing.assert_array_equal(found.nearest, np.arange(300))
     real = moments(held_out)
@@ -103,4 +103,4 @@ def test_memorization_detects_replay_but_the_frechet_distance_does_not():
 
 def test_a_bank_that_is_too_small_is_rejected():
     with pytest.raises(ValueError, match=r"k=5 vectors\. Received: 3"):
-        neighbours.nearest(points(0, 9), points(1, 3), 5)
+        neighbors.nearest(points(0, 9), points(1, 3), 5)
