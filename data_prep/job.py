@@ -103,14 +103,14 @@ def prepare(
     _check_combination(dataset, lists, split_list, input_dir, output_dir)
     if resize and min(resize) < resolution:
         raise errors.UserError(
-            f"--resize={','.join(str(side) for side in resize)} makes frames smaller "
-            f"than --resolution={resolution}, the size of the crops; enlarge --resize."
+            f"`resize={','.join(str(side) for side in resize)}` makes frames smaller "
+            f"than `resolution={resolution}`, the size of the crops; enlarge `resize`."
         )
     files.check_writable(output_dir, as_folder=True)
     receipts.check_output(output_dir)
     files.register_filesystems(input_dir, by_tensorflow=False)
     if not files.is_folder(input_dir):
-        raise errors.UserError(f"--input={input_dir} is not a folder.")
+        raise errors.UserError(f"`input_dir={input_dir}` is not a folder.")
     options = sources.Options(split_list or 1, lists, test_share or 0.0, follow_links)
     listing = _list_clips(dataset, input_dir, options)
     recipe = decoding.Recipe(
@@ -183,16 +183,16 @@ def _check_combination(
 ) -> None:
     """Rejects arguments that would have no effect, and an output inside the input."""
     if lists and dataset not in sources.WITH_LISTS:
-        raise errors.UserError(f"--dataset={dataset} has no lists; omit --lists.")
+        raise errors.UserError(f"`dataset={dataset}` has no lists; omit `lists`.")
     if split_list and dataset not in sources.WITH_SPLIT_LISTS:
         raise errors.UserError(
-            f"--split_list applies only to UCF-101, not to --dataset={dataset}."
+            f"`split_list` applies only to UCF-101, not to `dataset={dataset}`."
         )
     videos, shards = files.absolute(input_dir), files.absolute(output_dir)
     if dataset == "folder" and shards.startswith(videos.rstrip("/") + "/"):
         raise errors.UserError(
-            "--output is inside --input, where it would count as a class; choose a "
-            "folder outside."
+            "`output_dir` is inside `input_dir`, where it would count as a class; "
+            "choose a folder outside."
         )
 
 

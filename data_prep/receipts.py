@@ -101,8 +101,8 @@ def check_output(output_dir: str) -> None:
         manifest_lib.load(output_dir)
     except errors.UserError:
         raise errors.UserError(
-            f"--output={output_dir} has other files, such as {min(names)!r}, and no "
-            "shards; choose an empty folder."
+            f"`output_dir={output_dir}` has other files, such as {min(names)!r}, and "
+            "no shards; choose an empty folder."
         ) from None
 
 
@@ -245,7 +245,7 @@ def finish_job(
     if bad > max_bad_fraction:
         raise errors.UserError(
             f"{len(rejected)} of {len(listing.clips)} files cannot be used, more than "
-            f"--max_bad_fraction={max_bad_fraction}; {list_path} lists the reasons."
+            f"`max_bad_fraction={max_bad_fraction}`; {list_path} lists the reasons."
         )
     kinds = collections.Counter(_kind(entry["reason"]) for entry in rejected + dropped)
     manifest = manifest_lib.Manifest(
@@ -273,7 +273,7 @@ def _checked(task: ShardTask, settings: Settings) -> dict:
         raise errors.UserError(
             f"{task.file} should hold {len(task.clips)} clips, but {num_written} were "
             f"written and {num_rejected} rejected: the runner lost work. Run the same "
-            "command again, or use another --runner."
+            "command again, or use another Beam runner."
         )
     return receipt
 

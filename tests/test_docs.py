@@ -334,7 +334,31 @@ def messages() -> list[str]:
 @pytest.mark.parametrize("message", messages())
 def test_the_messages_that_are_explained_are_those_of_the_code(message):
     pieces = [piece for piece in message.strip("`").split("…") if piece.strip()]
-    assert any(all(piece in text for piece in pieces) for text in literals())
+    # Commands print arguments as their flags.
+    printed = [re.sub(r"`(\w+(=[^`]*)?)`", r"--\1", text) for text in literals()]
+    assert any(all(piece in text for piece in pieces) for text in printed)
+
+
+def test_every_command_calls_the_function_that_python_md_names():
+    text = (ROOT / "docs" / "python.md").read_text()
+    rows = re.findall(
+        r"^\| `((?:tools|tf_dvdgan|data_prep)\..+)` \| (.+) \|$", text, re.M
+    )
+    modules = {command.split(" ")[0] for command, _ in rows}
+    tools = {f"tools.{path.stem}" for path in (ROOT / "tools").glob("*.py")}
+    rest = {"tools.__init__", "tools.demo", "tools.tpu_preflight"}
+    assert modules == tools - rest | {"data_prep.prepare", "tf_dvdgan.run"}
+    for command, functions in rows:
+        names = re.findall(r"`(?:dvd\.|tf_dvdgan\.)?([\w.]+)`", functions)
+        source = (ROOT / f"{command.split(' ')[0].replace('.', '/')}.py").read_text()
+        assert any(f"{name.rpartition('.')[2]}(" in source for name in names), command
+        for name in names:
+            owner, _, last = name.rpartition(".")
+            if owner == "VideoGAN":
+                found = tf_dvdgan.VideoGAN
+            else:
+                found = importlib.import_module(f"tf_dvdgan.{owner}".rstrip("."))
+            assert callable(getattr(found, last)), name
 
 
 def test_the_citation_is_of_this_version():

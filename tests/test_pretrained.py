@@ -98,7 +98,7 @@ def test_files_that_were_changed_and_unknown_names_are_refused(
     ):
         pretrained.path_of("tiny")
     with pytest.raises(errors.UserError, match="cannot be set with it"):
-        generators.open_generator("run", pretrained_name="tiny")
+        generators.open_generator("run", pretrained="tiny")
 
 
 def test_other_files_are_not_replaced(tiny_run, tmp_path):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors, run_directory, trained
+from tf_dvdgan import errors, run_directory, seeds, trained
 from tf_dvdgan.data import clips as clips_lib
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.data import transforms, windows
@@ -167,23 +167,23 @@ def fine_tune(
       UserError: the discriminator is not VGAN's.
     """
     check(discriminator)
-    tf.keras.utils.set_random_seed(seed)
     videos, labels = _choose(clips.train, share, seed)
     ch = discriminator.encoder.convolutions[0].filters
-    encoder = vgan.VideoEncoder(videos.shape[2], ch, name="encoder")
-    classifier = vgan.Classifier(encoder, num_classes)
-    classifier(_floats(videos[:1]))
-    if pretrained:
-        encoder.set_weights(discriminator.encoder.get_weights())
-    classifier.compile(
-        tf.keras.optimizers.Adam(fine_tuning.learning_rate, beta_1=0.5),
-        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    )
-    data = tf.data.Dataset.from_tensor_slices((videos, labels))
     batch_size = fine_tuning.batch_size
+    data = tf.data.Dataset.from_tensor_slices((videos, labels))
     data = data.shuffle(len(videos), seed=seed).repeat().batch(batch_size)
     data = data.take(fine_tuning.num_steps).map(lambda v, y: (_floats(v), y))
-    classifier.fit(data, verbose=0)
+    with seeds.seeded(seed):  # weights, dropout
+        encoder = vgan.VideoEncoder(videos.shape[2], ch, name="encoder")
+        classifier = vgan.Classifier(encoder, num_classes)
+        classifier(_floats(videos[:1]))
+        if pretrained:
+            encoder.set_weights(discriminator.encoder.get_weights())
+        classifier.compile(
+            tf.keras.optimizers.Adam(fine_tuning.learning_rate, beta_1=0.5),
+            tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        classifier.fit(data, verbose=0)
     _accumulate_statistics(classifier, videos, batch_size)
     logits = [
         classifier(_floats(clips.test[0][i : i + batch_size]), training=False)

@@ -113,8 +113,19 @@ class _Main:
             if not sentence:
                 raise
             logging.info("It ran out here:", exc_info=True)
-        print(f"error: {terminal.printable(sentence)}", file=sys.stderr)
+        print(f"error: {terminal.printable(_with_flags(sentence))}", file=sys.stderr)
         return 1
+
+
+def _with_flags(sentence: str) -> str:
+    """Writes arguments of functions, as in `step=3`, as the flags of their names."""
+
+    def replace(found: re.Match) -> str:
+        name, value = found[1], found[2] or ""
+        known = [n for n in (name, name.removesuffix("_dir")) if n in flags.FLAGS]
+        return f"--{known[0]}{value}" if known else found[0]
+
+    return re.sub(r"`(\w+)(=[^`]*)?`", replace, sentence)
 
 
 def _what_ran_out(error: Exception) -> str:
@@ -249,11 +260,16 @@ def define_generator() -> None:
     )
 
 
+def define_gin() -> None:
+    """Defines --gin_file and --gin_param: the config."""
+    flags.DEFINE_multi_string("gin_file", [], "Gin file; may be repeated.")
+    flags.DEFINE_multi_string("gin_param", [], "Gin binding, such as 'CH = 32'.")
+
+
 def generator_flags() -> dict[str, Any]:
     """Returns the values of `define_generator`'s flags, for `open_generator`."""
-    names = ("model_dir", "step", "saved_model", "trust")
-    found = {name: flags.FLAGS[name].value for name in names}
-    return found | {"pretrained_name": flags.FLAGS.pretrained}
+    names = ("model_dir", "step", "saved_model", "trust", "pretrained")
+    return {name: flags.FLAGS[name].value for name in names}
 
 
 def are_truncations(texts: Sequence[str]) -> bool:

@@ -116,8 +116,11 @@ def load(
         unused macros.
 
     Raises:
-      UserError: a file is missing, or a name in a file or binding does not exist.
+      UserError: no file is given, a file is missing, or a name in a file or binding
+        does not exist.
     """
+    if not files and not of_run:
+        raise errors.UserError("Name a config with `gin_file`, such as demo.gin.")
     gin.clear_config()
     checked = _Names()
     for file in files:

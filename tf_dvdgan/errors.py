@@ -7,7 +7,11 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake by the user; the message says what is wrong and what to do."""
+    """A mistake by the user; the message says what is wrong and what to do.
+
+    Arguments are in backticks, as in `step` or `step=3`; a command prints those that
+    are its flags as --step and --step=3.
+    """
 
 
 class InvalidValueError(UserError, ValueError):

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors, graph_check, pretrained, terminal, trained, version
+from tf_dvdgan import errors, graph_check, terminal, trained, version
+from tf_dvdgan import pretrained as pretrained_lib
 from tf_dvdgan.data import files, filesystem, transforms, windows
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import sampler as sampler_lib
@@ -133,16 +134,16 @@ def open_generator(
     step: int | str | None = None,
     saved_model: str | None = None,
     trust: bool = False,
-    pretrained_name: str | None = None,
+    pretrained: str | None = None,
 ) -> Generator:
-    """Opens a run's directory, a SavedModel, or a generator of `pretrained`.
+    """Opens a run, a SavedModel, or a generator that comes with the package.
 
     Args:
       model_dir: directory of a run; None for one of the others.
       step: checkpoint of the run: its step or 'best'; the newest by default.
       saved_model: folder of a SavedModel from `tools.export`; None to open a run.
       trust: whether the SavedModel may have any operations, see `graph_check`.
-      pretrained_name: name of a generator of `pretrained`.
+      pretrained: name of a generator that comes with the package.
 
     Returns:
       The generator.
@@ -151,17 +152,17 @@ def open_generator(
       UserError: not exactly one is given, or there is no such model.
     """
     generator: Generator
-    if pretrained_name:
+    if pretrained:
         if model_dir or saved_model:
             raise errors.UserError(
-                "--pretrained names a generator: --model_dir and --saved_model cannot "
+                "`pretrained` names a generator: `model_dir` and `saved_model` cannot "
                 "be set with it."
             )
-        model_dir = pretrained.path_of(pretrained_name)
+        model_dir = pretrained_lib.path_of(pretrained)
     if saved_model and not model_dir:
         if step is not None:
             raise errors.UserError(
-                "A SavedModel has only one step: --step is for --model_dir."
+                "A SavedModel has only one step: `step` is for `model_dir`."
             )
         generator = SavedModelGenerator(saved_model, trust)
         generator.place = saved_model
@@ -170,8 +171,8 @@ def open_generator(
         generator.place = model_dir
     else:
         raise errors.UserError(
-            "Pass --model_dir (a run's folder), --saved_model (a SavedModel's) or "
-            f"--pretrained (one of {', '.join(pretrained.names())})."
+            "Pass `model_dir` (a run's folder), `saved_model` (a SavedModel's) or "
+            f"`pretrained` (one of {', '.join(pretrained_lib.names())})."
         )
     return generator
 

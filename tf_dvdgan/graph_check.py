@@ -96,5 +96,5 @@ def _refusal(operation: str, directory: str) -> errors.UserError:
     return errors.UserError(
         f"The SavedModel in {directory} has the operation {operation}, which no "
         "generator has and which may read or write files. If you trust its author, "
-        "pass --trust (trust=True in Python)."
+        "pass `trust=True`."
     )

@@ -208,8 +208,8 @@ def _choose_width(
     raise errors.UserError(
         f"Even with CH = {_WIDTHS[-1]} a step takes {narrow['median']:.2f} s and "
         f"{narrow['peak_gib']:.1f} GiB here: {hours:g} hours and {memory:g} GiB are "
-        f"not enough for {_STEPS[0]:,} steps. Prepare the data with a lower "
-        "--resolution."
+        f"not enough for {_STEPS[0]:,} steps. Prepare the data again at a "
+        "lower resolution."
     )
 
 

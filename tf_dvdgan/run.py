@@ -26,7 +26,7 @@ from typing import NoReturn
 
 from absl import flags
 
-from tf_dvdgan import cli, errors, terminal
+from tf_dvdgan import cli
 
 FLAGS = flags.FLAGS
 _SECONDS_BEFORE_START = 5.0
@@ -36,8 +36,7 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "mode", "train", ["train", "eval", "train_and_eval"], "What to run."
     )
-    flags.DEFINE_multi_string("gin_file", [], "Gin file; may be repeated.")
-    flags.DEFINE_multi_string("gin_param", [], "Gin binding, such as 'a.b = 1'.")
+    cli.define_gin()
     flags.DEFINE_string("model_dir", None, "The run's folder.", required=True)
     flags.DEFINE_string("data_dir", None, "Folder of prepared shards.", required=True)
     flags.DEFINE_string(
@@ -57,77 +56,27 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> int:
     del argv
-    import gin
+    from tf_dvdgan import launch
 
-    from tf_dvdgan import config
-    from tf_dvdgan.data import files, manifest
-    from tf_dvdgan.evaluation.runs import evaluator, watch
-    from tf_dvdgan.training import strategy, train
-
-    files.register_filesystems(FLAGS.model_dir, writing=True)
-    manifest.load(FLAGS.data_dir)  # reports a wrong path before devices are set up
+    run_and_data = FLAGS.model_dir, FLAGS.data_dir
+    devices = {"strategy": FLAGS.strategy, "tpu": FLAGS.tpu}
     if FLAGS.mode == "eval":
-        _evaluate()
+        launch.evaluate(*run_and_data, FLAGS.gin_param, **devices)
         return 0
-    if FLAGS.gin_file:
-        config.load(FLAGS.gin_file, FLAGS.gin_param)
-    elif config.is_run(FLAGS.model_dir):
-        config.load_run(FLAGS.model_dir, FLAGS.gin_param)
-    else:
-        raise errors.UserError("Name a config with --gin_file, such as demo.gin.")
-    files.check_writable(FLAGS.model_dir, as_folder=True, by_tensorflow=True)
-    plan = gin.get_configurable("evaluation.Plan")()
-    evaluator.check_plan(plan)
-    evaluation = None
-    if FLAGS.mode == "train_and_eval":
-        evaluation = watch.EvaluationCallback(
-            FLAGS.model_dir,
-            FLAGS.data_dir,
-            gin.get_configurable("data.Window")(),
-            plan,
-            gin.get_configurable("training.Schedule")().num_steps,
-        )
-    where = strategy.create(FLAGS.strategy, FLAGS.tpu)
     try:
-        stopped_by = train.train(
-            FLAGS.model_dir,
-            FLAGS.data_dir,
-            where,
-            evaluation=evaluation,
-            protocols=plan.protocols,
+        stopped_by = launch.train(
+            *run_and_data,
+            FLAGS.gin_file,
+            FLAGS.gin_param,
+            evaluate=FLAGS.mode == "train_and_eval",
             profile_steps=FLAGS.profile_steps,
             init_from=FLAGS.init_from,
             init_step=FLAGS.init_step,
+            **devices,
         )
-    except strategy.LOST_WORKER_ERRORS as error:
-        if not strategy.spans_workers(where):
-            raise
+    except launch.WorkerLostError as error:
         _start_again(error)
     return 128 + stopped_by if stopped_by else 0
-
-
-def _evaluate() -> None:
-    """Waits for a run and evaluates its checkpoints."""
-    import gin
-
-    from tf_dvdgan import config, trained
-    from tf_dvdgan.evaluation.runs import evaluator, watch
-    from tf_dvdgan.training import strategy
-
-    if not config.is_run(FLAGS.model_dir):
-        print(f"Waiting for a run in {terminal.printable(FLAGS.model_dir)}", flush=True)
-    while not config.is_run(FLAGS.model_dir):
-        time.sleep(1.0)
-    config.load_run(FLAGS.model_dir, FLAGS.gin_param)
-    plan = gin.get_configurable("evaluation.Plan")()
-    last_step = gin.get_configurable("training.Schedule")().num_steps
-    where = strategy.create(FLAGS.strategy, FLAGS.tpu)
-    with where.scope():
-        networks, window = trained.build(FLAGS.model_dir)
-    of_run = evaluator.Evaluator(
-        FLAGS.model_dir, FLAGS.data_dir, window, plan, last_step, where
-    )
-    watch.watch(networks, of_run, FLAGS.model_dir, last_step, where)
 
 
 def _start_again(error: Exception) -> NoReturn:
@@ -136,9 +85,8 @@ def _start_again(error: Exception) -> NoReturn:
     A worker cannot rejoin a TensorFlow cluster, so all workers restart from the newest
     checkpoint.
     """
-    reason = type(error).__name__
     print(
-        f"A worker is lost ({reason}). Starting again in "
+        f"A worker is lost ({error}). Starting again in "
         f"{_SECONDS_BEFORE_START:.0f} s from the newest checkpoint",
         flush=True,
     )

@@ -108,7 +108,7 @@ def verify(
     """Repeats the scores in a file, and prints what is as recorded and what differs.
 
     Args:
-      receipt: file that `tools.score` wrote: `--receipt`, `--output` or a run's
+      receipt: file that `tools.score` wrote: ``--receipt``, ``--output`` or a run's
         `scores.jsonl`.
       protocols: names of the protocols to repeat; empty for all in the file.
       places: where clips and files are now, if they have moved: "real", "generated",
@@ -162,8 +162,8 @@ def explain(
         if len(found) > 1:
             of = ", ".join(dict.fromkeys(r["protocol"]["name"] for r in found))
             raise errors.UserError(
-                f"{path} has {len(found)} scores, by {of}: choose one with --protocol, "
-                "or write a file with one by --receipt."
+                f"{path} has {len(found)} scores, by {of}: choose one with `protocol`, "
+                "or write a file with one by `receipt`."
             )
         records += found
     options["num_resamples"] = 0
@@ -184,7 +184,7 @@ def _repeater(**options: Unpack[scorer_lib.Computation]) -> receipts.Score:
             if not inputs["model_dir"]:
                 raise errors.UserError(
                     "The score is of a model that was not in a run's directory; name "
-                    "its run with --model_dir."
+                    "its run with `model_dir`."
                 )
             generated = opened(inputs["model_dir"], inputs["step"])
         others = {name: inputs[name] for name in receipts.OF_SCORER}

@@ -27,14 +27,15 @@ from tf_dvdgan import (
     errors,
     export,
     generators,
+    launch,
     model_card,
     notebook,
     pretrained,
     run_directory,
+    seeds,
     trained,
 )
 from tf_dvdgan.data import files, filesystem, training_data, windows
-from tf_dvdgan.evaluation.runs import watch
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import latents
 from tf_dvdgan.sampling import sampler as sampler_lib
@@ -256,7 +257,12 @@ class VideoGAN:
                 window = gin.get_configurable("data.Window")()
                 source = self._source(data, window)
                 if protocols:
-                    evaluation = _evaluation(model_dir, data, window, steps)
+                    if not isinstance(data, str):
+                        raise errors.UserError(
+                            "Protocols need prepared shards: pass their folder as "
+                            "data, or omit protocols."
+                        )
+                    evaluation = launch.evaluation_callback(model_dir, data)
                 training_loop = train.prepare(
                     model_dir,
                     source,
@@ -352,14 +358,29 @@ class VideoGAN:
         return self.sample(count, None, truncation, seed, frames[np.newaxis])
 
     def save(
-        self, directory: str, truncations: Sequence[float] = export.TRUNCATIONS
-    ) -> None:
+        self,
+        directory: str | None = None,
+        truncations: Sequence[float] = export.TRUNCATIONS,
+        *,
+        as_run: bool = False,
+        card_name: str = "",
+        data_name: str = "",
+        data_license: str = "",
+    ) -> str:
         """Writes a SavedModel that needs only TensorFlow; `load` opens it, too.
 
         Args:
-          directory: folder of the SavedModel.
-          truncations: truncations to compute standing statistics for, in increasing
-            order.
+          directory: folder to write to; by default in the run's directory.
+          truncations: truncations to compute standing statistics for; others are
+            interpolated.
+          as_run: whether to write a run's directory with only what sampling needs,
+            instead of a SavedModel.
+          card_name: name of the model in its card, the file README.md.
+          data_name: name of the training data in the card.
+          data_license: license of the training data in the card, such as "apache-2.0".
+
+        Returns:
+          The folder.
 
         Raises:
           UserError: this GAN is a SavedModel, or the directory contains other files.
@@ -369,9 +390,25 @@ class VideoGAN:
             raise errors.UserError(
                 "This is a SavedModel already: copy its folder instead."
             )
+        run = self.generator.place or None
+        if directory is None:
+            if as_run or run is None:
+                raise errors.UserError("Name the folder to write to.")
+            directory = run_directory.RunDirectory(run).export(model.step)
+        truncations = sorted(set(truncations))
+        if len(truncations) < 2:
+            raise errors.UserError(
+                "`truncations` needs at least two numbers, such as 0.5 and 1."
+            )
         files.check_writable(directory, as_folder=True)
-        card = model_card.write(model, self.generator.place or None)
-        export.export(model, directory, truncations, card=card)
+        card = model_card.write(model, run, card_name, data_name, data_license)
+        if not as_run:
+            export.export(model, directory, truncations, card=card)
+        elif run:
+            export.export_run(model, run, directory, card)
+        else:
+            raise errors.UserError("This GAN has no run yet: fit it first.")
+        return directory
 
     @property
     def generator(self) -> generators.Generator:
@@ -401,8 +438,6 @@ class VideoGAN:
     def _untrained(self) -> trained.TrainedModel:
         """The model with initial weights."""
         with self._config():
-            seed = gin.query_parameter("trainer.build.seed")
-            tf.keras.utils.set_random_seed(seed)
             networks = video_gan.build(self.class_names or ["video"])
             names = ["video"]
             if networks.class_conditional:
@@ -412,7 +447,8 @@ class VideoGAN:
                         "fit the model first."
                     )
                 names = self.class_names
-            networks.build()
+            with seeds.seeded(gin.query_parameter("trainer.build.seed")):
+                networks.build()
             window = gin.get_configurable("data.Window")()
         return trained.TrainedModel(networks, names, 0, window)
 
@@ -474,19 +510,6 @@ def load(path: str, step: int | str | None = None, trust: bool = False) -> Video
     generator = generators.open_generator(path, step)
     class_names = run_directory.RunDirectory(path).class_names
     return VideoGAN(text, class_names, path, generator)
-
-
-def _evaluation(
-    model_dir: str, data: str | tf.data.Dataset, window: windows.Window, steps: int
-) -> watch.EvaluationCallback:
-    """Creates the evaluation of checkpoints by the plan in Gin's config."""
-    if not isinstance(data, str):
-        raise errors.UserError(
-            "Protocols need prepared shards: pass their folder as data, or omit "
-            "protocols."
-        )
-    plan = gin.get_configurable("evaluation.Plan")()
-    return watch.EvaluationCallback(model_dir, data, window, plan, steps)
 
 
 def _file_of(preset: str) -> str:

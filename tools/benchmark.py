@@ -11,15 +11,14 @@ import json
 
 from absl import flags
 
-from tf_dvdgan import cli, errors
+from tf_dvdgan import cli
 from tf_dvdgan.data import files
 
 FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    flags.DEFINE_multi_string("gin_file", [], "Gin file; may be repeated.")
-    flags.DEFINE_multi_string("gin_param", [], "A Gin binding, such as 'CH = 32'.")
+    cli.define_gin()
     flags.DEFINE_integer("num_classes", 101, "Number of classes of the random data.")
     flags.DEFINE_multi_string(
         "phase",
@@ -34,8 +33,6 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     del argv
-    if not FLAGS.gin_file:
-        raise errors.UserError("Name a config with --gin_file, such as demo.gin.")
     if FLAGS.json:
         files.check_writable(FLAGS.json)
     from tf_dvdgan import benchmark

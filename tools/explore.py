@@ -40,8 +40,8 @@ def main(argv: list[str]) -> None:
     from tf_dvdgan import generators, pretrained
 
     named = cli.generator_flags()
-    if not any(map(named.get, ("model_dir", "saved_model", "pretrained_name"))):
-        named["pretrained_name"] = pretrained.DEFAULT
+    if not any(map(named.get, ("model_dir", "saved_model", "pretrained"))):
+        named["pretrained"] = pretrained.DEFAULT
     with server.listen(FLAGS.host, FLAGS.port) as listener:
         generator = generators.open_generator(**named)
         server.explore(generator, listener, FLAGS.host, FLAGS.open_browser)

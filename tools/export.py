@@ -39,31 +39,22 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     del argv
-    from tf_dvdgan import export, model_card, run_directory, trained
-    from tf_dvdgan.data import files
+    from tf_dvdgan import video_gan
 
-    if FLAGS.format == "run" and not FLAGS.output:
+    as_run = FLAGS.format == "run"
+    if as_run and not FLAGS.output:
         raise errors.UserError("--format=run needs --output.")
-    truncations = sorted({float(text) for text in FLAGS.truncations})
-    if len(truncations) < 2:
-        raise errors.UserError("--truncations needs at least two numbers, as in 0.5,1.")
-    files.check_writable(FLAGS.output or FLAGS.model_dir, as_folder=True)
-    model = trained.load(FLAGS.model_dir, FLAGS.step)
-    directory = run_directory.RunDirectory(FLAGS.model_dir)
-    output = FLAGS.output or directory.export(model.step)
-    card = model_card.write(
-        model,
-        FLAGS.model_dir,
-        FLAGS.card_name,
-        FLAGS.data_name,
-        FLAGS.data_license,
+    gan = video_gan.load(FLAGS.model_dir, FLAGS.step)
+    output = gan.save(
+        FLAGS.output,
+        [float(text) for text in FLAGS.truncations],
+        as_run=as_run,
+        card_name=FLAGS.card_name,
+        data_name=FLAGS.data_name,
+        data_license=FLAGS.data_license,
     )
-    if FLAGS.format == "run":
-        export.export_run(model, FLAGS.model_dir, output, card)
-        print(f"Run with step {model.step}: {output}")
-        return
-    export.export(model, output, truncations, card=card)
-    print(f"SavedModel of step {model.step}: {output}")
+    kind = "Run with" if as_run else "SavedModel of"
+    print(f"{kind} step {gan.generator.metadata['step']}: {output}")
 
 
 def run() -> None:

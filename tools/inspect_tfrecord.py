@@ -39,13 +39,9 @@ def main(argv: list[str]) -> int:
     files.register_filesystems(argv[1])
     if FLAGS.sheet:
         files.check_writable(FLAGS.sheet)
-    class_names, shards = inspection.shards_at(argv[1])
-    report = inspection.Report(class_names, FLAGS.num_clips, FLAGS.seed)
-    progress = terminal.Progress("shards", len(shards))
-    for done, (path, expected) in enumerate(shards):
-        report.add_shard(path, expected, FLAGS.frames == "all")
-        progress.update(done + 1, f"  {report.num_clips} records")
-    _print_summary(report, len(shards))
+    every = FLAGS.frames == "all"
+    report = inspection.inspect(argv[1], every, FLAGS.num_clips, FLAGS.seed)
+    _print_summary(report)
     if FLAGS.sheet and report.sheet:
         visualize.write_contact_sheet(FLAGS.sheet, report.sheet)
         print(f"sheet    {files.absolute(FLAGS.sheet)}")
@@ -53,10 +49,10 @@ def main(argv: list[str]) -> int:
     return 1 if report.problems else 0
 
 
-def _print_summary(report, num_shards: int) -> None:
+def _print_summary(report) -> None:
     from tf_dvdgan.data import inspection
 
-    print(f"shards   {num_shards}, {report.num_bytes / 2**20:.1f} MiB")
+    print(f"shards   {report.num_shards}, {report.num_bytes / 2**20:.1f} MiB")
     print(f"records  {report.num_clips}: video id, label, class, fps, size, frames")
     print(f"frames   {_common(report.lengths)}")
     print(f"size     {_common(report.sizes)}")

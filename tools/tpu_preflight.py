@@ -33,8 +33,7 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    flags.DEFINE_multi_string("gin_file", [], "Gin file; may be repeated.")
-    flags.DEFINE_multi_string("gin_param", [], "A Gin binding, such as 'a.b = 1'.")
+    cli.define_gin()
     flags.DEFINE_enum("topology", "v3", list(hardware.CORES), "TPU generation.")
     flags.DEFINE_integer(
         "batch_per_core", None, "Videos per core.", required=True, lower_bound=1
@@ -75,8 +74,6 @@ def main(argv: list[str]) -> None:
 
     from .tpu_compiler import program
 
-    if not FLAGS.gin_file:
-        raise errors.UserError("Name a config with --gin_file, such as demo.gin.")
     precision = ["video_gan.build.precision = 'bfloat16'"] if FLAGS.bfloat16 else []
     config.load(FLAGS.gin_file, [*FLAGS.gin_param, *precision])
     python = _environment()

@@ -96,14 +96,14 @@ def _without_links_out(listing: Listing, input_dir: str) -> Listing:
 def _check(listing: Listing, dataset: str, input_dir: str) -> None:
     clips = listing.clips
     if not clips:
-        raise errors.UserError(f"--dataset={dataset} has no clips in {input_dir}.")
+        raise errors.UserError(f"`dataset={dataset}` has no clips in {input_dir}.")
     names_in = lists.folder_reader(input_dir)
     paths = (os.path.split(clip.path) for clip in clips)
     is_listed = dataset in WITH_LISTS
     if is_listed and not any(name in names_in(parent) for parent, name in paths):
         raise errors.UserError(
             f"None of the {len(clips)} listed clips is in {input_dir}, for example "
-            f"{clips[0].path!r}; docs/data.md has the layout of --dataset={dataset}."
+            f"{clips[0].path!r}; docs/data.md has the layout of `dataset={dataset}`."
         )
     ids = collections.Counter(clip.video_id for clip in clips)
     video_id, times = ids.most_common(1)[0]

@@ -49,8 +49,8 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
     ]
     if not places:
         raise errors.UserError(
-            f"{folder} has no train/*{_SUFFIX} and no test/*{_SUFFIX}. --dataset=bair "
-            f"needs {_TOP} in --input, or that folder itself as --input."
+            f"{folder} has no train/*{_SUFFIX} and no test/*{_SUFFIX}. `dataset=bair` "
+            f"needs {_TOP} in `input_dir`, or that folder itself as `input_dir`."
         )
     with futures.ThreadPoolExecutor(_NUM_THREADS) as pool:
         paths = (os.path.join(folder, path) for _, path in places)

@@ -86,7 +86,7 @@ def hold_out(listing: Listing, share: float) -> Listing:
     splits = sorted({clip.split for clip in listing.clips})
     if splits != ["train"]:
         raise errors.UserError(
-            "--test_share is for data sets without splits of their own; this one has "
+            "`test_share` is for data sets without splits of their own; this one has "
             f"{' and '.join(splits)}: omit it."
         )
     by_class = collections.defaultdict(list)

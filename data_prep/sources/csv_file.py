@@ -4,7 +4,7 @@ from . import lists
 from .clips import Clip, Listing, Options
 
 _HINT = (
-    "--dataset=csv needs a table in --input or as --lists, whose first line is "
+    "`dataset=csv` needs a table in `input_dir` or as `lists`, whose first line is "
     "path,label or path,label,split."
 )
 

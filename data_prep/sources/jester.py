@@ -16,9 +16,9 @@ from .clips import Clip, Listing, Options
 _FRAMES = "20bn-jester-v1"
 _SPLITS = ("train", "validation")
 _HINT = (
-    f"--dataset=jester needs the folder {_FRAMES} in --input, and the lists "
-    "jester-v1-labels.csv, jester-v1-train.csv and jester-v1-validation.csv in --input "
-    "or --lists."
+    f"`dataset=jester` needs the folder {_FRAMES} in `input_dir`, and the lists "
+    "jester-v1-labels.csv, jester-v1-train.csv and jester-v1-validation.csv in "
+    "`input_dir` or `lists`."
 )
 
 

@@ -26,8 +26,8 @@ _LIST_SUFFIXES = (".csv", ".tsv", ".txt")
 _ID_LENGTH = 11
 _COLUMNS = ("youtube_id", "time_start", "time_end")
 _HINT = (
-    "--dataset=kinetics600 needs train.csv, validate.csv or test.csv with the columns "
-    "label,youtube_id,time_start,time_end in --input or --lists."
+    "`dataset=kinetics600` needs train.csv, validate.csv or test.csv with the columns "
+    "label,youtube_id,time_start,time_end in `input_dir` or `lists`."
 )
 
 _Times = tuple[int, ...]

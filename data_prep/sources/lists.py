@@ -118,8 +118,8 @@ def inside(path: str, list_name: str) -> str:
     """
     if os.path.isabs(path) or "://" in path or ".." in path.split("/"):
         raise errors.UserError(
-            f"{list_name} lists {path!r}. Paths must be relative to --input and stay "
-            "inside it: they must not begin with '/' or contain '..' or '://'."
+            f"{list_name} lists {path!r}. Paths must be relative to `input_dir` and "
+            "stay inside it: they must not begin with '/' or contain '..' or '://'."
         )
     return os.path.normpath(path)
 
@@ -174,7 +174,7 @@ def one_file(
     if found:
         raise errors.UserError(
             f"{folder} has {len(found)} files that may be the list, such as {found[0]} "
-            f"and {found[1]}; choose: --lists={os.path.join(folder, found[0])}"
+            f"and {found[1]}; choose: `lists={os.path.join(folder, found[0])}`"
         )
     raise errors.UserError(f"{folder} has no *{suffixes[0]} file. {hint}")
 

@@ -8,8 +8,8 @@ from . import lists
 from .clips import Clip, Listing, Options
 
 _HINT = (
-    "--dataset=tinyvideo needs a listing file in --input or as --lists: a .txt with "
-    "the path of a JPEG in each line."
+    "`dataset=tinyvideo` needs a listing file in `input_dir` or as `lists`: a .txt "
+    "with the path of a JPEG in each line."
 )
 
 

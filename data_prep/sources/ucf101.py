@@ -20,8 +20,8 @@ from .clips import Clip, Listing, Options
 _LISTS = "ucfTrainTestlist"
 _UNPACKED = "UCF-101"  # the folder in the data set's archive
 _HINT = (
-    "--dataset=ucf101 needs the videos in --input, and UCF-101's "
-    f"{_LISTS} folder there or as --lists; for other folders use --dataset=folder."
+    "`dataset=ucf101` needs the videos in `input_dir`, and UCF-101's "
+    f"{_LISTS} folder there or as `lists`; for other folders use `dataset=folder`."
 )
 
 

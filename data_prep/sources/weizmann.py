@@ -40,8 +40,8 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
                 clips.append(Clip(path, _label(stem, path), stem, "train"))
     if not clips:
         raise errors.UserError(
-            f"{folder} has no .avi file. --dataset=weizmann needs the data set's "
-            "files, such as daria_walk.avi, in --input."
+            f"{folder} has no .avi file. `dataset=weizmann` needs the data set's "
+            "files, such as daria_walk.avi, in `input_dir`."
         )
     return Listing(list(_CLASSES), sorted(clips, key=lambda clip: clip.path))
 

@@ -181,10 +181,7 @@ def test_a_record_longer_than_its_file_is_refused_before_it_is_read(copied, inde
         readers.training_dataset(copied, window, 4, seed=0)
     with pytest.raises(errors.UserError, match=r"damaged .* of 1099511627776 bytes"):
         readers.evaluation_dataset(copied, window, "test")
-    names, shards = inspection.shards_at(copied)
-    report = inspection.Report(names)
-    for path, expected in shards:
-        report.add_shard(path, expected, all_frames=False)
+    report = inspection.inspect(copied)
     assert sum("has a record of 1099511627776 bytes" in p for p in report.problems) == 2
     for ask in (
         lambda s: s.key,

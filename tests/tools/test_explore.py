@@ -448,7 +448,7 @@ def test_an_autoencoder_cannot_be_explored(monkeypatch):
     [
         (
             {"model_dir": None},
-            {"model_dir": None, "pretrained_name": "dvdgan_v2_shapes"},
+            {"model_dir": None, "pretrained": "dvdgan_v2_shapes"},
         ),
         ({"model_dir": "run"}, {"model_dir": "run"}),
     ],

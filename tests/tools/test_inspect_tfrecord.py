@@ -15,16 +15,8 @@ from PIL import Image
 from tf_dvdgan.data import inspection, records
 
 
-def inspect(*arguments: str) -> subprocess.CompletedProcess:
+def run(*arguments: str) -> subprocess.CompletedProcess:
     return run_module("tools.inspect_tfrecord", *arguments)
-
-
-def report_of(folder) -> inspection.Report:
-    names, shards = inspection.shards_at(str(folder))
-    report = inspection.Report(names)
-    for path, expected in shards:
-        report.add_shard(path, expected, all_frames=True)
-    return report
 
 
 @pytest.fixture
@@ -39,7 +31,7 @@ def first_shard(folder) -> str:
 
 
 def test_whole_shards_are_counted_and_shown(demo_shards, tmp_path):
-    done = inspect(demo_shards, f"--sheet={tmp_path}/sheet.png")
+    done = run(demo_shards, f"--sheet={tmp_path}/sheet.png")
     assert done.returncode == 0, done.stderr
     assert "records  144" in done.stdout and "All records are valid" in done.stdout
     assert done.stdout.count(" 16 #") == 9  # of each class 12 train and 4 test
@@ -59,7 +51,7 @@ def test_without_a_path_no_sheet_is_written(demo_shards, tmp_path):
 
 def test_a_typo_gets_a_sentence():
     for arguments, code in ((("/nowhere",), 1), ((), 1), (("x", "--fames=all"), 2)):
-        done = inspect(*arguments)
+        done = run(*arguments)
         assert done.returncode == code
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
@@ -76,7 +68,7 @@ def test_a_damaged_shard_is_reported(copied, damage):
         with open(path, "r+b") as file:
             file.seek(size // 2)
             file.write(b"\0\1\2\3")
-    problems = report_of(copied).problems
+    problems = inspection.inspect(str(copied), all_frames=True).problems
     assert any("train-00000-of-00004.tfrecord, after" in text for text in problems)
     assert any("the manifest has 27" in text for text in problems)
 
@@ -131,17 +123,14 @@ def spoil(folder, **changes) -> None:
 )
 def test_a_wrong_record_is_reported(copied, changes, problem):
     spoil(copied, **changes)
-    (found,) = report_of(copied).problems
+    (found,) = inspection.inspect(str(copied), all_frames=True).problems
     assert problem in found
 
 
 def test_the_sheet_has_each_clip_with_the_same_chance(demo_shards):
-    names, shards = inspection.shards_at(demo_shards)
     seen = set()
     for seed in range(3):
-        report = inspection.Report(names, num_sheet_clips=12, seed=seed)
-        for path, expected in shards:
-            report.add_shard(path, expected, all_frames=False)
+        report = inspection.inspect(demo_shards, num_sheet_clips=12, seed=seed)
         assert len(report.sheet) == 12
         seen |= {video.tobytes() for video, _ in report.sheet}
     assert len(seen) > 25

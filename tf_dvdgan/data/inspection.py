@@ -23,6 +23,32 @@ _SHEET_SIDE = 512  # at most, in pixels
 _BAR = 40  # length of the longest bar, in characters
 
 
+def inspect(
+    path: str, all_frames: bool = False, num_sheet_clips: int = 12, seed: int = 0
+) -> "Report":
+    """Reads every record of shards and checks it; shows progress.
+
+    Args:
+      path: folder of prepared shards, or one TFRecord file.
+      all_frames: whether to decode all frames, not only the first and last.
+      num_sheet_clips: number of random clips to keep for a contact sheet.
+      seed: seed of their choice.
+
+    Returns:
+      Statistics and problems.
+
+    Raises:
+      UserError: there are no shards.
+    """
+    class_names, shards = _shards_at(path)
+    report = Report(class_names, num_sheet_clips, seed)
+    progress = terminal.Progress("shards", len(shards))
+    for done, (shard, expected) in enumerate(shards):
+        report.add_shard(shard, expected, all_frames)
+        progress.update(done + 1, f"  {report.num_clips} records")
+    return report
+
+
 class Report:
     """Statistics and problems of the shards read so far.
 
@@ -33,6 +59,7 @@ class Report:
 
     Attributes:
       num_clips: number of records.
+      num_shards: number of shards.
       num_bytes: total size of the shards.
       class_counts: class name to number of clips.
       lengths: number of frames of every clip.
@@ -48,7 +75,7 @@ class Report:
         self._names = list(class_names)
         self._num_sheet_clips = num_sheet_clips
         self._random = random.Random(seed)
-        self.num_clips = self.num_bytes = 0
+        self.num_shards = self.num_clips = self.num_bytes = 0
         self.class_counts = dict.fromkeys(class_names, 0)
         self.lengths: list[int] = []
         self.sizes: list[str] = []
@@ -65,6 +92,7 @@ class Report:
           all_frames: whether to decode every frame, or only the first and the last.
         """
         name, count = os.path.basename(path), 0
+        self.num_shards += 1
         try:
             self.num_bytes += filesystem.stat(path).length
             for serialized in record_index.rows([path]):
@@ -161,7 +189,7 @@ def _square_frames(frames: tf.Tensor, context: Mapping[str, tf.Tensor]) -> np.nd
     )
 
 
-def shards_at(path: str) -> tuple[list[str], list[tuple[str, int | None]]]:
+def _shards_at(path: str) -> tuple[list[str], list[tuple[str, int | None]]]:
     """Lists the shards at a path.
 
     Args:

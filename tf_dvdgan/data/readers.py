@@ -230,7 +230,7 @@ def check_classes(manifest: manifest_lib.Manifest, split: str = "train") -> None
     raise errors.UserError(
         f"The model needs clips of several classes, but {found}. Prepare a folder with "
         "one sub-folder for each class, or train without classes: "
-        "--gin_param='NUM_CLASSES = 0'."
+        "`gin_param='NUM_CLASSES = 0'`."
     )
 
 
@@ -258,9 +258,9 @@ def shards_of(
     if manifest.resolution != window.resolution:
         raise errors.UserError(
             f"The model has a resolution of {window.resolution} pixels, the shards in "
-            f"{data_dir} have {manifest.resolution}. Prepare with "
-            f"--resolution={window.resolution}, or train with "
-            f"--gin_param='RESOLUTION = {manifest.resolution}'."
+            f"{data_dir} have {manifest.resolution}. Run "
+            f"data_prep.prepare --resolution={window.resolution}, or train with "
+            f"`gin_param='RESOLUTION = {manifest.resolution}'`."
         )
     shards = [shard for shard in manifest.splits[split] if shard.num_clips]
     if not shards:

@@ -75,7 +75,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise errors.UserError(
             f"Cannot listen on {host}, port {port}: {error.strerror or error}. "
-            "Use --port=0 for any free port."
+            "Use `port=0` for any free port."
         ) from None
 
 

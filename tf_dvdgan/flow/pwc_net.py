@@ -164,7 +164,7 @@ def load(path: str | None) -> PWCNet:
             raise errors.UserError(
                 f"The motion constraint needs PWC-Net's weights, but {path!r} is not "
                 "a file: provide NVIDIA's PyTorch file or its conversion with "
-                "--gin_param=\"mvt_gan.MotionConstraint.weights = 'FILE'\"."
+                "`gin_param=\"mvt_gan.MotionConstraint.weights = 'FILE'\"`."
             )
         network = PWCNet()
         network.build_all()

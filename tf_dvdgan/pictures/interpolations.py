@@ -97,13 +97,13 @@ def _end_labels(
     needed = 2 if interpolation.between != "latents" else 1
     if needed > len(generator.class_names):
         raise errors.UserError(
-            f"{generator.name} has only one class; use --between=latents."
+            f"{generator.name} has only one class; use `between=latents`."
         )
     if interpolation.classes is None:
         return list(range(needed))
     if len(interpolation.classes) != needed:
         raise errors.UserError(
-            f"--classes must name {needed} here, separated by a comma, not "
+            f"`classes` must name {needed} here, separated by a comma, not "
             f"{len(interpolation.classes)}."
         )
     return [generator.label_of(name) for name in interpolation.classes]
@@ -135,7 +135,7 @@ def _resampled(
     subspaces = latents.subspaces(generator.latent)
     if not subspaces:
         raise errors.UserError(
-            f"The latent of {generator.name} has no subspaces; --resample needs a "
+            f"The latent of {generator.name} has no subspaces; `resample` needs a "
             "model like MVT-GAN."
         )
     for name in interpolation.resample:

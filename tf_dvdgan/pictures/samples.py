@@ -81,12 +81,12 @@ def write_samples(
         the kind.
     """
     kinds = {
-        "--truncation": len(samples.truncations) > 1,
-        "--beside": bool(beside),
-        "--streams": streams,
-        "--panel": panel is not None,
+        "truncation": len(samples.truncations) > 1,
+        "beside": bool(beside),
+        "streams": streams,
+        "panel": panel is not None,
     }
-    requested = [kind for kind, is_requested in kinds.items() if is_requested]
+    requested = [f"`{kind}`" for kind, is_requested in kinds.items() if is_requested]
     if len(requested) > 1:
         raise errors.UserError(
             f"{' and '.join(requested)} cannot be combined; pass one of them."
@@ -179,7 +179,7 @@ def _streams(
 ) -> list[_Column]:
     if not isinstance(generator, generators.RunGenerator):
         raise errors.UserError(
-            "A SavedModel generates only whole videos: --streams needs --model_dir."
+            "A SavedModel generates only whole videos: `streams` needs `model_dir`."
         )
     generator.check_makes_videos()
     (t,) = samples.truncations
@@ -188,7 +188,7 @@ def _streams(
     parts = generator.sampler.sample(z, labels, t, frames)
     if len(parts) == 1:
         raise errors.UserError(
-            f"{generator.name} has no streams: --streams needs a two-stream VGAN."
+            f"{generator.name} has no streams: `streams` needs a two-stream VGAN."
         )
     metadata = generator.metadata | {"truncation": t}
     return [
@@ -204,7 +204,7 @@ def _of_autoencoder(
     if [*samples.truncations] != [1.0]:
         raise errors.UserError("An autoencoder's samples have no truncation.")
     if others:
-        raise errors.UserError("Autoencoders do not support --beside and --streams.")
+        raise errors.UserError("Autoencoders do not support `beside` and `streams`.")
     frames = _frames(generator, samples, all_clips=True)
     if frames is not None:
         generator.gan.frame_bank = frames
@@ -221,7 +221,7 @@ def _frames(
         return None
     count = generator.num_conditioning_frames
     if not count:
-        raise errors.UserError("The model does not start from frames; omit --data_dir.")
+        raise errors.UserError("The model does not start from frames; omit `data_dir`.")
     selection = training_clips(
         generator, samples.data_dir, None if all_clips else samples.count
     )

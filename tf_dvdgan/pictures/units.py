@@ -51,7 +51,7 @@ def write_units(
     active = generator.activations(frames, layer)
     count = active.shape[-1]
     if not all(unit.isdecimal() and int(unit) < count for unit in units):
-        raise errors.UserError(f"--units are numbers from 0 to {count - 1}.")
+        raise errors.UserError(f"`units` are numbers from 0 to {count - 1}.")
     numbers = [int(unit) for unit in units]
     numbers = numbers or visualize.selective_units(active, num_units)
     picture = visualize.unit_grid(frames, active, numbers, num_frames)

@@ -154,9 +154,9 @@ class Checkpoints:
             if not allow_config_mismatch:
                 raise errors.UserError(
                     f"This run was started with {name} {int(variable)}, not "
-                    f"{self._fixed[name]}. Change it back, use a new --model_dir, or "
+                    f"{self._fixed[name]}. Change it back, use a new `model_dir`, or "
                     "allow it with "
-                    "--gin_param='training.train.allow_config_mismatch = True'."
+                    "`gin_param='training.train.allow_config_mismatch = True'`."
                 )
             print(f"{name} changes from {int(variable)} to {self._fixed[name]}")
             variable.assign(self._fixed[name])
@@ -198,7 +198,7 @@ class Checkpoints:
                     print(error, flush=True)
         raise errors.UserError(
             f"None of the {len(paths)} checkpoints in {self._directory} can be read. "
-            "Copy an undamaged one into this folder, or use a new --model_dir."
+            "Copy an undamaged one into this folder, or use a new `model_dir`."
         )
 
     def _remove_after(self, path: str) -> None:
@@ -409,19 +409,19 @@ def _find(model_dir: str, step: int | str | None) -> str:
 def _restore(checkpoint: tf.train.Checkpoint, path: str, all_objects: bool) -> None:
     try:
         status = checkpoint.restore(path)
+        status.expect_partial()  # otherwise a long list of objects is printed
         if all_objects:
             status.assert_consumed()
         else:
-            status.assert_existing_objects_matched().expect_partial()
+            status.assert_existing_objects_matched()
     except (tf.errors.OpError, IndexError) as error:  # IndexError: truncated file
         reason = str(error).splitlines()[0]
         raise UnreadableError(f"{path} cannot be read: {reason}.") from None
     except (ValueError, AssertionError) as error:
-        tf.get_logger().setLevel("ERROR")  # avoids a long list of unrestored objects
         raise errors.UserError(
             f"The checkpoint {path} does not match the architecture in the config: "
             f"{_first_difference(error)} Use the config that it was trained with, or "
-            "a new --model_dir."
+            "a new `model_dir`."
         ) from None
 
 

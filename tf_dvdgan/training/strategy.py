@@ -38,7 +38,7 @@ def create(name: str = "auto", tpu: str | None = None) -> tf.distribute.Strategy
         `TF_CONFIG` is not valid.
     """
     if tpu and name not in ("auto", "tpu"):
-        raise errors.UserError(f"--tpu requires --strategy=tpu or auto, not {name}.")
+        raise errors.UserError(f"`tpu` requires `strategy=tpu` or auto, not {name}.")
     gpus = tf.config.list_physical_devices("GPU")
     if name == "auto":
         name = "multi_worker" if len(_workers_named()) > 1 else "one_device"
@@ -143,7 +143,7 @@ def _multi_worker() -> tf.distribute.Strategy:
     workers = _workers_named()
     if not workers:
         raise errors.UserError(
-            "--strategy=multi_worker needs TF_CONFIG to list the workers and this "
+            "`strategy=multi_worker` needs TF_CONFIG to list the workers and this "
             "one's index, as in docs/multi_worker.md."
         )
     if len(workers) > 1:
@@ -169,5 +169,5 @@ def _tpu(tpu: str) -> tf.distribute.Strategy:
     except (ValueError, tf.errors.OpError, OSError) as error:
         raise errors.UserError(
             f"The TPU {tpu!r} cannot be used: {str(error).splitlines()[0]} Set its "
-            "name with --tpu, or use another device with --strategy=auto."
+            "name with `tpu`, or use another device with `strategy=auto`."
         ) from None

@@ -227,9 +227,9 @@ def _check_classes(
     ]
     raise errors.UserError(
         f"The run in {directory.path} was trained on other classes: class "
-        f"{others[0]}. Use the same data, or a new --model_dir with --init_from. To "
+        f"{others[0]}. Use the same data, or a new `model_dir` with `init_from`. To "
         "continue anyway, pass "
-        "--gin_param='training.train.allow_config_mismatch = True'."
+        "`gin_param='training.train.allow_config_mismatch = True'`."
     )
 
 

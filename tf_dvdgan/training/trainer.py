@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import gin
 import tensorflow as tf
 
-from tf_dvdgan import addons, errors
+from tf_dvdgan import addons, errors, seeds
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import augmentation as augmentation_lib
 from tf_dvdgan.training import optimizers
@@ -273,8 +273,7 @@ def build(
     scale = 1.0
     if rates_for_batch_size is not None:
         scale = math.sqrt(global_batch_size / rates_for_batch_size)
-    tf.keras.utils.set_random_seed(seed)
-    with strategy.scope():
+    with seeds.seeded(seed), strategy.scope():
         return Trainer(
             video_gan.build(class_names, with_terms=True),
             strategy,

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
-from tf_dvdgan import errors
+from tf_dvdgan import errors, seeds
 
 # Elements are (uint8 video `[time, height, width, 3]`, label).
 Clips: TypeAlias = tf.data.Dataset
@@ -74,24 +74,24 @@ def fit(
             f"A batch of {recipe.batch_size} clips cannot be split evenly between "
             f"{replicas} replicas; choose a multiple of {replicas}."
         )
-    tf.keras.utils.set_random_seed(recipe.seed)
-    with strategy.scope():
-        network = make_network()
-        classifier = _Uint8Classifier(network, preprocess)
-        classifier.compile(
-            recipe.optimizer(recipe.learning_rate),
-            tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            weighted_metrics=[_accuracy()],
+    with seeds.seeded(recipe.seed):  # weights, dropout
+        with strategy.scope():
+            network = make_network()
+            classifier = _Uint8Classifier(network, preprocess)
+            classifier.compile(
+                recipe.optimizer(recipe.learning_rate),
+                tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+                weighted_metrics=[_accuracy()],
+            )
+        train_batches = train.batch(recipe.batch_size, drop_remainder=True)
+        classifier.fit(
+            _sharded_by_data(train_batches),
+            steps_per_epoch=math.ceil(num_train / recipe.batch_size),
+            epochs=recipe.epochs,
+            validation_data=_sharded_by_data(_padded_batches(test, recipe.batch_size)),
+            callbacks=_callbacks(recipe, on_epoch),
+            verbose=0,
         )
-    train_batches = train.batch(recipe.batch_size, drop_remainder=True)
-    classifier.fit(
-        _sharded_by_data(train_batches),
-        steps_per_epoch=math.ceil(num_train / recipe.batch_size),
-        epochs=recipe.epochs,
-        validation_data=_sharded_by_data(_padded_batches(test, recipe.batch_size)),
-        callbacks=_callbacks(recipe, on_epoch),
-        verbose=0,
-    )
     return network
 
 

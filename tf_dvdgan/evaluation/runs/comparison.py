@@ -56,7 +56,7 @@ def window_of(
     if num_frames is None:
         raise errors.UserError(
             f"{protocol.name} does not set the number of frames; set it with "
-            "--num_frames."
+            "`num_frames`."
         )
     return windows.Window(num_frames, resolution, protocol.stride or stride or 1)
 
@@ -103,7 +103,7 @@ def real_clips(
             other = held_out_split_of(held_out)
             if other is None:
                 raise errors.UserError(
-                    f"{held_out} has no held-out split; name one with --held_out_split."
+                    f"{held_out} has no held-out split; name one with `held_out_split`."
                 )
         held_out_clips = clips.open_clips(held_out, other, classes)
     return real, held_out_clips

@@ -134,8 +134,8 @@ class ModelScores:
             initial_weights = scoring.file_for(protocol, weights_files, None)
         if held_out is None:
             raise errors.UserError(
-                f"{protocol.name} needs held-out real clips: set --real to shards with "
-                "both splits, or --held_out to a folder."
+                f"{protocol.name} needs held-out real clips: set `real` to shards with "
+                "both splits, or `held_out` to a folder."
             )
         window = self._window(protocol)
         sides = s3.Splits(

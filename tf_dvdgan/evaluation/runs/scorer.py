@@ -200,7 +200,7 @@ class Scorer:
         if isinstance(model.sampler.networks.generator, vgan.Autoencoder):
             raise errors.UserError(
                 "The model is an autoencoder, which reconstructs whole clips: score "
-                "videos from tools.sample, with --generated."
+                "videos from tools.sample, with `generated`."
             )
         return model_scores.ModelScores(model.sampler, model.window, model.class_names)
 
@@ -274,7 +274,7 @@ class Scorer:
     def _of_folder(self, protocol: protocols.Protocol) -> comparison.Result:
         if protocol.needs_model:
             raise errors.UserError(
-                f"{protocol.name} scores models, not videos: use --model_dir."
+                f"{protocol.name} scores models, not videos: use `model_dir`."
             )
         real, held_out = self._real(protocol)
         window = comparison.window_of(protocol, *self._window)

@@ -350,7 +350,7 @@ def _preprocessing(
     if mean is None:
         raise errors.UserError(
             f"{protocol.name} needs the mean of C3D's training clips, TGAN's "
-            "mean2.npz: set it with --mean."
+            "mean2.npz: set it with `mean`."
         )
     clip = preprocessing.load_c3d_mean(mean)
     digest = hashlib.sha256(clip.tobytes()).hexdigest()
@@ -394,7 +394,7 @@ def file_for(
     of_classes = f" of {num_classes} classes" if num_classes else ""
     raise errors.UserError(
         f"{protocol.name} needs weights of {protocol.network}{of_classes} from {tool}: "
-        "set the file with --weights" + (f"; {', '.join(others)}." if others else ".")
+        "set the file with `weights`" + (f"; {', '.join(others)}." if others else ".")
     )
 
 

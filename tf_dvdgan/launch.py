@@ -1,0 +1,142 @@
+"""Trains and evaluates runs from Gin files, as `python -m tf_dvdgan.run` does."""
+
+import signal
+import time
+from collections.abc import Sequence
+
+import gin
+
+from tf_dvdgan import config, terminal, trained
+from tf_dvdgan.data import files, manifest
+from tf_dvdgan.evaluation.runs import evaluator, watch
+from tf_dvdgan.training import strategy as strategy_lib
+from tf_dvdgan.training import train as train_lib
+
+
+class WorkerLostError(Exception):
+    """Another worker of the training, or the connection to it, is lost."""
+
+
+def train(
+    model_dir: str,
+    data_dir: str,
+    gin_file: Sequence[str] = (),
+    gin_param: Sequence[str] = (),
+    *,
+    strategy: str = "auto",
+    tpu: str | None = None,
+    evaluate: bool = False,
+    profile_steps: int = 0,
+    init_from: str | None = None,
+    init_step: int | str | None = None,
+) -> signal.Signals | None:
+    """Trains a GAN from Gin files, or resumes a run.
+
+    Args:
+      model_dir: directory of the run; created if it does not exist.
+      data_dir: folder of prepared shards.
+      gin_file: Gin files, by path or by name in the package; by default the run's
+        config.
+      gin_param: Gin bindings, such as 'RESOLUTION = 64'.
+      strategy: name of a distribution strategy, see `strategy.create`.
+      tpu: the TPU, see `strategy.create`.
+      evaluate: whether to score every checkpoint by the config's `evaluation.Plan`.
+      profile_steps: number of steps to trace for TensorBoard's profiler.
+      init_from: directory of another run, whose weights a new run starts from.
+      init_step: step of that run's checkpoint, or 'best'; the newest by default.
+
+    Returns:
+      None after the last step, else the signal that stopped the run.
+
+    Raises:
+      UserError: the data, the config and the run do not match, or the run has diverged.
+      WorkerLostError: another worker is lost; all workers must start again.
+    """
+    _check(model_dir, data_dir)
+    with config.isolated():
+        if config.is_run(model_dir) and not gin_file:
+            config.load_run(model_dir, gin_param)
+        else:
+            config.load(gin_file, gin_param)
+        files.check_writable(model_dir, as_folder=True, by_tensorflow=True)
+        plan = gin.get_configurable("evaluation.Plan")()
+        evaluator.check_plan(plan)  # also without `evaluate`: another process may
+        callback = evaluation_callback(model_dir, data_dir) if evaluate else None
+        devices = strategy_lib.create(strategy, tpu)
+        try:
+            return train_lib.train(
+                model_dir,
+                data_dir,
+                devices,
+                evaluation=callback,
+                protocols=plan.protocols,
+                profile_steps=profile_steps,
+                init_from=init_from,
+                init_step=init_step,
+            )
+        except strategy_lib.LOST_WORKER_ERRORS as error:
+            if not strategy_lib.spans_workers(devices):
+                raise
+            raise WorkerLostError(type(error).__name__) from error
+
+
+def evaluate(
+    model_dir: str,
+    data_dir: str,
+    gin_param: Sequence[str] = (),
+    *,
+    strategy: str = "auto",
+    tpu: str | None = None,
+) -> None:
+    """Waits for a run's checkpoints and scores each, until the run's last step.
+
+    Args:
+      model_dir: directory of the run; if there is no run yet, waits for it.
+      data_dir: folder of prepared shards.
+      gin_param: Gin bindings that replace the run's.
+      strategy: name of a distribution strategy, see `strategy.create`.
+      tpu: the TPU, see `strategy.create`.
+
+    Raises:
+      UserError: the data, the config and the run do not match.
+    """
+    _check(model_dir, data_dir)
+    if not config.is_run(model_dir):
+        print(f"Waiting for a run in {terminal.printable(model_dir)}", flush=True)
+    while not config.is_run(model_dir):
+        time.sleep(1.0)
+    with config.isolated():
+        config.load_run(model_dir, gin_param)
+        plan = gin.get_configurable("evaluation.Plan")()
+        last_step = gin.get_configurable("training.Schedule")().num_steps
+        devices = strategy_lib.create(strategy, tpu)
+        with devices.scope():
+            networks, window = trained.build(model_dir)
+        of_run = evaluator.Evaluator(
+            model_dir, data_dir, window, plan, last_step, devices
+        )
+        watch.watch(networks, of_run, model_dir, last_step, devices)
+
+
+def evaluation_callback(model_dir: str, data_dir: str) -> watch.EvaluationCallback:
+    """Creates the evaluation of checkpoints by the plan in Gin's config.
+
+    Args:
+      model_dir: directory of the run.
+      data_dir: folder of prepared shards.
+
+    Returns:
+      The callback for `train.prepare`.
+
+    Raises:
+      UserError: the plan is invalid.
+    """
+    window = gin.get_configurable("data.Window")()
+    plan = gin.get_configurable("evaluation.Plan")()
+    num_steps = gin.get_configurable("training.Schedule")().num_steps
+    return watch.EvaluationCallback(model_dir, data_dir, window, plan, num_steps)
+
+
+def _check(model_dir: str, data_dir: str) -> None:
+    files.register_filesystems(model_dir, writing=True)
+    manifest.load(data_dir)  # reports a wrong path before devices are set up
