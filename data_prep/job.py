@@ -156,13 +156,11 @@ def prepare(
 
 def _check_names(dataset: str, encoding: str | None) -> None:
     if dataset not in sources.NAMES:
-        raise errors.InvalidValueError(
-            f"dataset must be one of {', '.join(sources.NAMES)}. Received: {dataset!r}"
+        raise errors.UserError(
+            f"`dataset` must be one of {', '.join(sources.NAMES)}, not {dataset!r}."
         )
     if encoding not in (None, "jpeg", "png"):
-        raise errors.InvalidValueError(
-            f"encoding must be 'jpeg' or 'png'. Received: {encoding!r}"
-        )
+        raise errors.UserError(f"`encoding` must be 'jpeg' or 'png', not {encoding!r}.")
 
 
 def _check_range(
@@ -171,7 +169,7 @@ def _check_range(
     if number is None or low <= number <= (number if high is None else high):
         return
     limits = f"at least {low}" if high is None else f"from {low} to {high}"
-    raise errors.InvalidValueError(f"{name} must be {limits}. Received: {number}")
+    raise errors.UserError(f"`{name}` must be {limits}, not {number}.")
 
 
 def _check_combination(

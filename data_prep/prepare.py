@@ -42,14 +42,11 @@ def define_flags() -> None:
         None,
         "Fraction of each class's clips to hold out as the split 'test', for data sets "
         "without splits of their own.",
-        lower_bound=0,
-        upper_bound=0.9,
     )
     flags.DEFINE_integer(
         "num_shards",
         16,
         "Maximum number of shards per split; use a few per worker.",
-        lower_bound=1,
     )
     flags.DEFINE_integer("seed", 0, "Seed of the order of the clips.")
     flags.DEFINE_bool(
@@ -67,8 +64,6 @@ def define_flags() -> None:
         "max_bad_fraction",
         0.05,
         "Fail if more than this fraction of the files is rejected.",
-        lower_bound=0,
-        upper_bound=1,
     )
     _define_recipe_flags()
 
@@ -80,7 +75,6 @@ def _define_recipe_flags() -> None:
         64,
         "Height and width of training's crops, and so of the model's videos, in "
         "pixels.",
-        lower_bound=4,
     )
     flags.DEFINE_string(
         "resize",
@@ -94,22 +88,17 @@ def _define_recipe_flags() -> None:
         ["jpeg", "png"],
         "Format of the stored frames; the default depends on the data set.",
     )
-    flags.DEFINE_integer(
-        "jpeg_quality", 95, "JPEG quality.", lower_bound=1, upper_bound=100
-    )
+    flags.DEFINE_integer("jpeg_quality", 95, "JPEG quality, from 1 to 100.")
     flags.DEFINE_integer(
         "segment_frames",
         None,
         "Cut clips into segments of this many frames and drop a shorter remainder.",
-        lower_bound=2,
     )
     flags.DEFINE_float(
         "fps",
         None,
         "Resample videos to this rate by the frames' timestamps; by default a "
         "stride of training counts each video's own frames.",
-        lower_bound=0.1,
-        upper_bound=1000,
     )
     flags.DEFINE_bool(
         "split_scenes",
@@ -126,7 +115,6 @@ def _define_recipe_flags() -> None:
         "decode_seconds",
         60.0,
         "Time limit in seconds for each 300 decoded frames; slower clips are rejected.",
-        lower_bound=0.1,
     )
 
 

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib
+import inspect
 import os
 import pathlib
 import re
@@ -359,6 +360,18 @@ def test_every_command_calls_the_function_that_python_md_names():
             else:
                 found = importlib.import_module(f"tf_dvdgan.{owner}".rstrip("."))
             assert callable(getattr(found, last)), name
+
+
+def test_the_flags_of_prepare_have_the_functions_defaults():
+    parameters = inspect.signature(tf_dvdgan.prepare).parameters
+    with flags_of("data_prep.prepare") as names:
+        of_flags = {name: flags.FLAGS[name].default for name in names}
+    shared = set(of_flags) & set(parameters)
+    assert len(shared) >= 15 and set(parameters) - shared == {
+        *("input_dir", "output_dir", "follow_links", "beam_flags")
+    }
+    defaults = {name: parameters[name].default for name in shared}
+    assert defaults == {name: of_flags[name] for name in shared}
 
 
 def test_the_citation_is_of_this_version():

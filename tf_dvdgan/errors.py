@@ -3,7 +3,13 @@
 import difflib
 import errno
 import os
+import re
 from collections.abc import Iterable
+
+# What TensorFlow's messages have before and around the reason.
+_AROUND = ("Graph execution error", "Detected at node", "<stack traces", 'File "')
+_NODES = re.compile(r"\{\{function_node .*?\}\}|\{\{node .*?\}\}|\[Op:\w+\]| name: $")
+_ASSERTION = re.compile(r"assertion failed: \[(.*?)\].*")
 
 
 class UserError(Exception):
@@ -34,6 +40,21 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def reason_of(error: Exception) -> str:
+    """Returns the reason in a TensorFlow error, without the names of its operations.
+
+    Args:
+      error: of TensorFlow, whose message may name nodes, stacks and an assertion.
+
+    Returns:
+      One line.
+    """
+    text = getattr(error, "message", None) or str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    reason = next((line for line in lines if not line.startswith(_AROUND)), "")
+    return _ASSERTION.sub(r"\1", _NODES.sub("", reason)).strip() or type(error).__name__
 
 
 def is_full_disk(error: BaseException) -> bool:

@@ -16,7 +16,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -297,12 +296,10 @@ class SavedModelGenerator(Generator):
             batch = {n: tf.constant(x[i : i + batch_size]) for n, x in rows.items()}
             try:
                 outputs = self._signature(**batch, truncation=factor)
-            except tf.errors.InvalidArgumentError as error:
-                rule = re.search(r"\[([a-z_]+ must be [^]]*)\]", str(error))
-                if not rule:
-                    raise
+            except tf.errors.InvalidArgumentError as error:  # the graph checks inputs
                 raise errors.UserError(
-                    f"The model in {self.directory} cannot be sampled: {rule[1]}."
+                    f"The model in {self.directory} cannot be sampled: "
+                    f"{errors.reason_of(error)}."
                 ) from None
             videos.append(outputs["videos"].numpy())
         return np.concatenate(videos)
@@ -335,7 +332,7 @@ def _damage_as_user_error(directory: str) -> Iterator[None]:
         *(AttributeError, IndexError, KeyError, TypeError, ValueError),
         *(OSError, tf.errors.OpError),
     ) as error:
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        reason = f"{type(error).__name__}: {errors.reason_of(error)}"
         raise errors.UserError(
             f"The SavedModel in {directory} is damaged ({reason}). Export the run "
             "again."

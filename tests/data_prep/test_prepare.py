@@ -342,10 +342,10 @@ def test_python_prepares_as_the_command_does(demo_videos, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"dataset": "ucf-101"}, "dataset must be one of .*ucf101"),
-        ({"encoding": "gif"}, "encoding must be 'jpeg' or 'png'. Received: 'gif'"),
-        ({"test_share": 1.5}, "test_share must be from 0 to 0.9. Received: 1.5"),
-        ({"segment_frames": 1}, "segment_frames must be at least 2. Received: 1"),
+        ({"dataset": "ucf-101"}, "dataset` must be one of .*ucf101"),
+        ({"encoding": "gif"}, "encoding` must be 'jpeg' or 'png', not 'gif'"),
+        ({"test_share": 1.5}, "test_share` must be from 0 to 0.9, not 1.5"),
+        ({"segment_frames": 1}, "segment_frames` must be at least 2, not 1"),
     ],
 )
 def test_mistakes_in_python_are_sentences(demo_videos, tmp_path, arguments, sentence):

@@ -100,10 +100,10 @@ class Report:
                 try:
                     self._add_record(serialized, all_frames)
                 except (tf.errors.OpError, ValueError) as error:
-                    reason = str(error).splitlines()[0]
+                    reason = errors.reason_of(error)
                     self.problems.append(f"{name}, record {count}: {reason}")
         except tf.errors.OpError as error:  # wrong checksum, truncated or missing file
-            reason = str(error).splitlines()[0]
+            reason = errors.reason_of(error)
             self.problems.append(f"{name}, after {count} records: {reason}")
         if expected is not None and count != expected:
             self.problems.append(

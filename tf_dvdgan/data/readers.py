@@ -10,7 +10,6 @@ start of the run.
 import contextlib
 import dataclasses
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -21,10 +20,6 @@ from tf_dvdgan.data import files, record_index, records, video_io, windows
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.data import order as order_lib
 
-# What TensorFlow's messages of errors in graphs have before and around the reason.
-_LOCATIONS = ("Graph execution error", "Detected at node", "<stack traces")
-_NODES = re.compile(r"\{\{function_node .*?\}\}|\{\{node .*?\}\}|\[Op:\w+\]| name: $")
-_ASSERTION = re.compile(r"assertion failed: \[(.*)\]")
 _REMOTE_READS = 32  # parallel reads, each with a round trip
 _DRAW_STREAM = 1 << 32  # separates the seeds of windows from those of orders
 
@@ -293,9 +288,7 @@ def damaged(data_dir: str, error: tf.errors.OpError) -> errors.UserError:
     Returns:
       The error.
     """
-    lines = [line.strip() for line in error.message.splitlines() if line.strip()]
-    reason = next((x for x in lines if not x.startswith(_LOCATIONS)), lines[0])
-    reason = _ASSERTION.sub(r"\1", _NODES.sub("", reason)).strip()
+    reason = errors.reason_of(error)
     if isinstance(error, tf.errors.NotFoundError):
         return errors.UserError(f"The shards in {data_dir} cannot be read ({reason}).")
     return errors.UserError(

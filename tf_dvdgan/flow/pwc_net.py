@@ -176,8 +176,7 @@ def load(path: str | None) -> PWCNet:
                 _load_state_dict(network, file)
         except (KeyError, ValueError, OSError, RuntimeError) as error:
             raise errors.UserError(
-                f"{path!r} does not hold PWC-Net's weights: "
-                f"{str(error).splitlines()[0]}"
+                f"{path!r} does not hold PWC-Net's weights: {errors.reason_of(error)}"
             ) from None
     return network
 

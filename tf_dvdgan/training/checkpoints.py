@@ -123,9 +123,7 @@ class Checkpoints:
             yield
         except (tf.errors.OpError, OSError) as error:
             self._remove_unfinished()
-            reason = getattr(error, "message", str(error)).splitlines()[0]
-            reason = re.sub(r"^\{\{.*?\}\} ?| ?\[Op:\w+\]$", "", reason)
-            raise SaveError(reason) from None
+            raise SaveError(errors.reason_of(error)) from None
 
     def restore(self, allow_config_mismatch: bool = False) -> bool:
         """Restores the newest readable checkpoint.
@@ -415,7 +413,7 @@ def _restore(checkpoint: tf.train.Checkpoint, path: str, all_objects: bool) -> N
         else:
             status.assert_existing_objects_matched()
     except (tf.errors.OpError, IndexError) as error:  # IndexError: truncated file
-        reason = str(error).splitlines()[0]
+        reason = errors.reason_of(error)
         raise UnreadableError(f"{path} cannot be read: {reason}.") from None
     except (ValueError, AssertionError) as error:
         raise errors.UserError(

@@ -81,11 +81,6 @@ class Evaluation(Protocol):
         """Scores the state, unless it has scores."""
 
 
-def _is_of_data(error: tf.errors.OpError) -> bool:
-    """Whether an error is from reading data rather than from the networks."""
-    return isinstance(error, tf.errors.DataLossError) or "GetNext" in str(error)
-
-
 def distribute(
     trainer: trainer_lib.Trainer,
     data: training_data.TrainingData,
@@ -201,16 +196,45 @@ class TrainingLoop:
         try:
             return self._train()
         except tf.errors.OpError as error:
-            if not (
-                isinstance(self._data, training_data.Shards) and _is_of_data(error)
-            ):
+            of_data = self._data_error(error)
+            if of_data is None:
                 raise
-            sentence = str(readers.damaged(self._data.data_dir, error))
+            sentence = str(of_data)
             if self._save_what_is_done():
                 sentence += (
                     f" Step {self._step} is saved; the same command resumes from there."
                 )
             raise errors.UserError(sentence) from error
+
+    def _data_error(self, error: tf.errors.OpError) -> errors.UserError | None:
+        """The error of the data that stopped a step; None if they can be read.
+
+        A step's error does not say whether data or networks failed, so the clips of
+        the steps that were to come are read again.
+        """
+        trainer = self._trainer
+        if not isinstance(self._data, training_data.Shards):
+            return None
+        if isinstance(error, tf.errors.DataLossError):
+            return readers.damaged(self._data.data_dir, error)
+        worker, num_workers = strategy_lib.worker_index_and_count(trainer.strategy)
+        num_batches = trainer.num_d_steps * self._schedule.steps_per_loop
+        num_clips = num_batches * trainer.global_batch_size // num_workers
+        try:
+            rows = self._data.rows(
+                trainer.global_batch_size,
+                trainer.data_seed,
+                self._step * trainer.num_d_steps,
+                worker=worker,
+                num_workers=num_workers,
+            )
+            for _ in rows.take(num_clips):
+                pass
+        except errors.UserError:  # already the manifest or the index
+            return readers.damaged(self._data.data_dir, error)
+        except tf.errors.OpError as again:
+            return readers.damaged(self._data.data_dir, again)
+        return None
 
     def _save_what_is_done(self) -> bool:
         """Saves the steps before data could not be read; workers would not agree."""

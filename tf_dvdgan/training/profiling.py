@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from tf_dvdgan import errors
+
 
 class Profiler:
     """Traces steps of a run, from its second call to the device on.
@@ -67,4 +69,4 @@ class Profiler:
 
     def _give_up(self, error: Exception) -> None:
         self._left = 0
-        print(f"Profiling failed: {str(error).splitlines()[0]}", flush=True)
+        print(f"Profiling failed: {errors.reason_of(error)}", flush=True)

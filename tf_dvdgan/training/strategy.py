@@ -157,7 +157,7 @@ def _multi_worker() -> tf.distribute.Strategy:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, tf.errors.OpError, RuntimeError) as error:
         raise errors.UserError(
-            f"The workers in TF_CONFIG cannot connect: {str(error).splitlines()[0]}"
+            f"The workers in TF_CONFIG cannot connect: {errors.reason_of(error)}"
         ) from None
 
 
@@ -168,6 +168,6 @@ def _tpu(tpu: str) -> tf.distribute.Strategy:
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, tf.errors.OpError, OSError) as error:
         raise errors.UserError(
-            f"The TPU {tpu!r} cannot be used: {str(error).splitlines()[0]} Set its "
+            f"The TPU {tpu!r} cannot be used: {errors.reason_of(error)} Set its "
             "name with `tpu`, or use another device with `strategy=auto`."
         ) from None

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.image import metadata as image_metadata
 
-from tf_dvdgan import run_directory, visualize
+from tf_dvdgan import errors, run_directory, visualize
 from tf_dvdgan.data import files, filesystem, video_io
 from tf_dvdgan.layers import spectral_norm
 from tf_dvdgan.training import dashboard
@@ -77,7 +77,7 @@ class Summaries:
             yield
         except (tf.errors.OpError, OSError) as error:
             if not self._failing:
-                reason = str(error).splitlines()[0]
+                reason = errors.reason_of(error)
                 print(f"Summaries cannot be written: {reason}", flush=True)
             self._failing = True
         else:

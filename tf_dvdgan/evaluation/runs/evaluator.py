@@ -286,4 +286,4 @@ def _skipping_failures(sentence: str) -> Iterator[None]:
     try:
         yield
     except (tf.errors.OpError, OSError) as error:
-        print(f"{sentence}: {str(error).splitlines()[0]}", flush=True)
+        print(f"{sentence}: {errors.reason_of(error)}", flush=True)
