@@ -13,7 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from google.protobuf import descriptor_pb2, message, message_factory, text_format
 
-from tf_dvdgan.data import clip_listing, files, filesystem, video_io, video_reader
+from tf_dvdgan.data import (
+    clip_listing,
+    files,
+    filesystem,
+    frame_names,
+    video_io,
+    video_reader,
+)
 
 from . import sources
 from .sources import bair
@@ -48,7 +55,7 @@ def fetch(clip: sources.Clip, folder: str) -> Iterator[tuple[list[str], int]]:
         return
     paths = [path]
     if clip.form == "frames":
-        groups = clip_listing.groups_of_frames(_names_in(path))
+        groups = frame_names.groups_of_frames(_names_in(path))
         names = groups[clip.offset] if clip.offset < len(groups) else []
         paths = [os.path.join(path, name) for name in names]
     with contextlib.ExitStack() as copies:

@@ -243,8 +243,8 @@ def test_the_digest_is_the_one_that_stands_beside_scores():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((None, None, None), r"Pass --model_dir \(a run's folder\)"),
-        (("run", None, "saved"), r"Pass --model_dir \(a run's folder\)"),
+        ((None, None, None), r"Pass `model_dir` \(a run's folder\)"),
+        (("run", None, "saved"), r"Pass `model_dir` \(a run's folder\)"),
         ((None, "best", "saved"), "A SavedModel has only one step"),
         ((None, None, "/nowhere"), r"is not a SavedModel: it has no saved_model\.pb"),
         (("/nowhere", None, None), "not a run's directory"),

@@ -12,7 +12,14 @@ from data_prep import decoding, forms
 from data_prep.sources import Options
 from data_prep.sources import list_clips as list_for_preparation
 from tf_dvdgan import errors, visualize
-from tf_dvdgan.data import clip_listing, clips, files, video_io, windows
+from tf_dvdgan.data import (
+    clip_listing,
+    clips,
+    files,
+    frame_names,
+    video_io,
+    windows,
+)
 
 
 def touch(folder, *names, data=b""):
@@ -301,7 +308,7 @@ SHOTS = [(0, 0), (0, 1), (1, 0), (1, 1)]
 )
 def test_numbered_images_are_sorted_into_clips(names, groups):
     shuffled = [names[i] for i in np.random.default_rng(0).permutation(len(names))]
-    assert clip_listing.groups_of_frames(shuffled) == groups
+    assert frame_names.groups_of_frames(shuffled) == groups
 
 
 def image(seed, size=(24, 32)):

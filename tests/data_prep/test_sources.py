@@ -362,7 +362,7 @@ def test_tinyvideo(tmp_path):
         [sources.Clip(p, 0, p, "train", "stack") for p in fixtures.TINYVIDEO],
     )
     fixtures.text(tmp_path / "beach.txt", ["./golf/a/2.jpg", "golf/a/2.jpg"])
-    with pytest.raises(errors.UserError, match=r"2 files .*--lists=.*beach\.txt"):
+    with pytest.raises(errors.UserError, match=r"2 files .*`lists=.*beach\.txt"):
         listed("tinyvideo", tmp_path)
     beach = listed("tinyvideo", tmp_path, lists=str(tmp_path / "beach.txt"))
     assert [clip.path for clip in beach.clips] == ["golf/a/2.jpg"]
@@ -557,5 +557,5 @@ def test_a_share_of_each_class_is_held_out_whatever_else_there_is(tmp_path):
 
 
 def test_splits_of_the_data_set_are_not_overruled(demo_videos):
-    with pytest.raises(errors.UserError, match=r"--test_share .* has test and train"):
+    with pytest.raises(errors.UserError, match=r"`test_share` .* has test and train"):
         sources.list_clips("ucf101", demo_videos, sources.Options(test_share=0.1))

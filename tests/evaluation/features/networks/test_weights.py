@@ -13,7 +13,11 @@ import tensorflow as tf
 
 from tf_dvdgan import array_files, errors, state_dict
 from tf_dvdgan.evaluation.features import networks
-from tf_dvdgan.evaluation.features.networks import small_classifier, weights
+from tf_dvdgan.evaluation.features.networks import (
+    small_classifier,
+    weight_formats,
+    weights,
+)
 from tf_dvdgan.models import variables
 
 torch = pytest.importorskip("torch")
@@ -115,7 +119,7 @@ WRITERS = [
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_every_container_is_read_to_the_same_arrays(write, arrays, tmp_path):
-    found = weights.read(write(tmp_path, arrays))
+    found = weight_formats.read(write(tmp_path, arrays))
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array)
     others = set(found) - set(arrays)
@@ -332,7 +336,7 @@ def test_pytorch_files_without_pytorch_are_one_sentence(arrays, tmp_path, monkey
     source = write_torch(tmp_path, arrays)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(errors.UserError, match="PyTorch: pip install"):
-        weights.read(source)
+        weight_formats.read(source)
 
 
 def metadata_of(path, **changes) -> None:
@@ -384,7 +388,7 @@ def test_a_strangers_file_is_refused_before_it_is_read(tmp_path, spoil, reason):
         weights.load(str(path))
     if spoil not in (many_classes, names_of_a_number):
         with pytest.raises(errors.UserError, match=reason):
-            weights.read(str(path))
+            weight_formats.read(str(path))
 
 
 def test_shared_groups_are_looked_at_once(tmp_path):
@@ -418,4 +422,4 @@ def test_an_npz_whose_header_lies_is_refused(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.npy", data + bytes(100))
     with pytest.raises(errors.UserError, match="less than its header says"):
-        weights.read(str(path))
+        weight_formats.read(str(path))

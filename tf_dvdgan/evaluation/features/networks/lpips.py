@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors
-from tf_dvdgan.evaluation.features.networks import weights
+from tf_dvdgan.evaluation.features.networks import weight_formats, weights
 
 # Maps [-1, 1] to the range that the backbones were trained on.
 _SHIFT = (-0.030, -0.088, -0.188)
@@ -147,7 +147,7 @@ def load(backbone: str, linear: str) -> LPIPS:
     Raises:
       UserError: a file is missing, or holds other weights.
     """
-    arrays, by_channel = weights.read(backbone), weights.read(linear)
+    arrays, by_channel = weight_formats.read(backbone), weight_formats.read(linear)
     for name, layers in _BACKBONES.items():
         if _fits(arrays, layers):
             kernels = [_kernel_and_bias(arrays, layer) for layer in layers]
