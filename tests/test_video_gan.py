@@ -15,6 +15,9 @@ from conftest import run_process, run_python
 
 import tf_dvdgan as dvd
 from tf_dvdgan.data import manifest, windows
+from tf_dvdgan.evaluation.features import networks as feature_networks
+from tf_dvdgan.evaluation.features.networks import weights
+from tf_dvdgan.models import variables
 from tf_dvdgan.models import video_gan as networks
 from tf_dvdgan.training import checkpoints
 
@@ -448,6 +451,12 @@ def test_the_pages_lines_run_as_they_stand(
         code = code.replace(long, short)
     (tmp_path / shards).symlink_to(demo_shards)
     (tmp_path / "videos").symlink_to(demo_videos)
+    classifier = feature_networks.SmallClassifier(9)
+    classifier(tf.zeros([1, *classifier.INPUT]))
+    arrays = variables.by_path(classifier)
+    arrays = {name: variable.numpy() for name, variable in arrays.items()}
+    path = str(tmp_path / "small.weights.h5")
+    weights.save("small_classifier", arrays, path, "random weights")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     exec(compile(code, page, "exec"), {"__name__": "page"})

@@ -3,11 +3,14 @@
 import contextlib
 import random
 import sys
+import threading
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import context
+
+_lock = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -15,21 +18,23 @@ def seeded(seed: int) -> Iterator[None]:
     """Seeds Python, NumPy, TensorFlow and Keras within a context.
 
     Afterwards all of them continue as if nothing had happened, except that TensorFlow
-    repeats the numbers since its own seed, if it has one.
+    repeats the numbers since its own seed, if it has one. One thread at a time is in
+    such a context.
 
     Args:
       seed: from 0 to 2^32 - 1.
     """
     set_all = tf.keras.utils.set_random_seed
     keras_seeds = sys.modules[set_all.__module__].backend._SEED_GENERATOR  # type: ignore[attr-defined]
-    of_python, of_numpy = random.getstate(), np.random.get_state()
-    of_tensorflow = context.global_seed()
-    of_keras = getattr(keras_seeds, "generator", None)
-    set_all(seed)
-    try:
-        yield
-    finally:
-        random.setstate(of_python)
-        np.random.set_state(of_numpy)
-        tf.random.set_seed(of_tensorflow)
-        keras_seeds.generator = of_keras
+    with _lock:
+        of_python, of_numpy = random.getstate(), np.random.get_state()
+        of_tensorflow = context.global_seed()
+        of_keras = getattr(keras_seeds, "generator", None)
+        set_all(seed)
+        try:
+            yield
+        finally:
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)
+            tf.random.set_seed(of_tensorflow)
+            keras_seeds.generator = of_keras
