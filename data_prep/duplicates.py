@@ -76,16 +76,25 @@ def _are_alike(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
     )
 
 
-def to_drop(pairs: Sequence[tuple[HashedClip, HashedClip]]) -> set[str]:
-    """Names of clips to drop so that no pair is left.
+def to_drop(pairs: Sequence[tuple[HashedClip, HashedClip]]) -> dict[str, str]:
+    """Chooses clips to drop so that no pair is left.
 
     Of two splits the training clip is dropped, of one split the later clip.
+
+    Args:
+      pairs: near-duplicates.
+
+    Returns:
+      The name of each clip to drop, with that of the clip that is kept instead.
     """
-    dropped: set[str] = set()
+    dropped: dict[str, str] = {}
     for first, second in sorted(pairs, key=lambda pair: pair[0].split == pair[1].split):
-        if not {first.name, second.name} & dropped:
-            both = (second, first) if second.split == "train" else (first, second)
-            dropped.add(both[0].name if both[0].split == "train" else both[1].name)
+        if first.name in dropped or second.name in dropped:
+            continue
+        if first.split == "train" != second.split:
+            dropped[first.name] = second.name
+        else:
+            dropped[second.name] = first.name
     return dropped
 
 

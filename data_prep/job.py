@@ -214,9 +214,14 @@ def _drop_duplicates(
     """The tasks without near-duplicates, which are known once clips are decoded.
 
     Shards that lose clips are written again. A later start of the same job knows the
-    dropped clips, and decodes nothing for this.
+    dropped clips, and decodes nothing for this; those whose copy is gone come back.
     """
-    dropped = receipts.read_dropped(settings)
+    present = {clip.video_id for task in tasks for clip in task.clips}
+    dropped = {
+        name: kept
+        for name, kept in receipts.read_dropped(settings).items()
+        if name in present and kept in present
+    }
     left = tasks_lib.without(tasks, dropped)
     _run_beam(flags, left, settings)
     more = duplicates.to_drop(receipts.find_duplicates(left, settings))
@@ -246,10 +251,14 @@ def _run_beam(
     if local:
         flags = [*local_runner.flags(len(unfinished)), *flags]
     options = pipeline_options.PipelineOptions([*flags])
-    with local_runner.environment(settings) if local else contextlib.nullcontext():
-        with _ProgressThread(tasks, settings):
-            with beam.Pipeline(options=options) as beam_pipeline:
-                pipeline.run(beam_pipeline, unfinished, settings)
+    runner = options.view_as(pipeline_options.StandardOptions).runner
+    with contextlib.ExitStack() as around:
+        around.enter_context(local_runner.loopback_only(runner))
+        if local:
+            around.enter_context(local_runner.environment(settings))
+        around.enter_context(_ProgressThread(tasks, settings))
+        beam_pipeline = around.enter_context(beam.Pipeline(options=options))
+        pipeline.run(beam_pipeline, unfinished, settings)
 
 
 class _ProgressThread:

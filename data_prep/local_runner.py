@@ -15,6 +15,12 @@ from tf_dvdgan import errors
 
 from . import receipts, tasks
 
+_LOCAL = (
+    "FnApiRunner",
+    "DirectRunner",
+    "BundleBasedDirectRunner",
+    "SwitchingDirectRunner",
+)
 _temporary_folders: list[str] = []  # of jobs that are running
 
 
@@ -29,7 +35,7 @@ def flags(num_tasks: int) -> list[str]:
 
 @contextlib.contextmanager
 def environment(settings: tasks.Settings) -> Iterator[None]:
-    """Prepares this process for the runner: its log, its ports, a full disk.
+    """Prepares this process for the runner: its log, its files, a full disk.
 
     Args:
       settings: of the job.
@@ -37,7 +43,7 @@ def environment(settings: tasks.Settings) -> Iterator[None]:
     Returns:
       A context manager; leaving it raises `UserError` if a disk is full.
     """
-    with _loopback_only(), _local_log(), _temporary_files():
+    with _local_log(), _temporary_files():
         try:
             yield
         except Exception as error:
@@ -71,12 +77,21 @@ def remove_temporary_files() -> None:
 
 
 @contextlib.contextmanager
-def _loopback_only() -> Iterator[None]:
+def loopback_only(runner: str) -> Iterator[None]:
     """Makes servers of this process listen on this machine only.
 
-    Beam's local runner talks to its workers by gRPC, and its servers would listen on
-    all network interfaces.
+    Beam's local runners talk to their workers by gRPC, and their servers would listen
+    on all network interfaces.
+
+    Args:
+      runner: name of the runner; nothing is changed for one on other machines.
+
+    Returns:
+      A context manager.
     """
+    if runner not in _LOCAL:
+        yield
+        return
     server_class = type(grpc.server(futures.ThreadPoolExecutor(1)))
     original = server_class.add_insecure_port
 

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -306,24 +306,32 @@ def _duplicates(
     return duplicates.find(clips)
 
 
-def read_dropped(settings: Settings) -> set[str]:
-    """Ids of the clips that an earlier start of the job dropped as near-duplicates."""
-    path = os.path.join(folder_of(settings), _DROPPED)
-    if not filesystem.exists(path):
-        return set()
-    with filesystem.GFile(path) as file:
-        return set(json.load(file))
-
-
-def write_dropped(names: Collection[str], settings: Settings) -> None:
-    """Writes the ids of dropped clips, see `read_dropped`.
+def read_dropped(settings: Settings) -> dict[str, str]:
+    """Reads which clips an earlier start of the job dropped as near-duplicates.
 
     Args:
-      names: the ids.
+      settings: of the job.
+
+    Returns:
+      The id of each, with that of the clip that was kept instead.
+    """
+    path = os.path.join(folder_of(settings), _DROPPED)
+    if not filesystem.exists(path):
+        return {}
+    with filesystem.GFile(path) as file:
+        found = json.load(file)
+    return found if isinstance(found, dict) else {}  # earlier: a list of ids only
+
+
+def write_dropped(dropped: Mapping[str, str], settings: Settings) -> None:
+    """Writes which clips are dropped.
+
+    Args:
+      dropped: as in `read_dropped`.
       settings: of the job.
     """
     path = os.path.join(folder_of(settings), _DROPPED)
-    files.atomic_write(path, json.dumps(sorted(names)))
+    files.atomic_write(path, json.dumps(dropped, sort_keys=True))
 
 
 def _write_lines(name: str, entries: Iterable[Mapping], settings: Settings) -> str:

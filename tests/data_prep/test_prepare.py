@@ -389,6 +389,9 @@ def test_a_killed_job_resumes_to_the_same_bytes(demo_videos, tmp_path, num_kills
     assert len(list(receipts.iterdir())) == 18
 
 
+THIS_MACHINE = {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1
+
+
 def listening(process: int) -> set[str]:
     """Addresses, as hexadecimal numbers, at which a process waits for connections."""
     inodes = {
@@ -403,6 +406,24 @@ def listening(process: int) -> set[str]:
             if words[3] == "0A" and words[9] in inodes:
                 found.add(words[1].split(":")[0])
     return found
+
+
+@pytest.mark.parametrize("runner", ["DirectRunner", "FnApiRunner"])
+def test_a_local_runner_of_the_users_listens_on_this_machine_only(
+    demo_videos, tmp_path, runner
+):
+    beam_flags = [f"--runner={runner}", "--direct_running_mode=multi_processing"]
+    flags = [f"--input={demo_videos}", f"--output={tmp_path / 'shards'}"]
+    flags += ["--dataset=ucf101", "--resolution=64", "--num_shards=40", *beam_flags]
+    command = [sys.executable, "-m", "data_prep.prepare", *flags]
+    job = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while len(list((tmp_path / "shards").glob("train-*"))) < 1:
+        assert job.poll() is None
+        time.sleep(0.01)
+    addresses = listening(job.pid)
+    job.kill()
+    job.wait()
+    assert addresses and addresses <= THIS_MACHINE
 
 
 def test_a_job_is_alone_hears_only_this_machine_and_ends_with_a_sentence(
@@ -423,8 +444,7 @@ def test_a_job_is_alone_hears_only_this_machine_and_ends_with_a_sentence(
     job.send_signal(signal.SIGTERM)
     job.send_signal(signal.SIGCONT)
     _, err = job.communicate()
-    of_this_machine = {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1
-    assert addresses and addresses <= of_this_machine
+    assert addresses and addresses <= THIS_MACHINE
     assert other.returncode == 1 and other.stderr.count("\n") == 1
     assert f"Another preparation is using {tmp_path}/shards/.prepare" in other.stderr
     assert job.returncode == 128 + signal.SIGTERM
