@@ -451,6 +451,20 @@ def test_nothing_is_said_of_arrays_that_are_alike(tmp_path):
     assert warned(real, generated, 2, WINDOW) == ""
 
 
+def test_every_rate_that_was_read_is_counted(tmp_path):
+    folder_of(tmp_path, 19, fps=30.0)
+    source = clips.open_clips(str(tmp_path))
+    slow = source.names[1]  # of every second clip a few are probed: not this one
+    write_movie(tmp_path / slow, smooth(1), 15.0)
+    source = clips.open_clips(str(tmp_path))
+    assert set(source.rates) == {30.0}
+    list(source.clips(WINDOW))
+    assert source.rates == {30.0: 18, 15.0: 1}
+    selection = sources.ClipSelection(source, WINDOW)
+    (warning,) = comparability.warnings_of("real", selection)
+    assert "The real clips have 15 (1 clip), 30 (18 clips) frames per second" in warning
+
+
 def test_warnings_say_what_is_not_alike(tmp_path):
     real = folder_of(tmp_path / "real", 3)
     generated = folder_of(
@@ -536,7 +550,7 @@ def test_an_interrupt_ends_reading_at_once(tmp_path, monkeypatch):
         while not is_first and not reader.closed and time.monotonic() < until:
             time.sleep(0.01)
         ended.append((clip.path, reader.closed))
-        return np.zeros([3, 16, 16, 3], np.uint8), 3
+        return np.zeros([3, 16, 16, 3], np.uint8), 3, None
 
     monkeypatch.setattr(clip_files, "read", endless)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -19,6 +19,7 @@ import urllib.parse
 import browser
 import numpy as np
 import pytest
+from conftest import run_process
 
 from tf_dvdgan import cli, config, errors, export, generators, trained
 from tf_dvdgan.data import clip_files, video_io, video_reader, windows
@@ -389,6 +390,38 @@ def test_videos_are_generated_one_at_a_time_and_outdated_requests_are_skipped():
     assert [video is None for video in videos] == [i == 3 for i in range(7)]
     assert generator.most_at_work == 1
     assert len(generator.asked) == 5 and videos[0] is videos[6]
+
+
+def test_ctrl_c_ends_the_reading_of_an_upload():
+    script = """
+import os, signal, threading, time, types
+from tf_dvdgan.data import clip_files
+from tf_dvdgan.explorer import server, studio
+
+def endless(path, count, stride, start, resolution, reader):
+    threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
+    while not reader.closed:
+        time.sleep(0.01)
+    print("stopped")
+
+clip_files.read_frames = endless
+generator = types.SimpleNamespace(
+    name="fake", num_conditioning_frames=2, stride=1, resolution=16
+)
+studios, make = [], studio.Studio
+studio.Studio = lambda generator: studios.append(make(generator)) or studios[-1]
+listener = server.listen("127.0.0.1", 0)
+app = server.application(generator, "127.0.0.1")
+
+def upload():
+    time.sleep(1)
+    studios[0].read_frames("mine.avi", b"video", 0)
+
+threading.Thread(target=upload).start()
+server.serve(app, listener)
+"""
+    done = run_process("-c", script, timeout=60)
+    assert done.returncode == 0 and done.stdout == "stopped\n", done.stderr
 
 
 @pytest.mark.parametrize(

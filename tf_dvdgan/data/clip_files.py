@@ -79,7 +79,7 @@ def read(
     clip: clip_listing.ClipFile,
     window: windows.Window,
     reader: video_process.Reader,
-) -> tuple[np.ndarray, int]:
+) -> tuple[np.ndarray, int, float | None]:
     """Reads the middle window of a clip; decodes a video to its end.
 
     Args:
@@ -89,7 +89,8 @@ def read(
       reader: reads videos, in a child process.
 
     Returns:
-      `[num_frames, height, width, 3]` uint8, and the number of frames in the clip.
+      `[num_frames, height, width, 3]` uint8, the number of frames in the clip, and a
+      video's frames per second, with two decimals.
 
     Raises:
       VideoError: the clip cannot be read, or reading was stopped.
@@ -101,20 +102,24 @@ def read(
         with files.local_copy(os.path.join(folder, clip.path)) as path:
             strip = _frames_of_strip(path, clip)
         numbers = window.frame_numbers(len(strip)).numpy()
-        return np.stack([fit(f, window.resolution) for f in strip[numbers]]), len(strip)
+        fitted = [fit(frame, window.resolution) for frame in strip[numbers]]
+        return np.stack(fitted), len(strip), None
     read_one = {"array": _read_from_array, "frames": _read_image}[clip.form]
     count = len(clip.names) if clip.form == "frames" else _check_is_array(clip)
     chosen = window.frame_numbers(count).numpy().tolist()
     frames = {i: fit(read_one(folder, clip, i), window.resolution) for i in set(chosen)}
-    return _stacked([frames[i] for i in chosen]), count
+    return _stacked([frames[i] for i in chosen]), count, None
 
 
 def read_frames(
-    path: str, count: int, stride: int, start: int, resolution: int | None
+    path: str,
+    count: int,
+    stride: int,
+    start: int,
+    resolution: int | None,
+    reader: video_process.Reader | None = None,
 ) -> np.ndarray:
     """Reads conditioning frames of a video, resized and cropped as in evaluation.
-
-    A child process with limits decodes it, see `video_process`.
 
     Args:
       path: local or remote path of the video.
@@ -122,6 +127,8 @@ def read_frames(
       stride: reads every n-th frame.
       start: index of the first frame to read.
       resolution: height and width in pixels; None keeps the video's.
+      reader: decodes it, in a child process with limits; it is closed afterwards. By
+        default one of its own.
 
     Returns:
       `[count, resolution, resolution, 3]` uint8.
@@ -132,8 +139,8 @@ def read_frames(
     try:
         with files.local_copy(path) as file:
             numbers = range(start, start + count * stride, stride)
-            with video_process.Reader() as reader:
-                taken, _ = reader.read(file, numbers, resolution, to_end=False)
+            with reader or video_process.Reader() as used:
+                taken, _ = used.read(file, numbers, resolution, to_end=False)
     except video_io.VideoError as error:
         raise errors.UserError(f"{path} cannot be used: {error}.") from None
     if len(taken) < count:
@@ -172,8 +179,9 @@ def _stacked(frames: Sequence[np.ndarray]) -> np.ndarray:
 
 def _read_video(
     path: str, window: windows.Window, reader: video_process.Reader
-) -> tuple[np.ndarray, int]:
-    expected = max(reader.properties(path).num_frames, 1)
+) -> tuple[np.ndarray, int, float]:
+    found = reader.properties(path)
+    expected = max(found.num_frames, 1)
     while True:
         # Only the end of a video shows where its middle is. But most containers declare
         # the right length; assuming it, only the window's frames are kept in memory.
@@ -181,7 +189,7 @@ def _read_video(
         frames, count = reader.read(path, chosen, window.resolution)
         if count == expected:
             fitted = {i: fit(frame, window.resolution) for i, frame in frames.items()}
-            return _stacked([fitted[i] for i in chosen]), count
+            return _stacked([fitted[i] for i in chosen]), count, round(found.fps, 2)
         expected = count
 
 

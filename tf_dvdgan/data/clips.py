@@ -7,6 +7,7 @@ differences.
 """
 
 import abc
+import collections
 import dataclasses
 import functools
 import hashlib
@@ -93,6 +94,12 @@ class ClipSource(abc.ABC):
     @abc.abstractmethod
     def clip_info(self) -> list[ClipInfo]:
         """Properties of a few of the clips."""
+
+    @property
+    def rates(self) -> collections.Counter[float]:
+        """Number of clips by frames per second, of clips whose rate is known so far."""
+        rates = (info.fps for info in self.clip_info)
+        return collections.Counter(rate for rate in rates if rate is not None)
 
     @abc.abstractmethod
     def short_clips(self, window: windows.Window) -> str:
@@ -320,7 +327,9 @@ class FolderSource(ClipSource):
         self.names = [clip.name for clip in self._clips]
         self.num_clips = len(self._clips)
         self.class_names = layout.class_names
-        # Lengths by number of the clip; those of videos follow when they are read.
+        # Rates and lengths by number of the clip; those of videos follow when they are
+        # read.
+        self._rates: dict[int, float | None] = {}
         self._lengths = {
             number: len(clip.names) or clip.shape[0]
             for number, clip in enumerate(self._clips)
@@ -360,7 +369,13 @@ class FolderSource(ClipSource):
                 found.append(info)
                 if info.num_frames:
                     self._lengths.setdefault(number, info.num_frames)
+                self._rates[number] = info.fps
         return found
+
+    @property
+    def rates(self) -> collections.Counter[float]:
+        rates = list(self._rates.values()) if self.clip_info else []
+        return collections.Counter(rate for rate in rates if rate is not None)
 
     def short_clips(self, window: windows.Window) -> str:
         lengths = list(self._lengths.values()) if self.clip_info else []
@@ -413,12 +428,12 @@ class FolderSource(ClipSource):
                 of_thread.reader = video_process.Reader()
                 every_reader.append(of_thread.reader)
             try:
-                video, length = clip_files.read(
+                video, length, rate = clip_files.read(
                     self._root, clip, window, of_thread.reader
                 )
             except video_io.VideoError as error:
                 return error
-            self._lengths[number] = length
+            self._lengths[number], self._rates[number] = length, rate
             return video
 
         num_threads = max(2, min(os.cpu_count() or 2, 8))

@@ -14,6 +14,7 @@ import webbrowser
 import fastapi
 import uvicorn
 from fastapi.middleware import trustedhost
+from nicegui import app as nicegui_app
 from nicegui import ui
 from starlette import datastructures, responses, types
 
@@ -38,6 +39,7 @@ def application(generator: generators.Generator, host: str) -> fastapi.FastAPI:
       The application, for `serve`.
     """
     videos = studio.Studio(generator)
+    nicegui_app.on_shutdown(videos.stop)
     app = fastapi.FastAPI(openapi_url=None)
     app.add_middleware(_Guard)
     if is_loopback(host):

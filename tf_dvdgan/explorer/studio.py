@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tf_dvdgan import errors, generators, terminal
-from tf_dvdgan.data import clip_files, video_io
+from tf_dvdgan.data import clip_files, video_io, video_process
 from tf_dvdgan.sampling import latents
 
 FPS = 8.0
@@ -73,6 +73,7 @@ class Studio:
     def __init__(self, generator: generators.Generator):
         self.generator = generator
         self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1)
+        self._readers: set[video_process.Reader] = set()
         self._cached_video = functools.lru_cache(_CACHE_SIZE)(self._generate)
 
     @property
@@ -171,6 +172,7 @@ class Studio:
         with tempfile.TemporaryDirectory() as folder:  # decoders need a path
             path = os.path.join(folder, "clip")
             pathlib.Path(path).write_bytes(data)
+            self._readers.add(reader := video_process.Reader())
             try:
                 return clip_files.read_frames(
                     path,
@@ -178,10 +180,18 @@ class Studio:
                     generator.stride,
                     start,
                     generator.resolution,
+                    reader,
                 )
             except errors.UserError as error:
                 sentence = str(error).replace(path, terminal.printable(name))
                 raise errors.UserError(sentence) from None
+            finally:
+                self._readers.discard(reader)
+
+    def stop(self) -> None:
+        """Ends the reading of uploads, which the process would wait for at its end."""
+        for reader in list(self._readers):
+            reader.close()
 
     def _generate(self, request: VideoRequest) -> np.ndarray:
         one_hot = np.eye(len(self.generator.class_names), dtype=np.float32)

@@ -1,5 +1,6 @@
 """Warnings that a score of two sets of clips may not be comparable with others."""
 
+import collections
 from collections.abc import Iterator
 
 from tf_dvdgan import terminal
@@ -76,12 +77,11 @@ def warnings_of(side: str, selection: sources.ClipSelection) -> Iterator[str]:
         )
     if source.skipped:
         yield f"Of the {side} folder is {source.skipped}."
-    rates = {clip.fps for clip in source.clip_info} - {None}
-    if len(rates) > 1:
+    if len(source.rates) > 1:
         yield (
-            f"Some {side} clips have {_listed(rates)} frames per second; frames are "
-            "chosen by number, so the same motion plays at different speeds. "
-            "data_prep.prepare --fps resamples them."
+            f"The {side} clips have {_histogram(source.rates)} frames per second; "
+            "frames are chosen by number, so the same motion plays at different "
+            "speeds. data_prep.prepare --fps resamples them."
         )
     if source.rejected:
         name, reason = source.rejected[0]
@@ -105,9 +105,7 @@ def _differences(real: clips.ClipSource, generated: clips.ClipSource) -> Iterato
             f"Both sides are encoded by {_listed(lossy[0])}: re-encoding to mp4 shifts "
             "FVD, so the score is comparable only with scores of the same encoding."
         )
-    rates = [
-        {clip.fps for clip in side.clip_info} - {None} for side in (real, generated)
-    ]
+    rates = [set(side.rates) for side in (real, generated)]
     if all(rates) and rates[0] != rates[1]:
         yield (
             f"The real clips have {_listed(rates[0])} frames per second, the generated "
@@ -124,6 +122,14 @@ def _differences(real: clips.ClipSource, generated: clips.ClipSource) -> Iterato
             f"generated ones {_listed(sides[1])}: resizing makes one of them blurrier "
             "than the other."
         )
+
+
+def _histogram(rates: collections.Counter[float]) -> str:
+    """Rates with the number of clips of each, such as "15 (1 clip), 30 (40 clips)"."""
+    return ", ".join(
+        f"{rate:g} ({rates[rate]} clip{'s' if rates[rate] > 1 else ''})"
+        for rate in sorted(rates)
+    )
 
 
 def _listed(values: set) -> str:
