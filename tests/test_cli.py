@@ -77,6 +77,11 @@ def test_a_home_folder_is_expanded_in_flags_of_every_kind(monkeypatch):
             1,
             "error: The config cannot be used: k is 1. Received: 3.",
         ),
+        (
+            "raise PermissionError(13, 'Permission denied', '/data/x')",
+            1,
+            "error: There is no permission to use /data/x.",
+        ),
         ("raise ValueError('a bug. Received: 3')", 1, "ValueError: a bug. Received: 3"),
     ],
 )

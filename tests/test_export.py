@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 
 import numpy as np
 import pytest
@@ -350,6 +351,22 @@ def test_a_mistake_gets_one_sentence(saved_model, tmp_path, module, flags, sente
     result = run_module(f"tools.{module}", *base, *flags)
     assert result.returncode == 1 and sentence in result.stderr, result.stderr
     assert result.stderr.count("error:") == 1 and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["e [1]", r"e\x", "e*"])
+def test_a_folder_that_tensorflow_takes_for_a_pattern_is_refused(
+    run_dir, saved_model, tmp_path, name
+):
+    folder = str(tmp_path / name)
+    sentence = "cannot read checkpoints in .* rename the folder without"
+    with pytest.raises(errors.UserError, match=sentence):
+        export.export(trained.load(run_dir), folder)
+    assert not os.path.exists(folder)
+    for place, opened in ((run_dir, "model_dir"), (saved_model, "saved_model")):
+        shutil.copytree(place, folder)
+        with pytest.raises(errors.UserError, match=sentence):
+            generators.open_generator(**{"model_dir": None, opened: folder})
+        shutil.rmtree(folder)
 
 
 def test_an_unknown_class_gets_one_sentence(run_dir, tmp_path):

@@ -109,10 +109,10 @@ class _Main:
         except errors.UserError as error:
             sentence = str(error).split("\n")[0]  # Gin adds lines of its own
         except Exception as error:
-            sentence = _what_ran_out(error)
+            sentence = _of_the_machine(error)
             if not sentence:
                 raise
-            logging.info("It ran out here:", exc_info=True)
+            logging.info("It was raised here:", exc_info=True)
         print(f"error: {terminal.printable(_with_flags(sentence))}", file=sys.stderr)
         return 1
 
@@ -128,14 +128,18 @@ def _with_flags(sentence: str) -> str:
     return re.sub(r"`(\w+)(=[^`]*)?`", replace, sentence)
 
 
-def _what_ran_out(error: Exception) -> str:
-    """A sentence if an error is that of a full disk or a full device, else ''."""
+def _of_the_machine(error: Exception) -> str:
+    """A sentence if a disk or device is full or permission is missing, else ''."""
     if errors.is_full_disk(error):
         place = getattr(error, "filename", None)
         return (
             f"The disk is full{f': {place} cannot be written' if place else ''}. Free "
             "some space and run the same command again."
         )
+    if isinstance(error, PermissionError) and error.filename:
+        return f"There is no permission to use {error.filename}."
+    if type(error).__name__ == "PermissionDeniedError":  # TensorFlow's
+        return f"There is no permission to use a file: {errors.reason_of(error)}."
     if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
         return (
             "A device ran out of memory. Lower BATCH_SIZE, use gradient "

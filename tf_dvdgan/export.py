@@ -80,8 +80,10 @@ def export(
       card: text of `README.md`, see `model_card`; '' for none.
 
     Raises:
-      UserError: the directory contains files that are not of a SavedModel.
+      UserError: the directory contains files that are not of a SavedModel, or
+        TensorFlow cannot load one from a directory of this name.
     """
+    files.check_name_for_checkpoints(directory)
     _check_replaceable(directory)
     with tempfile.TemporaryDirectory() as folder:
         assets = _write_assets(model, folder)

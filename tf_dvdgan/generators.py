@@ -260,6 +260,7 @@ class SavedModelGenerator(Generator):
 
     def __init__(self, directory: str, trust: bool = False):
         files.register_filesystems(directory)
+        files.check_name_for_checkpoints(directory)
         description = _read_description(directory)
         with _damage_as_user_error(directory):
             super().__init__(description)

@@ -365,6 +365,7 @@ def mistakes(demo_shards, whole_run, tmp_path):
         ((f"--model_dir={tmp_path}", "--data_dir=/nowhere"), "'/nowhere'"),
         ((*good, "--gin_param=RESOLUTION=32"), "--resolution=32"),
         ((*good, f"--model_dir={tmp_path}/run [lr=4e-4]"), "rename the folder without"),
+        ((*good, rf"--model_dir={tmp_path}/ru\n"), "rename the folder without"),
         ((*good, "--gin_param=NUM_FRAMES=1"), "with 1 frames to sample from"),
         ((*old, "--gin_param=NUM_STEPS=9", "--gin_param=CH=4"), "not match the arch"),
         ((*old, "--gin_param=trainer.build.seed=5"), "was started with seed 0"),

@@ -172,6 +172,25 @@ def check_writable(
         filesystem.remove(trial)
 
 
+def check_name_for_checkpoints(folder: str) -> None:
+    """Checks that TensorFlow can read checkpoints and SavedModels in a folder.
+
+    It takes their paths for patterns, and finds nothing if a name has a pattern's
+    characters.
+
+    Args:
+      folder: path of the folder.
+
+    Raises:
+      UserError: it cannot.
+    """
+    if found := set(folder) & set("*?[]\\"):
+        raise errors.UserError(
+            f"TensorFlow cannot read checkpoints in {folder!r}: rename the folder "
+            f"without {' '.join(sorted(found))}"
+        )
+
+
 @contextlib.contextmanager
 def report_write_errors(path: str) -> Iterator[None]:
     """Turns errors of writing to a path into a `UserError`."""

@@ -390,6 +390,7 @@ def _restore_networks(path: str, networks: Mapping[str, tf.keras.Model]) -> int:
 
 def _find(model_dir: str, step: int | str | None) -> str:
     """Returns the path of a run's checkpoint: of a step, the best, or the newest."""
+    files.check_name_for_checkpoints(model_dir)
     run = run_directory.RunDirectory(model_dir)
     if step == "best":
         name, path = "best checkpoint", _newest(run.best)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors, run_directory, terminal
-from tf_dvdgan.data import filesystem, training_data, windows
+from tf_dvdgan.data import files, filesystem, training_data, windows
 from tf_dvdgan.models import resolved, video_gan
 from tf_dvdgan.sampling import standing_statistics
 from tf_dvdgan.training import (
@@ -75,11 +75,7 @@ def locked(
     Raises:
       UserError: TensorFlow cannot read checkpoints in a directory of this name.
     """
-    if found := set(model_dir) & set("*?[]"):
-        raise errors.UserError(
-            f"TensorFlow cannot read checkpoints in {model_dir!r}: rename the folder "
-            f"without {' '.join(sorted(found))}."
-        )
+    files.check_name_for_checkpoints(model_dir)
     if strategy_lib.is_chief(strategy):
         return run_directory.RunDirectory(model_dir).locked()
     return contextlib.nullcontext()
