@@ -118,10 +118,10 @@ class _Main:
 
 
 def _with_flags(sentence: str) -> str:
-    """Writes arguments of functions, as in `step=3`, as the flags of their names."""
+    """Writes functions' arguments, such as `step=3`, as the flags of the same names."""
 
     def replace(found: re.Match) -> str:
-        name, value = found[1], found[2] or ""
+        name, value = found[1], (found[2] or "").replace("=True", "")
         known = [n for n in (name, name.removesuffix("_dir")) if n in flags.FLAGS]
         return f"--{known[0]}{value}" if known else found[0]
 

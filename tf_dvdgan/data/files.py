@@ -187,7 +187,7 @@ def check_name_for_checkpoints(folder: str) -> None:
     if found := set(folder) & set("*?[]\\"):
         raise errors.UserError(
             f"TensorFlow cannot read checkpoints in {folder!r}: rename the folder "
-            f"without {' '.join(sorted(found))}"
+            f"without {' or '.join(sorted(found))} in its name."
         )
 
 
