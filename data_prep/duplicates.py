@@ -85,7 +85,7 @@ def to_drop(pairs: Sequence[tuple[HashedClip, HashedClip]]) -> dict[str, str]:
       pairs: near-duplicates.
 
     Returns:
-      The name of each clip to drop, with that of the clip that is kept instead.
+      The name of each clip to drop, with that of the clip that it is like.
     """
     dropped: dict[str, str] = {}
     for first, second in sorted(pairs, key=lambda pair: pair[0].split == pair[1].split):

@@ -218,9 +218,9 @@ def _drop_duplicates(
     """
     present = {clip.video_id for task in tasks for clip in task.clips}
     dropped = {
-        name: kept
-        for name, kept in receipts.read_dropped(settings).items()
-        if name in present and kept in present
+        name: other
+        for name, other in receipts.read_dropped(settings).items()
+        if name in present and other in present
     }
     left = tasks_lib.without(tasks, dropped)
     _run_beam(flags, left, settings)

@@ -10,17 +10,12 @@ from collections.abc import Iterator
 from concurrent import futures
 
 import grpc
+from apache_beam.options import pipeline_options
 
 from tf_dvdgan import errors
 
 from . import receipts, tasks
 
-_LOCAL = (
-    "FnApiRunner",
-    "DirectRunner",
-    "BundleBasedDirectRunner",
-    "SwitchingDirectRunner",
-)
 _temporary_folders: list[str] = []  # of jobs that are running
 
 
@@ -89,7 +84,8 @@ def loopback_only(runner: str) -> Iterator[None]:
     Returns:
       A context manager.
     """
-    if runner not in _LOCAL:
+    known = pipeline_options.StandardOptions.LOCAL_RUNNERS
+    if _plain(runner) not in map(_plain, known):
         yield
         return
     server_class = type(grpc.server(futures.ThreadPoolExecutor(1)))
@@ -103,6 +99,11 @@ def loopback_only(runner: str) -> Iterator[None]:
         yield
     finally:
         server_class.add_insecure_port = original
+
+
+def _plain(runner: str) -> str:
+    """A runner's name as Beam compares them: any case, module and suffix."""
+    return runner.rpartition(".")[2].lower().removesuffix("runner")
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "no_follow_links",
         False,
-        "Leave out clips behind links that lead out of --input.",
+        "Skip clips behind links that lead out of --input.",
     )
     flags.DEFINE_float(
         "max_bad_fraction",

@@ -313,7 +313,7 @@ def read_dropped(settings: Settings) -> dict[str, str]:
       settings: of the job.
 
     Returns:
-      The id of each, with that of the clip that was kept instead.
+      The id of each, with that of the clip that it is like.
     """
     path = os.path.join(folder_of(settings), _DROPPED)
     if not filesystem.exists(path):

@@ -107,9 +107,7 @@ def _show_duplicates(outcome: receipts.Outcome) -> None:
         f"{across} clips of one split are nearly the same as clips of another"
         if across
         else "",
-        f"within a split, {within} clips are nearly the same as others"
-        if within
-        else "",
+        f"{within} pairs of clips in one split are nearly the same" if within else "",
     ]
     print(
         f"warning: {', and '.join(filter(None, found))} (duplicates.jsonl). Scores on "

@@ -40,7 +40,7 @@ from tf_dvdgan.data import (
     windows,
 )
 from tf_dvdgan.evaluation.features import preprocessing
-from tf_dvdgan.evaluation.features.networks import weights
+from tf_dvdgan.evaluation.features.networks import weight_formats
 from tf_dvdgan.models import resolved
 from tf_dvdgan.training import checkpoints
 
@@ -240,12 +240,12 @@ READERS = {
     "gin": (gin, read_gin),
     "scores": (scores, read_scores),
     "checkpoint_list": (checkpoint_list, read_checkpoint_list),
-    "h5": (h5_weights, weights.read),
+    "h5": (h5_weights, weight_formats.read),
     "model": (model, read_model),
     "generator": (generator, read_generator),
     "mean": (mean, preprocessing.load_c3d_mean),
     "table": (table, lambda path: csv_file.list_clips(os.path.dirname(path))),
-    "state_dict": (state_dict, weights.read),
+    "state_dict": (state_dict, weight_formats.read),
     "saved_model": (saved_model, lambda path: graph_check.check(os.path.dirname(path))),
 }
 

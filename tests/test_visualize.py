@@ -10,7 +10,7 @@ from PIL import Image
 from tf_dvdgan import visualize
 
 CLASSES = ["x", "ÿ", "z"]
-FACTS = [{"class": name, "seed": 3} for name in CLASSES]
+METADATA = [{"class": name, "seed": 3} for name in CLASSES]
 VIDEOS = np.zeros([3, 4, 16, 16, 3], np.uint8)
 
 
@@ -25,7 +25,7 @@ def test_every_video_and_a_grid_are_written(tmp_path):
     folder = str(tmp_path / "new" / "folder")
     for file_format in ("gif", "mp4", "png"):
         path = visualize.write(
-            folder, VIDEOS, ["a", "b", "c"], file_format, 8.0, FACTS, ["x", "y", "z"]
+            folder, VIDEOS, ["a", "b", "c"], file_format, 8.0, METADATA, ["x", "y", "z"]
         )
         assert path == f"{folder}/grid.{file_format}"
         for stem in ("a", "b", "c", "grid"):

@@ -23,7 +23,7 @@ from tf_dvdgan.models import vgan
 
 @dataclasses.dataclass(frozen=True)
 class Clips:
-    """Labelled clips of a data set in memory, one window per clip.
+    """Labeled clips of a data set in memory, one window per clip.
 
     Attributes:
       train: (videos `[count, time, height, width, 3]` uint8, labels `[count]`) of the
@@ -170,10 +170,10 @@ def fine_tune(
     videos, labels = _choose(clips.train, share, seed)
     ch = discriminator.encoder.convolutions[0].filters
     batch_size = fine_tuning.batch_size
-    data = tf.data.Dataset.from_tensor_slices((videos, labels))
-    data = data.shuffle(len(videos), seed=seed).repeat().batch(batch_size)
-    data = data.take(fine_tuning.num_steps).map(lambda v, y: (_floats(v), y))
-    with seeds.seeded(seed):  # weights, dropout
+    with seeds.seeded(seed):  # weights, dropout, order
+        data = tf.data.Dataset.from_tensor_slices((videos, labels))
+        data = data.shuffle(len(videos), seed=seed).repeat().batch(batch_size)
+        data = data.take(fine_tuning.num_steps).map(lambda v, y: (_floats(v), y))
         encoder = vgan.VideoEncoder(videos.shape[2], ch, name="encoder")
         classifier = vgan.Classifier(encoder, num_classes)
         classifier(_floats(videos[:1]))

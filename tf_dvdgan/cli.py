@@ -109,16 +109,23 @@ class _Main:
         except errors.UserError as error:
             sentence = str(error).split("\n")[0]  # Gin adds lines of its own
         except Exception as error:
-            sentence = _of_the_machine(error)
+            sentence = _resource_error(error)
             if not sentence:
                 raise
             logging.info("It was raised here:", exc_info=True)
-        print(f"error: {terminal.printable(_with_flags(sentence))}", file=sys.stderr)
+        print(f"error: {terminal.printable(with_flags(sentence))}", file=sys.stderr)
         return 1
 
 
-def _with_flags(sentence: str) -> str:
-    """Writes functions' arguments, such as `step=3`, as the flags of the same names."""
+def with_flags(sentence: str) -> str:
+    """Writes arguments of functions in a message as the flags of the same names.
+
+    Args:
+      sentence: has arguments in backticks, such as `step` or `step=3`.
+
+    Returns:
+      The sentence with --step and --step=3, if they are flags of the command.
+    """
 
     def replace(found: re.Match) -> str:
         name, value = found[1], (found[2] or "").replace("=True", "")
@@ -128,7 +135,7 @@ def _with_flags(sentence: str) -> str:
     return re.sub(r"`(\w+)(=[^`]*)?`", replace, sentence)
 
 
-def _of_the_machine(error: Exception) -> str:
+def _resource_error(error: Exception) -> str:
     """A sentence if a disk or device is full or permission is missing, else ''."""
     if errors.is_full_disk(error):
         place = getattr(error, "filename", None)

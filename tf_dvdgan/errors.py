@@ -29,7 +29,7 @@ class InvalidValueError(UserError, ValueError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Suggests a known name for a misspelt one.
+    """Suggests a known name for a misspelled one.
 
     Args:
       name: the unknown name.

@@ -319,7 +319,7 @@ def _read_description(directory: str) -> dict[str, Any]:
         )
     with _damage_as_user_error(directory), filesystem.GFile(path) as file:
         description = json.loads(file.read())
-        if "facts" in description:  # of versions before 0.2
+        if "facts" in description:  # of earlier exports
             description["metadata"] = description.pop("facts")
         return description
 

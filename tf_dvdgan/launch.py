@@ -1,5 +1,6 @@
 """Trains and evaluates runs from Gin files, as `python -m tf_dvdgan.run` does."""
 
+import contextlib
 import signal
 import time
 from collections.abc import Sequence
@@ -20,8 +21,8 @@ class WorkerLostError(Exception):
 def train(
     model_dir: str,
     data_dir: str,
-    gin_file: Sequence[str] = (),
-    gin_param: Sequence[str] = (),
+    gin_file: str | Sequence[str] = (),
+    gin_param: str | Sequence[str] = (),
     *,
     strategy: str = "auto",
     tpu: str | None = None,
@@ -35,9 +36,9 @@ def train(
     Args:
       model_dir: directory of the run; created if it does not exist.
       data_dir: folder of prepared shards.
-      gin_file: Gin files, by path or by name in the package; by default the run's
-        config.
-      gin_param: Gin bindings, such as 'RESOLUTION = 64'.
+      gin_file: a Gin file or several, by path or by name in the package; by default
+        the run's config.
+      gin_param: a Gin binding or several, such as 'RESOLUTION = 64'.
       strategy: name of a distribution strategy, see `strategy.create`.
       tpu: the TPU, see `strategy.create`.
       evaluate: whether to score every checkpoint by the config's `evaluation.Plan`.
@@ -53,37 +54,43 @@ def train(
       WorkerLostError: another worker is lost; all workers must start again.
     """
     _check(model_dir, data_dir)
-    with config.isolated():
-        if config.is_run(model_dir) and not gin_file:
-            config.load_run(model_dir, gin_param)
-        else:
-            config.load(gin_file, gin_param)
-        files.check_writable(model_dir, as_folder=True, by_tensorflow=True)
-        plan = gin.get_configurable("evaluation.Plan")()
-        evaluator.check_plan(plan)  # also without `evaluate`: another process may
-        callback = evaluation_callback(model_dir, data_dir) if evaluate else None
-        devices = strategy_lib.create(strategy, tpu)
-        try:
-            return train_lib.train(
-                model_dir,
-                data_dir,
-                devices,
-                evaluation=callback,
-                protocols=plan.protocols,
-                profile_steps=profile_steps,
-                init_from=init_from,
-                init_step=init_step,
-            )
-        except strategy_lib.LOST_WORKER_ERRORS as error:
-            if not strategy_lib.spans_workers(devices):
-                raise
-            raise WorkerLostError(type(error).__name__) from error
+    devices = None
+    try:
+        with contextlib.ExitStack() as until_the_end:
+            # Gin's config is one for all threads: only until the run is prepared.
+            with config.isolated():
+                if config.is_run(model_dir) and not gin_file:
+                    config.load_run(model_dir, _listed(gin_param))
+                else:
+                    config.load(_listed(gin_file), _listed(gin_param))
+                files.check_writable(model_dir, as_folder=True, by_tensorflow=True)
+                plan = gin.get_configurable("evaluation.Plan")()
+                evaluator.check_plan(plan)  # another process may evaluate
+                devices = strategy_lib.create(strategy, tpu)
+                until_the_end.enter_context(train_lib.locked(model_dir, devices))
+                loop = train_lib.prepare(
+                    model_dir,
+                    data_dir,
+                    devices,
+                    evaluation=evaluation_callback(model_dir, data_dir)
+                    if evaluate
+                    else None,
+                    protocols=plan.protocols,
+                    profile_steps=profile_steps,
+                    init_from=init_from,
+                    init_step=init_step,
+                )
+            return loop.run() if loop else None
+    except strategy_lib.LOST_WORKER_ERRORS as error:
+        if devices is None or not strategy_lib.spans_workers(devices):
+            raise
+        raise WorkerLostError(type(error).__name__) from error
 
 
 def evaluate(
     model_dir: str,
     data_dir: str,
-    gin_param: Sequence[str] = (),
+    gin_param: str | Sequence[str] = (),
     *,
     strategy: str = "auto",
     tpu: str | None = None,
@@ -93,7 +100,7 @@ def evaluate(
     Args:
       model_dir: directory of the run; if there is no run yet, waits for it.
       data_dir: folder of prepared shards.
-      gin_param: Gin bindings that replace the run's.
+      gin_param: a Gin binding or several, which replace the run's.
       strategy: name of a distribution strategy, see `strategy.create`.
       tpu: the TPU, see `strategy.create`.
 
@@ -106,16 +113,16 @@ def evaluate(
     while not config.is_run(model_dir):
         time.sleep(1.0)
     with config.isolated():
-        config.load_run(model_dir, gin_param)
+        config.load_run(model_dir, _listed(gin_param))
+        devices = strategy_lib.create(strategy, tpu)
         plan = gin.get_configurable("evaluation.Plan")()
         last_step = gin.get_configurable("training.Schedule")().num_steps
-        devices = strategy_lib.create(strategy, tpu)
         with devices.scope():
             networks, window = trained.build(model_dir)
         of_run = evaluator.Evaluator(
             model_dir, data_dir, window, plan, last_step, devices
         )
-        watch.watch(networks, of_run, model_dir, last_step, devices)
+    watch.watch(networks, of_run, model_dir, last_step, devices)
 
 
 def evaluation_callback(model_dir: str, data_dir: str) -> watch.EvaluationCallback:
@@ -140,3 +147,7 @@ def evaluation_callback(model_dir: str, data_dir: str) -> watch.EvaluationCallba
 def _check(model_dir: str, data_dir: str) -> None:
     files.register_filesystems(model_dir, writing=True)
     manifest.load(data_dir)  # reports a wrong path before devices are set up
+
+
+def _listed(values: str | Sequence[str]) -> list[str]:
+    return [values] if isinstance(values, str) else list(values)

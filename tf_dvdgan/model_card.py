@@ -155,7 +155,7 @@ def _training(
     model: trained.TrainedModel,
     dataset: str,
 ) -> dict[str, object]:
-    metadata: dict[str, object] = {
+    rows: dict[str, object] = {
         "data set": dataset or "unknown",
         "training clips": "unknown",
         "steps": f"{model.step:,}",
@@ -163,17 +163,17 @@ def _training(
         "TensorFlow": tf.__version__,
     }
     if run is None:
-        return metadata
+        return rows
     if run.num_clips is not None:
-        metadata["training clips"] = f"{run.num_clips:,}"
+        rows["training clips"] = f"{run.num_clips:,}"
     origin = (run.read_model() or {}).get("initialized_from")
     if origin:
-        metadata["initialized from"] = json.dumps(origin)
+        rows["initialized from"] = json.dumps(origin)
     bindings = history.bindings(run.read_operative_config(model.step))
     for title, parameter in _TRAINING.items():
         if parameter in bindings:
-            metadata[title] = f"`{bindings[parameter]}`"
-    return metadata
+            rows[title] = f"`{bindings[parameter]}`"
+    return rows
 
 
 def _scores(model_dir: str | None, step: int) -> list[history.Score]:
@@ -270,9 +270,9 @@ def _limits(model: trained.TrainedModel, scores: Sequence[history.Score]) -> str
     return "\n\n".join(lines)
 
 
-def _table(metadata: Mapping[str, object]) -> str:
-    rows = [f"| {title} | {value} |" for title, value in metadata.items()]
-    return "\n".join(["| | |", "|---|---|", *rows])
+def _table(rows: Mapping[str, object]) -> str:
+    lines = [f"| {title} | {value} |" for title, value in rows.items()]
+    return "\n".join(["| | |", "|---|---|", *lines])
 
 
 def _printable(text: str) -> str:

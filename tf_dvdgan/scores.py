@@ -163,7 +163,7 @@ def explain(
             of = ", ".join(dict.fromkeys(r["protocol"]["name"] for r in found))
             raise errors.UserError(
                 f"{path} has {len(found)} scores, by {of}: choose one with `protocol`, "
-                "or write a file with one by `receipt`."
+                "or write a file with one score by tools.score --receipt."
             )
         records += found
     options["num_resamples"] = 0

@@ -1,4 +1,4 @@
-"""Seeds of initial weights, without a trace in the process."""
+"""Seeds of initial weights; those of the process are restored."""
 
 import contextlib
 import random

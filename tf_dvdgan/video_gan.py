@@ -385,29 +385,29 @@ class VideoGAN:
         Raises:
           UserError: this GAN is a SavedModel, or the directory contains other files.
         """
-        model = getattr(self.generator, "model", None)
-        if model is None:
-            raise errors.UserError(
-                "This is a SavedModel already: copy its folder instead."
-            )
-        run = self.generator.place or None
-        if directory is None:
-            if as_run or run is None:
-                raise errors.UserError("Name the folder to write to.")
-            directory = run_directory.RunDirectory(run).export(model.step)
         truncations = sorted(set(truncations))
-        if len(truncations) < 2:
+        if not as_run and len(truncations) < 2:
             raise errors.UserError(
                 "`truncations` needs at least two numbers, such as 0.5 and 1."
             )
-        files.check_writable(directory, as_folder=True)
+        if not self._text:
+            raise errors.UserError(
+                "This is a SavedModel already: copy its folder instead."
+            )
+        run = self.model_dir
+        if as_run and not run:
+            raise errors.UserError("`as_run` needs a run: fit this GAN first.")
+        if directory:
+            files.check_writable(directory, as_folder=True)
+        elif as_run or not run:
+            raise errors.UserError("Set `directory`, the folder to write to.")
+        model = self.generator.model  # type: ignore[attr-defined]  # of a run
+        directory = directory or run_directory.RunDirectory(str(run)).export(model.step)
         card = model_card.write(model, run, card_name, data_name, data_license)
-        if not as_run:
-            export.export(model, directory, truncations, card=card)
-        elif run:
-            export.export_run(model, run, directory, card)
+        if as_run:
+            export.export_run(model, str(run), directory, card)
         else:
-            raise errors.UserError("This GAN has no run yet: fit it first.")
+            export.export(model, directory, truncations, card=card)
         return directory
 
     @property

@@ -30,7 +30,9 @@ def main(argv: list[str]) -> int:
     for finding in doctor.examine(FLAGS.path, FLAGS.tpu):
         terminal.say(f"examined: {finding.part}")
         findings.append(finding)
-    rows = [(f.part, f.state, terminal.printable(f.text)) for f in findings]
+    rows = [
+        (f.part, f.state, terminal.printable(cli.with_flags(f.text))) for f in findings
+    ]
     print(terminal.table(rows))
     return int(any(finding.state == doctor.FAILS for finding in findings))
 

@@ -3,7 +3,7 @@
 Files are `<Class>/v_<Class>_gNN_cNN.avi`, or all in one folder; either may be inside a
 folder `UCF-101`. The lists are in `ucfTrainTestlist/`. Their labels count from 1, the
 test lists have none, and some copies have DOS line ends. The files of class
-HandstandPushups are spelt `v_HandStandPushups_*`, so classes and files are matched
+HandstandPushups are spelled `v_HandStandPushups_*`, so classes and files are matched
 case-insensitively. `tools.make_demo_videos` writes the same layout.
 """
 

@@ -462,7 +462,9 @@ def test_every_rate_that_was_read_is_counted(tmp_path):
     assert source.rates == {30.0: 18, 15.0: 1}
     selection = sources.ClipSelection(source, WINDOW)
     (warning,) = comparability.warnings_of("real", selection)
-    assert "The real clips have 15 (1 clip), 30 (18 clips) frames per second" in warning
+    assert (
+        "Of 19 real clips examined, 18 have 30, 1 has 15 frames per second" in warning
+    )
 
 
 def test_warnings_say_what_is_not_alike(tmp_path):
@@ -485,7 +487,7 @@ def test_warnings_of_two_encoded_sides(tmp_path):
     generated = folder_of(tmp_path / "generated", fps=8.0, suffix="mp4")
     text = warned(real, generated, 0, WINDOW)
     assert "Both sides are encoded by h264: re-encoding to mp4 shifts FVD" in text
-    assert "25.0 frames per second, the generated ones 8.0" in text
+    assert "1 has 25 frames per second, of the generated ones 1 has 8" in text
     assert len(text.splitlines()) == 2
 
 
@@ -566,7 +568,7 @@ def test_an_interrupt_ends_reading_at_once(tmp_path, monkeypatch):
         time.sleep(0.01)
     time.sleep(0.2)
     assert len(ended) == 1 + threads  # what was waiting was not begun
-    assert {path for path, is_expected in ended if not is_expected} == {source.names[0]}
+    assert {path for path, was_closed in ended if not was_closed} == {source.names[0]}
 
 
 def test_reading_may_be_left_in_the_middle(tmp_path):

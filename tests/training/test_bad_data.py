@@ -128,7 +128,7 @@ def test_data_that_go_are_one_sentence_and_cost_no_steps(shards, tmp_path):
         if state.step == 4:
             shutil.rmtree(shards)
 
-    with pytest.raises(errors.UserError, match="cannot be read") as error:
+    with pytest.raises(errors.UserError, match="No prepared data in") as error:
         start(shards, tmp_path, [loop.Action("remove", 1, remove)], num_steps=4000)
     step = int(str(error.value).split("Step ")[1].split()[0])
     assert step >= 4 and str(error.value).endswith(

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tf_dvdgan import addons, errors
 from tf_dvdgan.training import checkpoints, optimizers
 
-FACTS = {"seed": 0}
+SETTINGS = {"seed": 0}
 SIZE = 200_000  # of the weights: 800 kB
 
 
@@ -23,7 +23,7 @@ def asynchronous(request):
 class State:
     """Weights and their optimizer, with the checkpoints of a run."""
 
-    def __init__(self, model_dir, keep=3, metadata=FACTS, **settings):
+    def __init__(self, model_dir, keep=3, fixed=SETTINGS, **settings):
         self.weights = tf.Variable(tf.zeros([SIZE]))
         self.step = tf.Variable(0, dtype=tf.int64)
         self.optimizer = optimizers.adam(0.1)
@@ -32,7 +32,7 @@ class State:
         holder.weights = self.weights
         objects = {"step": self.step, "net": holder, "optimizer": self.optimizer}
         self.saved = checkpoints.Checkpoints(
-            str(model_dir), objects, metadata, keep, **settings
+            str(model_dir), objects, fixed, keep, **settings
         )
 
     def train_to(self, step: int) -> "State":
@@ -162,13 +162,13 @@ def test_rolling_back_further_than_is_kept_takes_the_oldest(tmp_path):
 
 def test_a_changed_fact_is_refused_unless_accepted(tmp_path, capsys):
     trained_and_saved(tmp_path, 1)
-    other = State(tmp_path, metadata={"seed": 7})
+    other = State(tmp_path, fixed={"seed": 7})
     with pytest.raises(errors.UserError, match="allow_config_mismatch = True"):
         other.saved.restore()
     assert other.saved.restore(allow_config_mismatch=True)
     assert "seed changes from 0 to 7" in capsys.readouterr().out
     other.train_to(2).save()
-    assert State(tmp_path, metadata={"seed": 7}).saved.restore()  # from now on its own
+    assert State(tmp_path, fixed={"seed": 7}).saved.restore()  # from now on its own
 
 
 def test_the_best_is_kept_when_the_run_has_taken_it_away(tmp_path):

@@ -3,6 +3,7 @@
 A clip is resized and cropped like the records of prepared shards, see `readers`.
 """
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -127,8 +128,7 @@ def read_frames(
       stride: reads every n-th frame.
       start: index of the first frame to read.
       resolution: height and width in pixels; None keeps the video's.
-      reader: decodes it, in a child process with limits; it is closed afterwards. By
-        default one of its own.
+      reader: decodes it, in a child process with limits; by default one of its own.
 
     Returns:
       `[count, resolution, resolution, 3]` uint8.
@@ -139,7 +139,8 @@ def read_frames(
     try:
         with files.local_copy(path) as file:
             numbers = range(start, start + count * stride, stride)
-            with reader or video_process.Reader() as used:
+            with contextlib.ExitStack() as own:
+                used = reader or own.enter_context(video_process.Reader())
                 taken, _ = used.read(file, numbers, resolution, to_end=False)
     except video_io.VideoError as error:
         raise errors.UserError(f"{path} cannot be used: {error}.") from None

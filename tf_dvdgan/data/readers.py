@@ -20,6 +20,14 @@ from tf_dvdgan.data import files, record_index, records, video_io, windows
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.data import order as order_lib
 
+_NOT_READ = (
+    tf.errors.NotFoundError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.UnavailableError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+)
 _REMOTE_READS = 32  # parallel reads, each with a round trip
 _DRAW_STREAM = 1 << 32  # separates the seeds of windows from those of orders
 
@@ -254,8 +262,8 @@ def shards_of(
         raise errors.UserError(
             f"The model has a resolution of {window.resolution} pixels, the shards in "
             f"{data_dir} have {manifest.resolution}. Run "
-            f"data_prep.prepare --resolution={window.resolution}, or train with "
-            f"`gin_param='RESOLUTION = {manifest.resolution}'`."
+            f"data_prep.prepare --resolution={window.resolution}, or "
+            f"tf_dvdgan.run --gin_param='RESOLUTION = {manifest.resolution}'."
         )
     shards = [shard for shard in manifest.splits[split] if shard.num_clips]
     if not shards:
@@ -289,7 +297,7 @@ def damaged(data_dir: str, error: tf.errors.OpError) -> errors.UserError:
       The error.
     """
     reason = errors.reason_of(error)
-    if isinstance(error, tf.errors.NotFoundError):
+    if isinstance(error, _NOT_READ):
         return errors.UserError(f"The shards in {data_dir} cannot be read ({reason}).")
     return errors.UserError(
         f"The shards in {data_dir} are damaged ({reason}); prepare them again."

@@ -9,6 +9,7 @@ from elsewhere.
 import ipaddress
 import socket
 import urllib.parse
+import weakref
 import webbrowser
 
 import fastapi
@@ -39,7 +40,8 @@ def application(generator: generators.Generator, host: str) -> fastapi.FastAPI:
       The application, for `serve`.
     """
     videos = studio.Studio(generator)
-    nicegui_app.on_shutdown(videos.stop)
+    weak = weakref.WeakMethod(videos.stop)  # NiceGUI keeps handlers forever
+    nicegui_app.on_shutdown(lambda: (stop := weak()) and stop())
     app = fastapi.FastAPI(openapi_url=None)
     app.add_middleware(_Guard)
     if is_loopback(host):

@@ -172,7 +172,8 @@ class Studio:
         with tempfile.TemporaryDirectory() as folder:  # decoders need a path
             path = os.path.join(folder, "clip")
             pathlib.Path(path).write_bytes(data)
-            self._readers.add(reader := video_process.Reader())
+            reader = video_process.Reader()
+            self._readers.add(reader)
             try:
                 return clip_files.read_frames(
                     path,
@@ -187,6 +188,7 @@ class Studio:
                 raise errors.UserError(sentence) from None
             finally:
                 self._readers.discard(reader)
+                reader.close()
 
     def stop(self) -> None:
         """Ends the reading of uploads, which the process would wait for at its end."""

@@ -204,8 +204,10 @@ def _decoded(value: Any) -> Any:
             f"{version.__version__} does not have."
         )
     check_part(registered.selector, "model.json")
+    known = inspect.signature(registered.wrapped).parameters
     arguments = {
-        _RENAMED.get(name, name): _decoded(v) for name, v in value["arguments"].items()
+        name if name in known else _RENAMED.get(name, name): _decoded(argument)
+        for name, argument in value["arguments"].items()
     }
     part = _Part(registered.wrapped, arguments)
     return part() if value["call"] else part

@@ -181,12 +181,12 @@ class Generator(tf.keras.Model):
         self.latent_size = latent_size
         foreground = Stream(num_frames, resolution, ch, spatial_code, name="foreground")
         self.foreground = foreground
-        self.colors = foreground.doubling(3, "colors")
+        self.colours = foreground.doubling(3, "colours")  # its name in checkpoints
         self.background = None
         if two_streams:
             self.mask = foreground.doubling(1, "mask")
             self.background = Stream(1, resolution, ch, spatial_code, name="background")
-            self.background_colors = self.background.doubling(3, "background_colors")
+            self.background_colours = self.background.doubling(3, "background_colours")
 
     def call(
         self,
@@ -208,11 +208,11 @@ class Generator(tf.keras.Model):
         """
         del labels
         moving = self.foreground(z, training=training)
-        colors = tf.tanh(tf.cast(self.colors(moving), tf.float32))
+        colors = tf.tanh(tf.cast(self.colours(moving), tf.float32))
         if self.background is None:
             return {"videos": colors}
         mask = tf.sigmoid(tf.cast(self.mask(moving), tf.float32))
-        still = self.background_colors(self.background(z, training=training))
+        still = self.background_colours(self.background(z, training=training))
         still = tf.tanh(tf.cast(still, tf.float32))
         return {
             "videos": mask * colors + (1.0 - mask) * still,

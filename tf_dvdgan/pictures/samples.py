@@ -179,7 +179,7 @@ def _streams(
 ) -> list[_Column]:
     if not isinstance(generator, generators.RunGenerator):
         raise errors.UserError(
-            "A SavedModel generates only whole videos: `streams` needs `model_dir`."
+            "A SavedModel generates only whole videos: `streams` needs a run."
         )
     generator.check_makes_videos()
     (t,) = samples.truncations

@@ -32,7 +32,7 @@ def of_run(run: run_data.Run) -> layout.Section:
 def side_by_side(runs: Sequence[run_data.Run]) -> layout.Section:
     """Metadata of several runs, one entry per row."""
     metadata = {run.name: _metadata(run) for run in runs}
-    table = _compared("Metadata of the runs", "", metadata)
+    table = _compared("Overview of the runs", "", metadata)
     return layout.Section("run", "Runs", "The runs", tables=[table])
 
 

@@ -209,16 +209,21 @@ class TrainingLoop:
     def _data_error(self, error: tf.errors.OpError) -> errors.UserError | None:
         """The error of the data that stopped a step; None if they can be read.
 
-        A step's error does not say whether data or networks failed, so the clips of
-        the steps that were to come are read again.
+        Most errors of a step do not say whether data or networks failed: then the clips
+        of the steps that were to come are read again.
         """
         trainer = self._trainer
-        if not isinstance(self._data, training_data.Shards):
+        several = strategy_lib.spans_workers(trainer.strategy)
+        lost = isinstance(error, strategy_lib.LOST_WORKER_ERRORS)
+        no_memory = isinstance(error, tf.errors.ResourceExhaustedError)
+        if not isinstance(self._data, training_data.Shards) or no_memory:
             return None
-        if isinstance(error, tf.errors.DataLossError):
+        if lost and several:
+            return None
+        if lost or isinstance(error, tf.errors.DataLossError):  # lost: a remote store
             return readers.damaged(self._data.data_dir, error)
         worker, num_workers = strategy_lib.worker_index_and_count(trainer.strategy)
-        num_batches = trainer.num_d_steps * self._schedule.steps_per_loop
+        num_batches = trainer.num_d_steps * self._num_steps
         num_clips = num_batches * trainer.global_batch_size // num_workers
         try:
             rows = self._data.rows(
@@ -230,8 +235,8 @@ class TrainingLoop:
             )
             for _ in rows.take(num_clips):
                 pass
-        except errors.UserError:  # already the manifest or the index
-            return readers.damaged(self._data.data_dir, error)
+        except errors.UserError as again:  # already the manifest or the index
+            return again
         except tf.errors.OpError as again:
             return readers.damaged(self._data.data_dir, again)
         return None
@@ -262,6 +267,7 @@ class TrainingLoop:
                 )
                 if stopped_by:
                     break
+                self._num_steps = num_steps
                 with self._profiler.call(num_steps):
                     metrics = self._trainer.run_steps(batches, num_steps)
                 step += num_steps

@@ -94,7 +94,7 @@ def tgan2_c3d(videos: tf.Tensor, mean: np.ndarray) -> tf.Tensor:
     Resizes frames to 112x112, ignoring the aspect ratio, with Chainer's `resize_images`
     (bilinear, aligned corners, no antialiasing); converts to BGR; subtracts rows and
     columns 8 to 119 of the mean. The frame is not cropped, and the mean's crop is not
-    centerd.
+    centered.
 
     Args:
       videos: `[batch, 16, height, width, 3]` uint8, RGB.

@@ -8,6 +8,7 @@ from tf_dvdgan.data import clips
 from tf_dvdgan.evaluation.features import sources
 
 _LOSSLESS = {"raw", "rawvideo", "png", "bmp", "ffv1", "huffyuv", "ffvhuff", "utvideo"}
+_SHOWN_RATES = 6
 _IMAGES = {"jpeg", "webp", "gif"}  # lossy, but each frame by itself
 
 
@@ -76,12 +77,12 @@ def warnings_of(side: str, selection: sources.ClipSelection) -> Iterator[str]:
             f"{window.length} frames; their last frame is repeated."
         )
     if source.skipped:
-        yield f"Of the {side} folder is {source.skipped}."
+        yield f"In the {side} folder: {source.skipped}."
     if len(source.rates) > 1:
         yield (
-            f"The {side} clips have {_histogram(source.rates)} frames per second; "
-            "frames are chosen by number, so the same motion plays at different "
-            "speeds. data_prep.prepare --fps resamples them."
+            f"Of {source.rates.total()} {side} clips examined, {_shown(source.rates)} "
+            "frames per second; frames are chosen by number, so the same motion plays "
+            "at different speeds. data_prep.prepare --fps resamples them."
         )
     if source.rejected:
         name, reason = source.rejected[0]
@@ -108,9 +109,9 @@ def _differences(real: clips.ClipSource, generated: clips.ClipSource) -> Iterato
     rates = [set(side.rates) for side in (real, generated)]
     if all(rates) and rates[0] != rates[1]:
         yield (
-            f"The real clips have {_listed(rates[0])} frames per second, the generated "
-            f"ones {_listed(rates[1])}; frames are chosen by number, so the speed of "
-            "motion differs."
+            f"Of the real clips, {_shown(real.rates)} frames per second, of the "
+            f"generated ones {_shown(generated.rates)}; frames are chosen by number, "
+            "so the speed of motion differs."
         )
     sides = [
         {min(clip.height, clip.width) for clip in side.clip_info}
@@ -124,12 +125,14 @@ def _differences(real: clips.ClipSource, generated: clips.ClipSource) -> Iterato
         )
 
 
-def _histogram(rates: collections.Counter[float]) -> str:
-    """Rates with the number of clips of each, such as "15 (1 clip), 30 (40 clips)"."""
-    return ", ".join(
-        f"{rate:g} ({rates[rate]} clip{'s' if rates[rate] > 1 else ''})"
-        for rate in sorted(rates)
-    )
+def _shown(rates: collections.Counter[float]) -> str:
+    """The most frequent rates with their clips, such as "40 have 30, 1 has 15"."""
+    parts = [
+        f"{count} {'have' if count > 1 else 'has'} {rate:g}"
+        for rate, count in rates.most_common(_SHOWN_RATES)
+    ]
+    others = rates.total() - sum(n for _, n in rates.most_common(_SHOWN_RATES))
+    return ", ".join([*parts, f"{others} have others, in"] if others else parts)
 
 
 def _listed(values: set) -> str:

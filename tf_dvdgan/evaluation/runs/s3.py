@@ -71,7 +71,7 @@ class S3:
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """Labelled training and test clips, either real or generated.
+    """Labeled training and test clips, either real or generated.
 
     Attributes:
       train: training clips.
@@ -284,7 +284,7 @@ class S3Scorer:
 
 
 class _Clips:
-    """Labelled clips in a file, readable in any order.
+    """Labeled clips in a file, readable in any order.
 
     Args:
       name: name of the clips in messages.

@@ -274,7 +274,7 @@ class Scorer:
     def _of_folder(self, protocol: protocols.Protocol) -> comparison.Result:
         if protocol.needs_model:
             raise errors.UserError(
-                f"{protocol.name} scores models, not videos: use `model_dir`."
+                f"{protocol.name} scores models: pass one instead of videos."
             )
         real, held_out = self._real(protocol)
         window = comparison.window_of(protocol, *self._window)
