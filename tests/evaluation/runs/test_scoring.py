@@ -307,7 +307,7 @@ def test_a_mean_that_is_missing_or_wrong_is_one_sentence(c3d_weights, tmp_path):
     wrong = str(tmp_path / "mean.npz")
     np.savez(wrong, mean=np.zeros([3, 4]))
     for mean, sentence in (
-        (None, "--mean"),
+        (None, "with `mean`"),
         ("/no", "cannot be read"),
         (wrong, "3, 4"),
     ):
