@@ -128,7 +128,7 @@ def with_flags(sentence: str) -> str:
     """
 
     def replace(found: re.Match) -> str:
-        name, value = found[1], (found[2] or "").replace("=True", "")
+        name, value = found[1], (found[2] or "").removesuffix("=True")
         known = [n for n in (name, name.removesuffix("_dir")) if n in flags.FLAGS]
         return f"--{known[0]}{value}" if known else found[0]
 
