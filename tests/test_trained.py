@@ -8,7 +8,7 @@ import gin
 import numpy as np
 import pytest
 
-from tf_dvdgan import config, generators, run_directory, trained
+from tf_dvdgan import config, generators, run_directory, trained, video_gan
 from tf_dvdgan.sampling import latents
 
 pytestmark = pytest.mark.usefixtures("quick_graphs")
@@ -26,6 +26,10 @@ Evaluator.window = @data.Window()
 # ==============================================================================
 Schedule.on_failed_save = 'go_on'
 
+# Parameters for SpatialDiscriminator:
+# ==============================================================================
+SpatialDiscriminator.recompute = True
+
 # Parameters for train:
 # ==============================================================================
 train.accept_other_facts = True
@@ -42,6 +46,7 @@ evaluation.Evaluator.schedule = @training.Schedule()
 evaluation.watch.schedule = @training.Schedule()
 training.train.accept_other_facts = True
 training.Schedule.on_failed_save = 'go_on'
+dvd_gan.SpatialDiscriminator.recompute = True
 """
 
 
@@ -76,6 +81,8 @@ def test_names_of_earlier_versions_are_read(run, bindings):
         assert gin.query_parameter("training.train.allow_config_mismatch") is True
         schedule = gin.get_configurable("training.Schedule")()
         assert schedule.on_failed_save == "continue"
+        name = "dvd_gan.SpatialDiscriminator.gradient_checkpointing"
+        assert gin.query_parameter(name) is True
 
 
 def test_a_run_needs_its_config_no_more_to_be_sampled(run, tiny_run, monkeypatch):
@@ -84,6 +91,8 @@ def test_a_run_needs_its_config_no_more_to_be_sampled(run, tiny_run, monkeypatch
 
     monkeypatch.setattr(config, "load_run", refuse)
     np.testing.assert_array_equal(samples(run.path), samples(tiny_run))
+    videos = video_gan.load(run.path).sample(2, seed=3)
+    assert videos.shape[0] == 2
 
 
 def test_the_model_is_the_one_that_was_written_whatever_the_config_says(run):

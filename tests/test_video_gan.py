@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import threading
 import time
 
@@ -215,7 +216,32 @@ def test_losses_and_optimizers_of_one_s_own(tmp_path):
     )
     gan.fit(dataset(shape=(2, 8, 8, 3)), steps=2, model_dir=str(tmp_path))
     assert "loss" in calls and 0.25 in calls
-    assert dvd.load(str(tmp_path)).sample(2).shape == (2, 2, 8, 8, 3)
+    opened = dvd.load(str(tmp_path))
+    assert opened.sample(2).shape == (2, 2, 8, 8, 3)
+    data = dataset(shape=(2, 8, 8, 3))
+    with pytest.raises(dvd.UserError, match=r"loss as generator_loss.*compile again"):
+        opened.fit(data, steps=3, model_dir=str(tmp_path))
+    opened.compile(
+        generator_loss=loss,
+        discriminator_optimizer=sgd,
+        discriminator_learning_rate=0.25,
+    )
+    calls.clear()
+    opened.fit(data, steps=3, model_dir=str(tmp_path))
+    assert "loss" in calls
+
+
+def test_a_second_ctrl_c_interrupts_but_does_not_end_the_process(tmp_path):
+    def interrupt(state: dvd.State) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    gan, data = quick(), dataset(shape=(2, 8, 8, 3))
+    actions = [dvd.Action("interrupt", 1, interrupt)]
+    with pytest.raises(KeyboardInterrupt):
+        gan.fit(data, steps=9, model_dir=str(tmp_path), actions=actions)
+    history = gan.fit(data, steps=2, model_dir=str(tmp_path))
+    assert history is not None
 
 
 def test_configs_and_precisions_live_side_by_side(fitted, tmp_path):

@@ -39,7 +39,7 @@ from tf_dvdgan.data import files, filesystem, training_data, windows
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import latents
 from tf_dvdgan.sampling import sampler as sampler_lib
-from tf_dvdgan.training import loop, train
+from tf_dvdgan.training import loop, stopping, train
 from tf_dvdgan.training import strategy as strategy_lib
 
 Action = loop.Action
@@ -65,7 +65,7 @@ class VideoGAN:
 
     def __init__(
         self,
-        text: str = "",
+        text: str | None = "",
         class_names: Sequence[str] | None = None,
         model_dir: str | None = None,
         generator: generators.Generator | None = None,
@@ -276,7 +276,7 @@ class VideoGAN:
             self.class_names, self.model_dir = source.class_names, model_dir
             self._generator = None  # has the weights from before training
             if training_loop:
-                training_loop.run()
+                training_loop.run(stopping.interrupt)
         return notebook.history_of(model_dir)
 
     def sample(
@@ -390,7 +390,7 @@ class VideoGAN:
             raise errors.UserError(
                 "`truncations` needs at least two numbers, such as 0.5 and 1."
             )
-        if not self._text:
+        if self._text == "":
             raise errors.UserError(
                 "This is a SavedModel already: copy its folder instead."
             )
@@ -471,9 +471,12 @@ class VideoGAN:
     @contextlib.contextmanager
     def _config(self, parameters: Sequence[str] = ()) -> Iterator[None]:
         """Activates this GAN's config in Gin within a context."""
-        if not self._text:
+        if self._text == "":
             raise errors.UserError("A SavedModel can only be sampled, not trained.")
         with config.isolated():
+            if self._text is None:  # a run's, which only training needs
+                config.load_run(str(self.model_dir))
+                self._text = gin.config_str()
             config.load([], [*self._parameters, *parameters], self._text)
             with gin.unlock_config():
                 for name, value in self._objects.items():
@@ -504,12 +507,9 @@ def load(path: str, step: int | str | None = None, trust: bool = False) -> Video
     if filesystem.exists(os.path.join(path, "saved_model.pb")):
         generator = generators.open_generator(None, step, path, trust)
         return VideoGAN("", generator.class_names, None, generator)
-    with config.isolated():
-        config.load_run(path)
-        text = gin.config_str()
     generator = generators.open_generator(path, step)
     class_names = run_directory.RunDirectory(path).class_names
-    return VideoGAN(text, class_names, path, generator)
+    return VideoGAN(None, class_names, path, generator)
 
 
 def _file_of(preset: str) -> str:

@@ -8,7 +8,7 @@ from tf_dvdgan import layers
 
 
 class _WithCondition(tf.keras.layers.Layer):
-    """Gives layers that want a condition the input's own mean as one."""
+    """Gives layers that need a condition the input's own mean as one."""
 
     def __init__(self, layer):
         super().__init__()

@@ -207,7 +207,7 @@ def test_shards_and_the_videos_they_were_made_of_give_the_same(png_shards):
     np.testing.assert_array_equal(read(of_shards, window), read(of_shards))
 
 
-def test_shards_are_resized_where_another_resolution_is_wanted(png_shards):
+def test_shards_are_resized_to_another_resolution(png_shards):
     source = clips.open_clips(png_shards[1])
     small = read(source, windows.Window(3, 8, 2))
     assert small.shape == (6, 3, 8, 8, 3)
@@ -396,7 +396,7 @@ def test_images_beside_videos_are_previews(tmp_path):
     assert source.skipped.endswith("not clips: 9 .png beside clips")
 
 
-def test_other_sizes_want_a_resolution(tmp_path):
+def test_other_sizes_need_a_resolution(tmp_path):
     write_array(tmp_path / "a.npy", noise(0))
     write_array(tmp_path / "b.npy", noise(0, width=30))
     source = clips.open_clips(str(tmp_path))

@@ -75,7 +75,7 @@ def test_an_endpoint_where_nobody_listens_is_named(monkeypatch):
         files.register_filesystems("s3://bucket/x")
 
 
-def test_local_paths_want_nothing(tmp_path):
+def test_local_paths_need_nothing(tmp_path):
     files.register_filesystems("/a", "b/c", "s3:/odd", writing=True)
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()

@@ -92,6 +92,9 @@ def test_scores_are_distinguished_by_protocol(tmp_path):
     assert len({s.protocol for s in scores[:3]}) == 1
     assert scores[3].protocol != scores[0].protocol
     assert scores[3].metadata["window"] == window
+    # An earlier version's name.
+    add(4, {"fid_small": 2.0, "fid_small/by_heart": 0.1}, {**metadata, "step": 4})
+    assert history.scores(str(tmp_path))[-1].others == {"memorization": 0.1}
 
 
 @pytest.mark.parametrize(("step", "expected"), [(None, 20), (19, 10), (5, None)])

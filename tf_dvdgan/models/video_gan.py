@@ -235,7 +235,7 @@ def _plain(loss: Callable) -> Callable:
 def _policy(precision: str) -> Iterator[None]:
     """Sets Keras's global policy to a precision within a context.
 
-    Other threads that want to set it wait until the context ends.
+    Other threads that set it wait until the context ends.
     """
     with _policy_lock:
         before = tf.keras.mixed_precision.global_policy()

@@ -183,8 +183,14 @@ class TrainingLoop:
     def _step(self) -> int:
         return int(self._trainer.step.numpy())
 
-    def run(self) -> signal.Signals | None:
+    def run(
+        self, on_second_signal: Callable[[int], None] = stopping.exit_at_once
+    ) -> signal.Signals | None:
         """Trains from the trainer's current step.
+
+        Args:
+          on_second_signal: called with the number of a second SIGINT or SIGTERM; the
+            first one saves and stops.
 
         Returns:
           None after the last step, else the signal that stopped the run; the same on
@@ -194,7 +200,7 @@ class TrainingLoop:
           UserError: the data cannot be read, or the run has diverged.
         """
         try:
-            return self._train()
+            return self._train(stopping.StopRequest(on_second_signal))
         except tf.errors.OpError as error:
             of_data = self._data_error(error)
             if of_data is None:
@@ -249,7 +255,7 @@ class TrainingLoop:
             self._saved.wait()
         return self._try_to_save(self._step, wait=True) is None
 
-    def _train(self) -> signal.Signals | None:
+    def _train(self, request: stopping.StopRequest) -> signal.Signals | None:
         schedule, observer = self._schedule, self._observer
         step = self._step
         self._monitor = divergence.DivergenceMonitor(self._policy, step)
@@ -257,7 +263,7 @@ class TrainingLoop:
         observer.start(schedule.num_steps)
         self._evaluate_start(step)
         seconds = stopped_by = None
-        with stopping.StopRequest() as stop, self._profiler:
+        with request as stop, self._profiler:
             while step < schedule.num_steps:
                 periods = [action.every for action in self._actions]
                 planned = schedule.steps_from(step, seconds, periods)

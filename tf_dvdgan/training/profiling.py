@@ -1,12 +1,11 @@
 """Traces of training steps for TensorBoard's profile plugin."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 
 import tensorflow as tf
 
-from tf_dvdgan import errors
+from tf_dvdgan import errors, run_directory
 
 
 class Profiler:
@@ -23,7 +22,7 @@ class Profiler:
     """
 
     def __init__(self, model_dir: str, num_steps: int = 0):
-        self._folder = os.path.join(model_dir, "train")
+        self._folder = run_directory.RunDirectory(model_dir).events("train")
         self._left = num_steps
         self._compiled = False
         self._running = False

@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from typing import NoReturn
 
 import tensorflow as tf
 
@@ -34,13 +36,19 @@ def sync_decision(
 
 
 class StopRequest:
-    """Context that records SIGINT or SIGTERM; a second one ends the process.
+    """Context that records SIGINT or SIGTERM.
 
     Python delivers signals only to the main thread; in others it records nothing.
+
+    Args:
+      on_second: called with the number of a second signal.
 
     Attributes:
       signal: the received signal, or None.
     """
+
+    def __init__(self, on_second: Callable[[int], None]):
+        self._on_second = on_second
 
     def __enter__(self) -> "StopRequest":
         self.signal: signal.Signals | None = None
@@ -57,12 +65,22 @@ class StopRequest:
     def _note(self, number: int, frame: object) -> None:
         del frame
         if self.signal:
-            _print(
-                "Stopped at once; the same command resumes from the last checkpoint."
-            )
-            os._exit(128 + number)
+            self._on_second(number)
         self.signal = signal.Signals(number)
         _print("Stopping after the current steps… A second signal stops at once.")
+
+
+def exit_at_once(number: int) -> NoReturn:
+    """Ends the process at a second signal, for commands."""
+    _print("Stopped at once; the same command resumes from the last checkpoint.")
+    os._exit(128 + number)
+
+
+def interrupt(number: int) -> None:
+    """Raises `KeyboardInterrupt` at a second Ctrl-C, for notebooks and programs."""
+    if number != signal.SIGINT:
+        exit_at_once(number)
+    raise KeyboardInterrupt
 
 
 def _print(sentence: str) -> None:

@@ -150,6 +150,8 @@ def prepare(
         schedule.asynchronous_checkpoints,
         writes=chief,
     )
+    if not allow_config_mismatch:
+        _check_functions(directory)
     resumed = saved.restore(allow_config_mismatch)
     if resumed and not allow_config_mismatch:
         _check_classes(directory, data.class_names)
@@ -195,6 +197,24 @@ def prepare(
         actions=actions,
         held_out=held_out,
     )
+
+
+def _check_functions(directory: run_directory.RunDirectory) -> None:
+    """Checks that functions which config.gin cannot store were passed again.
+
+    Raises:
+      UserError: one is missing, so that the preset's would silently replace it.
+    """
+    recorded = (directory.read_model() or {}).get("networks", {}).get("arguments", {})
+    current = resolved.resolve()["networks"]["arguments"]
+    for name, value in recorded.items():
+        if isinstance(value, dict) and "python" in value:
+            own = current.get(name)
+            if not (isinstance(own, dict) and "python" in own):
+                raise errors.UserError(
+                    f"The run was trained with {value['python']} as {name}, which "
+                    f"config.gin cannot store: pass `{name}` to compile again."
+                )
 
 
 def _held_out_scores(

@@ -90,7 +90,7 @@ def test_one_clip_has_no_distance(seen):
             metric_of(protocols.FRECHET).score(*sides)
 
 
-def test_parts_of_an_inception_score_want_a_clip_each(seen):
+def test_parts_of_an_inception_score_need_a_clip_each(seen):
     few = seen(logits=points(0, 4))
     with pytest.raises(errors.UserError, match="5 splits, for which 4 generated clips"):
         metric_of(protocols.INCEPTION, num_splits=5).score(None, [few])
@@ -267,7 +267,7 @@ def test_clips_are_shown_to_the_network_of_the_weights(small, tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-def test_pixels_want_no_weights_and_stay_float32(precision):
+def test_pixels_need_no_weights_and_stay_float32(precision):
     tf.keras.mixed_precision.set_global_policy(precision)
     pixels = scoring.FeatureMetric(protocols.get("fid_pixels"))
     found = pixels.extract_features(Clips())
