@@ -341,6 +341,24 @@ def test_other_families_sample_before_they_are_trained(make):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("of_model", "options", "sentence"),
+    [
+        (True, {"num_frames": 4}, "`num_frames` is for the score of a folder"),
+        (True, {"resolution": 8}, "`resolution` is for the score of a folder"),
+        (False, {"truncation": 0.5}, "`truncation` is for the score of a model"),
+        (False, {"lpips": ["a", "b"]}, "`lpips` is for the score of a model"),
+    ],
+)
+def test_a_score_refuses_what_it_would_ignore(
+    fitted, demo_shards, tmp_path, of_model, options, sentence
+):
+    generated = fitted if of_model else demo_shards
+    options |= {"cache_dir": str(tmp_path)}
+    with pytest.raises(dvd.UserError, match=sentence):
+        dvd.score(demo_shards, generated, "fid_pixels", **options)
+
+
 def test_scores_are_those_of_the_command(fitted, demo_shards, tmp_path):
     result = dvd.score(
         demo_shards,

@@ -126,7 +126,8 @@ class Scorer:
       strategy: where the networks run.
 
     Raises:
-      UserError: a folder does not exist, or the model is an autoencoder.
+      UserError: a folder does not exist, the model is an autoencoder, or an argument
+        does not apply.
     """
 
     def __init__(
@@ -149,13 +150,28 @@ class Scorer:
         cache_dir: str = CACHE_DIR,
         strategy: tf.distribute.Strategy | None = None,
     ):
+        of_folders = {
+            "num_frames": num_frames,
+            "stride": stride,
+            "resolution": resolution,
+        }
+        is_folder = isinstance(generated, str)
+        unused = {"lpips": lpips} if is_folder else of_folders
+        for name, value in unused.items():
+            if value is not None:
+                kinds = (
+                    ("a model", "a folder") if is_folder else ("a folder", "a model")
+                )
+                raise errors.UserError(
+                    f"`{name}` is for the score of {kinds[0]}, not of {kinds[1]}."
+                )
         self.strategy = strategy or tf.distribute.get_strategy()
         self._weights, self._mean, self._lpips = list(weights), mean, lpips
         self._changes = changes
         self._num_resamples, self._batch_size = num_resamples, batch_size
         self._cache_dir = os.path.expanduser(cache_dir)
         files.check_writable(self._cache_dir, as_folder=True)
-        self._window = (num_frames, stride, resolution)
+        self._window = of_folders
         self._inputs: dict[str, Any] = {  # as `receipts` repeats them
             "real": _absolute(real),
             "generated": None,
@@ -167,9 +183,7 @@ class Scorer:
             "split": split,
             "held_out": _absolute(held_out),
             "held_out_split": held_out_split,
-            "num_frames": num_frames,
-            "stride": stride,
-            "resolution": resolution,
+            **of_folders,
         }
         self._model: Model | None = None
         classes: Sequence[str] = ()
@@ -245,6 +259,12 @@ class Scorer:
         Raises:
           UserError: the clips, the weights or the model do not fit the protocol.
         """
+        if truncation != 1.0 and (self._model is None or protocol.needs_model):
+            raise errors.UserError(
+                f"{protocol.name} of a model is defined only for truncation 1."
+                if self._model
+                else "`truncation` is for the score of a model, not of a folder."
+            )
         inputs = self._inputs | {
             "protocol": dataclasses.asdict(protocol),
             "truncation": truncation,
@@ -277,7 +297,7 @@ class Scorer:
                 f"{protocol.name} scores models: pass one instead of videos."
             )
         real, held_out = self._real(protocol)
-        window = comparison.window_of(protocol, *self._window)
+        window = comparison.window_of(protocol, **self._window)
         metric = self._metric(protocol)
         return comparison.compare_folders(
             metric, real, self._generated, held_out, window, self._num_resamples
