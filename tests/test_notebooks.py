@@ -52,7 +52,6 @@ def output_of(value: object, number: int) -> list[dict]:
     ]
 
 
-@pytest.mark.slow  # over a minute; docs/python.md's lines run in test_video_gan
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_shows_what_it_has_saved(path, tmp_path, monkeypatch):
     notebook = json.loads(path.read_text())
