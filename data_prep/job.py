@@ -216,7 +216,7 @@ def _drop_duplicates(
     Shards that lose clips are written again. A later start of the same job knows the
     dropped clips, and decodes nothing for this; those whose copy is gone come back.
     """
-    present = {clip.video_id for task in tasks for clip in task.clips}
+    present = _ids(tasks)
     dropped = {
         name: other
         for name, other in receipts.read_dropped(settings).items()
@@ -235,9 +235,13 @@ def _only_of(
     tasks: Sequence[tasks_lib.ShardTask], listing: sources.Listing
 ) -> sources.Listing:
     """The listing without the clips that no task has."""
-    kept = {clip.video_id for task in tasks for clip in task.clips}
+    kept = _ids(tasks)
     clips = [clip for clip in listing.clips if clip.video_id in kept]
     return dataclasses.replace(listing, clips=clips)
+
+
+def _ids(tasks: Sequence[tasks_lib.ShardTask]) -> set[str]:
+    return {clip.video_id for task in tasks for clip in task.clips}
 
 
 def _run_beam(

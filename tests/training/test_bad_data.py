@@ -137,6 +137,16 @@ def test_data_that_go_are_one_sentence_and_cost_no_steps(shards, tmp_path):
     assert os.path.exists(tmp_path / "run" / "checkpoints" / f"step-{step}.index")
 
 
+def test_another_error_before_the_first_step_stays_as_it_is(shards, tmp_path):
+    def fail(state):
+        raise tf.errors.InvalidArgumentError(None, None, "of the evaluation")
+
+    config.load([TINY_VGAN])
+    strategy = strategy_lib.create("one_device")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="of the evaluation"):
+        train.train(str(tmp_path / "run"), shards, strategy, evaluation=fail)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -160,6 +160,7 @@ class TrainingLoop:
         self._profiler = profiler
         self._actions = [*self._default_actions(), *actions]
         self._alarms: list[divergence.Alarm] = []  # of the last call
+        self._num_steps = 0  # of the last call
 
     def _default_actions(self) -> list[Action]:
         """Returns the actions: overfitting, checkpoints, scores, then sample sheets."""
@@ -219,14 +220,15 @@ class TrainingLoop:
         of the steps that were to come are read again.
         """
         trainer = self._trainer
-        several = strategy_lib.spans_workers(trainer.strategy)
-        lost = isinstance(error, strategy_lib.LOST_WORKER_ERRORS)
-        no_memory = isinstance(error, tf.errors.ResourceExhaustedError)
-        if not isinstance(self._data, training_data.Shards) or no_memory:
+        if not isinstance(self._data, training_data.Shards):
             return None
-        if lost and several:
+        if isinstance(error, tf.errors.ResourceExhaustedError):
             return None
-        if lost or isinstance(error, tf.errors.DataLossError):  # lost: a remote store
+        is_lost = isinstance(error, strategy_lib.LOST_WORKER_ERRORS)
+        if is_lost and strategy_lib.spans_workers(trainer.strategy):
+            return None
+        # Without other workers, it is a remote store that is lost.
+        if is_lost or isinstance(error, tf.errors.DataLossError):
             return readers.damaged(self._data.data_dir, error)
         worker, num_workers = strategy_lib.worker_index_and_count(trainer.strategy)
         num_batches = trainer.num_d_steps * self._num_steps

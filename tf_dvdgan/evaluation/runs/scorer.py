@@ -157,13 +157,11 @@ class Scorer:
         }
         is_folder = isinstance(generated, str)
         unused = {"lpips": lpips} if is_folder else of_folders
+        own, other = ("folder", "model") if is_folder else ("model", "folder")
         for name, value in unused.items():
             if value is not None:
-                kinds = (
-                    ("a model", "a folder") if is_folder else ("a folder", "a model")
-                )
                 raise errors.UserError(
-                    f"`{name}` is for the score of {kinds[0]}, not of {kinds[1]}."
+                    f"`{name}` is for the score of a {other}, not of a {own}."
                 )
         self.strategy = strategy or tf.distribute.get_strategy()
         self._weights, self._mean, self._lpips = list(weights), mean, lpips
@@ -259,12 +257,6 @@ class Scorer:
         Raises:
           UserError: the clips, the weights or the model do not fit the protocol.
         """
-        if truncation != 1.0 and (self._model is None or protocol.needs_model):
-            raise errors.UserError(
-                f"{protocol.name} of a model is defined only for truncation 1."
-                if self._model
-                else "`truncation` is for the score of a model, not of a folder."
-            )
         inputs = self._inputs | {
             "protocol": dataclasses.asdict(protocol),
             "truncation": truncation,
@@ -275,7 +267,13 @@ class Scorer:
         self, protocol: protocols.Protocol, truncation: float
     ) -> comparison.Result:
         if self._model is None:
+            if truncation != 1.0:
+                raise errors.UserError(
+                    "`truncation` is for the score of a model, not of a folder."
+                )
             return self._of_folder(protocol)
+        if protocol.needs_model and truncation != 1.0:
+            raise errors.UserError(f"{protocol.name} is defined only for truncation 1.")
         real, held_out = self._real(protocol)
         if protocol.is_s3:
             result = self._scores.s3(
