@@ -263,6 +263,29 @@ def run_process(*arguments: str, **settings) -> subprocess.CompletedProcess:
     )
 
 
+def after(statement: str, *arguments: str) -> tuple[str, ...]:
+    """Arguments of Python that execute a statement, then Python with the given ones.
+
+    For what a process passes on: limits, and which signals it ignores. `preexec_fn`
+    would do so between fork and exec, where gRPC, which other tests load, writes
+    to the standard error that tests read.
+    """
+    script = "import os, resource, signal, sys; {}; os.execv(sys.executable, {})"
+    command = "[sys.executable, *sys.argv[1:]]"
+    return "-c", script.format(statement, command), *arguments
+
+
+def limit_of_file_size(size: int) -> str:
+    """A statement for `after`: files may have this many bytes, like a full disk."""
+    return f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))"
+
+
+# A statement for `after`: signals as in a terminal, wherever the tests run.
+DEFAULT_SIGNALS = (
+    "[signal.signal(s, signal.SIG_DFL) for s in (signal.SIGINT, signal.SIGHUP)]"
+)
+
+
 @pytest.fixture
 def tiny_config():
     """The demo's config at 16 pixels and the least width."""

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from absl import flags
+from conftest import DEFAULT_SIGNALS, after
 
 from tf_dvdgan import cli
 
@@ -148,12 +149,10 @@ cli.run(main, if_interrupted="Everything is kept.")
 
 def test_ctrl_c_leaves_one_sentence():
     process = subprocess.Popen(
-        [sys.executable, "-c", WAITING],
+        [sys.executable, *after(DEFAULT_SIGNALS, "-c", WAITING)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # As in a terminal's foreground, wherever the tests themselves run.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)

@@ -4,13 +4,12 @@ import dataclasses
 import json
 import os
 import pathlib
-import resource
 import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import run_module, run_process
+from conftest import after, limit_of_file_size, run_module, run_process
 from PIL import Image
 
 from tf_dvdgan import (
@@ -255,8 +254,8 @@ def test_a_full_disk_is_not_a_full_device(saved_model, run_dir, tmp_path, comman
         "sample": [f"--saved_model={saved_model}", "--num_videos=100"],
     }[command]
     done = run_process(
-        *("-m", f"tools.{command}", f"--output={tmp_path / 'out'}", *flags),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+        *after(limit_of_file_size(20_000), "-m", f"tools.{command}"),
+        *(f"--output={tmp_path / 'out'}", *flags),
     )
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
     assert "The disk is full" in done.stderr and "BATCH_SIZE" not in done.stderr

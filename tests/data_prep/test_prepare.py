@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,14 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import IN_PROCESS, prepare_in_process, run_module, run_process
+from conftest import (
+    IN_PROCESS,
+    after,
+    limit_of_file_size,
+    prepare_in_process,
+    run_module,
+    run_process,
+)
 
 import tf_dvdgan as dvd
 from data_prep import decoding, job, receipts, sources
@@ -457,9 +463,9 @@ def test_a_job_is_alone_hears_only_this_machine_and_ends_with_a_sentence(
 )  # with 8,000 the processes' own messages do not fit either
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(demo_videos, tmp_path, limit):
     done = run_process(
-        *("-m", "data_prep.prepare", "--dataset=ucf101", f"--input={demo_videos}"),
-        *(f"--output={tmp_path / 'shards'}", "--resolution=64", "--num_shards=1"),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit,) * 2),
+        *after(limit_of_file_size(limit), "-m", "data_prep.prepare"),
+        *("--dataset=ucf101", f"--input={demo_videos}", "--resolution=64"),
+        *(f"--output={tmp_path / 'shards'}", "--num_shards=1"),
         timeout=300,
     )
     assert done.returncode == 1

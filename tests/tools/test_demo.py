@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import DEFAULT_SIGNALS, after
 
 ROOT = pathlib.Path(__file__).parents[2]
 HOW_TO_RESUME = "The same command, or `make demo`, resumes from here."
@@ -49,24 +50,17 @@ time.sleep({seconds})
 """
 
 
-def as_in_a_terminal() -> None:
-    """Restores default signal handlers, which the tests' parent may ignore."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-
-
 def start(step: str, folder) -> subprocess.Popen:
     """Starts a demo whose only command is a script; returns once that is ready."""
     (folder / "step.py").write_text(step)
     process = subprocess.Popen(
-        [sys.executable, "-c", DEMO],
+        [sys.executable, *after(DEFAULT_SIGNALS, "-c", DEMO)],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(folder)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=as_in_a_terminal,
     )
     for line in process.stdout:
         if line == "ready\n":

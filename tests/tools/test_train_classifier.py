@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import run_module
+from conftest import DEFAULT_SIGNALS, after, run_module
 
 from tf_dvdgan import errors
 from tf_dvdgan.data import manifest as manifest_lib
@@ -67,13 +67,12 @@ def test_it_stops_when_enough_clips_are_right(demo_shards, tmp_path):
 
 def test_an_interrupt_leaves_nothing(demo_shards, tmp_path):
     flags = [f"--data_dir={demo_shards}", f"--output={tmp_path}/a.weights.h5"]
+    command = ["tools.train_classifier", *flags, *FLAGS]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tools.train_classifier", *flags, *FLAGS],
+        [sys.executable, *after(DEFAULT_SIGNALS, "-m", *command)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # As in a terminal's foreground, wherever the tests themselves run.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert "epochs 1/30" in process.stderr.readline()
     process.send_signal(signal.SIGINT)

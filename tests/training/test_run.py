@@ -4,7 +4,6 @@ import io
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -15,17 +14,26 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from command_server import WITHOUT_GRAPPLER
-from conftest import FEW, TINY, TINY_VGAN, TWO_UPDATES, run_module, run_process
+from conftest import (
+    FEW,
+    TINY,
+    TINY_VGAN,
+    TWO_UPDATES,
+    after,
+    limit_of_file_size,
+    run_module,
+    run_process,
+)
 from PIL import Image
 
 COMMAND = ("tf_dvdgan.run", f"--gin_file={TINY}")
 
 
-def start(*flags: str, gin_file: str = TINY, **settings) -> subprocess.Popen:
+def start(*flags: str, gin_file: str = TINY) -> subprocess.Popen:
     module = ("tf_dvdgan.run", f"--gin_file={gin_file}")
     command = [sys.executable, "-m", *module, *flags]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -178,18 +186,15 @@ def test_killed_at_twenty_random_moments(demo_shards, tmp_path):
 
 
 def test_a_full_disk_is_reported_and_leaves_no_partial_file(demo_shards, tmp_path):
-    process = start(
+    done = run_process(
+        *after(limit_of_file_size(200_000), "-m", "tf_dvdgan.run"),
+        f"--gin_file={TINY_VGAN}",
         f"--data_dir={demo_shards}",
         f"--model_dir={tmp_path}",
-        gin_file=TINY_VGAN,
-        preexec_fn=lambda: resource.setrlimit(
-            resource.RLIMIT_FSIZE,
-            (200_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]),
-        ),
     )
-    out, err = process.communicate()
+    out, err = done.stdout, done.stderr
     assert "Step 3 cannot be saved" in out and "Training continues" in out, err
-    assert process.returncode == 1
+    assert done.returncode == 1
     assert err.startswith("error: Step 6 cannot be saved") and err.count("\n") == 1
     assert not os.listdir(tmp_path / "checkpoints")
 
