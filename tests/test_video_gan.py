@@ -1,5 +1,6 @@
 """The Python interface, as a notebook uses it."""
 
+import functools
 import json
 import os
 import pathlib
@@ -12,13 +13,13 @@ import gin
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import run_process, run_python
+from conftest import run_module, run_process, run_python
 
 import tf_dvdgan as dvd
 from tf_dvdgan.data import manifest, windows
 from tf_dvdgan.evaluation.features import networks as feature_networks
 from tf_dvdgan.evaluation.features.networks import weights
-from tf_dvdgan.models import variables
+from tf_dvdgan.models import variables, vgan
 from tf_dvdgan.models import video_gan as networks
 from tf_dvdgan.training import checkpoints
 
@@ -231,6 +232,95 @@ def test_losses_and_optimizers_of_one_s_own(tmp_path):
     assert "loss" in calls
 
 
+@dvd.register
+class Dense(tf.keras.Model):
+    """A generator of one's own, of a shape like the package's."""
+
+    num_conditioning_frames = 0
+
+    def __init__(
+        self,
+        resolution,
+        num_frames,
+        num_classes,
+        latent_size,
+        width=4,
+        activation=tf.nn.relu,  # a default that no run stores
+        sizes=(),
+    ):
+        super().__init__(name="generator")
+        self.resolution, self.num_frames = resolution, num_frames
+        self.num_classes, self.sizes = num_classes, sizes
+        shape = (num_frames, resolution, resolution, 3)
+        self.hidden = tf.keras.layers.Dense(width, activation)
+        self.pixels = tf.keras.layers.Dense(np.prod(shape), "tanh")
+        self.to_video = tf.keras.layers.Reshape(shape)
+
+    def call(self, z, labels, training=False):
+        return self.to_video(self.pixels(self.hidden(z)))
+
+
+@dvd.register
+class Odd(Dense):
+    """Its videos lack a frame."""
+
+    def call(self, z, labels, training=False):
+        return super().call(z, labels)[:, 1:]
+
+
+@dvd.register
+def not_complete(resolution, num_classes):
+    return tf.keras.layers.Dense(1)
+
+
+class NotRegistered(Dense):
+    pass
+
+
+def test_networks_of_one_s_own(tmp_path):
+    """They replace a preset's; a run stores and reopens them with their arguments."""
+    gan = quick(
+        generator=functools.partial(Dense, width=5, sizes=[(1, 2), ()]),
+        discriminators=[
+            functools.partial(vgan.Discriminator, ch=ch, name=f"d_{ch}")
+            for ch in (3, 2)
+        ],
+        parameters=["video_gan.build.generator_terms = []"],
+    )
+    gan.fit(dataset(shape=(2, 8, 8, 3)), steps=2, model_dir=str(tmp_path))
+    opened = dvd.load(str(tmp_path))
+    found = opened.networks
+    assert isinstance(found.generator, Dense) and found.generator.hidden.units == 5
+    assert found.generator.sizes == [(1, 2), ()]
+    assert [d.name for d in found.discriminators] == ["d_3", "d_2"]
+    widths = [d.trainable_variables[0].shape[-1] for d in found.discriminators]
+    assert widths == [3, 2]
+    np.testing.assert_array_equal(opened.sample(2), gan.sample(2))
+    opened.save(str(tmp_path / "exported"))
+    exported = dvd.load(str(tmp_path / "exported")).sample(2)
+    assert np.abs(exported.astype(int) - gan.sample(2)).max() <= 1
+    opened.fit(dataset(shape=(2, 8, 8, 3)), steps=3, model_dir=str(tmp_path))
+    done = run_module("tools.sample", f"--model_dir={tmp_path}", "--output=/tmp/no")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "contains 'custom.Dense', which" in done.stderr
+    assert "import the module that registers it" in done.stderr
+
+
+def test_a_network_is_registered_again_as_a_notebook_does():
+    @dvd.register
+    class Redefined(Dense):
+        pass
+
+    first = Redefined
+
+    @dvd.register
+    class Redefined(Dense):
+        pass
+
+    assert Redefined is not first
+    assert type(quick(generator=Redefined).networks.generator) is Redefined
+
+
 def test_a_second_ctrl_c_interrupts_but_does_not_end_the_process(tmp_path):
     def interrupt(state: dvd.State) -> None:
         signal.raise_signal(signal.SIGINT)
@@ -427,9 +517,40 @@ def test_a_grid_plays_in_a_notebook(tmp_path):
             "scores 5 frames of each video. Received: videos with 4",
         ),
         (lambda: new().fit(dataset(), 1, "/tmp/x"), "has no class names"),
+        (
+            lambda: quick(generator=NotRegistered),
+            "NotRegistered is not registered, so a run could not store it: decorate",
+        ),
+        (
+            lambda: quick(generator=functools.partial(Dense, activation=tf.nn.relu)),
+            "relu is not registered",
+        ),
+        (lambda: quick(generator=functools.partial(Dense, 8)), "custom.Dense by name"),
+        (
+            lambda: quick(generator=functools.partial(Dense, sizes={1})),
+            r"cannot store \{1\}",
+        ),
+        (
+            lambda: quick(discriminators=[not_complete]).networks,
+            "Dense has no attribute num_uniforms, has_batch_norm, which",
+        ),
+        (
+            lambda: quick(generator=Odd).networks,
+            r"Odd must return videos \[1, 2, 8, 8, 3\] for one latent",
+        ),
+        (
+            lambda: quick(generator=Dense).fit(
+                dataset(shape=(2, 8, 8, 3)), 1, "/tmp/x"
+            ),
+            "term mask_penalty needs mask of the generator: omit it with",
+        ),
+        (
+            lambda: dvd.register(type("SpatialDiscriminator", (), {})),
+            "has 'dvd_gan.SpatialDiscriminator': choose another name",
+        ),
         (lambda: new(class_names=NAMES).fit(dataset(0), 1, "/tmp/x"), "is empty"),
     ],
-    ids=range(13),
+    ids=range(21),
 )
 def test_a_mistake_is_one_sentence(call, sentence):
     with pytest.raises(dvd.UserError, match=sentence):

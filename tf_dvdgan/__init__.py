@@ -5,8 +5,8 @@
     gan = dvd.load("run")
     dvd.show(gan.sample(16))
 
-The Python interface is `prepare`, `VideoGAN`, `load`, `score` and `show`, see
-docs/python.md; each is imported when it is first used. Importing the package itself
+The Python interface is `prepare`, `VideoGAN`, `register`, `load`, `score` and `show`,
+see docs/python.md; each is imported when it is first used. Importing the package itself
 loads nothing heavy: workers that only decode videos stay light. It turns on oneDNN and
 selects Keras 2, so import it before TensorFlow; see `tf_dvdgan.onednn` and
 `tf_dvdgan.keras_version`.
@@ -19,6 +19,7 @@ from tf_dvdgan import keras_version, onednn
 from tf_dvdgan.version import __version__  # noqa: F401
 
 if TYPE_CHECKING:
+    from tf_dvdgan.config import register
     from tf_dvdgan.data_prep.job import prepare
     from tf_dvdgan.errors import UserError
     from tf_dvdgan.notebook import History, show
@@ -34,6 +35,7 @@ __all__ = [
     "VideoGAN",
     "load",
     "prepare",
+    "register",
     "score",
     "show",
 ]
@@ -44,6 +46,7 @@ _MODULES = {  # of each name
     **dict.fromkeys(["VideoGAN", "load"], "video_gan"),
     "UserError": "errors",
     "prepare": "data_prep.job",
+    "register": "config",
     "score": "scores",
 }
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors, graph_check, terminal, trained, version
+from tf_dvdgan import errors, graph_check, models, terminal, trained, version
 from tf_dvdgan import pretrained as pretrained_lib
 from tf_dvdgan.data import files, filesystem, transforms, windows
 from tf_dvdgan.models import video_gan
@@ -180,13 +180,15 @@ def describe(model: trained.TrainedModel) -> dict[str, Any]:
     """Returns the description that a `Generator` is created from, as JSON types."""
     generator, latent = model.gan.generator, model.gan.latent
     kind = type(generator)
+    package, _, module = kind.__module__.rpartition(".")
+    module = module if package == models.__name__ else "custom"
     return {
         "class_names": model.class_names,
         "num_conditioning_frames": generator.num_conditioning_frames,
         "window": dataclasses.asdict(model.window),
         "latent": {"sizes": latent.sizes, "stddevs": latent.stddevs},
         "metadata": {
-            "model": f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}",
+            "model": f"{module}.{kind.__name__}",
             "step": model.step,
             "weights": sampler_lib.fingerprint_of_weights(generator),
             "version": version.__version__,

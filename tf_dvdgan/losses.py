@@ -4,7 +4,7 @@ Under a distribution strategy the batch is one replica's: divide the loss by the
 of replicas before summing gradients over them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
@@ -114,9 +114,13 @@ class Term:
 
     Args:
       weight: factor of the term in the loss.
+
+    Attributes:
+      needs: names of the generator's outputs that it uses.
     """
 
     name = "term"
+    needs: Sequence[str] = ("videos",)
 
     def __init__(self, weight: float = 1.0):
         self.weight = weight

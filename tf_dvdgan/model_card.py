@@ -21,6 +21,7 @@ _PAPERS = {  # by module
     "dvd_gan_fp": "DVD-GAN-FP (Clark, Donahue and Simonyan, 2019, arXiv:1907.06571)",
     "mvt_gan": "MVT-GAN (Munoz, Zolfaghari, Argus and Brox, 2020)",
     "vgan": "VGAN (Vondrick, Pirsiavash and Torralba, 2016)",
+    "custom": "custom generator",
 }
 _TRAINING = {  # operative parameters, by title
     "batch size": "BATCH_SIZE",

@@ -88,6 +88,8 @@ class VideoGAN:
         stride: int | None = None,
         ch: int | None = None,
         conditioning_frames: int | None = None,
+        generator: Callable[..., tf.keras.Model] | None = None,
+        discriminators: Sequence[Callable[..., tf.keras.Model]] | None = None,
         precision: str = "float32",
         seed: int = 0,
         parameters: Sequence[str] = (),
@@ -105,6 +107,10 @@ class VideoGAN:
           stride: training takes every n-th frame of a clip.
           ch: width multiplier of all networks.
           conditioning_frames: number of frames that a prediction model starts from.
+          generator: replaces the preset's generator: a class of the package or one that
+            is decorated with `register`, or a `functools.partial` of it. It is called
+            as `models.video_gan.build` describes.
+          discriminators: replace the preset's discriminators, likewise.
           precision: 'float32', or 'bfloat16' for compute with float32 parameters.
           seed: seed of the initial weights and of all random numbers in training.
           parameters: other Gin bindings, such as "trainer.build.num_d_steps = 1".
@@ -113,7 +119,8 @@ class VideoGAN:
           The GAN.
 
         Raises:
-          UserError: the preset does not exist, or does not have one of the sizes.
+          UserError: the preset does not exist, or does not have one of the sizes; a
+            class is not registered.
         """
         sizes = {
             "RESOLUTION": resolution,
@@ -127,6 +134,12 @@ class VideoGAN:
         bindings += [f"trainer.build.seed = {seed!r}"]
         if class_names is not None and len(class_names) == 0:
             bindings.append("NUM_CLASSES = 0")
+        if generator is not None:
+            bindings += config.bind("video_gan.build.generator", generator)
+        if discriminators is not None:
+            bindings += config.bind(
+                "video_gan.build.discriminators", list(discriminators)
+            )
         with config.isolated():
             config.load([_file_of(preset)], [*bindings, *parameters])
             text = gin.config_str()

@@ -46,10 +46,26 @@ def parts(networks: video_gan.Networks) -> list[tuple]:
     return found
 
 
-@pytest.mark.parametrize("files", gin_files(), ids=lambda files: files[-1])
+# Arguments of one discriminator alone, which Gin calls a scope.
+SCOPED = [
+    "video_gan.build.discriminators = [@a/dvd_gan.SpatialDiscriminator, "
+    "@b/dvd_gan.SpatialDiscriminator]",
+    "a/dvd_gan.SpatialDiscriminator.ch = 4",
+    "b/dvd_gan.SpatialDiscriminator.num_frames = 2",
+    "b/dvd_gan.SpatialDiscriminator.attention = {0: @layers.SelfAttention}",
+    "b/layers.SelfAttention.per_frame = True",
+]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [*gin_files(), ["models/dvdgan_v2.gin", "scopes"]],
+    ids=lambda files: files[-1],
+)
 def test_networks_of_a_config_and_of_its_data_are_the_same(files):
+    scoped = files[-1] == "scopes"
     with config.isolated():
-        config.load(files, ["CH = 8"])
+        config.load(files[: -1 if scoped else None], ["CH = 8", *SCOPED * scoped])
         model = json.loads(json.dumps(resolved.resolve()))
         expected = video_gan.build(NAMES)
         window = gin.get_configurable("data.Window")()

@@ -107,6 +107,14 @@ def check_part(selector: str, where: str) -> None:
         )
 
 
+def selector_of(part: Callable) -> str | None:
+    """Returns the full name of a registered part; None if it is not registered."""
+    for selector, registered in gin.config._REGISTRY.items():
+        if part in (registered.wrapped, registered.wrapper):
+            return selector
+    return None
+
+
 def _arguments(model: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the networks' encoded arguments, of a format that is known."""
     if model["format"] > FORMAT:
@@ -153,11 +161,18 @@ def _part(name: str, bindings: Mapping[str, Any], call: bool = False) -> dict:
     values = {
         parameter.name: parameter.default
         for parameter in inspect.signature(registered.wrapped).parameters.values()
-        if parameter.default is not inspect.Parameter.empty
+        if _is_recordable(parameter.default)
     }
     values = {n: v for n, v in values.items() if v is not gin.REQUIRED} | dict(bindings)
     arguments = {n: _encoded(v) for n, v in values.items() if _is_encodable(v)}
     return {"part": registered.selector, "arguments": arguments, "call": call}
+
+
+def _is_recordable(default: Any) -> bool:
+    """Whether a default is one, and no function that only its owner's code can find."""
+    if default is inspect.Parameter.empty:
+        return False
+    return not callable(default) or selector_of(default) is not None
 
 
 def _is_encodable(value: Any) -> bool:
@@ -178,11 +193,12 @@ def _encoded(value: Any) -> Any:
     if isinstance(value, gin.config.ConfigurableReference):
         if value.selector == "gin.macro":
             return _encoded(gin.query_parameter(f"%{value.scoped_selector[:-10]}"))
-        bindings = gin.get_bindings(value.selector, resolve_references=False)
-        return _part(value.selector, bindings, value.evaluate)
-    for _, registered in gin.config._REGISTRY.items():
-        if value in (registered.wrapped, registered.wrapper):  # a default: unbound
-            return {"part": registered.selector, "arguments": {}, "call": False}
+        with gin.config_scope(value.scopes or gin.current_scope()):
+            bindings = gin.get_bindings(value.selector, resolve_references=False)
+            return _part(value.selector, bindings, value.evaluate)
+    selector = selector_of(value)
+    if selector is not None:  # a default: unbound
+        return {"part": selector, "arguments": {}, "call": False}
     return {"python": f"{value.__module__}.{value.__qualname__}"}
 
 
@@ -201,7 +217,8 @@ def _decoded(value: Any) -> Any:
     if registered is None:
         raise errors.UserError(
             f"The run's model.json contains {value['part']!r}, which tf_dvdgan "
-            f"{version.__version__} does not have."
+            f"{version.__version__} does not have. If it is your own, first import the "
+            "module that registers it."
         )
     check_part(registered.selector, "model.json")
     known = inspect.signature(registered.wrapped).parameters

@@ -524,6 +524,7 @@ class MaskPenalty(losses.Term):
     """L1 penalty on the mask, so that the background is used; 0.1 in the paper."""
 
     name = "mask_penalty"
+    needs = ("mask",)
 
     def value(self, generator, outputs, real, labels) -> tf.Tensor:
         del generator, real, labels

@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import gin
 import numpy as np
@@ -18,6 +18,11 @@ Conditioning = dict[str, tf.Tensor]
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 _policy_lock = threading.RLock()
+_GENERATOR_ATTRIBUTES = (
+    *("num_frames", "resolution", "num_classes"),
+    "num_conditioning_frames",
+)
+_DISCRIMINATOR_ATTRIBUTES = ("num_uniforms", "has_batch_norm")
 
 
 @gin.register(module="video_gan")
@@ -94,6 +99,9 @@ class Networks(tf.Module):
     Attributes:
       frame_bank: `[count, frames, height, width, 3]` uint8, real frames that samples of
         a prediction model start from by default; None for other models.
+
+    Raises:
+      InvalidValueError: a network does not have what is listed here.
     """
 
     def __init__(
@@ -110,6 +118,9 @@ class Networks(tf.Module):
         precision: str = "float32",
     ):
         super().__init__(name="video_gan")
+        _check_has(generator, _GENERATOR_ATTRIBUTES)
+        for discriminator in discriminators:
+            _check_has(discriminator, _DISCRIMINATOR_ATTRIBUTES)
         self.precision = precision
         self.generator = generator
         self.discriminators = list(discriminators)
@@ -213,16 +224,50 @@ class Networks(tf.Module):
         return outputs if isinstance(outputs, dict) else {"videos": outputs}
 
     def build(self) -> None:
-        """Creates all variables by calling the networks once, on zeros."""
+        """Creates all variables by calling the networks once, on zeros.
+
+        Raises:
+          InvalidValueError: the generator's outputs do not have the right shape, or a
+            term needs others.
+        """
         generator = self.generator
         size = generator.resolution
         zeros = tf.zeros([1, generator.num_frames, size, size, 3])
         conditioning = self.conditioning(tf.zeros([1], tf.int32), zeros)
         z = tf.zeros([1, self.latent.size])
         with _policy(self.precision):
-            videos = self.generate(z, conditioning)["videos"]
+            outputs = self.generate(z, conditioning)
+            self._check_outputs(outputs)
             for discriminator in self.discriminators:
-                discriminator(videos, conditioning["labels"], training=False)
+                discriminator(outputs["videos"], conditioning["labels"], training=False)
+
+    def _check_outputs(self, outputs: Mapping[str, tf.Tensor]) -> None:
+        """Checks what somebody's own generator returns."""
+        generator, name = self.generator, type(self.generator).__name__
+        size = generator.resolution
+        expected = [1, generator.num_frames, size, size, 3]
+        if outputs["videos"].shape != expected:
+            raise errors.InvalidValueError(
+                f"{name} must return videos {expected} for one latent. Received: "
+                f"{outputs['videos'].shape}"
+            )
+        for term in self.generator_terms:
+            if not set(term.needs) <= outputs.keys():
+                raise errors.InvalidValueError(
+                    f"The term {term.name} needs {', '.join(term.needs)} of the "
+                    "generator: omit it with gin_param='video_gan.build.generator_terms"
+                    f" = []'. Received: {name} with {', '.join(outputs)}"
+                )
+
+
+def _check_has(network: tf.keras.Model, names: Sequence[str]) -> None:
+    """Checks that somebody's own network has what training needs."""
+    missing = [name for name in names if not hasattr(network, name)]
+    if missing:
+        raise errors.InvalidValueError(
+            f"{type(network).__name__} has no attribute {', '.join(missing)}, which "
+            "models.video_gan.Networks describes."
+        )
 
 
 def _plain(loss: Callable) -> Callable:
