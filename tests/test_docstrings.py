@@ -79,7 +79,7 @@ def missing_in(path: pathlib.Path) -> list[str]:
 
 
 def missing_of_class(node: ast.ClassDef, path: pathlib.Path) -> list[str]:
-    found = []
+    found = [f"{node.name}: Attributes lacks {name}" for name in unknown_fields(node)]
     for method in node.body:
         if not isinstance(method, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
@@ -97,6 +97,17 @@ def missing_of_class(node: ast.ClassDef, path: pathlib.Path) -> list[str]:
                 text = inherited(path, node.name, method.name)
             found += missing_of(method, text, name)
     return found
+
+
+def unknown_fields(node: ast.ClassDef) -> list[str]:
+    """Public fields of a dataclass that its docstring lacks."""
+    kinds = ast.unparse([*node.decorator_list, *node.bases])  # type: ignore[arg-type]
+    if not re.search("dataclass|NamedTuple", kinds):
+        return []
+    fields = [n.target for n in node.body if isinstance(n, ast.AnnAssign)]
+    names = [n.id for n in fields if isinstance(n, ast.Name) and n.id[0] != "_"]
+    text = ast.get_docstring(node) or ""
+    return [n for n in names if not re.search(rf"^ *(\w+, )*{n}(, \w+)*:", text, re.M)]
 
 
 def inherited(path: pathlib.Path, owner: str, method: str) -> str:

@@ -23,12 +23,12 @@ def reference_ops() -> Iterator[None]:
     again at every step. The function and its variables do not change: use it to test
     the fused ops and to count the operations that they save.
     """
-    global _fused
-    _fused = False
+    global _fused  # not of one thread: strategies trace replicas in threads of their own
+    before, _fused = _fused, False
     try:
         yield
     finally:
-        _fused = True
+        _fused = before
 
 
 def fused_ops_enabled() -> bool:

@@ -111,6 +111,8 @@ class Chart:
       x_ticks, y_ticks: position and text of each tick.
       table: a few of the values.
       note: whether values were averaged or clipped; empty if not.
+      left, right, top, bottom: edges of the plot area in the image.
+      width, height: of the image.
     """
 
     title: str
@@ -120,7 +122,6 @@ class Chart:
     y_ticks: list[tuple[float, str]]
     table: Table
     note: str
-    # The plot area inside the image.
     left: float = _LEFT
     right: float = WIDTH - _RIGHT
     top: float = _TOP

@@ -6,7 +6,12 @@ from collections.abc import Callable
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """Whether a batch fits, and the bytes that it requires, if they are known."""
+    """What the compiler says of a batch.
+
+    Attributes:
+      fits: whether it fits in memory.
+      num_bytes: memory that it requires, if it is known.
+    """
 
     fits: bool
     num_bytes: float | None = None
