@@ -23,7 +23,7 @@ def reference_ops() -> Iterator[None]:
     again at every step. The function and its variables do not change: use it to test
     the fused ops and to count the operations that they save.
     """
-    global _fused  # not of one thread: strategies trace replicas in threads of their own
+    global _fused  # for all threads: strategies trace replicas in their own
     before, _fused = _fused, False
     try:
         yield
