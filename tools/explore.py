@@ -12,7 +12,7 @@ this machine can reach it unless --host is set.
 
 from absl import flags
 
-from tf_dvdgan import cli, errors
+from tf_dvdgan import cli, explorer
 
 FLAGS = flags.FLAGS
 
@@ -28,23 +28,12 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     del argv
-    try:
-        from tf_dvdgan.explorer import server
-    except ModuleNotFoundError as error:
-        package = (error.name or "").split(".")[0]
-        if package not in ("nicegui", "fastapi", "uvicorn"):
-            raise
-        raise errors.UserError(
-            "The page needs NiceGUI: pip install 'tf_dvdgan[explore]'."
-        ) from None
-    from tf_dvdgan import generators, pretrained
-
-    named = cli.generator_flags()
-    if not any(map(named.get, ("model_dir", "saved_model", "pretrained"))):
-        named["pretrained"] = pretrained.DEFAULT
-    with server.listen(FLAGS.host, FLAGS.port) as listener:
-        generator = generators.open_generator(**named)
-        server.explore(generator, listener, FLAGS.host, FLAGS.open_browser)
+    explorer.explore(
+        host=FLAGS.host,
+        port=FLAGS.port,
+        open_browser=FLAGS.open_browser,
+        **cli.generator_flags(),
+    )
     print("\nThe explorer has ended.")
 
 

@@ -10,7 +10,6 @@ import ipaddress
 import socket
 import urllib.parse
 import weakref
-import webbrowser
 
 import fastapi
 import uvicorn
@@ -109,37 +108,6 @@ def serve(app: fastapi.FastAPI, listener: socket.socket) -> None:
         uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:  # uvicorn raises it again after shutdown
         pass
-
-
-def explore(
-    generator: generators.Generator,
-    listener: socket.socket,
-    host: str,
-    open_browser: bool = False,
-) -> None:
-    """Prints where the page is, and serves it until Ctrl-C.
-
-    Args:
-      generator: to explore.
-      listener: a listening socket, from `listen`.
-      host: address that the socket listens at.
-      open_browser: whether to open the page.
-
-    Raises:
-      UserError: the generator is an autoencoder.
-    """
-    generator.check_makes_videos()
-    app = application(generator, host)
-    if not is_loopback(host):
-        print(
-            f"warning: listening on {host}: anyone who can reach this machine can use "
-            "the model, without a password."
-        )
-    url = url_of(listener)
-    print(f"{generator.name}: {url} (Ctrl-C ends it)", flush=True)
-    if open_browser:
-        webbrowser.open(url)
-    serve(app, listener)
 
 
 class _Guard:
