@@ -14,6 +14,7 @@ import pathlib
 import re
 import shlex
 import shutil
+from collections.abc import Callable
 
 import gin
 import pytest
@@ -348,11 +349,24 @@ def test_the_messages_that_are_explained_are_those_of_the_code(message):
     assert any(all(piece in text for piece in pieces) for text in printed())
 
 
-def test_every_command_calls_the_function_that_python_md_names():
+def functions_of_commands() -> list[tuple[str, str]]:
+    """python.md's table: commands, and the functions that they call."""
     text = (ROOT / "docs" / "python.md").read_text()
-    rows = re.findall(
+    return re.findall(
         r"^\| `((?:tools|tf_dvdgan|data_prep)\..+)` \| (.+) \|$", text, re.M
     )
+
+
+def function(name: str) -> Callable:
+    owner, _, last = name.rpartition(".")
+    if owner == "VideoGAN":
+        return getattr(tf_dvdgan.VideoGAN, last)
+    module = importlib.import_module(f"tf_dvdgan.{owner}".rstrip("."))
+    return getattr(module, last)
+
+
+def test_every_command_calls_the_function_that_python_md_names():
+    rows = functions_of_commands()
     modules = {command.split(" ")[0] for command, _ in rows}
     tools = {f"tools.{path.stem}" for path in (ROOT / "tools").glob("*.py")}
     rest = {"tools.__init__", "tools.demo", "tools.tpu_preflight"}
@@ -362,24 +376,39 @@ def test_every_command_calls_the_function_that_python_md_names():
         source = (ROOT / f"{command.split(' ')[0].replace('.', '/')}.py").read_text()
         assert any(f"{name.rpartition('.')[2]}(" in source for name in names), command
         for name in names:
-            owner, _, last = name.rpartition(".")
-            if owner == "VideoGAN":
-                found = tf_dvdgan.VideoGAN
-            else:
-                found = importlib.import_module(f"tf_dvdgan.{owner}".rstrip("."))
-            assert callable(getattr(found, last)), name
+            assert callable(function(name)), name
 
 
-def test_the_flags_of_prepare_have_the_functions_defaults():
+def plain(default: object) -> object:
+    """A default as both flags and functions may have it."""
+    if isinstance(default, list | tuple):
+        return [float(v) if re.fullmatch(r"[\d.]+", str(v)) else v for v in default]
+    return None if default == "auto" else default  # of a strategy
+
+
+@pytest.mark.parametrize(
+    ("command", "functions"), functions_of_commands(), ids=lambda text: text[:30]
+)
+def test_flags_have_the_defaults_of_the_function(command, functions):
+    with flags_of(command.split(" ")[0]) as names:
+        of_flags = {name: plain(flags.FLAGS[name].default) for name in names}
+    for name in re.findall(r"`(?:dvd\.|tf_dvdgan\.)?([\w.]+)`", functions):
+        parameters = inspect.signature(function(name)).parameters
+        defaults = {
+            key: plain(parameter.default)
+            for key, parameter in parameters.items()
+            if key in of_flags and parameter.default is not inspect.Parameter.empty
+        }
+        assert defaults == {key: of_flags[key] for key in defaults}, name
+
+
+def test_the_function_of_prepare_has_all_of_its_flags():
     parameters = inspect.signature(tf_dvdgan.prepare).parameters
     with flags_of("data_prep.prepare") as names:
-        of_flags = {name: flags.FLAGS[name].default for name in names}
-    shared = set(of_flags) & set(parameters)
+        shared = names & set(parameters)
     assert len(shared) >= 15 and set(parameters) - shared == {
         *("input_dir", "output_dir", "follow_links", "beam_flags")
     }
-    defaults = {name: parameters[name].default for name in shared}
-    assert defaults == {name: of_flags[name] for name in shared}
 
 
 def test_the_citation_is_of_this_version():

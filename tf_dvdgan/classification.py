@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from tf_dvdgan import errors, run_directory, seeds, trained
 from tf_dvdgan.data import clips as clips_lib
+from tf_dvdgan.data import files, transforms, windows
 from tf_dvdgan.data import manifest as manifest_lib
-from tf_dvdgan.data import transforms, windows
 from tf_dvdgan.layers import conditional_batch_norm
 from tf_dvdgan.models import vgan
 
@@ -77,7 +77,7 @@ def classify(
     model_dir: str,
     data_dir: str,
     step: int | str | None = None,
-    shares: Sequence[fractions.Fraction] = (fractions.Fraction(1),),
+    shares: Sequence[str | fractions.Fraction] = ("1/8", "1/4", "1/2", "1"),
     frozen: bool = False,
     fine_tuning: FineTuning = FineTuning(),
     seed: int = 0,
@@ -90,15 +90,19 @@ def classify(
       model_dir: directory of the run.
       data_dir: folder of prepared shards with classes.
       step: step of the checkpoint, or 'best'; the newest by default.
-      shares: fractions of the labeled clips to train on, above 0 and at most 1.
+      shares: fractions of the labeled clips to train on, such as "1/8"; above 0 and at
+        most 1.
       frozen: whether to fit a logistic regression to frozen features; otherwise
         classifiers are trained from the run's weights and from random weights.
       fine_tuning: settings of the classifiers' training.
       seed: seed of the choice of clips and of random weights.
 
     Raises:
-      UserError: the model has no discriminator, or it is not VGAN's.
+      UserError: a share is invalid, the model has no discriminator, or it is not
+        VGAN's.
     """
+    files.register_filesystems(model_dir, writing=True)
+    parts = [_share(text) for text in shares]
     model = trained.load(model_dir, step, with_discriminators=True)
     if not model.gan.discriminators:
         raise errors.UserError(
@@ -126,7 +130,7 @@ def classify(
     headings = "".join(f"{name.replace('_', ' '):>21}" for name in ways)
     print(f"{'share':>6} {'clips':>6}{headings}   chance {1 / num_classes:.3f}")
     directory = run_directory.RunDirectory(model_dir)
-    for share in shares:
+    for share in parts:
         row: dict[str, Any] = {
             "share": str(share),
             "step": model.step,
@@ -137,6 +141,20 @@ def classify(
         cells = "".join(f"{row[name]:>21.3f}" for name in ways)
         print(f"{share!s:>6} {row['clips']:>6}{cells}", flush=True)
         directory.add_classification(row)
+
+
+def _share(text: str | fractions.Fraction) -> fractions.Fraction:
+    try:
+        share = fractions.Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise errors.UserError(
+            f"`shares` must be fractions such as 1/8, not {text!r}."
+        ) from None
+    if not 0 < share <= 1:
+        raise errors.UserError(
+            f"`shares` must be greater than 0 and at most 1, not {text!r}."
+        )
+    return share
 
 
 def fine_tune(

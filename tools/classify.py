@@ -13,7 +13,7 @@ features instead.
 
 from absl import flags
 
-from tf_dvdgan import cli, errors
+from tf_dvdgan import cli
 
 FLAGS = flags.FLAGS
 
@@ -32,24 +32,8 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     del argv
-    import fractions
-
     from tf_dvdgan import classification
-    from tf_dvdgan.data import files
 
-    files.register_filesystems(FLAGS.model_dir, writing=True)
-    shares = []
-    for text in FLAGS.shares:
-        try:
-            shares.append(fractions.Fraction(text))
-        except (ValueError, ZeroDivisionError):
-            raise errors.UserError(
-                f"--shares must be fractions such as 1/8, not {text!r}."
-            ) from None
-        if not 0 < shares[-1] <= 1:
-            raise errors.UserError(
-                f"--shares must be greater than 0 and at most 1, not {text!r}."
-            )
     fine_tuning = classification.FineTuning(
         FLAGS.num_steps, FLAGS.batch_size, FLAGS.learning_rate
     )
@@ -57,7 +41,7 @@ def main(argv: list[str]) -> None:
         FLAGS.model_dir,
         FLAGS.data_dir,
         FLAGS.step,
-        shares,
+        FLAGS.shares,
         FLAGS.frozen,
         fine_tuning,
         FLAGS.seed,
