@@ -5,9 +5,8 @@ import pytest
 import tensorflow as tf
 from conftest import TINY_VGAN
 
-from tf_dvdgan import config
-from tf_dvdgan.training import divergence, train, trainer
-from tf_dvdgan.training import strategy as strategy_lib
+from tf_dvdgan import launch
+from tf_dvdgan.training import divergence, trainer
 
 pytestmark = pytest.mark.usefixtures("quick_graphs")
 
@@ -88,14 +87,11 @@ def test_a_run_rolls_back_and_continues_with_other_random_numbers(
         return metrics
 
     monkeypatch.setattr(trainer.Trainer, "run_steps", failing)
-    config.load(
-        [TINY_VGAN],
-        [
-            "training.Divergence.on_non_finite = 'roll_back'",
-            "training.Schedule.steps_per_loop = 1",
-        ],
-    )
-    train.train(str(tmp_path), demo_shards, strategy_lib.create("one_device"))
+    parameters = [
+        "training.Divergence.on_non_finite = 'roll_back'",
+        "training.Schedule.steps_per_loop = 1",
+    ]
+    launch.train(str(tmp_path), demo_shards, TINY_VGAN, parameters)
     out = capsys.readouterr().out
     assert "ALARM: loss/generator not finite at step 5" in out
     assert "Rolled back to step 3" in out and "Trained 6 steps" in out

@@ -5,8 +5,8 @@ import signal
 import pytest
 from conftest import TINY_VGAN
 
-from tf_dvdgan import config
-from tf_dvdgan.training import stopping, train, trainer
+from tf_dvdgan import launch
+from tf_dvdgan.training import stopping, trainer
 from tf_dvdgan.training import strategy as strategy_lib
 
 
@@ -58,8 +58,6 @@ def test_train_returns_the_signal_that_stopped_it(
         return metrics
 
     monkeypatch.setattr(trainer.Trainer, "run_steps", interrupted)
-    config.load([TINY_VGAN])
-    strategy = strategy_lib.create("one_device")
-    stopped_by = train.train(str(tmp_path), demo_shards, strategy)
+    stopped_by = launch.train(str(tmp_path), demo_shards, TINY_VGAN)
     assert stopped_by == (signal.SIGINT if at_step == 3 else None)
     assert (tmp_path / "checkpoints" / f"step-{at_step}.index").exists()
