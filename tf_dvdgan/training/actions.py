@@ -1,7 +1,7 @@
 """The actions of every run: TensorBoard, alarms, sample sheets, checkpoints, scores."""
 
+from tf_dvdgan.training import alarms as alarms_lib
 from tf_dvdgan.training import (
-    alarms,
     checkpoint_manager,
     overfitting,
     sample_sheets,
@@ -67,10 +67,10 @@ class SaveAndScore:
 def create(
     schedule: schedule_lib.Schedule,
     board: tensorboard.TensorBoard,
-    alarms_: alarms.Alarms,
+    alarms: alarms_lib.Alarms,
     held_out: overfitting.HeldOutScores | None,
     sheets: sample_sheets.SampleSheets,
-    checkpoints: SaveAndScore,
+    saving: SaveAndScore,
 ) -> list[Action]:
     """Creates the actions of a run, in the order in which they are called.
 
@@ -80,17 +80,17 @@ def create(
     Args:
       schedule: schedule of the run.
       board: writes TensorBoard's curves.
-      alarms_: checks whether the run has diverged.
+      alarms: checks whether the run has diverged.
       held_out: measures overfitting, for an adaptation that needs it.
       sheets: writes sample sheets.
-      checkpoints: writes and scores checkpoints.
+      saving: writes and scores checkpoints.
 
     Returns:
       The actions.
     """
 
     def check_metrics(state: State) -> None:
-        alarms_.check_metrics(state.step, state.metrics)
+        alarms.check_metrics(state.step, state.metrics)
 
     def measure_overfitting(state: State) -> None:
         # Not at the end, unless it is due: a longer run has the same numbers.
@@ -98,7 +98,7 @@ def create(
             held_out.measure()
 
     def write_samples(state: State) -> None:
-        alarms_.check_diversity(state.step, sheets.write(state.step))
+        alarms.check_diversity(state.step, sheets.write(state.step))
 
     saves, samples = schedule.checkpoint_every, schedule.samples_every
     return [
@@ -111,7 +111,7 @@ def create(
         ),
         Action("singular values", samples, board.write_singular_values),
         Action("samples", samples, write_samples),
-        Action("checkpoint", saves, checkpoints.save),
-        Action("scores", saves, checkpoints.score),
+        Action("checkpoint", saves, saving.save),
+        Action("scores", saves, saving.score),
         Action("finish", schedule.num_steps, board.finish),
     ]

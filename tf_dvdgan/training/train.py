@@ -11,8 +11,8 @@ from tf_dvdgan.data import files, filesystem, training_data, windows
 from tf_dvdgan.models import resolved, video_gan
 from tf_dvdgan.sampling import standing_statistics
 from tf_dvdgan.training import actions as actions_lib
+from tf_dvdgan.training import alarms as alarms_lib
 from tf_dvdgan.training import (
-    alarms,
     checkpoint_manager,
     divergence,
     overfitting,
@@ -142,17 +142,17 @@ def prepare(
         board.write_config(directory, step, window, protocols)
     # 5. The actions.
     sheets = sample_sheets.SampleSheets(trainer, writer, data, verbose=chief)
-    alarms_ = alarms.Alarms(trainer, saved, on_divergence, writer)
-    scored = actions_lib.SaveAndScore(saved, schedule, evaluation)
-    default = actions_lib.create(schedule, board, alarms_, held_out, sheets, scored)
+    alarms = alarms_lib.Alarms(trainer, saved, on_divergence, writer)
+    saving = actions_lib.SaveAndScore(saved, schedule, evaluation)
+    default = actions_lib.create(schedule, board, alarms, held_out, sheets, saving)
     return loop_lib.TrainingLoop(
         trainer=trainer,
         data=data,
         schedule=schedule,
         saved=saved,
-        alarms=alarms_,
+        alarms=alarms,
         profiler=profiling.Profiler(model_dir, profile_steps if chief else 0),
-        on_start=scored.start,
+        on_start=saving.start,
         actions=[*default, *actions],
     )
 
