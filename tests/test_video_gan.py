@@ -1,5 +1,6 @@
 """The Python interface, as a notebook uses it."""
 
+import concurrent.futures
 import functools
 import json
 import os
@@ -375,6 +376,63 @@ def test_two_threads_open_runs_at_a_time(fitted):
     for thread in threads:
         thread.join()
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(quick, id="vgan"),
+        pytest.param(
+            functools.partial(new, class_names=NAMES),
+            id="dvdgan_v2",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_two_threads_train_at_a_time_as_each_does_alone(make, tmp_path):
+    """Other configs and precisions; each thread waits for the other at every step."""
+    settings = [{"num_frames": 4}, {"num_frames": 8, "precision": "bfloat16"}]
+
+    def train(number: int, folder, actions=()) -> None:
+        data = dataset(shape=(settings[number]["num_frames"], 16, 16, 3))
+        gan = make(resolution=16, **settings[number])
+        every = {"samples_every": 1, "checkpoint_every": 2}
+        gan.fit(data, steps=3, model_dir=str(folder), actions=actions, **every)
+
+    meeting, met = threading.Barrier(2, timeout=300), []
+
+    def meet(state: dvd.State) -> None:
+        meeting.wait()
+        met.append(state.step)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        together = [
+            threads.submit(train, i, tmp_path / f"{i}", [dvd.Action("meet", 1, meet)])
+            for i in range(2)
+        ]
+        for training in together:
+            training.add_done_callback(
+                lambda ended: ended.exception() and meeting.abort()
+            )
+    for training in together:
+        training.result()
+    assert sorted(met) == [1, 1, 2, 2, 3, 3]
+    for i in range(2):
+        train(i, tmp_path / f"{i}_alone")
+        compared = [tmp_path / f"{i}", tmp_path / f"{i}_alone"]
+        found, alone = (
+            tf.train.load_checkpoint(f"{folder}/checkpoints/step-3")
+            for folder in compared
+        )
+        for key in alone.get_variable_to_shape_map():
+            if "OBJECT_GRAPH" not in key:
+                np.testing.assert_array_equal(
+                    found.get_tensor(key), alone.get_tensor(key), err_msg=key
+                )
+        sheets = [sorted((folder / "samples").glob("*.gif")) for folder in compared]
+        assert sheets[0]
+        for one, other in zip(*sheets, strict=True):
+            assert one.read_bytes() == other.read_bytes(), one
 
 
 def test_a_precision_is_that_of_one_thread_at_a_time():

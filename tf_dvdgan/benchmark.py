@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from tf_dvdgan import config, demo_videos, errors, flops, machine, onednn, ops, terminal
 from tf_dvdgan.data import training_data, transforms
-from tf_dvdgan.training import loop
+from tf_dvdgan.training import input_pipeline
 from tf_dvdgan.training import trainer as trainer_lib
 
 PHASES = (
@@ -292,7 +292,7 @@ def _time_reading(data_dir: str, trainer: trainer_lib.Trainer, repeats: int) -> 
     window = gin.get_configurable("data.Window")()
     size = trainer.global_batch_size
     data = training_data.Shards(data_dir, window)
-    batches = loop.distribute(trainer, data, first_batch=0)
+    batches = input_pipeline.distribute(trainer, data, first_batch=0)
     num_batches = max(4, 256 // size)
     iterator = iter(batches)
     for _ in range(num_batches):  # fills the buffers

@@ -8,12 +8,10 @@ import pytest
 from conftest import run_module
 from PIL import Image
 
-from tf_dvdgan import classification, config, errors, export, generators, trained
+from tf_dvdgan import classification, errors, export, generators, launch, trained
 from tf_dvdgan.data import clip_files, video_io, video_reader, windows
 from tf_dvdgan.models import vgan
 from tf_dvdgan.report import page
-from tf_dvdgan.training import strategy as strategy_lib
-from tf_dvdgan.training import train as train_lib
 
 pytestmark = pytest.mark.usefixtures("quick_graphs")
 
@@ -21,8 +19,7 @@ TINY = ["RESOLUTION = 16", "STRIDE = 2", "BATCH_SIZE = 4", "CH = 2", "NUM_FRAMES
 
 
 def train(folder: str, shards: str, file: str, *parameters: str) -> str:
-    config.load([file], [*TINY, "NUM_STEPS = 2", *parameters])
-    train_lib.train(folder, shards, strategy_lib.create("one_device"))
+    launch.train(folder, shards, file, [*TINY, "NUM_STEPS = 2", *parameters])
     return folder
 
 

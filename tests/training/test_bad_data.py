@@ -11,11 +11,12 @@ import tensorflow as tf
 from conftest import TINY_VGAN
 from PIL import Image
 
+import tf_dvdgan as dvd
 from tf_dvdgan import config, errors
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.data import record_index, records
-from tf_dvdgan.training import loop, schedule, train
 from tf_dvdgan.training import strategy as strategy_lib
+from tf_dvdgan.training import train
 
 
 @pytest.fixture
@@ -24,16 +25,10 @@ def shards(demo_shards, tmp_path) -> str:
 
 
 def start(shards, tmp_path, actions=(), num_steps=9):
-    config.load([TINY_VGAN])
-    train.train(
-        str(tmp_path / "run"),
-        shards,
-        strategy_lib.create("one_device"),
-        schedule=schedule.Schedule(
-            num_steps=num_steps, steps_per_loop=1, checkpoint_every=100
-        ),
-        actions=actions,
-    )
+    one = ["training.Schedule.steps_per_loop = 1"]
+    gan = dvd.VideoGAN.from_preset(TINY_VGAN, parameters=one)
+    folder = str(tmp_path / "run")
+    gan.fit(shards, num_steps, folder, actions=actions, checkpoint_every=100)
 
 
 def rewrite(folder: str, change) -> None:
@@ -129,7 +124,7 @@ def test_data_that_go_are_one_sentence_and_cost_no_steps(shards, tmp_path):
             shutil.rmtree(shards)
 
     with pytest.raises(errors.UserError, match="No prepared data in") as error:
-        start(shards, tmp_path, [loop.Action("remove", 1, remove)], num_steps=4000)
+        start(shards, tmp_path, [dvd.Action("remove", 1, remove)], num_steps=4000)
     step = int(str(error.value).split("Step ")[1].split()[0])
     assert step >= 4 and str(error.value).endswith(
         f" Step {step} is saved; the same command resumes from there."
@@ -144,7 +139,7 @@ def test_another_error_before_the_first_step_stays_as_it_is(shards, tmp_path):
     config.load([TINY_VGAN])
     strategy = strategy_lib.create("one_device")
     with pytest.raises(tf.errors.InvalidArgumentError, match="of the evaluation"):
-        train.train(str(tmp_path / "run"), shards, strategy, evaluation=fail)
+        train.prepare(str(tmp_path), shards, strategy, evaluation=fail).run()
 
 
 @pytest.mark.parametrize(

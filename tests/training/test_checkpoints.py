@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tf_dvdgan import addons, errors
-from tf_dvdgan.training import checkpoints, optimizers
+from tf_dvdgan.training import checkpoint_manager, checkpoints, optimizers
+from tf_dvdgan.training import strategy as strategy_lib
 
 SETTINGS = {"seed": 0}
 SIZE = 200_000  # of the weights: 800 kB
@@ -31,8 +32,9 @@ class State:
         holder = tf.Module()
         holder.weights = self.weights
         objects = {"step": self.step, "net": holder, "optimizer": self.optimizer}
-        self.saved = checkpoints.Checkpoints(
-            str(model_dir), objects, fixed, keep, **settings
+        self.saved = checkpoint_manager.CheckpointManager(
+            *(str(model_dir), objects, fixed, tf.distribute.get_strategy(), keep),
+            **settings,
         )
 
     def train_to(self, step: int) -> "State":
@@ -43,8 +45,7 @@ class State:
         return self
 
     def save(self) -> None:
-        self.saved.save(int(self.step))
-        self.saved.wait()
+        self.saved.save(int(self.step), wait=True)
 
 
 def trained_and_saved(model_dir, *steps, **settings) -> State:
@@ -131,7 +132,10 @@ def test_when_all_are_damaged_it_says_so(tmp_path):
 def test_a_full_disk_leaves_older_checkpoints_and_no_rest(tmp_path, asynchronous):
     state = trained_and_saved(tmp_path, 1, asynchronous=asynchronous)
     state.train_to(2)
-    with files_at_most(300_000), pytest.raises(checkpoints.SaveError, match="large"):
+    with (
+        files_at_most(300_000),
+        pytest.raises(checkpoint_manager.SaveError, match="large"),
+    ):
         state.save()
     assert {name.split(".")[0] for name in os.listdir(tmp_path / "checkpoints")} == {
         "checkpoint",
@@ -197,9 +201,16 @@ def test_a_relative_folder_is_rolled_back_and_has_a_best(tmp_path, monkeypatch):
     assert checkpoints.steps("moved") == [1, 2]
 
 
-def test_of_several_workers_one_writes(tmp_path):
-    trained_and_saved(tmp_path, 1, writes=False)
+def test_of_several_workers_one_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(strategy_lib, "is_chief", lambda strategy: False)
+    state = trained_and_saved(tmp_path, 1)
     assert not os.path.exists(tmp_path / "checkpoints")
+    assert state.saved.last_saved == 1
+    # What the chief cannot write, no worker takes for saved.
+    monkeypatch.setattr(strategy_lib, "broadcast_from_chief", lambda *_: True)
+    with pytest.raises(checkpoint_manager.SaveError, match="chief cannot save step 2"):
+        state.train_to(2).save()
+    assert state.saved.last_saved is None
 
 
 def test_a_list_of_checkpoints_from_elsewhere_is_not_followed(tmp_path):

@@ -5,9 +5,8 @@ import pytest
 import tensorflow as tf
 from conftest import TINY_VGAN
 
-from tf_dvdgan import config
-from tf_dvdgan.training import divergence, train, trainer
-from tf_dvdgan.training import strategy as strategy_lib
+import tf_dvdgan as dvd
+from tf_dvdgan.training import divergence, trainer
 
 pytestmark = pytest.mark.usefixtures("quick_graphs")
 
@@ -69,6 +68,13 @@ def test_unknown_actions_are_refused(settings):
         divergence.Divergence(**settings)
 
 
+def steps_of(model_dir, tag: str) -> list[int]:
+    """Steps at which TensorBoard has a tag, in the order of writing."""
+    (path,) = (model_dir / "train").glob("events*")
+    events = tf.compat.v1.train.summary_iterator(str(path))
+    return [e.step for e in events for value in e.summary.value if value.tag == tag]
+
+
 def test_a_run_rolls_back_and_continues_with_other_random_numbers(
     demo_shards, tmp_path, monkeypatch, capsys
 ):
@@ -88,14 +94,17 @@ def test_a_run_rolls_back_and_continues_with_other_random_numbers(
         return metrics
 
     monkeypatch.setattr(trainer.Trainer, "run_steps", failing)
-    config.load(
-        [TINY_VGAN],
-        [
-            "training.Divergence.on_non_finite = 'roll_back'",
-            "training.Schedule.steps_per_loop = 1",
-        ],
-    )
-    train.train(str(tmp_path), demo_shards, strategy_lib.create("one_device"))
+    parameters = [
+        "training.Divergence.on_non_finite = 'roll_back'",
+        "training.Schedule.steps_per_loop = 1",
+    ]
+    called = []
+    actions = [dvd.Action("own", None, lambda state: called.append(state.step))]
+    gan = dvd.VideoGAN.from_preset(TINY_VGAN, parameters=parameters)
+    gan.fit(demo_shards, 6, str(tmp_path), actions=actions)
+    assert called == [1, 2, 3, 4, 4, 5, 6]  # not at the step that is rolled back
+    assert steps_of(tmp_path, "loss/generator") == [1, 2, 3, 4, 5, 4, 5, 6]
+    assert steps_of(tmp_path, "alarms/non_finite") == [5, 5]  # a curve and a text
     out = capsys.readouterr().out
     assert "ALARM: loss/generator not finite at step 5" in out
     assert "Rolled back to step 3" in out and "Trained 6 steps" in out

@@ -1,12 +1,13 @@
-"""What the workers of a run agree on between its steps, and what `train` returns."""
+"""Stopping, what workers agree on between steps, and when actions are called."""
 
 import signal
 
 import pytest
 from conftest import TINY_VGAN
 
-from tf_dvdgan import config
-from tf_dvdgan.training import stopping, train, trainer
+import tf_dvdgan as dvd
+from tf_dvdgan import launch
+from tf_dvdgan.training import stopping, trainer
 from tf_dvdgan.training import strategy as strategy_lib
 
 
@@ -58,8 +59,26 @@ def test_train_returns_the_signal_that_stopped_it(
         return metrics
 
     monkeypatch.setattr(trainer.Trainer, "run_steps", interrupted)
-    config.load([TINY_VGAN])
-    strategy = strategy_lib.create("one_device")
-    stopped_by = train.train(str(tmp_path), demo_shards, strategy)
+    stopped_by = launch.train(str(tmp_path), demo_shards, TINY_VGAN)
     assert stopped_by == (signal.SIGINT if at_step == 3 else None)
     assert (tmp_path / "checkpoints" / f"step-{at_step}.index").exists()
+
+
+def test_actions_without_a_period_are_called_after_every_call_to_the_device(
+    demo_shards, tmp_path
+):
+    seen = []
+    actions = [
+        dvd.Action("all", None, lambda state: seen.append((state.step, state.metrics))),
+        dvd.Action("some", 5, lambda state: seen.append((state.step, "some"))),
+    ]
+    gan = dvd.VideoGAN.from_preset(TINY_VGAN)
+    gan.fit(demo_shards, 7, str(tmp_path), actions=actions)
+    (first, metrics), *others = seen
+    # The first call has the time of tracing, so the second one, too, is of one step.
+    assert first == 1 and "speed/seconds_per_step" not in metrics
+    assert [step for step, _ in others] == [2, 3, 5, 5, 6, 7, 7]
+    assert [step for step, what in others if what == "some"] == [5, 7]
+    assert all("speed/seconds_per_step" in m for _, m in others if m != "some")
+    with pytest.raises(ValueError, match="every must be at least 1"):
+        dvd.Action("never", 0, print)

@@ -48,7 +48,7 @@ if replicas == "1":
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
 else:
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-train.train(out, shards, strategy)
+train.prepare(out, shards, strategy).run()
 """
 
 

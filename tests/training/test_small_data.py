@@ -8,10 +8,9 @@ import tensorflow as tf
 from conftest import TINY, TINY_VGAN
 
 import tf_dvdgan as dvd
-from tf_dvdgan import config, errors
+from tf_dvdgan import errors, launch
 from tf_dvdgan.models import variables
-from tf_dvdgan.training import divergence, loop, train, trainer
-from tf_dvdgan.training import strategy as strategy_lib
+from tf_dvdgan.training import loop, trainer
 
 pytestmark = pytest.mark.usefixtures("quick_graphs")
 
@@ -31,9 +30,7 @@ ALL = [
 
 
 def run(model_dir, shards, *parameters, file=TINY_VGAN, **settings):
-    config.load([file], parameters)
-    strategy = strategy_lib.create("one_device")
-    train.train(str(model_dir), shards, strategy, **settings)
+    launch.train(str(model_dir), shards, file, parameters, **settings)
 
 
 def saved(model_dir, step=4) -> dict[str, np.ndarray]:
@@ -120,6 +117,25 @@ def test_a_pinned_discriminator_raises_the_augmentation(
     assert at_alarm == pytest.approx(0.35)  # saved after it was raised
 
 
+def test_an_alarm_of_the_samples_raises_the_augmentation_before_the_step_is_saved(
+    demo_shards, tmp_path, capsys
+):
+    """So a run that is killed at any time resumes with the raised probability."""
+    run(
+        *(tmp_path, demo_shards, "NUM_STEPS = 2"),
+        "trainer.build.augmentation = @augmentation.Augmentation",
+        "augmentation.Augmentation.probability = 0.25",
+        "training.Divergence.on_collapsed = 'augment'",
+        "training.Divergence.least_diversity = 10.0",
+        "training.Schedule.checkpoint_every = 1",
+        "training.Schedule.samples_every = 1",
+    )
+    assert "raised to 0.35 (1 of at most 5 raises)" in capsys.readouterr().out
+    for step in (1, 2):
+        key = "augmentation/probability/.ATTRIBUTES/VARIABLE_VALUE"
+        assert saved(tmp_path, step)[key] == pytest.approx(0.35)
+
+
 def test_a_run_rolls_back_with_more_augmentation(
     demo_shards, tmp_path, monkeypatch, capsys
 ):
@@ -138,17 +154,14 @@ def test_an_alarm_cannot_raise_what_there_is_not(demo_shards, tmp_path):
         run(tmp_path, demo_shards, "training.Divergence.on_collapsed = 'augment'")
 
 
-def test_raises_are_counted(capsys):
-    class Augmentation:
-        num_raises = tf.Variable(2)
-
-    training = object.__new__(loop.TrainingLoop)
-    training._trainer = type("", (), {"augmentation": Augmentation})
-    training._trainer.strategy = tf.distribute.get_strategy()
-    training._policy = divergence.Divergence(max_raises=2)
-    alarm = divergence.Alarm("pinned", "", 0, "augment")
-    assert not training._raise_augmentation([alarm])
-    assert "already been raised 2 times" in capsys.readouterr().out
+def test_raises_are_counted(demo_shards, tmp_path, monkeypatch, capsys):
+    p = raised(
+        *(tmp_path, demo_shards, monkeypatch),
+        "training.Divergence.on_pinned = 'augment'",
+        "training.Divergence.max_raises = 0",
+    )
+    assert "already been raised 0 times" in capsys.readouterr().out
+    assert p == pytest.approx(0.25)
 
 
 # Warm start.

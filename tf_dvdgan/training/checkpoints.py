@@ -1,4 +1,4 @@
-"""Checkpoints of a run, with all state that it needs to resume exactly.
+"""Checkpoints in a run's directory: their files, and networks restored from them.
 
 TensorFlow writes the index of a checkpoint, atomically, after its data, so a checkpoint
 with an index is complete, and a run that is killed at any moment finds one. If the
@@ -9,11 +9,10 @@ is written for other programs and never read: it may be lost, and somebody else'
 name files outside the run, which would be deleted in time.
 """
 
-import contextlib
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
@@ -21,206 +20,13 @@ from tf_dvdgan import addons, errors, run_directory
 from tf_dvdgan.data import files, filesystem
 from tf_dvdgan.training import optimizers
 
-_NAME = "step"
-_INDEX = re.compile(rf"{_NAME}-(\d+)\.index")
-_DATA = re.compile(rf"{_NAME}-(\d+)\.data-.*")
-
-
-class SaveError(Exception):
-    """A checkpoint could not be written; older checkpoints are unchanged."""
+NAME = "step"
+_INDEX = re.compile(rf"{NAME}-(\d+)\.index")
+_DATA = re.compile(rf"{NAME}-(\d+)\.data-.*")
 
 
 class UnreadableError(errors.UserError):
     """A checkpoint is damaged or does not exist."""
-
-
-class Checkpoints:
-    """Saves and restores a trainer's state.
-
-    Args:
-      model_dir: directory of the run.
-      objects: objects to save, by name.
-      fixed: settings that must not change during a run, such as the seed, by name.
-      keep: number of newest checkpoints to keep.
-      asynchronous: whether a thread writes the files while training continues.
-      writes: whether this process writes checkpoints; only the chief of several workers
-        does.
-
-    Attributes:
-      model_dir: as given.
-    """
-
-    def __init__(
-        self,
-        model_dir: str,
-        objects: Mapping[str, tf.Module],
-        fixed: Mapping[str, int],
-        keep: int = 3,
-        asynchronous: bool = False,
-        writes: bool = True,
-    ):
-        self._objects = objects
-        self._fixed = dict(fixed)
-        self._saved_fixed = {
-            name: tf.Variable(value, dtype=tf.int64, trainable=False)
-            for name, value in fixed.items()
-        }
-        self._checkpoint = tf.train.Checkpoint(**objects, **self._saved_fixed)
-        self.model_dir = model_dir
-        self._directory = run_directory.RunDirectory(model_dir).checkpoints
-        self._keep = keep
-        self._options = tf.train.CheckpointOptions(
-            experimental_enable_async_checkpoint=asynchronous
-        )
-        self._writes = writes
-        self._manager = self._new_manager()
-
-    def _new_manager(self) -> tf.train.CheckpointManager:
-        """Creates a manager of the existing checkpoints."""
-        if self._writes:
-            _list(self._directory, _all_checkpoints(self._directory))
-        return tf.train.CheckpointManager(
-            self._checkpoint,
-            self._directory,
-            max_to_keep=self._keep,
-            checkpoint_name=_NAME,
-        )
-
-    @property
-    def newest(self) -> str | None:
-        """Path of the newest checkpoint; None if there is none."""
-        return _newest(self._directory)
-
-    def save(self, step: int) -> None:
-        """Writes a checkpoint, unless that of the step exists.
-
-        Raises:
-          SaveError: the checkpoint could not be written or, if a thread writes, the
-            previous one.
-        """
-        path = path_of(self._directory, step)
-        if not self._writes or self.newest == path:
-            return
-        with self._cleaning_up():
-            self._manager.save(checkpoint_number=step, options=self._options)
-
-    def wait(self) -> None:
-        """Waits until a thread has written the last checkpoint.
-
-        Raises:
-          SaveError: it could not be written.
-        """
-        with self._cleaning_up():
-            self._checkpoint.sync()
-            thread = self._checkpoint._async_checkpointer_impl
-            if thread is not None:  # TensorFlow raises the error only at the next save
-                thread._check_async_thread_error()
-
-    @contextlib.contextmanager
-    def _cleaning_up(self) -> Iterator[None]:
-        """Removes the files of a failed save and raises `SaveError`."""
-        try:
-            yield
-        except (tf.errors.OpError, OSError) as error:
-            self._remove_unfinished()
-            raise SaveError(errors.reason_of(error)) from None
-
-    def restore(self, allow_config_mismatch: bool = False) -> bool:
-        """Restores the newest readable checkpoint.
-
-        Learning rates and other hyperparameters keep their configured values.
-
-        Args:
-          allow_config_mismatch: whether to accept changed settings.
-
-        Returns:
-          Whether there is a checkpoint.
-
-        Raises:
-          UserError: the checkpoint has another architecture, a fixed setting has
-            changed, or no checkpoint can be read.
-        """
-        paths = _all_checkpoints(self._directory)
-        for path in _without_index(self._directory, paths):
-            print(f"{path} cannot be read: its index does not exist.", flush=True)
-        if not paths:
-            return False
-        self._restore_newest_of(paths)
-        for name, variable in self._saved_fixed.items():
-            if int(variable) == self._fixed[name]:
-                continue
-            if not allow_config_mismatch:
-                raise errors.UserError(
-                    f"This run was started with {name} {int(variable)}, not "
-                    f"{self._fixed[name]}. Change it back, use a new `model_dir`, or "
-                    "allow it with "
-                    "`gin_param='training.train.allow_config_mismatch = True'`."
-                )
-            print(f"{name} changes from {int(variable)} to {self._fixed[name]}")
-            variable.assign(self._fixed[name])
-        return True
-
-    def roll_back(self, before: int) -> int | None:
-        """Restores the newest checkpoint up to a step, and deletes newer ones.
-
-        Args:
-          before: the step; if all checkpoints are newer, the oldest one is restored.
-
-        Returns:
-          The step of the checkpoint; None if there is none.
-        """
-        with contextlib.suppress(SaveError):
-            self.wait()
-        paths = _all_checkpoints(self._directory)
-        if not paths:
-            return None
-        good = [path for path in paths if step_of(path) <= before] or paths[:1]
-        restored = self._restore_newest_of(good)
-        if self._writes:
-            self._remove_after(restored)
-        return step_of(restored)
-
-    def _restore_newest_of(self, paths: list[str]) -> str:
-        """Restores the last readable one of some checkpoints; returns its path."""
-        all_optimizers = [
-            o
-            for o in self._objects.values()
-            if isinstance(o, tf.keras.optimizers.legacy.Optimizer)
-        ]
-        with optimizers.keep_hyperparameters(all_optimizers):
-            for path in reversed(paths):
-                try:
-                    _restore(self._checkpoint, path, all_objects=True)
-                    return path
-                except UnreadableError as error:
-                    print(error, flush=True)
-        raise errors.UserError(
-            f"None of the {len(paths)} checkpoints in {self._directory} can be read. "
-            "Copy an undamaged one into this folder, or use a new `model_dir`."
-        )
-
-    def _remove_after(self, path: str) -> None:
-        """Removes newer checkpoints from the list, then their files."""
-        paths = _all_checkpoints(self._directory)
-        newer = paths[paths.index(path) + 1 :]
-        _list(self._directory, [p for p in paths if p not in newer])
-        for newer_path in newer:
-            _remove(newer_path)
-        self._manager = self._new_manager()
-
-    def _remove_unfinished(self) -> None:
-        """Removes the files of a failed save, to free their space."""
-        listed = {os.path.basename(p) for p in _all_checkpoints(self._directory)}
-        with contextlib.suppress(tf.errors.OpError, OSError):  # leftovers do no harm
-            for name in filesystem.listdir(self._directory):
-                stem = name.rstrip("/").split(".")[0].removesuffix("_temp")
-                path = os.path.join(self._directory, name)
-                if not stem.startswith(f"{_NAME}-") or stem in listed:
-                    continue
-                if filesystem.isdir(path):
-                    filesystem.rmtree(path)
-                else:
-                    filesystem.remove(path)
 
 
 def path_of(directory: str, step: int) -> str:
@@ -233,7 +39,7 @@ def path_of(directory: str, step: int) -> str:
     Returns:
       The path, without the suffixes of its files.
     """
-    return os.path.join(directory, f"{_NAME}-{step}")
+    return os.path.join(directory, f"{NAME}-{step}")
 
 
 def step_of(path: str) -> int:
@@ -243,17 +49,25 @@ def step_of(path: str) -> int:
 
 def steps(model_dir: str) -> list[int]:
     """Returns the steps of a run's checkpoints, in order."""
-    paths = _all_checkpoints(run_directory.RunDirectory(model_dir).checkpoints)
+    paths = all_in(run_directory.RunDirectory(model_dir).checkpoints)
     return [step_of(path) for path in paths]
 
 
-def _all_checkpoints(directory: str) -> list[str]:
-    """Returns the paths of complete checkpoints, in the order of their steps."""
+def all_in(directory: str) -> list[str]:
+    """Returns the paths of a folder's complete checkpoints, in order of their steps."""
     return _named(directory, _INDEX)
 
 
-def _without_index(directory: str, complete: Sequence[str]) -> list[str]:
-    """Returns the paths of data whose index is lost, or was never written."""
+def without_index(directory: str, complete: Sequence[str]) -> list[str]:
+    """Returns the paths of data whose index is lost, or was never written.
+
+    Args:
+      directory: folder of the checkpoints.
+      complete: paths of its complete checkpoints.
+
+    Returns:
+      The paths, without the suffixes of their files.
+    """
     return [path for path in _named(directory, _DATA) if path not in complete]
 
 
@@ -265,16 +79,20 @@ def _named(directory: str, pattern: re.Pattern) -> list[str]:
     return [path_of(directory, step) for step in found]
 
 
-def _newest(directory: str) -> str | None:
+def newest_in(directory: str) -> str | None:
     """Returns the path of the checkpoint of the highest step; None if none exists."""
-    return next(reversed(_all_checkpoints(directory)), None)
+    return next(reversed(all_in(directory)), None)
 
 
-def _list(directory: str, paths: Sequence[str]) -> None:
+def write_list(directory: str, paths: Sequence[str]) -> None:
     """Writes TensorFlow's list of checkpoints; the last path is the newest.
 
     It is a CheckpointState in protobuf's text format. TensorFlow's own function for it
     expects names with the directory if this is relative, and without it otherwise.
+
+    Args:
+      directory: folder of the checkpoints.
+      paths: paths of the checkpoints.
     """
     list_path = os.path.join(directory, "checkpoint")
     if not paths:
@@ -305,20 +123,20 @@ def keep_as_best(model_dir: str, step: int) -> None:
     run = run_directory.RunDirectory(model_dir)
     source, directory = path_of(run.checkpoints, step), run.best
     filesystem.makedirs(directory)
-    old = _all_checkpoints(directory)
+    old = all_in(directory)
     for path in sorted(filesystem.glob(source + ".*")):  # the index comes last
         name = os.path.basename(path)
         filesystem.copy(path, os.path.join(directory, name), overwrite=True)
     target = path_of(directory, step)
     if not filesystem.exists(target + ".index"):
         raise tf.errors.NotFoundError(None, None, f"{source} does not exist any more")
-    _list(directory, [target])
+    write_list(directory, [target])
     for path in old:
         if path != target:
-            _remove(path)
+            remove(path)
 
 
-def _remove(path: str) -> None:
+def remove(path: str) -> None:
     """Removes a checkpoint's files, the index first."""
     for file in sorted(filesystem.glob(path + ".*"), reverse=True):
         filesystem.remove(file)
@@ -384,7 +202,7 @@ def restore_networks(
 def _restore_networks(path: str, networks: Mapping[str, tf.keras.Model]) -> int:
     found = tf.Variable(0, dtype=tf.int64)
     checkpoint = tf.train.Checkpoint(**networks, step=found)
-    _restore(checkpoint, path, all_objects=False)
+    restore(checkpoint, path, all_objects=False)
     return int(found)
 
 
@@ -393,9 +211,9 @@ def _find(model_dir: str, step: int | str | None) -> str:
     files.check_name_for_checkpoints(model_dir)
     run = run_directory.RunDirectory(model_dir)
     if step == "best":
-        name, path = "best checkpoint", _newest(run.best)
+        name, path = "best checkpoint", newest_in(run.best)
     elif step is None:
-        name, path = "checkpoint", _newest(run.checkpoints)
+        name, path = "checkpoint", newest_in(run.checkpoints)
     else:
         name = f"checkpoint of step {step}"
         path = path_of(run.checkpoints, int(step))
@@ -405,7 +223,18 @@ def _find(model_dir: str, step: int | str | None) -> str:
     raise UnreadableError(f"{model_dir!r} has no {name}; it has steps: {existing}.")
 
 
-def _restore(checkpoint: tf.train.Checkpoint, path: str, all_objects: bool) -> None:
+def restore(checkpoint: tf.train.Checkpoint, path: str, all_objects: bool) -> None:
+    """Restores objects.
+
+    Args:
+      checkpoint: the objects.
+      path: path of a checkpoint.
+      all_objects: whether all objects that were saved must be restored.
+
+    Raises:
+      UnreadableError: the checkpoint is damaged.
+      UserError: it is of another architecture.
+    """
     try:
         status = checkpoint.restore(path)
         status.expect_partial()  # otherwise a long list of objects is printed

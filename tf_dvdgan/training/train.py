@@ -1,63 +1,35 @@
-"""Prepares a run, from its start or its newest checkpoint, and trains."""
+"""Prepares a run, from its start or its newest checkpoint."""
 
 import contextlib
-import itertools
-import signal
 from collections.abc import Sequence
 
 import gin
-import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors, run_directory, terminal
+from tf_dvdgan import errors, run_directory
 from tf_dvdgan.data import files, filesystem, training_data, windows
 from tf_dvdgan.models import resolved, video_gan
 from tf_dvdgan.sampling import standing_statistics
+from tf_dvdgan.training import actions as actions_lib
+from tf_dvdgan.training import alarms as alarms_lib
 from tf_dvdgan.training import (
-    checkpoints,
+    checkpoint_manager,
     divergence,
     overfitting,
     profiling,
+    resuming,
+    sample_sheets,
+    summaries,
+    tensorboard,
     warm_start,
 )
 from tf_dvdgan.training import loop as loop_lib
-from tf_dvdgan.training import observer as observer_lib
 from tf_dvdgan.training import schedule as schedule_lib
 from tf_dvdgan.training import strategy as strategy_lib
 from tf_dvdgan.training import trainer as trainer_lib
 
 # A bank with one clip for each sample of the standing statistics.
 _FRAME_BANK_CLIPS = standing_statistics.NUM_BATCHES * standing_statistics.BATCH_SIZE
-
-
-def train(
-    model_dir: str,
-    data: str | training_data.TrainingData,
-    strategy: tf.distribute.Strategy,
-    **keywords: object,
-) -> signal.Signals | None:
-    """Trains a GAN, or resumes a run; the arguments are those of `prepare`.
-
-    SIGTERM or SIGINT (Ctrl-C) finishes the current call to the device, saves a
-    checkpoint and stops.
-
-    Args:
-      model_dir: directory of the run, which nothing else may train in.
-      data: folder of prepared shards, or other training data.
-      strategy: where to train.
-      **keywords: keyword arguments of `prepare`.
-
-    Returns:
-      None after the last step, else the signal that stopped the run; the same on all
-      workers.
-
-    Raises:
-      UserError: the data, the config and the run do not match, another training uses
-        the directory, or the run has diverged.
-    """
-    with locked(model_dir, strategy):
-        loop = prepare(model_dir, data, strategy, **keywords)
-        return loop.run() if loop else None
 
 
 def locked(
@@ -135,86 +107,64 @@ def prepare(
     data.check(video_gan.build(data.class_names).class_conditional, verbose=chief)
     # 2. Networks, optimizers and their variables.
     trainer = trainer_lib.build(strategy, data.class_names)
-    if on_divergence.augments and not trainer.augmentation:
-        raise errors.UserError(
-            "training.Divergence raises the augmentation, but there is none: set "
-            "trainer.build.augmentation, as small_data.gin does."
-        )
+    _check_augmentation(trainer, on_divergence)
     held_out = _held_out_scores(trainer, data)
-    # 3. The newest checkpoint, or the start.
-    saved = checkpoints.Checkpoints(
+    # 3. The run's newest checkpoint, else another run's weights, else none.
+    saved = checkpoint_manager.CheckpointManager(
         model_dir,
         trainer.checkpoint_objects(),
         {"seed": trainer.seed, "global_batch_size": trainer.global_batch_size},
+        strategy,
         schedule.keep_checkpoints,
         schedule.asynchronous_checkpoints,
-        writes=chief,
     )
-    if not allow_config_mismatch:
-        _check_functions(directory)
-    resumed = saved.restore(allow_config_mismatch)
-    if resumed and not allow_config_mismatch:
-        _check_classes(directory, data.class_names)
-    step = int(trainer.step.numpy())
     origin = (directory.read_model() or {}).get("initialized_from")
+    resumed = resuming.restore(
+        directory, saved, data.class_names, allow_config_mismatch
+    )
     if init_from and not resumed:
         origin = warm_start.initialize(
             trainer.gan, data.class_names, init_from, init_step
         )
+    step = int(trainer.step.numpy())
     if chief:
-        terminal.say(f"{'Resuming from' if resumed else 'Starting at'} step {step}")
-        if resumed:
-            _report_other_tensorflow(directory)
+        resuming.report(directory, step, resumed)
     if step >= schedule.num_steps:
-        if evaluation:
-            trainer.gan.frame_bank = directory.read_frame_bank()
-            evaluation.evaluate_if_missing(loop_lib.State(step, model_dir, trainer, {}))
-        print(
-            f"The run is complete with {schedule.num_steps} steps; there is nothing to "
-            "train."
-        )
+        _evaluate_complete_run(directory, trainer, evaluation)
         return None
     # 4. Files that are written once.
     if chief:
         _describe(directory, data, origin)
-    num_frames = trainer.gan.generator.num_conditioning_frames
-    if num_frames:
-        trainer.gan.frame_bank = _frame_bank(directory, data, num_frames, chief)
-    observer = observer_lib.Observer(
-        model_dir, trainer, data.class_names, window, verbose=chief
-    )
-    observer.config(step, protocols)
-    observer.real_clips(data)
+    _set_frame_bank(directory, data, trainer.gan, chief)
+    writer = summaries.Summaries(model_dir, writes=chief)
+    board = tensorboard.TensorBoard(trainer, writer)
+    if chief:
+        board.write_config(directory, step, window, protocols)
+    # 5. The actions.
+    sheets = sample_sheets.SampleSheets(trainer, writer, data, verbose=chief)
+    alarms = alarms_lib.Alarms(trainer, saved, on_divergence, writer)
+    saving = actions_lib.SaveAndScore(saved, schedule, evaluation)
+    default = actions_lib.create(schedule, board, alarms, held_out, sheets, saving)
     return loop_lib.TrainingLoop(
         trainer=trainer,
         data=data,
         schedule=schedule,
         saved=saved,
-        observer=observer,
-        policy=on_divergence,
-        evaluation=evaluation,
+        alarms=alarms,
         profiler=profiling.Profiler(model_dir, profile_steps if chief else 0),
-        actions=actions,
-        held_out=held_out,
+        on_start=saving.start,
+        actions=[*default, *actions],
     )
 
 
-def _check_functions(directory: run_directory.RunDirectory) -> None:
-    """Checks that functions which config.gin cannot store were passed again.
-
-    Raises:
-      UserError: one is missing, so that the preset's would silently replace it.
-    """
-    recorded = (directory.read_model() or {}).get("networks", {}).get("arguments", {})
-    current = resolved.resolve()["networks"]["arguments"]
-    for name, value in recorded.items():
-        if isinstance(value, dict) and "python" in value:
-            own = current.get(name)
-            if not (isinstance(own, dict) and "python" in own):
-                raise errors.UserError(
-                    f"The run was trained with {value['python']} as {name}, which "
-                    f"config.gin cannot store: pass `{name}` to compile again."
-                )
+def _check_augmentation(
+    trainer: trainer_lib.Trainer, policy: divergence.Divergence
+) -> None:
+    if policy.augments and not trainer.augmentation:
+        raise errors.UserError(
+            "training.Divergence raises the augmentation, but there is none: set "
+            "trainer.build.augmentation, as small_data.gin does."
+        )
 
 
 def _held_out_scores(
@@ -225,39 +175,6 @@ def _held_out_scores(
     if not adaptation or adaptation.measure != "held_out":
         return None
     return overfitting.HeldOutScores(trainer, adaptation, data)
-
-
-def _check_classes(
-    directory: run_directory.RunDirectory, class_names: Sequence[str]
-) -> None:
-    """Refuses to resume on other classes, even if their number is the same."""
-    if not directory.has_dataset:
-        return
-    before = directory.class_names
-    if before == list(class_names):
-        return
-    others = [
-        f"{old!r} is now {new!r}"
-        for old, new in itertools.zip_longest(before, class_names)
-        if old != new
-    ]
-    raise errors.UserError(
-        f"The run in {directory.path} was trained on other classes: class "
-        f"{others[0]}. Use the same data, or a new `model_dir` with `init_from`. To "
-        "continue anyway, pass "
-        "`gin_param='training.train.allow_config_mismatch = True'`."
-    )
-
-
-def _report_other_tensorflow(directory: run_directory.RunDirectory) -> None:
-    """Prints if the run was trained with another version of TensorFlow."""
-    model = directory.read_model() or {}
-    before, now = model.get("tensorflow", tf.__version__), tf.__version__
-    if before != now:
-        terminal.say(
-            f"The run was trained with TensorFlow {before} and resumes with {now}, so "
-            "its numbers will differ in their last bits"
-        )
 
 
 def _describe(
@@ -273,17 +190,32 @@ def _describe(
     directory.write_config(gin.config_str())  # last, because it marks a run
 
 
-def _frame_bank(
+def _set_frame_bank(
     directory: run_directory.RunDirectory,
     data: training_data.TrainingData,
-    count: int,
+    gan: video_gan.Networks,
     chief: bool,
-) -> np.ndarray:
-    """Returns the run's frame bank; creates it from real clips if there is none."""
-    bank = directory.read_frame_bank()
-    if bank is not None:
-        return bank
-    frames = data.clips(_FRAME_BANK_CLIPS)[:, :count].copy()
-    if chief:
-        directory.write_frame_bank(frames)
-    return frames
+) -> None:
+    """Sets the frame bank of a model that starts from frames; creates it if missing."""
+    num_frames = gan.generator.num_conditioning_frames
+    if not num_frames:
+        return
+    gan.frame_bank = directory.read_frame_bank()
+    if gan.frame_bank is None:
+        gan.frame_bank = data.clips(_FRAME_BANK_CLIPS)[:, :num_frames].copy()
+        if chief:
+            directory.write_frame_bank(gan.frame_bank)
+
+
+def _evaluate_complete_run(
+    directory: run_directory.RunDirectory,
+    trainer: trainer_lib.Trainer,
+    evaluation: loop_lib.Evaluation | None,
+) -> None:
+    """Scores the last step of a complete run, if it has no scores."""
+    step = int(trainer.step.numpy())
+    if evaluation:
+        trainer.gan.frame_bank = directory.read_frame_bank()
+        state = loop_lib.State(step, directory.path, trainer, {})
+        evaluation.evaluate_if_missing(state)
+    print(f"The run is complete with {step} steps; there is nothing to train.")

@@ -18,8 +18,8 @@ from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import augmentation as augmentation_lib
 from tf_dvdgan.training import optimizers
 from tf_dvdgan.training import updates as updates_lib
+from tf_dvdgan.training.gradient_accumulation import Batch
 from tf_dvdgan.training.random_numbers import fold_in
-from tf_dvdgan.training.updates import Batch
 
 # Added to the data seed at each rollback; the seeds of different runs are closer.
 _DATA_SEED_STRIDE = 1_000_003

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import tensorflow as tf
@@ -12,11 +12,9 @@ from tf_dvdgan.data import transforms
 from tf_dvdgan.layers import spectral_norm
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import augmentation as augmentation_lib
+from tf_dvdgan.training import gradient_accumulation
+from tf_dvdgan.training.gradient_accumulation import Batch, Pass
 from tf_dvdgan.training.random_numbers import RandomNumbers
-
-Batch = Mapping[str, tf.Tensor]
-# Gradients, and the values that metrics are made of.
-Pass = tuple[list[tf.Tensor], tf.Tensor]
 
 
 class Trained(Protocol):
@@ -282,36 +280,15 @@ class Updates:
         batch: Batch,
         seed: tf.Tensor,
     ) -> Pass:
-        """Sums gradients and averages values over the passes of a batch.
-
-        All passes use the same spectrally normalized kernels: the vectors are updated
-        in the last one.
-        """
-        if self._num_passes == 1:
-            return function(batch, self.draw(seed))
-        rows = self._batch_size // self._num_parts
-
-        def add(i, gradients, values):
-            part = {
-                name: tf.slice(
-                    x, [i * rows] + [0] * (len(x.shape) - 1), [rows, *x.shape[1:]]
-                )
-                for name, x in batch.items()
-            }
-            is_last = tf.equal(i, self._num_passes - 1)
-            with spectral_norm.updating_if(is_last):
-                more, new = function(part, self.draw(seed, i))
-            gradients = [a + b for a, b in zip(gradients, more, strict=True)]
-            return i + 1, gradients, values + new / self._num_passes
-
-        _, gradients, values = tf.while_loop(
-            lambda i, *_: i < self._num_passes,
-            add,
-            (0, [tf.zeros(v.shape) for v in variables], tf.zeros([num_values])),
-            parallel_iterations=1,
-            maximum_iterations=self._num_passes,
+        """Sums gradients and averages values over the passes of a batch."""
+        return gradient_accumulation.accumulate(
+            lambda part, i: function(part, self.draw(seed, i)),
+            batch,
+            self._num_passes,
+            self._batch_size // self._num_parts,
+            variables,
+            num_values,
         )
-        return gradients, values
 
     def draw(self, seed: tf.Tensor, i: int | tf.Tensor = 0) -> RandomNumbers:
         """Returns the random numbers of an update for this replica's samples.

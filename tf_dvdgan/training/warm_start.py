@@ -41,31 +41,20 @@ def initialize(
     Raises:
       UserError: it is not a run, or hardly anything of a network matches.
     """
-    directory = run_directory.RunDirectory(model_dir)
-    model = directory.read_model()
-    if model is None:
-        raise errors.UserError(
-            f"{model_dir!r} has no model.json: name the directory of a run of this "
-            "version, or resume its own run once, which writes it."
-        )
-    old_names = directory.class_names
-    source = resolved.build_with_weights(model, old_names)
-    pairs = {"generator": (networks.generator, source.generator)}
-    by_name = {d.name: d for d in source.discriminators}
-    for discriminator in networks.discriminators:
-        if discriminator.name in by_name:
-            pairs[discriminator.name] = (discriminator, by_name[discriminator.name])
-    found = checkpoints.restore_networks(
-        model_dir, {name: old for name, (_, old) in pairs.items()}, step
-    )
+    source, old_names = _build(model_dir)
+    old = {"generator": source.generator, **{d.name: d for d in source.discriminators}}
+    own = {"generator": networks.generator}
+    own |= {d.name: d for d in networks.discriminators if d.name in old}
+    old = {name: old[name] for name in own}
+    found = checkpoints.restore_networks(model_dir, old, step)
     rows = {
         class_names.index(name): old_names.index(name)
         for name in class_names
         if name in old_names
     }
     counts = {}
-    for name, (network, old) in pairs.items():
-        copied, total = _copy(network, old, rows)
+    for name, network in own.items():
+        copied, total = _copy(network, old[name], rows)
         if copied < _LEAST * total:
             raise errors.UserError(
                 f"Only {100 * copied / total:.0f} % of the {name} match that of "
@@ -85,6 +74,19 @@ def initialize(
         "classes": [class_names[i] for i in rows],
         "networks": counts,
     }
+
+
+def _build(model_dir: str) -> tuple[video_gan.Networks, list[str]]:
+    """Builds the networks of another run; returns them and its class names."""
+    directory = run_directory.RunDirectory(model_dir)
+    model = directory.read_model()
+    if model is None:
+        raise errors.UserError(
+            f"{model_dir!r} has no model.json: name the directory of a run of this "
+            "version, or resume its own run once, which writes it."
+        )
+    names = directory.class_names
+    return resolved.build_with_weights(model, names), names
 
 
 def _copy(

@@ -1,0 +1,154 @@
+"""What a run does when it diverges: alarms, more augmentation, rollbacks, the end."""
+
+from collections.abc import Mapping, Sequence
+
+from tf_dvdgan import errors, terminal
+from tf_dvdgan.training import checkpoint_manager, divergence, summaries
+from tf_dvdgan.training import strategy as strategy_lib
+from tf_dvdgan.training import trainer as trainer_lib
+
+_ADVICE = "Lower the learning rates or change trainer.build.seed, and start again."
+
+
+class DivergedError(Exception):
+    """The run has diverged, and must be rolled back.
+
+    Args:
+      alarm: the alarm.
+
+    Attributes:
+      alarm: as given.
+    """
+
+    def __init__(self, alarm: divergence.Alarm):
+        super().__init__(alarm.message)
+        self.alarm = alarm
+
+
+class Alarms:
+    """Checks a run for divergence, and takes the policy's actions.
+
+    Args:
+      trainer: trainer of the run, at its first step.
+      saved: checkpoints of the run.
+      policy: thresholds and actions.
+      writer: writes alarms to TensorBoard.
+    """
+
+    def __init__(
+        self,
+        trainer: trainer_lib.Trainer,
+        saved: checkpoint_manager.CheckpointManager,
+        policy: divergence.Divergence,
+        writer: summaries.Summaries,
+    ):
+        self._trainer = trainer
+        self._saved = saved
+        self._policy = policy
+        self._writer = writer
+        self._chief = strategy_lib.is_chief(trainer.strategy)
+        self._monitor = divergence.DivergenceMonitor(policy, int(trainer.step.numpy()))
+
+    def check_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Checks training metrics.
+
+        Args:
+          step: current step.
+          metrics: means over the steps since the last call, by name.
+
+        Raises:
+          UserError: the run has to stop.
+          DivergedError: the run has to be rolled back.
+        """
+        self._handle(step, self._monitor.check_metrics(step, metrics))
+
+    def check_diversity(self, step: int, share: float) -> None:
+        """Checks the diversity of samples.
+
+        Args:
+          step: step of the samples.
+          share: their diversity as a fraction of that of real clips; that of the
+            chief counts.
+
+        Raises:
+          UserError: the run has to stop.
+          DivergedError: the run has to be rolled back.
+        """
+        share = strategy_lib.broadcast_from_chief(self._trainer.strategy, share)
+        self._handle(step, self._monitor.check_diversity(step, share))
+
+    def roll_back(self, alarm: divergence.Alarm) -> int:
+        """Restores the last good checkpoint, with other random numbers.
+
+        Args:
+          alarm: the alarm.
+
+        Returns:
+          The step of the checkpoint.
+
+        Raises:
+          UserError: there is none, or the run was rolled back too often.
+        """
+        trainer, limit = self._trainer, self._policy.max_roll_backs
+        count = int(trainer.num_rollbacks.numpy()) + 1
+        if count > limit:
+            raise errors.UserError(
+                f"{alarm.message} The run has already been rolled back {count - 1} "
+                f"times. {_ADVICE}"
+            )
+        step = self._saved.roll_back(alarm.last_good_step)
+        if step is None:
+            raise errors.UserError(
+                f"{alarm.message} There is no checkpoint yet to roll back to. {_ADVICE}"
+            )
+        trainer.num_rollbacks.assign(count)
+        message = (
+            f"Rolled back to step {step}, with different random numbers and order of "
+            f"the data ({count} of at most {limit} rollbacks)"
+        )
+        if trainer.augmentation:
+            if alarm.kind != "non_finite":
+                # The checkpoint may be from before an earlier rollback.
+                trainer.augmentation.raise_probability(count * self._policy.raise_by)
+            probability = trainer.augmentation.probability.numpy()
+            message += f", and augmentation of probability {probability:.2f}"
+        if self._chief:
+            print(message, flush=True)
+        self._monitor.reset(step)
+        return step
+
+    def _handle(self, step: int, alarms: Sequence[divergence.Alarm]) -> None:
+        for alarm in alarms:
+            if self._chief:
+                print(f"ALARM: {alarm.message}", flush=True)
+            self._writer.scalars(step, {f"alarms/{alarm.kind}": 1.0})
+            self._writer.text(step, f"alarms/{alarm.kind}", alarm.message)
+        if any(alarm.action == "augment" for alarm in alarms):
+            self._raise_augmentation()
+        for alarm in alarms:
+            if alarm.action == "stop":
+                newest = self._saved.newest or "none: the run diverged before its first"
+                raise errors.UserError(
+                    f"{alarm.message} The last checkpoint is {newest}. {_ADVICE}"
+                )
+            if alarm.action == "roll_back":
+                raise DivergedError(alarm)
+
+    def _raise_augmentation(self) -> None:
+        """Raises the probability of augmentation, at most `max_raises` times."""
+        augmentation, most = self._trainer.augmentation, self._policy.max_raises
+        if not augmentation:
+            return
+        if int(augmentation.num_raises.numpy()) >= most:
+            self._say(f"The augmentation has already been raised {most} times")
+            return
+        raised = augmentation.raise_probability(self._policy.raise_by)
+        count = int(augmentation.num_raises.numpy())
+        self._say(
+            f"The probability of augmentation is raised to {raised:.2f} "
+            f"({count} of at most {most} raises)"
+        )
+
+    def _say(self, line: str) -> None:
+        if self._chief:
+            terminal.say(line)

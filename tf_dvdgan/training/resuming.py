@@ -1,0 +1,96 @@
+"""Resumes a run from its newest checkpoint, if it has one and it fits."""
+
+import itertools
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tf_dvdgan import errors, run_directory, terminal
+from tf_dvdgan.models import resolved
+from tf_dvdgan.training import checkpoint_manager
+
+
+def restore(
+    directory: run_directory.RunDirectory,
+    saved: checkpoint_manager.CheckpointManager,
+    class_names: Sequence[str],
+    allow_config_mismatch: bool,
+) -> bool:
+    """Restores the newest checkpoint of a run.
+
+    Args:
+      directory: directory of the run.
+      saved: its checkpoints, with the objects to restore.
+      class_names: class names of the data.
+      allow_config_mismatch: whether the run may resume with other settings or classes.
+
+    Returns:
+      Whether there is a checkpoint.
+
+    Raises:
+      UserError: the data, the config and the run do not match.
+    """
+    if not allow_config_mismatch:
+        _check_functions(directory)
+    resumed = saved.restore(allow_config_mismatch)
+    if resumed and not allow_config_mismatch:
+        _check_classes(directory, class_names)
+    return resumed
+
+
+def _check_functions(directory: run_directory.RunDirectory) -> None:
+    """Checks that functions which config.gin cannot store were passed again.
+
+    Raises:
+      UserError: one is missing, so that the preset's would silently replace it.
+    """
+    recorded = (directory.read_model() or {}).get("networks", {}).get("arguments", {})
+    current = resolved.resolve()["networks"]["arguments"]
+    for name, value in recorded.items():
+        if isinstance(value, dict) and "python" in value:
+            own = current.get(name)
+            if not (isinstance(own, dict) and "python" in own):
+                raise errors.UserError(
+                    f"The run was trained with {value['python']} as {name}, which "
+                    f"config.gin cannot store: pass `{name}` to compile again."
+                )
+
+
+def _check_classes(
+    directory: run_directory.RunDirectory, class_names: Sequence[str]
+) -> None:
+    """Refuses to resume on other classes, even if their number is the same."""
+    if not directory.has_dataset:
+        return
+    before = directory.class_names
+    if before == list(class_names):
+        return
+    others = [
+        f"{old!r} is now {new!r}"
+        for old, new in itertools.zip_longest(before, class_names)
+        if old != new
+    ]
+    raise errors.UserError(
+        f"The run in {directory.path} was trained on other classes: class "
+        f"{others[0]}. Use the same data, or a new `model_dir` with `init_from`. To "
+        "continue anyway, pass "
+        "`gin_param='training.train.allow_config_mismatch = True'`."
+    )
+
+
+def report(directory: run_directory.RunDirectory, step: int, resumed: bool) -> None:
+    """Prints where the run starts, and if TensorFlow's version is another one.
+
+    Args:
+      directory: directory of the run.
+      step: its step.
+      resumed: whether it was restored from a checkpoint.
+    """
+    terminal.say(f"{'Resuming from' if resumed else 'Starting at'} step {step}")
+    model = directory.read_model() or {}
+    before, now = model.get("tensorflow", tf.__version__), tf.__version__
+    if resumed and before != now:
+        terminal.say(
+            f"The run was trained with TensorFlow {before} and resumes with {now}, so "
+            "its numbers will differ in their last bits"
+        )
