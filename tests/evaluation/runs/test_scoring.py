@@ -287,6 +287,12 @@ def test_clips_are_shown_to_the_network_of_the_weights(small, tmp_path):
     assert json.loads(json.dumps(shown)) == shown
 
 
+def test_workers_without_the_features_of_all_clips_have_no_value(monkeypatch):
+    metric = metric_of(protocols.FRECHET)
+    monkeypatch.setattr(feature_metric.strategy_lib, "is_chief", lambda _: False)
+    assert np.isnan(score_of(metric, None, []).value)
+
+
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_pixels_need_no_weights_and_stay_float32(precision):
     tf.keras.mixed_precision.set_global_policy(precision)

@@ -146,10 +146,12 @@ class Scorer:
         self._network = functools.cache(self._make_metric)
 
     def _set_cache(self, cache_dir: str | None) -> None:
-        self._temporary = _temporary_directory() if cache_dir is None else None
-        self._of_samples = self._temporary
-        folder = self._temporary.name if self._temporary else str(cache_dir)
-        self._cache_dir = os.path.expanduser(folder)
+        self._of_samples: tempfile.TemporaryDirectory | None = None
+        if cache_dir is None:
+            self._temporary = _temporary_directory()
+            self._of_samples = _temporary_directory()
+            cache_dir = self._temporary.name
+        self._cache_dir = os.path.expanduser(cache_dir)
         files.check_writable(self._cache_dir, as_folder=True)
 
     def _set_model(self, model: Model, show_progress: bool) -> None:
@@ -175,7 +177,8 @@ class Scorer:
         self._model = dataclasses.replace(self._model, step=step)
         self._inputs["step"] = step
         self._model.sampler.weights_changed()
-        if self._temporary:
+        if self._of_samples:
+            self._of_samples.cleanup()
             self._of_samples = _temporary_directory()
 
     def _make_metric(
