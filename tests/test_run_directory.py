@@ -123,3 +123,36 @@ def test_a_damaged_model_is_a_sentence(directory):
         file.write('{"class"')
     with pytest.raises(errors.UserError, match=r"model\.json is damaged"):
         directory.read_model()
+
+
+def test_a_row_of_all_protocols_of_an_earlier_version_becomes_a_row_of_each(tmp_path):
+    directory = run_directory.RunDirectory(str(tmp_path))
+    window = {"num_frames": 8, "resolution": 16, "stride": 2, "flips": True}
+    protocol = {
+        "window": {**window, "consecutive_if_short": True},
+        "a": {"name": "a", "num_frames": None, "stride": None, "num_real": 5},
+        "b": {"name": "b", "num_frames": 4, "stride": 1},
+    }
+    scores = {"a": 1.0, "a/recall": 0.5, "b": 2.0, "scores/spatial_held_out": 3.0}
+    own = {"step": 7, "scores": {"c": 4.0}, "protocol": {"name": "c"}}
+    row = {"step": 6, "scores": scores, "protocol": protocol}
+    run_directory.add_row(directory.scores_file, row, own)
+    assert directory.read_scores() == [
+        {
+            "step": 6,
+            "scores": {"a": 1.0, "a/recall": 0.5},
+            "protocol": {
+                **{"name": "a", "num_frames": 8, "stride": 2, "num_real": 5},
+                **{"resolution": 16, "consecutive_if_short": True},
+            },
+        },
+        {
+            "step": 6,
+            "scores": {"b": 2.0},
+            "protocol": {
+                **{"name": "b", "num_frames": 4, "stride": 1},
+                **{"resolution": 16, "consecutive_if_short": True},
+            },
+        },
+        own,
+    ]

@@ -7,6 +7,7 @@ import shutil
 import gin
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf_dvdgan import config, generators, run_directory, trained, video_gan
 from tf_dvdgan.sampling import latents
@@ -93,6 +94,11 @@ def test_a_run_needs_its_config_no_more_to_be_sampled(run, tiny_run, monkeypatch
     np.testing.assert_array_equal(samples(run.path), samples(tiny_run))
     videos = video_gan.load(run.path).sample(2, seed=3)
     assert videos.shape[0] == 2
+
+
+def test_a_run_is_opened_under_a_strategy_of_replicas(tiny_run):
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        assert trained.load(tiny_run).step == trained.load(tiny_run, "6").step == 6
 
 
 def test_the_model_is_the_one_that_was_written_whatever_the_config_says(run):

@@ -17,6 +17,7 @@ import tensorflow as tf
 from conftest import run_module, run_process, run_python
 
 import tf_dvdgan as dvd
+from tf_dvdgan import scores
 from tf_dvdgan.data import manifest, windows
 from tf_dvdgan.evaluation.features import networks as feature_networks
 from tf_dvdgan.evaluation.features.networks import weights
@@ -124,6 +125,22 @@ def test_checkpoints_are_scored_and_the_best_is_kept(demo_shards, tmp_path):
     )
     rows = [json.loads(line) for line in open(f"{folder}/scores.jsonl")]
     assert [row["step"] for row in rows] == [0, 1, 2, 2]  # the last with all videos
+    options = {"cache_dir": str(tmp_path / "cache"), "num_resamples": 0}
+    again = dvd.score(
+        demo_shards,
+        dvd.load(folder, step=2),
+        "fid_pixels",
+        num_generated=8,
+        num_real=8,
+        **options,
+    )
+    found = rows[2]["scores"]
+    assert again.score.value == pytest.approx(found["fid_pixels"], rel=1e-4)
+    assert "density" in again.score.others
+    for name, value in again.score.others.items():
+        assert value == pytest.approx(found[f"fid_pixels/{name}"], rel=1e-4, abs=1e-6)
+    assert again.metadata == rows[2]["protocol"]
+    assert scores.verify(f"{folder}/scores.jsonl", **options)
     values = [row["scores"]["fid_pixels"] for row in rows[:3]]
     best = dvd.load(folder, step="best").generator.metadata["step"]
     assert values[best] == min(values)

@@ -120,7 +120,7 @@ def evaluate(
         with devices.scope():
             networks, window = trained.build(model_dir)
         of_run = evaluator.Evaluator(
-            model_dir, data_dir, window, plan, last_step, devices
+            model_dir, data_dir, window, plan, last_step, networks, devices
         )
     watch.watch(networks, of_run, model_dir, last_step, devices)
 

@@ -24,7 +24,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -42,6 +42,7 @@ _DATASET = "dataset.json"
 _FRAME_BANK = "frame_bank.npz"
 _CLASSIFICATION = "classify.jsonl"
 _STEP = "step"  # an array of `GENERATOR`
+_WINDOW = ("num_frames", "stride", "resolution")  # of a row of scores
 _OPERATIVE_CONFIG = r"operative_config-(\d+)\.gin"
 
 
@@ -292,8 +293,13 @@ class RunDirectory:
     # The results.
 
     def read_scores(self) -> list[dict]:
-        """Reads the rows of `scores.jsonl`, each with "step", "scores", "protocol"."""
-        return read_rows(self.scores_file)
+        """Reads the rows of `scores.jsonl`, each with "step", "scores", "protocol".
+
+        A row of an earlier version's training, which has the scores of all protocols,
+        becomes a row for each.
+        """
+        rows = read_rows(self.scores_file)
+        return [row for entry in rows for row in _rows_by_protocol(entry)]
 
     def read_classification(self) -> list[dict]:
         """Reads the rows of `classify.jsonl`, see `classification.classify`."""
@@ -304,14 +310,14 @@ class RunDirectory:
         add_row(self._of(_CLASSIFICATION), row)
 
 
-def add_row(path: str, row: Mapping) -> None:
-    """Adds a row to a JSON Lines file, completely or not at all.
+def add_row(path: str, *rows: Mapping) -> None:
+    """Adds a row to a JSON Lines file, or several, completely or not at all.
 
     Args:
       path: path of the file, which is created if it does not exist.
-      row: the row, of JSON types.
+      *rows: the rows, of JSON types.
     """
-    text = "".join(json.dumps(entry) + "\n" for entry in [*read_rows(path), row])
+    text = "".join(json.dumps(entry) + "\n" for entry in [*read_rows(path), *rows])
     files.atomic_write(path, text)
 
 
@@ -330,6 +336,25 @@ def read_rows(path: str) -> list[dict]:
     if damaged:
         terminal.say(f"{path}: {damaged} damaged lines are skipped")
     return rows
+
+
+def _rows_by_protocol(row: Mapping) -> Iterator[dict]:
+    """Yields a row of scores, or the rows that an earlier version wrote as one."""
+    protocol, scores = row.get("protocol"), row.get("scores", {})
+    if not isinstance(protocol, dict) or "name" in protocol:
+        yield dict(row)
+        return
+    window = protocol.get("window") or {}
+    for name in filter(scores.__contains__, protocol):
+        used = {key: protocol[name].get(key) or window.get(key) for key in _WINDOW}
+        if window.get("consecutive_if_short"):
+            used["consecutive_if_short"] = True
+        tags = [tag for tag in scores if tag == name or tag.startswith(f"{name}/")]
+        yield {
+            **row,
+            "scores": {tag: scores[tag] for tag in tags},
+            "protocol": {**protocol[name], **used},
+        }
 
 
 def _newest(

@@ -7,9 +7,11 @@ from typing import Any, Unpack
 import tensorflow as tf
 
 from tf_dvdgan import errors, trained, video_gan
-from tf_dvdgan.evaluation.runs import comparison, receipts
+from tf_dvdgan.evaluation.runs import arguments, comparison, receipts
 from tf_dvdgan.evaluation.runs import scorer as scorer_lib
+from tf_dvdgan.models import vgan
 from tf_dvdgan.sampling import sampler as sampler_lib
+from tf_dvdgan.sampling import standing_statistics
 
 
 def score(
@@ -22,7 +24,7 @@ def score(
     num_generated: int | None = None,
     num_real: int | None = None,
     num_repeats: int | None = None,
-    **options: Unpack[scorer_lib.Options],
+    **options: Unpack[arguments.Options],
 ) -> comparison.Result:
     """Scores generated videos against real ones by a named protocol.
 
@@ -49,7 +51,7 @@ def score(
     Raises:
       UserError: the clips, the weights or the model do not fit the protocol.
     """
-    changes = scorer_lib.Changes(num_generated, num_real, num_repeats)
+    changes = arguments.Changes(num_generated, num_real, num_repeats)
     scored = generated if isinstance(generated, str) else _model(generated)
     paths = [weights] if isinstance(weights, str) else list(weights)
     scorer = scorer_lib.Scorer(real, scored, paths, changes=changes, **options)
@@ -63,6 +65,7 @@ def _model(gan: video_gan.VideoGAN) -> scorer_lib.Model:
         raise errors.UserError(
             "A SavedModel cannot be scored directly: score a folder of its videos."
         )
+    _check_sampled(sampler)
     return scorer_lib.Model(
         sampler,
         generator.window,
@@ -76,6 +79,7 @@ def open_model(
     model_dir: str,
     step: int | str | None = None,
     strategy: tf.distribute.Strategy | None = None,
+    standing_batches: int = standing_statistics.NUM_BATCHES,
 ) -> scorer_lib.Model:
     """Loads a run's model for `Scorer`, with its variables on a strategy's devices.
 
@@ -83,32 +87,43 @@ def open_model(
       model_dir: directory of the run.
       step: step of the checkpoint, or 'best'; the newest by default.
       strategy: where the model runs.
+      standing_batches: number of batches for the standing statistics.
 
     Returns:
       The model.
 
     Raises:
-      UserError: it is not a run's directory, or has no such checkpoint.
+      UserError: it is not a run's directory, has no such checkpoint, or the model is an
+        autoencoder.
     """
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         model = trained.load(model_dir, step)
-    sampler = sampler_lib.Sampler(model.gan, strategy)
+    sampler = sampler_lib.Sampler(model.gan, strategy, standing_batches)
+    _check_sampled(sampler)
     return scorer_lib.Model(
         sampler, model.window, model.class_names, model.step, model_dir
     )
+
+
+def _check_sampled(sampler: sampler_lib.Sampler) -> None:
+    if isinstance(sampler.networks.generator, vgan.Autoencoder):
+        raise errors.UserError(
+            "The model is an autoencoder, which reconstructs whole clips: score "
+            "videos from tools.sample, with `generated`."
+        )
 
 
 def verify(
     receipt: str,
     protocols: Sequence[str] = (),
     places: Mapping[str, Any] | None = None,
-    **options: Unpack[scorer_lib.Computation],
+    **options: Unpack[arguments.Computation],
 ) -> bool:
     """Repeats the scores in a file, and prints what is as recorded and what differs.
 
     Args:
-      receipt: file that `tools.score` wrote: ``--receipt``, ``--output`` or a run's
+      receipt: file that `tools.score` wrote, ``--receipt`` or ``--output``, or a run's
         `scores.jsonl`.
       protocols: names of the protocols to repeat; empty for all in the file.
       places: where clips and files are now, if they have moved: "real", "generated",
@@ -139,7 +154,7 @@ def explain(
     first: str,
     second: str,
     protocol: str | None = None,
-    **options: Unpack[scorer_lib.Computation],
+    **options: Unpack[arguments.Computation],
 ) -> list[receipts.Contribution]:
     """Explains why two recorded scores differ, see `receipts.explain`; prints it.
 
@@ -172,7 +187,7 @@ def explain(
     return contributions
 
 
-def _repeater(**options: Unpack[scorer_lib.Computation]) -> receipts.Score:
+def _repeater(**options: Unpack[arguments.Computation]) -> receipts.Score:
     """Returns what computes scores from records' arguments; opens each model once."""
     opened = functools.cache(
         functools.partial(open_model, strategy=options.get("strategy"))
@@ -186,7 +201,8 @@ def _repeater(**options: Unpack[scorer_lib.Computation]) -> receipts.Score:
                     "The score is of a model that was not in a run's directory; name "
                     "its run with `model_dir`."
                 )
-            generated = opened(inputs["model_dir"], inputs["step"])
+            known = {n: inputs[n] for n in ("standing_batches",) if n in inputs}
+            generated = opened(inputs["model_dir"], inputs["step"], **known)
         others = {name: inputs[name] for name in receipts.OF_SCORER}
         scorer = scorer_lib.Scorer(generated=generated, **others, **options)
         return scorer.score(protocol, inputs["truncation"])

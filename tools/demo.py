@@ -6,6 +6,7 @@ Runs the commands of each step in turn and prints them. If it is stopped, the sa
 command resumes.
 """
 
+import collections
 import contextlib
 import os
 import platform
@@ -132,9 +133,12 @@ def _show_scores(run_dir: str) -> None:
     """Prints the generator's scores, by the classifier trained on the demo's data."""
     from tf_dvdgan import run_directory
 
-    rows = run_directory.RunDirectory(run_dir).read_scores()
-    ours = {"accuracy_small", "fid_small"}  # tools.score adds rows without them
-    newest = {r["step"]: r["scores"] for r in rows if ours <= r["scores"].keys()}
+    of_step: dict[int, dict[str, float]] = collections.defaultdict(dict)
+    for row in run_directory.RunDirectory(run_dir).read_scores():
+        if row["protocol"]["num_generated"] == _NUM_SCORED:  # not those of tools.score
+            of_step[row["step"]] |= row["scores"]
+    ours = {"accuracy_small", "fid_small"}
+    newest = {step: found for step, found in of_step.items() if ours <= found.keys()}
     if not newest:  # --gin_param may select other metrics
         return
     first, last = newest[min(newest)], newest[max(newest)]

@@ -121,11 +121,12 @@ def main(argv: list[str]) -> int | None:
 def _score() -> None:
     truncations = _checked_flags()
     from tf_dvdgan import run_directory, scores
+    from tf_dvdgan.evaluation.runs import arguments, printing
     from tf_dvdgan.evaluation.runs import scorer as scorer_lib
     from tf_dvdgan.training import strategy as strategy_lib
 
-    changes = scorer_lib.Changes(FLAGS.num_generated, FLAGS.num_real, FLAGS.num_repeats)
-    _check_protocols([changes.of(name) for name in FLAGS.protocol], truncations)
+    changes = arguments.Changes(FLAGS.num_generated, FLAGS.num_real, FLAGS.num_repeats)
+    _check_scorer(changes, truncations)
     for path in filter(None, (FLAGS.output, FLAGS.receipt)):
         files.check_writable(path)
     output = FLAGS.output
@@ -150,7 +151,7 @@ def _score() -> None:
         cache_dir=FLAGS.cache_dir,
         strategy=strategy,
     )
-    scorer_lib.print_scores(scorer, FLAGS.protocol, truncations, output, FLAGS.receipt)
+    printing.print_scores(scorer, FLAGS.protocol, truncations, output, FLAGS.receipt)
 
 
 def _check_mode(others: list[str]) -> None:
@@ -192,40 +193,33 @@ def _checked_flags() -> list[float]:
     """Rejects flags that exclude each other; returns the truncations."""
     if (FLAGS.generated is None) == (FLAGS.model_dir is None):
         raise errors.UserError("Set either --generated or --model_dir.")
-    if FLAGS.lpips and len(FLAGS.lpips) != 2:
-        raise errors.UserError("--lpips must be two files separated by a comma.")
     if not cli.are_truncations(FLAGS.truncations):
         raise errors.UserError(
             "--truncations must be numbers from 0 to 1, separated by commas, not "
             f"{','.join(FLAGS.truncations)!r}."
         )
-    truncations = [float(text) for text in FLAGS.truncations]
-    if FLAGS.generated and truncations != [1.0]:
-        raise errors.UserError(
-            "--truncations needs --model_dir: it does not apply to --generated."
-        )
-    of_folders = ("num_frames", "stride", "resolution")
-    of_models = ("step", "num_repeats", "lpips")
-    given, other, others = "model_dir", "generated", of_folders
-    if FLAGS.generated:
-        given, other, others = "generated", "model_dir", of_models
-    for name in others:
-        if FLAGS[name].value is not None:
-            raise errors.UserError(f"--{name} is for --{other}, not for --{given}.")
-    return truncations
+    if FLAGS.generated and FLAGS.step is not None:
+        raise errors.UserError("--step is for --model_dir, not for --generated.")
+    return [float(text) for text in FLAGS.truncations]
 
 
-def _check_protocols(selected, truncations: list[float]) -> None:
-    """Rejects protocols that the other flags do not allow."""
-    from tf_dvdgan.evaluation.runs import protocols
+def _check_scorer(changes, truncations: list[float]) -> None:
+    """Checks what `Scorer` checks, before the model is loaded."""
+    from tf_dvdgan.evaluation.runs import arguments, protocols
 
+    is_model = FLAGS.generated is None
+    arguments.check(
+        is_model,
+        num_repeats=FLAGS.num_repeats,
+        lpips=FLAGS.lpips,
+        num_frames=FLAGS.num_frames,
+        stride=FLAGS.stride,
+        resolution=FLAGS.resolution,
+    )
+    selected = [changes.of(name) for name in FLAGS.protocol]
     for protocol in selected:
-        if not protocol.needs_model:
-            continue
-        if FLAGS.generated:
-            raise errors.UserError(f"{protocol.name} scores a model: set --model_dir.")
-        if truncations != [1.0]:
-            raise errors.UserError(f"{protocol.name} is defined only for truncation 1.")
+        for truncation in truncations:
+            arguments.check_protocol(protocol, is_model, truncation)
     if FLAGS.lpips and all(p.metric != protocols.PREDICTION for p in selected):
         raise errors.UserError("--lpips is for --protocol=prediction.")
 

@@ -54,7 +54,7 @@ def test_the_newest_and_the_best_of_a_run(metric, best):
         ({"real": {"num_clips": 7}, "split": "test"}, ["7 real clips;"], "test"),
         ({"network": "pixels", "split": "test"}, ["by pixels;", "clips (test)"], "()"),
         ({"metric": "prediction", "network": ""}, ["prediction;"], " by "),
-        ({"window": {"num_frames": 4, "stride": 2}}, ["4 frames, stride 2"], "None f"),
+        ({"num_frames": 4, "stride": 2}, ["4 frames, stride 2"], "None f"),
     ],
 )
 def test_rows_describe_the_protocol(metadata, expected, excluded):

@@ -63,12 +63,22 @@ def test_two_places_are_scored_and_a_second_time_real_clips_are_not_looked_at(
         ((), "Set either --generated or --model_dir."),
         (("--generated=b", "--model_dir=c"), "Set either"),
         (("--model_dir=c", "--truncations=0.5,2"), "--truncations must be numbers"),
-        (("--generated=b", "--truncations=0.5"), "--truncations needs --model_dir"),
-        (("--generated=b", "--lpips=a"), "--lpips must be two files"),
+        (
+            ("--generated=b", "--truncations=0.5"),
+            "truncation is for the score of a m",
+        ),
+        (("--model_dir=b", "--lpips=a"), "--lpips must be two files"),
+        (("--generated=b", "--step=3"), "--step is for --model_dir"),
         (("--generated=b", "--protocol=fvd_untertiner"), "Did you mean 'fvd_unterth"),
-        (("--generated=b", "--lpips=a,b"), "--lpips is for --model_dir"),
-        (("--generated=b", "--num_repeats=2"), "--num_repeats is for --model_dir"),
-        (("--model_dir=c", "--num_frames=4"), "--num_frames is for --generated"),
+        (("--generated=b", "--lpips=a,b"), "--lpips is for the score of a m"),
+        (
+            ("--generated=b", "--num_repeats=2"),
+            "--num_repeats is for the score of a m",
+        ),
+        (
+            ("--model_dir=c", "--num_frames=4"),
+            "--num_frames is for the score of a f",
+        ),
         (("--model_dir=c", "--lpips=a,b"), "--lpips is for --protocol=prediction"),
         (("--generated=b", "--protocol=s3_mvt"), "s3_mvt scores a model"),
         (

@@ -203,7 +203,7 @@ def scores(model_dir) -> dict[tuple[int, int], dict[str, float]]:
     """By step and by how many videos they are of."""
     with open(f"{model_dir}/scores.jsonl") as file:
         rows = [json.loads(line) for line in file]
-    counts = [row["protocol"]["fid_pixels"]["num_generated"] for row in rows]
+    counts = [row["protocol"]["num_generated"] for row in rows]
     return {
         (row["step"], count): row["scores"]
         for row, count in zip(rows, counts, strict=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from tf_dvdgan import errors, run_directory, terminal
 from tf_dvdgan.data import filesystem
-from tf_dvdgan.evaluation.runs import scoring
+from tf_dvdgan.evaluation.runs import feature_metric
 from tf_dvdgan.report import films, layout, nearest, run_data
 
 _SHEETS = {"samples_raw": "Raw", "samples_ema": "Moving average"}
@@ -179,7 +179,7 @@ def neighbors(
     return section
 
 
-def _metric(run: run_data.Run, weights: Sequence[str]) -> scoring.FeatureMetric:
+def _metric(run: run_data.Run, weights: Sequence[str]) -> feature_metric.FeatureMetric:
     """Uses the given weights, or else those of the run's config that still exist."""
     if weights:
         return nearest.metric_of(weights)

@@ -176,39 +176,27 @@ def _words(name: str) -> str:
 
 def scores(model_dir: str) -> list[Score]:
     """Reads the scores in a run's `scores.jsonl`, in the order of the file."""
-    rows = run_directory.RunDirectory(model_dir).read_scores()
-    return [score for row in rows for score in _scores_of(row)]
+    return list(map(_score, run_directory.RunDirectory(model_dir).read_scores()))
 
 
-def _scores_of(row: dict) -> list[Score]:
-    """The scores of a line, written by `tools.score` or by evaluation in training."""
-    protocol, values = row["protocol"], row["scores"]
-    if "name" in protocol:
-        of_name = {protocol["name"]: protocol}
-    else:
-        shared = {"window": protocol.get("window")}
-        of_name = {n: {**shared, **f} for n, f in protocol.items() if n in values}
-    found = []
-    for name, metadata in of_name.items():
-        others = {
-            _RENAMED.get(tag.removeprefix(f"{name}/"), tag.removeprefix(f"{name}/")): v
-            for tag, v in values.items()
-            if tag.startswith(f"{name}/")
-        }
-        fixed = {k: v for k, v in metadata.items() if k not in ("step", "truncation")}
-        found.append(
-            Score(
-                name,
-                row["step"],
-                values[name],
-                row.get("sd"),
-                row.get("standard_error"),
-                others,
-                metadata.get("truncation", 1.0),
-                fixed,
-            )
-        )
-    return found
+def _score(row: dict) -> Score:
+    metadata, values = row["protocol"], row["scores"]
+    name = metadata["name"]
+    others = {
+        _RENAMED.get(tag.removeprefix(f"{name}/"), tag.removeprefix(f"{name}/")): value
+        for tag, value in values.items()
+        if tag.startswith(f"{name}/")
+    }
+    return Score(
+        name,
+        row["step"],
+        values[name],
+        row.get("sd"),
+        row.get("standard_error"),
+        others,
+        metadata.get("truncation", 1.0),
+        {k: v for k, v in metadata.items() if k not in ("step", "truncation")},
+    )
 
 
 def classification(model_dir: str) -> Panels:

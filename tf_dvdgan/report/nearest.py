@@ -8,7 +8,7 @@ from tf_dvdgan.data import clips as clips_lib
 from tf_dvdgan.data import windows
 from tf_dvdgan.evaluation.features import sources
 from tf_dvdgan.evaluation.metrics import neighbors
-from tf_dvdgan.evaluation.runs import protocols, scoring
+from tf_dvdgan.evaluation.runs import feature_metric, protocols
 from tf_dvdgan.report import films
 
 BANK = 4096  # at most this many training clips are searched
@@ -20,7 +20,7 @@ def cards(
     made: dict[str, np.ndarray],
     data_dir: str,
     window: windows.Window,
-    metric: scoring.FeatureMetric,
+    metric: feature_metric.FeatureMetric,
 ) -> list[films.Card]:
     """Shows generated clips beside their nearest training clips.
 
@@ -66,7 +66,7 @@ def _card(
     return films.Card(name, shown, note)
 
 
-def metric_of(weights: Sequence[str]) -> scoring.FeatureMetric:
+def metric_of(weights: Sequence[str]) -> feature_metric.FeatureMetric:
     """Compares clips by the small classifier, or by pixels if there are no weights.
 
     Args:
@@ -79,7 +79,7 @@ def metric_of(weights: Sequence[str]) -> scoring.FeatureMetric:
       UserError: the weights belong to another network.
     """
     name = "fid_small" if weights else "fid_pixels"
-    return scoring.FeatureMetric(protocols.get(name), weights)
+    return feature_metric.FeatureMetric(protocols.get(name), weights)
 
 
 def _by_number(real: sources.ClipSelection, numbers: set[int]) -> dict[int, np.ndarray]:

@@ -141,12 +141,10 @@ def _protocol(metadata: dict) -> str:
     """Describes everything that a score depends on.
 
     Args:
-      metadata: settings written by `tools.score` or by evaluation in training; their
-        keys differ.
+      metadata: settings of the score; earlier versions wrote fewer.
     """
-    window, real = metadata.get("window") or {}, metadata.get("real") or {}
-    frames = metadata.get("num_frames") or window.get("num_frames")
-    stride = metadata.get("stride") or window.get("stride")
+    real = metadata.get("real") or {}
+    frames, stride = metadata.get("num_frames"), metadata.get("stride")
     num_real = metadata.get("num_real") or real.get("num_clips") or "all"
     split = (real or metadata).get("split")
     parts = [

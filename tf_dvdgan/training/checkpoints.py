@@ -203,7 +203,7 @@ def _restore_networks(path: str, networks: Mapping[str, tf.keras.Model]) -> int:
     found = tf.Variable(0, dtype=tf.int64)
     checkpoint = tf.train.Checkpoint(**networks, step=found)
     restore(checkpoint, path, all_objects=False)
-    return int(found)
+    return int(found.numpy())  # a MirroredVariable has no int
 
 
 def _find(model_dir: str, step: int | str | None) -> str:

@@ -12,10 +12,11 @@ from tf_dvdgan.data import clips, manifest, windows
 from tf_dvdgan.evaluation.features import sources
 from tf_dvdgan.evaluation.runs import (
     comparison,
+    feature_metric,
     model_scores,
+    printing,
     protocols,
     s3,
-    scorer,
     scoring,
 )
 from tf_dvdgan.models import video_gan
@@ -52,7 +53,9 @@ def test_a_folder_is_not_far_from_itself_and_an_inverted_one_is(demo_shards, tmp
     videos = np.stack([example.video for example in real.examples(WINDOW)])
     np.save(tmp_path / "same.npy", videos)
     np.save(tmp_path / "inverted.npy", 255 - videos)
-    metric = scoring.FeatureMetric(dataclasses.replace(PIXELS, num_generated=100))
+    metric = feature_metric.FeatureMetric(
+        dataclasses.replace(PIXELS, num_generated=100)
+    )
     results = [
         comparison.compare_folders(
             metric, real, clips.open_clips(str(tmp_path / name)), None, WINDOW, 0
@@ -71,7 +74,7 @@ def test_a_folder_is_not_far_from_itself_and_an_inverted_one_is(demo_shards, tmp
 
 
 def test_a_model_is_scored_with_the_statistics_of_each_truncation(gan, demo_shards):
-    scores, metric = scores_of(gan), scoring.FeatureMetric(PIXELS)
+    scores, metric = scores_of(gan), feature_metric.FeatureMetric(PIXELS)
     at_one, at_half, again = (
         scores.by_features(metric, *splits(demo_shards), truncation)
         for truncation in (1.0, 0.5, 1.0)
@@ -86,7 +89,7 @@ def test_a_model_is_scored_with_the_statistics_of_each_truncation(gan, demo_shar
 
 
 def test_repeats_draw_new_samples(gan, demo_shards):
-    metric = scoring.FeatureMetric(dataclasses.replace(PIXELS, num_repeats=3))
+    metric = feature_metric.FeatureMetric(dataclasses.replace(PIXELS, num_repeats=3))
     score = (
         scores_of(gan).by_features(metric, *splits(demo_shards), num_resamples=10).score
     )
@@ -95,7 +98,7 @@ def test_repeats_draw_new_samples(gan, demo_shards):
 
 
 def test_a_model_with_too_few_frames_for_a_protocol_is_refused(gan, demo_shards):
-    metric = scoring.FeatureMetric(dataclasses.replace(PIXELS, num_frames=16))
+    metric = feature_metric.FeatureMetric(dataclasses.replace(PIXELS, num_frames=16))
     with pytest.raises(errors.UserError, match=r"needs 16 frames; .* have 4"):
         scores_of(gan).by_features(metric, *splits(demo_shards))
 
@@ -179,13 +182,13 @@ def test_a_prediction_s_distance_stands_beside_that_of_repeated_frames(
     continuing_gan, demo_shards
 ):
     """The distance of clips that stand still after the given frames."""
-    metric = scoring.FeatureMetric(PIXELS)
+    metric = feature_metric.FeatureMetric(PIXELS)
     real = clips.open_clips(demo_shards, "test")
     found = scores_of(continuing_gan, 6, 1).by_features(metric, real).score
     videos = np.stack([e.video for e in real.examples(windows.Window(6, 16, 1))])
     still = np.concatenate([videos[:, :2], videos[:, 1:2].repeat(4, axis=1)], axis=1)
     sides = [metric.extract_features(sources.ArraySource(v)) for v in (videos, still)]
-    expected = metric.score(sides[0], [sides[1]]).value
+    expected = metric.score(scoring.Sides(sides[0], [sides[1]])).value
     assert found.others["copy"] == pytest.approx(expected, rel=1e-6)
     assert 0.0 < expected != found.value
 
@@ -193,7 +196,7 @@ def test_a_prediction_s_distance_stands_beside_that_of_repeated_frames(
 def test_distances_by_frame_are_of_clips_that_stand_still_from_it_on(
     continuing_gan, demo_shards
 ):
-    metric = scoring.FeatureMetric(dataclasses.replace(PIXELS, by_frame=True))
+    metric = feature_metric.FeatureMetric(dataclasses.replace(PIXELS, by_frame=True))
     real = clips.open_clips(demo_shards, "test")
     found = scores_of(continuing_gan, 6, 1).by_features(metric, real).score
     names = [f"until_frame_{n}" for n in range(1, 6)]
@@ -201,14 +204,15 @@ def test_distances_by_frame_are_of_clips_that_stand_still_from_it_on(
     assert found.others["until_frame_2"] == 0.0  # of the given frames
     assert 0.0 < found.others["until_frame_3"] != found.others["until_frame_5"]
     videos = np.stack([e.video for e in real.examples(windows.Window(6, 16, 1))])
-    plain = scoring.FeatureMetric(PIXELS)
+    plain = feature_metric.FeatureMetric(PIXELS)
 
     def features(last, still_from=6):
         still = np.minimum(np.minimum(np.arange(6), last - 1), still_from - 1)
         return plain.extract_features(sources.ArraySource(videos[:, still]))
 
     for last in (2, 3, 5):
-        expected = plain.score(features(last), [features(last, still_from=2)]).value
+        still = scoring.Sides(features(last), [features(last, still_from=2)])
+        expected = plain.score(still).value
         of_copy = found.others[f"copy_until_frame_{last}"]
         assert of_copy == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
@@ -228,11 +232,11 @@ def test_classes_go_by_their_names_whatever_their_numbers(tmp_path, monkeypatch)
         number = tf.cast(tf.round((videos[:, 0, 0, 0, 0] + 1) * 127.5 / 100), tf.int32)
         return {"logits": tf.one_hot(number, 3)}
 
-    monkeypatch.setattr(scoring.pixels.Pixels, "call", one_hot)
+    monkeypatch.setattr(feature_metric.pixels.Pixels, "call", one_hot)
     real, generated = (
         clips.open_clips(str(tmp_path / side)) for side in ("real", "generated")
     )
-    metric, window = scoring.FeatureMetric(accuracy), windows.Window(4, stride=1)
+    metric, window = feature_metric.FeatureMetric(accuracy), windows.Window(4, stride=1)
     found = comparison.compare_folders(metric, real, generated, None, window, 0)
     assert found.score.value == found.score.others["real"] == 1.0
     with pytest.raises(errors.UserError, match="has 'a', which the others do not have"):
@@ -247,7 +251,7 @@ def test_an_inception_score_looks_at_no_real_clips(demo_shards, tmp_path, monkey
         "is", protocols.INCEPTION, "pixels", "unit_range", ""
     )
     monkeypatch.setattr(
-        scoring.pixels.Pixels,
+        feature_metric.pixels.Pixels,
         "call",
         lambda self, videos, training=False: {"logits": videos[:, 0, 0, :4, 0]},
     )
@@ -255,14 +259,14 @@ def test_an_inception_score_looks_at_no_real_clips(demo_shards, tmp_path, monkey
     real, held_out = splits(demo_shards)
     monkeypatch.setattr(real, "examples", None)
     made = clips.open_clips(str(tmp_path))
-    metric = scoring.FeatureMetric(inception)
+    metric = feature_metric.FeatureMetric(inception)
     result = comparison.compare_folders(metric, real, made, held_out, WINDOW, 0)
     assert result.score.value == pytest.approx(1.0)
     assert "real" not in result.metadata and not result.warnings
 
 
 def test_warnings_of_a_model_are_of_what_was_taken(gan, demo_shards):
-    metric = scoring.FeatureMetric(dataclasses.replace(PIXELS, num_real=30))
+    metric = feature_metric.FeatureMetric(dataclasses.replace(PIXELS, num_real=30))
     found = scores_of(gan).by_features(metric, *splits(demo_shards)).warnings
     assert any("30 real clips are too few" in text for text in found)
     longer = scores_of(gan, stride=90)
@@ -276,16 +280,17 @@ def test_a_prediction_score_of_a_model_without_frames_is_refused(gan, demo_shard
         scores_of(gan).prediction(protocols.get("prediction"), real)
 
 
-def test_frechet_distances_of_predictions_are_of_many_samples_of_each_clip(
+def test_frechet_distances_of_predictions_are_of_as_many_samples_of_each_clip(
     continuing_gan, demo_shards
 ):
-    metric = scoring.FeatureMetric(
-        dataclasses.replace(PIXELS, num_real=5, samples_per_clip=3, num_generated=9)
-    )
     scores = scores_of(continuing_gan, frames=6, stride=1)
-    assert (
-        scores.by_features(metric, *splits(demo_shards)).metadata["num_generated"] == 15
-    )
+    for num_generated, expected in ((99, 15), (13, 10), (3, 5)):
+        protocol = dataclasses.replace(
+            PIXELS, num_real=5, samples_per_clip=3, num_generated=num_generated
+        )
+        metric = feature_metric.FeatureMetric(protocol)
+        found = scores.by_features(metric, *splits(demo_shards)).metadata
+        assert found["num_generated"] == expected
 
 
 def test_what_is_printed_of_a_score_holds_no_control_characters():
@@ -295,6 +300,6 @@ def test_what_is_printed_of_a_score_holds_no_control_characters():
         "real": {"num_clips": 3, "name": "b\x1b[2J"},
     }
     result = comparison.Result(scoring.Score(1.0), metadata, ["c\x1b[2J"], dict)
-    text = scorer._described(result)
+    text = printing._described(result)
     assert "\x1b" not in text
     assert all(rf"{name}\x1b[2J" in text for name in "abc")

@@ -13,15 +13,19 @@ from tf_dvdgan.evaluation.features import extraction, sources
 from tf_dvdgan.evaluation.features import networks as networks_lib
 from tf_dvdgan.evaluation.features.networks import weights as weights_lib
 from tf_dvdgan.evaluation.metrics import inception_score
-from tf_dvdgan.evaluation.runs import protocols, scoring
+from tf_dvdgan.evaluation.runs import feature_metric, protocols, scoring
 from tf_dvdgan.models import variables
 
 
-def metric_of(metric, **changes) -> scoring.FeatureMetric:
+def metric_of(metric, **changes) -> feature_metric.FeatureMetric:
     protocol = protocols.Protocol(
         "score", metric, "pixels", "unit_range", "", **changes
     )
-    return scoring.FeatureMetric(protocol)
+    return feature_metric.FeatureMetric(protocol)
+
+
+def score_of(metric, real, generated, held_out=None, **options) -> scoring.Score:
+    return metric.score(scoring.Sides(real, generated, held_out), **options)
 
 
 @pytest.fixture
@@ -60,8 +64,10 @@ def distance_of_roots(a, b):
 
 def test_frechet_distance_is_that_of_scipy_in_the_output_named(seen):
     a, b = points(0, 300), 0.5 * points(1, 200) + 1.0
-    found = metric_of(protocols.FRECHET, output="logits").score(
-        seen(logits=a, features=b[: len(a)]), [seen(logits=b, features=b)]
+    found = score_of(
+        metric_of(protocols.FRECHET, output="logits"),
+        seen(logits=a, features=b[: len(a)]),
+        [seen(logits=b, features=b)],
     )
     np.testing.assert_allclose(found.value, plain_distance(a, b), rtol=1e-8)
     assert found.sd is None and found.error is None
@@ -72,8 +78,8 @@ def test_fewer_clips_than_features_of_very_different_sizes(seen):
     scale = np.geomspace(1e-4, 10.0, 2048)
     mixing = np.random.default_rng(5).normal(size=[300, 2048])
     a, b = points(0, 500, 300) @ mixing * scale, points(1, 400, 300) @ mixing * scale
-    found = metric_of(protocols.FRECHET).score(
-        seen(features=a), [seen(features=b + 0.1)]
+    found = score_of(
+        metric_of(protocols.FRECHET), seen(features=a), [seen(features=b + 0.1)]
     )
     np.testing.assert_allclose(found.value, distance_of_roots(a, b + 0.1), rtol=1e-6)
 
@@ -87,21 +93,23 @@ def test_one_clip_has_no_distance(seen):
     a, b = seen(features=points(0, 9)), seen(features=points(1, 1))
     for sides in ((a, [b]), (b, [a]), (a, [a], b)):
         with pytest.raises(errors.UserError, match="at least two"):
-            metric_of(protocols.FRECHET).score(*sides)
+            score_of(metric_of(protocols.FRECHET), *sides)
 
 
 def test_parts_of_an_inception_score_need_a_clip_each(seen):
     few = seen(logits=points(0, 4))
     with pytest.raises(errors.UserError, match="5 splits, for which 4 generated clips"):
-        metric_of(protocols.INCEPTION, num_splits=5).score(None, [few])
+        score_of(metric_of(protocols.INCEPTION, num_splits=5), None, [few])
 
 
 @pytest.mark.parametrize("num_splits", [1, 5])
 def test_inception_score_is_of_all_clips(seen, monkeypatch, num_splits):
     monkeypatch.setattr(extraction.Features.get, "__defaults__", (20,))
     logits = 3 * points(0, 203, 9)
-    found = metric_of(protocols.INCEPTION, num_splits=num_splits).score(
-        None, [seen(logits=logits)]
+    found = score_of(
+        metric_of(protocols.INCEPTION, num_splits=num_splits),
+        None,
+        [seen(logits=logits)],
     )
     value, sd = inception_score.inception_score(softmax(logits), num_splits)
     np.testing.assert_allclose(found.value, value, rtol=1e-12)
@@ -117,13 +125,13 @@ def test_accuracy_is_of_all_clips_and_has_that_of_real_ones_beside_it(
     made = seen(logits=np.eye(4)[said], label=labels)
     real = seen(logits=np.eye(4)[labels], label=labels)
     accuracy = metric_of(protocols.ACCURACY)
-    found = accuracy.score(real, [made], num_resamples=200)
+    found = score_of(accuracy, real, [made], num_resamples=200)
     assert found.value == 0.75 and found.others == {"real": 1.0}
     np.testing.assert_allclose(found.error, (0.75 * 0.25 / 200) ** 0.5, rtol=0.2)
     without_classes = seen(logits=np.eye(4)[labels])
-    assert accuracy.score(without_classes, [made]).others == {}
+    assert score_of(accuracy, without_classes, [made]).others == {}
     with pytest.raises(errors.UserError, match="with classes"):
-        accuracy.score(real, [without_classes])
+        score_of(accuracy, real, [without_classes])
 
 
 def test_classes_that_are_combinations_have_the_accuracy_of_each_word(seen):
@@ -134,7 +142,7 @@ def test_classes_that_are_combinations_have_the_accuracy_of_each_word(seen):
     said = np.where(np.arange(100) >= 90, label ^ 2, said)  # another motion
     accuracy = metric_of(protocols.ACCURACY)
     accuracy.class_names = names
-    found = accuracy.score(None, [seen(logits=np.eye(4)[said], label=label)])
+    found = score_of(accuracy, None, [seen(logits=np.eye(4)[said], label=label)])
     assert found.value == 0.6
     assert found.others == {"word_1": 0.9, "word_2": 0.7}
 
@@ -157,20 +165,24 @@ def test_other_names_are_no_combinations(names):
 def test_repeats_give_mean_and_standard_deviation(seen):
     real, made = points(0, 200), [points(seed, 150, shift=0.3) for seed in (1, 2, 3)]
     frechet = metric_of(protocols.FRECHET)
-    found = frechet.score(
-        seen(features=real), [seen(features=x) for x in made], num_resamples=50
+    found = score_of(
+        frechet, seen(features=real), [seen(features=x) for x in made], num_resamples=50
     )
     expected = [plain_distance(real, x) for x in made]
     np.testing.assert_allclose(found.value, np.mean(expected), rtol=1e-8)
     np.testing.assert_allclose(found.sd, np.std(expected, ddof=1), rtol=1e-6)
-    one = frechet.score(seen(features=real), [seen(features=made[0])], num_resamples=50)
+    one = score_of(
+        frechet, seen(features=real), [seen(features=made[0])], num_resamples=50
+    )
     np.testing.assert_allclose(found.error, one.error / 3**0.5)  # of a mean of three
 
 
 def test_repeats_that_agree_have_no_spread(seen):
     logits = points(0, 100, 5)
-    found = metric_of(protocols.INCEPTION, num_splits=2).score(
-        None, [seen(logits=logits), seen(logits=logits)]
+    found = score_of(
+        metric_of(protocols.INCEPTION, num_splits=2),
+        None,
+        [seen(logits=logits), seen(logits=logits)],
     )
     assert found.sd == 0.0
 
@@ -181,7 +193,7 @@ def test_the_bootstrap_of_a_frechet_distance_is_the_spread_of_fresh_samples(seen
 
     def score(seed, num_resamples=0):
         made = seen(features=points(seed, 300, shift=0.2))
-        return frechet.score(real, [made], num_resamples=num_resamples)
+        return score_of(frechet, real, [made], num_resamples=num_resamples)
 
     fresh = [score(seed).value for seed in range(1, 26)]
     assert 0.6 < score(31, 100).error / np.std(fresh, ddof=1) < 1.6
@@ -193,8 +205,11 @@ def test_replay_is_flagged_as_memorized_and_not_by_the_frechet_distance(seen):
     honest = points(3, 500)
     frechet, shown = metric_of(protocols.FRECHET), {}
     for name, made in (("replayed", replayed), ("honest", honest)):
-        shown[name] = frechet.score(
-            seen(features=training), [seen(features=made)], seen(features=held_out)
+        shown[name] = score_of(
+            frechet,
+            seen(features=training),
+            [seen(features=made)],
+            seen(features=held_out),
         )
     real_from_real = plain_distance(training, held_out)
     assert shown["replayed"].others["memorization"] > 0.99
@@ -208,12 +223,16 @@ def test_replay_is_flagged_as_memorized_and_not_by_the_frechet_distance(seen):
 
 
 def test_too_few_clips_have_no_neighbors(seen):
-    found = metric_of(protocols.FRECHET).score(
-        seen(features=points(0, 3)), [seen(features=points(1, 9))]
+    found = score_of(
+        metric_of(protocols.FRECHET),
+        seen(features=points(0, 3)),
+        [seen(features=points(1, 9))],
     )
     assert set(found.others) == {"kernel_distance"}
-    found = metric_of(protocols.FRECHET).score(
-        seen(features=points(0, 5)), [seen(features=points(1, 9))]
+    found = score_of(
+        metric_of(protocols.FRECHET),
+        seen(features=points(0, 5)),
+        [seen(features=points(1, 9))],
     )
     assert set(found.others) == {"kernel_distance", "precision", "recall"}
 
@@ -252,24 +271,32 @@ class Clips(sources.Source):
 
 def test_clips_are_shown_to_the_network_of_the_weights(small, tmp_path):
     protocol = protocols.get("fid_small")
-    metric = scoring.FeatureMetric(protocol, [small], 3, None, None, str(tmp_path), 2)
+    metric = feature_metric.FeatureMetric(
+        protocol, [small], 3, None, None, str(tmp_path), 2
+    )
     found = metric.extract_features(Clips())
     network, metadata = weights_lib.load(small)
     clips = np.stack([row["video"] for row in Clips().rows(0, 0, 1)])
     expected = network(clips / np.float32(127.5) - 1)
     for name, value in expected.items():
         np.testing.assert_allclose(found.get(name), value, atol=1e-5)
-    shown = scoring.FeatureMetric(
+    shown = feature_metric.FeatureMetric(
         protocol, [small], None
     ).metadata  # of whatever classes
     assert shown["weights"]["hash"] == metadata.hash
     assert json.loads(json.dumps(shown)) == shown
 
 
+def test_workers_without_the_features_of_all_clips_have_no_value(monkeypatch):
+    metric = metric_of(protocols.FRECHET)
+    monkeypatch.setattr(feature_metric.strategy_lib, "is_chief", lambda _: False)
+    assert np.isnan(score_of(metric, None, []).value)
+
+
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_pixels_need_no_weights_and_stay_float32(precision):
     tf.keras.mixed_precision.set_global_policy(precision)
-    pixels = scoring.FeatureMetric(protocols.get("fid_pixels"))
+    pixels = feature_metric.FeatureMetric(protocols.get("fid_pixels"))
     found = pixels.extract_features(Clips())
     clips = np.stack([row["video"] for row in Clips().rows(0, 0, 1)]) / 127.5 - 1
     means = clips[:, [0, 2, 5, 7]].reshape(5, 4, 4, 8, 4, 8, 3).mean((3, 5))
@@ -292,7 +319,9 @@ def mistakes(small, tmp_path):
 def test_each_mistake_gets_one_sentence(small, tmp_path, number):
     name, arguments, sentence = mistakes(small, tmp_path)[number]
     with pytest.raises(errors.UserError, match=sentence) as error:
-        scoring.FeatureMetric(protocols.get(name), **{"num_classes": 3, **arguments})
+        feature_metric.FeatureMetric(
+            protocols.get(name), **{"num_classes": 3, **arguments}
+        )
     assert "\n" not in str(error.value)
 
 
@@ -300,7 +329,7 @@ def test_each_mistake_gets_one_sentence(small, tmp_path, number):
 def c3d_weights(monkeypatch):
     """Instead of a network with 80 million of them."""
     found = networks_lib.SmallClassifier(2), {"hash": "0"}
-    monkeypatch.setattr(scoring, "_find", lambda *_: (found[0], dict(found[1])))
+    monkeypatch.setattr(feature_metric, "_find", lambda *_: (found[0], dict(found[1])))
 
 
 def test_a_mean_that_is_missing_or_wrong_is_one_sentence(c3d_weights, tmp_path):
@@ -312,7 +341,7 @@ def test_a_mean_that_is_missing_or_wrong_is_one_sentence(c3d_weights, tmp_path):
         (wrong, "3, 4"),
     ):
         with pytest.raises(errors.UserError, match=sentence) as error:
-            scoring.FeatureMetric(protocols.get("is_c3d_tgan"), mean=mean)
+            feature_metric.FeatureMetric(protocols.get("is_c3d_tgan"), mean=mean)
         assert "\n" not in str(error.value)
 
 
@@ -321,7 +350,9 @@ def test_another_mean_is_another_protocol(c3d_weights, tmp_path):
     for value in (0.0, 1.0):
         path = str(tmp_path / "mean2.npz")  # the same name
         np.savez(path, mean=np.full([3, 16, 128, 171], value, np.float32))
-        found = scoring.FeatureMetric(protocols.get("is_c3d_tgan"), mean=path).metadata
+        found = feature_metric.FeatureMetric(
+            protocols.get("is_c3d_tgan"), mean=path
+        ).metadata
         shown.append(found["weights"])
     assert shown[0] != shown[1] and shown[0]["mean"] == "mean2.npz"
 
@@ -343,6 +374,6 @@ def test_features_are_kept_apart_by_weights_and_preprocessing(small, tmp_path):
     ):
         judged = dataclasses.replace(protocol, **changes)
         for _ in range(2):
-            made = scoring.FeatureMetric(judged, [path], 3, cache_dir=str(kept))
+            made = feature_metric.FeatureMetric(judged, [path], 3, cache_dir=str(kept))
             made.extract_features(Clips())
             assert len([*kept.iterdir()]) == count

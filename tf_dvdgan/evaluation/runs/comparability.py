@@ -34,29 +34,31 @@ def warnings(
             "generated ones; scores depend on these numbers."
         )
     for side, selection in (("real", real), ("generated", generated)):
-        found += few(side, selection.num_clips, feature_size)
+        found += _few(side, selection.num_clips, feature_size)
         found += warnings_of(side, selection)
     return [*found, *_differences(real.source, generated.source)]
 
 
-def few(side: str, num_clips: int, feature_size: int) -> list[str]:
-    """Checks that there are enough clips for a covariance of full rank.
+def warnings_of_model(
+    real: sources.ClipSelection | None, num_generated: int, feature_size: int
+) -> list[str]:
+    """Returns the reasons why a model's score may not be comparable with others.
+
+    Call it after the real clips have been read: only then are all short clips known.
 
     Args:
-      side: 'real' or 'generated'.
-      num_clips: number of clips on that side.
-      feature_size: rows of the covariance; 0 for other metrics.
+      real: real clips; None if the score does not compare with them.
+      num_generated: number of the model's samples.
+      feature_size: rows of the covariance in a Fréchet distance; 0 for other metrics.
 
     Returns:
-      A warning if there are too few clips, else an empty list.
+      A sentence for each reason.
     """
-    if not feature_size or num_clips > feature_size:
-        return []
-    return [
-        f"{num_clips} {side} clips are too few for the covariance of {feature_size} "
-        f"features, which needs at least {feature_size + 1}, and many more to be "
-        "stable."
-    ]
+    found = _few("generated", num_generated, feature_size)
+    if real is not None:
+        found += _few("real", real.num_clips, feature_size)
+        found += warnings_of("real", real)
+    return found
 
 
 def warnings_of(side: str, selection: sources.ClipSelection) -> Iterator[str]:
@@ -90,6 +92,17 @@ def warnings_of(side: str, selection: sources.ClipSelection) -> Iterator[str]:
             f"{len(source.rejected)} {side} clips cannot be read and are skipped, for "
             f"example {terminal.printable(name)} ({reason})."
         )
+
+
+def _few(side: str, num_clips: int, feature_size: int) -> list[str]:
+    """Warns of too few clips for a covariance of full rank, if there is one."""
+    if not feature_size or num_clips > feature_size:
+        return []
+    return [
+        f"{num_clips} {side} clips are too few for the covariance of {feature_size} "
+        f"features, which needs at least {feature_size + 1}, and many more to be "
+        "stable."
+    ]
 
 
 def _differences(real: clips.ClipSource, generated: clips.ClipSource) -> Iterator[str]:

@@ -8,7 +8,12 @@ from tf_dvdgan import errors
 from tf_dvdgan.data import clips, windows
 from tf_dvdgan.data import manifest as manifest_lib
 from tf_dvdgan.evaluation.features import sources
-from tf_dvdgan.evaluation.runs import comparability, protocols, scoring
+from tf_dvdgan.evaluation.runs import (
+    comparability,
+    feature_metric,
+    protocols,
+    scoring,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +67,7 @@ def window_of(
 
 
 def real_clips(
-    protocol: protocols.Protocol,
+    protocol_split: str,
     place: str,
     split: str | None = None,
     held_out: str | None = None,
@@ -72,7 +77,7 @@ def real_clips(
     """Opens real clips, and held-out ones if the real clips are training clips.
 
     Args:
-      protocol: protocol with the split.
+      protocol_split: split of the protocol.
       place: folder of videos, or of prepared shards.
       split: split of shards, instead of the protocol's.
       held_out: separate folder of held-out clips.
@@ -93,7 +98,7 @@ def real_clips(
     if clips.is_prepared(place):
         other = held_out_split_of(place)
         if split is None:
-            split = "train" if protocol.split == "train" else other or "train"
+            split = "train" if protocol_split == "train" else other or "train"
         if split == "train" and other:
             held_out_clips = clips.open_clips(place, other, classes)
     real = clips.open_clips(place, split, classes)
@@ -110,7 +115,7 @@ def real_clips(
 
 
 def compare_folders(
-    metric: scoring.FeatureMetric,
+    metric: feature_metric.FeatureMetric,
     real: clips.ClipSource,
     generated: clips.ClipSource,
     held_out: clips.ClipSource | None,
@@ -134,32 +139,19 @@ def compare_folders(
     Raises:
       UserError: the metric compares classes, and those of the clips do not match.
     """
-    protocol = metric.protocol
-    every_frame = dataclasses.replace(window, stride=1)
-    class_names = metric.class_names or real.class_names
     sides = {"generated": generated}
     if metric.needs_real:
         sides |= {"real": real} | ({"held-out": held_out} if held_out else {})
-    limits = {"real": protocol.num_real, "generated": protocol.num_generated}
-    selected = {}
-    for side, source in sides.items():
-        check_classes(protocol, source, class_names)
-        selected[side] = sources.ClipSelection(
-            source,
-            every_frame if side == "generated" else window,
-            limits.get(side),
-            class_names,
-        )
+    class_names = metric.class_names or real.class_names
+    selected = _select(metric.protocol, sides, window, class_names)
     features = {
         side: metric.extract_features(selection, f"{side} clips")
         for side, selection in selected.items()
     }
-    score = metric.score(
-        features.get("real"),
-        [features["generated"]],
-        features.get("held-out"),
-        num_resamples,
+    compared = scoring.Sides(
+        features.get("real"), [features["generated"]], features.get("held-out")
     )
+    score = metric.score(compared, num_resamples)
     metadata = metric.metadata | window_metadata(window)
     metadata |= {side: source.describe() for side, source in sides.items()}
     metadata |= {f"num_{side}": s.num_clips for side, s in selected.items()}
@@ -170,6 +162,24 @@ def compare_folders(
     else:
         found = list(comparability.warnings_of("generated", selected["generated"]))
     return Result(score, metadata, found, functools.partial(content_hashes, sides))
+
+
+def _select(
+    protocol: protocols.Protocol,
+    sides: Mapping[str, clips.ClipSource],
+    window: windows.Window,
+    class_names: Sequence[str],
+) -> dict[str, sources.ClipSelection]:
+    """Selects the protocol's clips of each side; generated ones have stride 1."""
+    selected = {}
+    for side, source in sides.items():
+        check_classes(protocol, source, class_names)
+        own, at_most = window, protocol.num_real
+        if side == "generated":
+            own = dataclasses.replace(window, stride=1)
+            at_most = protocol.num_generated
+        selected[side] = sources.ClipSelection(source, own, at_most, class_names)
+    return selected
 
 
 def content_hashes(sides: Mapping[str, clips.ClipSource]) -> dict[str, str]:
@@ -211,8 +221,11 @@ def check_classes(
 
 def window_metadata(window: windows.Window) -> dict:
     """Returns the metadata of a window: number of frames, stride, resolution."""
-    return {
+    metadata = {
         "num_frames": window.num_frames,
         "stride": window.stride,
         "resolution": window.resolution,
     }
+    if window.consecutive_if_short:
+        metadata["consecutive_if_short"] = True
+    return metadata

@@ -1,20 +1,20 @@
-"""Scores the checkpoints of a run, and writes each score with its protocol."""
+"""Scores the checkpoints of a run as `Scorer` does, and keeps the best one."""
 
 import contextlib
 import dataclasses
-import functools
-import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors, run_directory
-from tf_dvdgan.data import clips, readers, transforms, windows
+from tf_dvdgan import errors, run_directory, terminal
+from tf_dvdgan.data import readers, transforms, windows
 from tf_dvdgan.evaluation.features import extraction, sources
+from tf_dvdgan.evaluation.runs import comparison, receipts
 from tf_dvdgan.evaluation.runs import protocols as protocols_lib
-from tf_dvdgan.evaluation.runs import scoring
+from tf_dvdgan.evaluation.runs import scorer as scorer_lib
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import sampler as sampler_lib
 from tf_dvdgan.training import checkpoints, summaries
@@ -55,11 +55,12 @@ class Evaluator:
       window: window of the real clips.
       plan: how checkpoints are scored.
       last_step: last step of the run.
+      networks: networks that have the weights of a checkpoint when it is evaluated.
       strategy: strategy that the networks' variables were created under, if any; the
         chief of its workers writes.
 
     Raises:
-      UserError: the plan is invalid, or the weights do not match the data.
+      UserError: the plan is invalid, or the weights or the model do not match the data.
     """
 
     def __init__(
@@ -69,84 +70,83 @@ class Evaluator:
         window: windows.Window,
         plan: schedule_lib.EvaluationPlan,
         last_step: int,
+        networks: video_gan.Networks,
         strategy: tf.distribute.Strategy | None = None,
     ):
         check_plan(plan)
         self._directory = run_directory.RunDirectory(model_dir)
-        self._window = window
         self._plan = plan
         self._last_step = last_step
         self._strategy = strategy or tf.distribute.get_strategy()
         self._writes = strategy_lib.is_chief(self._strategy)
         manifest = readers.load_manifest(data_dir, window.classes)
-        self._splits = manifest.nonempty_splits
-        self._held_out = plan.held_out or manifest.held_out_split
-        # For features of real clips, which protocols with the same network share.
-        self._cache = tempfile.TemporaryDirectory(prefix="tf_dvdgan-")
-        self._metrics = {
-            name: scoring.FeatureMetric(
-                protocols_lib.get(name),
-                plan.weights,
-                len(manifest.class_names),
-                self._strategy,
-                plan.mean,
-                self._cache.name,
-                plan.batch_size,
-            )
-            for name in plan.protocols
-        }
-        for metric in self._metrics.values():
-            metric.check_classes(manifest.class_names, data_dir)
-        self._shards = functools.cache(
-            lambda split: clips.ShardSource(data_dir, split, window.classes)
+        sampler = sampler_lib.Sampler(networks, self._strategy, plan.standing_batches)
+        self._scorer = scorer_lib.Scorer(
+            data_dir,
+            scorer_lib.Model(sampler, window, manifest.class_names, 0, model_dir),
+            plan.weights,
+            mean=plan.mean,
+            held_out_split=plan.held_out,
+            num_resamples=0,
+            batch_size=plan.batch_size,
+            cache_dir=None,
+            strategy=self._strategy,
+            show_progress=False,
         )
-        self._sampler: sampler_lib.Sampler | None = None
-        self._discriminators: extraction.Extractor | None = None
+        self._discriminators = _discriminators_of(sampler, plan.batch_size)
+        # By protocol, for each number of videos.
+        self._settings = {
+            at_end: {
+                name: receipts.settings(
+                    self._scorer.settings(self._protocol(name, at_end))
+                )
+                for name in plan.protocols
+            }
+            for at_end in (False, True)
+        }
+        self._warned: set[str] = set()
         self._summaries = summaries.Summaries(model_dir, "eval", self._writes)
 
     def evaluated(self) -> set[int]:
         """Returns the steps that already have scores by this plan."""
         rows = self._directory.read_scores()
-        done, at_end = (
-            {row["step"] for row in rows if row["protocol"] == metadata}
-            for metadata in (self._metadata(False), self._metadata(True))
-        )
+        done, at_end = (self._steps_with_scores(rows, end) for end in (False, True))
         return done - ({self._last_step} - at_end)
 
-    def evaluate(self, gan: video_gan.Networks, step: int) -> dict[str, float]:
-        """Scores a generator with averaged weights.
+    def _steps_with_scores(self, rows: Sequence[Mapping], at_end: bool) -> set[int]:
+        """Returns the steps that have scores by all protocols of the plan."""
+        of_protocols = (
+            {row["step"] for row in rows if receipts.settings(row) == settings}
+            for settings in self._settings[at_end].values()
+        )
+        return set.intersection(*of_protocols)
 
-        Computes new standing statistics, writes the scores, and copies the checkpoint
-        to `best/` if it is the best so far. The last step is also scored with the
-        plan's `num_videos_at_end`.
+    def evaluate(self, step: int) -> dict[str, float]:
+        """Scores the generator, with the averaged weights of a checkpoint.
+
+        Computes new standing statistics, writes the scores, prints new warnings, and
+        copies the checkpoint to `best/` if it is the best so far. The last step is also
+        scored with the plan's `num_videos_at_end`.
 
         Args:
-          gan: networks with the weights of the checkpoint; the same in every call.
           step: step of the checkpoint.
 
         Returns:
           The scores by name; those with `num_videos_at_end` begin with "at_end/".
         """
-        self._sampler_of(gan).weights_changed()
+        self._scorer.weights_changed(step)
         plans = [False]
-        if step == self._last_step and self._metadata(True) != self._metadata(False):
+        if step == self._last_step and self._settings[True] != self._settings[False]:
             plans.append(True)
         found: dict[str, float] = {}
         for at_end in plans:
-            scores = self._scores(gan, at_end)
-            if self._writes:
-                with _skipping_failures(f"Scores of step {step} cannot be written"):
-                    self._write(step, scores, at_end)
-            found |= _tagged(scores, at_end)
+            records = self._records(at_end)
+            if not self._writes:  # only the chief has the features of all workers
+                continue
+            with _skipping_failures(f"Scores of step {step} cannot be written"):
+                self._write(step, records, at_end)
+            found |= _tagged(records, at_end)
         return found
-
-    def _sampler_of(self, gan: video_gan.Networks) -> sampler_lib.Sampler:
-        """Returns the sampler, which is created once because it is traced."""
-        if self._sampler is None:
-            self._sampler = sampler_lib.Sampler(
-                gan, self._strategy, self._plan.standing_batches
-            )
-        return self._sampler
 
     def _protocol(self, name: str, at_end: bool) -> protocols_lib.Protocol:
         """Returns a protocol with the plan's number of videos."""
@@ -158,126 +158,95 @@ class Evaluator:
             protocol, num_generated=count, num_real=count, num_repeats=1
         )
 
-    def _metadata(self, at_end: bool) -> dict:
-        """Returns the protocols as they are written beside scores and read again."""
-        metadata = {"window": dataclasses.asdict(self._window)}
-        for name, metric in self._metrics.items():
+    def _records(self, at_end: bool) -> list[dict[str, Any]]:
+        """Scores by each protocol; the best's record has the discriminators' scores."""
+        records = []
+        for name in self._plan.protocols:
             protocol = self._protocol(name, at_end)
-            metadata[name] = {**metric.metadata, **dataclasses.asdict(protocol)}
-            metadata[name]["split"] = self._split(protocol.split)
-        return json.loads(json.dumps(metadata))
+            result = self._scorer.score(protocol)
+            others = {}
+            if name == self._plan.best:
+                others = self._discriminated(protocol)
+            if self._writes:
+                self._warn(name, result)
+                record = receipts.record_of(result)
+                record["scores"] |= others
+                records.append(record)
+        return records
 
-    def _split(self, named: str) -> str:
-        """Returns the split of the data to use for a protocol's split."""
-        found = self._held_out if named == "test" else named
-        return found if found in self._splits else "train"
-
-    def _scores(self, gan: video_gan.Networks, at_end: bool) -> dict[str, float]:
+    def _discriminated(self, protocol: protocols_lib.Protocol) -> dict[str, float]:
+        """Computes the discriminators' mean scores of held-out and generated clips."""
+        whole = dataclasses.replace(protocol, num_frames=None, stride=None)
+        _, generated = self._scorer.sides(whole)
+        held_out, _ = self._scorer.sides(dataclasses.replace(whole, split="test"))
+        kinds: dict[str, sources.Source] = {
+            "held_out": held_out,
+            "generated": generated,
+        }
         scores = {}
         with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
-            for score_name, metric in self._metrics.items():
-                protocol = self._protocol(score_name, at_end)
-                split, held_out = self._split(protocol.split), self._split("test")
-                needed = dict.fromkeys([split, held_out] if metric.needs_real else [])
-                real = {
-                    name: metric.extract_features(self._real(name, protocol))
-                    for name in needed
-                }
-                generated = [
-                    metric.extract_features(source, cache_dir=folder)
-                    for source in self._generated(gan, protocol)
-                ]
-                if not self._writes:  # only the chief has the features of all workers
-                    continue
-                others = real.get(held_out) if held_out != split else None
-                score = metric.score(real.get(split), generated, others)
-                scores[score_name] = score.value
-                scores |= {f"{score_name}/{k}": v for k, v in score.others.items()}
-            scores |= self._discriminated(gan, at_end, folder)
+            for kind, source in kinds.items():
+                found = self._discriminators(source, {"by": "discriminators"}, folder)
+                for name in found.outputs if self._writes else ():
+                    if name != "label":
+                        mean = float(np.mean(found.get(name)))
+                        scores[f"scores/{name}_{kind}"] = mean
         return scores
 
-    def _real(
-        self, split: str, protocol: protocols_lib.Protocol
-    ) -> sources.ClipSelection:
-        window = dataclasses.replace(
-            self._window,
-            num_frames=protocol.num_frames or self._window.num_frames,
-            stride=protocol.stride or self._window.stride,
-        )
-        return sources.ClipSelection(self._shards(split), window, protocol.num_real)
+    def _warn(self, name: str, result: comparison.Result) -> None:
+        """Prints warnings, each once in a run."""
+        for sentence in result.warnings:
+            warning = f"{name}: warning: {sentence}"
+            if warning not in self._warned:
+                self._warned.add(warning)
+                print(terminal.printable(warning), flush=True)
 
-    def _generated(
-        self, gan: video_gan.Networks, protocol: protocols_lib.Protocol
-    ) -> Iterator[sources.ModelSource]:
-        num_conditioning_frames = gan.generator.num_conditioning_frames
-        frames, count = None, protocol.num_generated
-        if num_conditioning_frames:  # continue the clips that it is compared with
-            real = self._real(self._split(protocol.split), protocol)
-            frames = real.first_frames(num_conditioning_frames, count)
-        sampler = self._sampler_of(gan)
-        for repeat in range(protocol.num_repeats):
-            seed = protocol.seed + repeat
-            yield sources.ModelSource(sampler, count, seed, frames=frames)
-
-    def _discriminators_of(self, gan: video_gan.Networks) -> extraction.Extractor:
-        """Returns the extractor of scores, created once because it is traced."""
-        if self._discriminators is not None:
-            return self._discriminators
-
-        def feature_fn(videos: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-            videos = transforms.to_unit_range(videos)
-            labels = gan.conditioning(labels, videos)["labels"]
-            return {
-                discriminator.name: discriminator(videos, labels, training=False)
-                for discriminator in gan.discriminators
-            }
-
-        self._discriminators = extraction.Extractor(
-            feature_fn, self._strategy, self._plan.batch_size
-        )
-        return self._discriminators
-
-    def _discriminated(
-        self, gan: video_gan.Networks, at_end: bool, folder: str
-    ) -> dict[str, float]:
-        """Computes the discriminators' mean scores of held-out and generated clips."""
-        protocol = dataclasses.replace(
-            self._protocol(self._plan.best, at_end), num_frames=None, stride=None
-        )
-        kinds: dict[str, sources.Source] = {
-            "held_out": self._real(self._split("test"), protocol),
-            "generated": next(self._generated(gan, protocol)),
-        }
-        extract = self._discriminators_of(gan)
-        scores = {}
-        for kind, source in kinds.items():
-            found = extract(source, {"by": "discriminators"}, folder)
-            for discriminator in gan.discriminators if self._writes else ():
-                values = found.get(discriminator.name)
-                scores[f"scores/{discriminator.name}_{kind}"] = float(np.mean(values))
-        return scores
-
-    def _write(self, step: int, scores: Mapping[str, float], at_end: bool) -> None:
-        best, metadata = self._plan.best, self._metadata(at_end)
-        self._summaries.scalars(step, _tagged(scores, at_end))
+    def _write(
+        self, step: int, records: Sequence[Mapping[str, Any]], at_end: bool
+    ) -> None:
+        best = self._plan.best
+        self._summaries.scalars(step, _tagged(records, at_end))
         earlier = [
             row["scores"][best]
             for row in self._directory.read_scores()
-            if row["protocol"] == metadata and row["step"] != step
+            if row["step"] != step
+            and receipts.settings(row) == self._settings[at_end][best]
         ]
+        (score,) = (r["scores"][best] for r in records if best in r["scores"])
         sign = 1.0 if protocols_lib.get(best).lower_is_better else -1.0
-        row = {"step": step, "scores": dict(scores), "protocol": metadata}
         # The checkpoint first: if killed in between, the step is evaluated again.
-        if not at_end and all(sign * scores[best] < sign * value for value in earlier):
+        if not at_end and all(sign * score < sign * value for value in earlier):
             with _skipping_failures(
                 f"The best checkpoint, step {step}, cannot be copied"
             ):
                 checkpoints.keep_as_best(self._directory.path, step)
-        run_directory.add_row(self._directory.scores_file, row)
+        run_directory.add_row(self._directory.scores_file, *records)
 
 
-def _tagged(scores: Mapping[str, float], at_end: bool) -> dict[str, float]:
-    return {f"at_end/{n}" if at_end else n: value for n, value in scores.items()}
+def _discriminators_of(
+    sampler: sampler_lib.Sampler, batch_size: int
+) -> extraction.Extractor:
+    """Returns the extractor of the discriminators' scores, by their names."""
+    networks = sampler.networks
+
+    def feature_fn(videos: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        videos = transforms.to_unit_range(videos)
+        labels = networks.conditioning(labels, videos)["labels"]
+        return {
+            discriminator.name: discriminator(videos, labels, training=False)
+            for discriminator in networks.discriminators
+        }
+
+    return extraction.Extractor(feature_fn, sampler.strategy, batch_size)
+
+
+def _tagged(records: Sequence[Mapping[str, Any]], at_end: bool) -> dict[str, float]:
+    """Returns the scores of all records, by their names in TensorBoard."""
+    return {
+        f"at_end/{name}" if at_end else name: value
+        for record in records
+        for name, value in record["scores"].items()
+    }
 
 
 @contextlib.contextmanager

@@ -9,15 +9,22 @@ import numpy as np
 
 from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import clips, windows
-from tf_dvdgan.evaluation.features import sources
+from tf_dvdgan.evaluation.features import extraction, sources
 from tf_dvdgan.evaluation.metrics import prediction
-from tf_dvdgan.evaluation.runs import comparability, comparison, protocols, s3, scoring
+from tf_dvdgan.evaluation.runs import (
+    comparability,
+    comparison,
+    feature_metric,
+    protocols,
+    s3,
+    scoring,
+)
 from tf_dvdgan.sampling import latents
 from tf_dvdgan.sampling import sampler as sampler_lib
 
 
 class ModelScores:
-    """Computes scores of a trained model.
+    """Computes scores of a trained model, or of a model in training.
 
     In its methods `real` are the clips to compare with, and `held_out` are clips that
     the model was not trained on, if it was trained on `real`.
@@ -26,6 +33,7 @@ class ModelScores:
       sampler: sampler of the model, with averaged weights.
       trained_on: window of the model's videos.
       class_names: class names in the order of the model's labels.
+      show_progress: whether to show progress bars of features.
     """
 
     def __init__(
@@ -33,18 +41,23 @@ class ModelScores:
         sampler: sampler_lib.Sampler,
         trained_on: windows.Window,
         class_names: Sequence[str],
+        show_progress: bool = True,
     ):
         self._sampler = sampler
         self._trained_on = trained_on
         self._class_names = class_names
+        self._show_progress = show_progress
+        # Kept for the next checkpoint, because it decodes all clips.
+        self._first_frames = functools.lru_cache(4)(self._read_first_frames)
 
     def by_features(
         self,
-        metric: scoring.FeatureMetric,
+        metric: feature_metric.FeatureMetric,
         real: clips.ClipSource,
         held_out: clips.ClipSource | None = None,
         truncation: float = 1.0,
         num_resamples: int = 0,
+        samples_dir: str | None = None,
     ) -> comparison.Result:
         """Scores samples of the model by a metric of features.
 
@@ -54,55 +67,122 @@ class ModelScores:
           held_out: clips that the model was not trained on; None for none.
           truncation: factor of the latents.
           num_resamples: number of bootstrap resamples; 0 skips the bootstrap.
+          samples_dir: folder for cached features of the samples, instead of the
+            metric's.
 
         Returns:
-          The score.
+          The score, without a value on workers other than the chief.
 
         Raises:
           UserError: the model's videos are too short for the protocol, or the metric
             compares classes and they differ.
         """
         protocol = metric.protocol
-        window = self._window(protocol)
-        metric.check_classes(self._class_names, "the model")
-        real_selection = self._select(protocol, real, window, protocol.num_real)
-        of_real = of_held_out = None
+        metadata = self.metadata(metric, real, truncation)
+        selection, generated = self.sides(protocol, real, truncation)
+        of_real = of_held_out = of_copies = None
         if metric.needs_real:
-            of_real = metric.extract_features(real_selection, "real clips")
+            of_real = self._features(metric, selection, "real clips")
             if held_out is not None:
-                selection = self._select(protocol, held_out, window)
-                of_held_out = metric.extract_features(selection, "held-out clips")
-        generated = [
-            self._generated(protocol, real_selection, truncation, protocol.seed + i)
-            for i in range(protocol.num_repeats)
-        ]
+                others = self._select(
+                    protocol, held_out, selection.window, protocol.num_real
+                )
+                of_held_out = self._features(metric, others, "held-out clips")
         of_generated = [
-            metric.extract_features(source, "generated clips") for source in generated
+            self._features(metric, source, "generated clips", samples_dir)
+            for source in generated
         ]
-        score = metric.score(of_real, of_generated, of_held_out, num_resamples)
-        given = self._sampler.networks.generator.num_conditioning_frames
-        if given and protocol.metric == protocols.FRECHET:
-            copies = sources.RepeatedFrames(real_selection, given)
-            of_copies = metric.extract_features(copies, "clips with repeated frames")
-            of_copy = metric.score(of_real, [of_copies])
-            score.others["copy"] = of_copy.value
-            for name, value in of_copy.others.items():
-                if name.startswith("until_frame"):
-                    score.others[f"copy_{name}"] = value
-        metadata = metric.metadata | self._metadata(window, real, truncation)
-        metadata["num_real"] = real_selection.num_clips if metric.needs_real else 0
-        metadata["num_generated"] = generated[0].num_clips
-        size = metric.covariance_size
-        found = comparability.few("generated", generated[0].num_clips, size)
-        if metric.needs_real:
-            found += comparability.few("real", real_selection.num_clips, size)
-            found += comparability.warnings_of("real", real_selection)
-        return comparison.Result(
-            score,
-            metadata,
-            found,
-            self._hashes(*([real, held_out] if metric.needs_real else [])),
+        if self._given_frames and protocol.metric == protocols.FRECHET:
+            copies = sources.RepeatedFrames(selection, self._given_frames)
+            of_copies = self._features(metric, copies, "clips with repeated frames")
+        score = metric.score(
+            scoring.Sides(of_real, of_generated, of_held_out, of_copies), num_resamples
         )
+        metadata["num_real"] = selection.num_clips if metric.needs_real else 0
+        metadata["num_generated"] = generated[0].num_clips
+        found = comparability.warnings_of_model(
+            selection if metric.needs_real else None,
+            generated[0].num_clips,
+            metric.covariance_size,
+        )
+        hashes = self._hashes(*([real, held_out] if metric.needs_real else []))
+        return comparison.Result(score, metadata, found, hashes)
+
+    def metadata(
+        self,
+        metric: feature_metric.FeatureMetric,
+        real: clips.ClipSource,
+        truncation: float = 1.0,
+    ) -> dict:
+        """Returns the metadata of a score by features, before it is computed.
+
+        Args:
+          metric: the metric, with its protocol.
+          real: clips to compare with.
+          truncation: factor of the latents.
+
+        Returns:
+          The metadata, with the protocol's numbers of clips.
+
+        Raises:
+          UserError: the model's videos are too short for the protocol, or the metric
+            compares classes and they differ.
+        """
+        window = self._window(metric.protocol)
+        metric.check_classes(self._class_names, "the model")
+        comparison.check_classes(metric.protocol, real, self._class_names)
+        return metric.metadata | self._metadata(window, real, truncation)
+
+    def sides(
+        self,
+        protocol: protocols.Protocol,
+        real: clips.ClipSource,
+        truncation: float = 1.0,
+    ) -> tuple[sources.ClipSelection, list[sources.ModelSource]]:
+        """Returns the real clips and the samples that a protocol compares.
+
+        Args:
+          protocol: the protocol.
+          real: clips to compare with; a prediction model continues them.
+          truncation: factor of the latents.
+
+        Returns:
+          The protocol's clips, and the samples of each repeat.
+
+        Raises:
+          UserError: the model's videos are too short for the protocol, or it compares
+            classes and they differ.
+        """
+        window = self._window(protocol)
+        selection = self._select(protocol, real, window, protocol.num_real)
+        frames, count = None, protocol.num_generated
+        if self._given_frames:
+            frames = self._first_frames(real, window, selection.num_clips)
+            of_each = min(count // len(frames), protocol.samples_per_clip)
+            count = len(frames) * max(of_each, 1)
+        samples = [
+            sources.ModelSource(
+                self._sampler, count, protocol.seed + repeat, truncation, frames
+            )
+            for repeat in range(protocol.num_repeats)
+        ]
+        return selection, samples
+
+    def _read_first_frames(
+        self, real: clips.ClipSource, window: windows.Window, at_most: int
+    ) -> np.ndarray:
+        selection = sources.ClipSelection(real, window, at_most)
+        return selection.first_frames(self._given_frames)
+
+    def _features(
+        self,
+        metric: feature_metric.FeatureMetric,
+        source: sources.Source,
+        task: str,
+        cache_dir: str | None = None,
+    ) -> extraction.Features:
+        shown = task if self._show_progress else None
+        return metric.extract_features(source, shown, cache_dir)
 
     def s3(
         self,
@@ -131,7 +211,7 @@ class ModelScores:
         """
         initial_weights = None
         if protocol.metric == protocols.S3:
-            initial_weights = scoring.file_for(protocol, weights_files, None)
+            initial_weights = feature_metric.file_for(protocol, weights_files, None)
         if held_out is None:
             raise errors.UserError(
                 f"{protocol.name} needs held-out real clips: set `real` to shards with "
@@ -142,14 +222,7 @@ class ModelScores:
             self._select(protocol, real, window),
             self._select(protocol, held_out, window),
         )
-        count = sides.train.num_clips
-        of_model = functools.partial(
-            sources.ModelSource, self._sampler, num_frames=window.num_frames
-        )
-        generated = s3.Splits(
-            of_model(count, protocol.seed),
-            of_model(sides.test.num_clips, protocol.seed + 1),
-        )
+        generated = _samples(self._sampler, sides, protocol.seed, window.num_frames)
         scorer = s3.S3Scorer(
             protocol.network,
             protocol.preprocessing,
@@ -163,7 +236,7 @@ class ModelScores:
         parts = {"SeR": found.ser, "ReS": found.res, "ReR": found.rer}
         others = {f"{name} (%)": 100.0 * part for name, part in parts.items()}
         metadata = dataclasses.asdict(protocol) | self._metadata(window, real, 1.0)
-        metadata |= {"num_real": count, "num_generated": count}
+        metadata |= dict.fromkeys(("num_real", "num_generated"), sides.train.num_clips)
         metadata["weights"] = {"source": "random first weights"}
         if scorer.initial_metadata:
             metadata["weights"] = dataclasses.asdict(scorer.initial_metadata)
@@ -196,7 +269,7 @@ class ModelScores:
           UserError: it is not a prediction model.
         """
         networks, count = self._sampler.networks, protocol.samples_per_clip
-        given = networks.generator.num_conditioning_frames
+        given = self._given_frames
         if not given:
             raise errors.UserError(
                 f"{protocol.name} needs a model that starts from frames; this one does "
@@ -225,15 +298,23 @@ class ModelScores:
         score = scoring.Score(others["psnr_best"], others=others)
         return comparison.Result(score, metadata, [], self._hashes(real))
 
+    @property
+    def _given_frames(self) -> int:
+        """Number of frames that the model continues; 0 if it starts from none."""
+        return self._sampler.networks.generator.num_conditioning_frames
+
     def _window(self, protocol: protocols.Protocol) -> windows.Window:
-        num_frames = self._trained_on.num_frames
-        if (protocol.num_frames or 0) > num_frames:
+        trained_on = self._trained_on
+        if (protocol.num_frames or 0) > trained_on.num_frames:
             raise errors.UserError(
                 f"{protocol.name} needs {protocol.num_frames} frames; the model's "
-                f"videos have {num_frames}."
+                f"videos have {trained_on.num_frames}."
             )
-        return comparison.window_of(
-            protocol, num_frames, self._trained_on.stride, self._trained_on.resolution
+        window = comparison.window_of(
+            protocol, trained_on.num_frames, trained_on.stride, trained_on.resolution
+        )
+        return dataclasses.replace(
+            window, consecutive_if_short=trained_on.consecutive_if_short
         )
 
     def _select(
@@ -246,21 +327,6 @@ class ModelScores:
         """Selects clips, with the model's labels."""
         comparison.check_classes(protocol, source, self._class_names)
         return sources.ClipSelection(source, window, at_most, self._class_names)
-
-    def _generated(
-        self,
-        protocol: protocols.Protocol,
-        real: sources.ClipSelection,
-        truncation: float,
-        seed: int,
-    ) -> sources.ModelSource:
-        """Returns samples of the model; a prediction model continues real clips."""
-        given = self._sampler.networks.generator.num_conditioning_frames
-        frames, count = None, protocol.num_generated
-        if given:
-            frames = real.first_frames(given)
-            count = len(frames) * protocol.samples_per_clip
-        return sources.ModelSource(self._sampler, count, seed, truncation, frames)
 
     def _hashes(
         self,
@@ -284,6 +350,17 @@ class ModelScores:
             "truncation": truncation,
             "standing_batches": self._sampler.num_batches,
         }
+
+
+def _samples(
+    sampler: sampler_lib.Sampler, real: s3.Splits, seed: int, num_frames: int
+) -> s3.Splits:
+    """Returns as many samples of the model as there are real clips in each split."""
+    train, test = (
+        sources.ModelSource(sampler, side.num_clips, seed + i, num_frames=num_frames)
+        for i, side in enumerate((real.train, real.test))
+    )
+    return s3.Splits(train, test)
 
 
 def _named_by_frame(

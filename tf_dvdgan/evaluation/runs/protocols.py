@@ -36,13 +36,14 @@ class Protocol:
       num_frames: per video; None for the number in the model's videos or the files.
       stride: takes every n-th frame of a real clip; None for the model's stride.
       split: of the real clips; folders and data without this split use all clips.
-      num_real: maximum number of real clips; None for all.
+      num_real: maximum number of real clips, and of held-out ones; None for all.
       num_generated: number of generated videos, except that 's3' generates as many as
-        there are real clips, and a model that continues clips `samples_per_clip` for
-        each.
+        there are real clips. A model that continues clips generates the same number
+        for each: at least one, and at most `samples_per_clip`.
       num_splits: number of splits that an Inception Score is averaged over.
       num_repeats: number of times the model is sampled; the score is the mean.
-      samples_per_clip: samples for each real clip that a model continues.
+      samples_per_clip: maximum number of samples for each real clip that a model
+        continues.
       by_frame: whether to compute the Fréchet distance for each frame, too: of clips
         that stand still from this frame on, on both sides.
       seed: of latents, classes and bootstrap.

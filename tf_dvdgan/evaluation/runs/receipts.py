@@ -1,8 +1,8 @@
 """Records of scores: whether they can be repeated, and why two of them differ.
 
-A record is a row of `scores.jsonl`, or of another file that `tools.score` writes: the
-score with its protocol, the arguments that repeat it, and the hashes of the clips and
-the weights that were scored.
+A record is a row of a run's `scores.jsonl`, or of another file that `tools.score`
+writes: the score with its protocol, the arguments that repeat it, and the hashes of the
+clips and the weights that were scored.
 """
 
 import dataclasses
@@ -121,8 +121,7 @@ def read(path: str, names: Sequence[str] = ()) -> list[dict]:
     if not found:
         raise errors.UserError(
             f"{path} has no score{' by ' + ' or '.join(names) if names else ''} that "
-            "can be repeated: those of tools.score can; those of a training or of an "
-            "earlier version cannot."
+            "can be repeated; those of an earlier version cannot."
         )
     return list(found.values())
 
@@ -138,6 +137,30 @@ def _is_whole(row: Mapping) -> bool:
         )
     except (KeyError, TypeError, AttributeError):
         return False
+
+
+def settings(row: Mapping) -> dict[str, Any]:
+    """Returns what the scores of a run's checkpoints by one protocol share.
+
+    Args:
+      row: a record, or a row of `RunDirectory.read_scores` of an earlier version.
+
+    Returns:
+      The protocol, with the numbers of clips that were asked for and the split, frames
+      and weights that were used.
+    """
+    used = row["protocol"]
+    asked = {**used, **row.get("inputs", {}).get("protocol", {})}
+    found = {
+        field.name: asked.get(field.name, field.default)
+        for field in dataclasses.fields(protocols.Protocol)
+        if field.name != "compares_with"
+    }
+    window = ("num_frames", "stride", "resolution", "consecutive_if_short")
+    found |= {name: used.get(name) for name in (*window, "weights")}
+    found["split"] = used.get("real", used).get("split")
+    found["truncation"] = used.get("truncation", 1.0)
+    return json.loads(json.dumps(found))
 
 
 def protocol_of(inputs: Mapping[str, Any]) -> protocols.Protocol:

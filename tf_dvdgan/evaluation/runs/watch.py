@@ -26,7 +26,7 @@ def watch(
 
     Args:
       networks: networks of the run, built under the strategy.
-      evaluator: evaluator of the run, with the strategy.
+      evaluator: evaluator of the run, with these networks and the strategy.
       model_dir: directory of the run.
       last_step: last step of the run.
       strategy: where to sample and to extract features; several workers share the work.
@@ -51,7 +51,7 @@ def watch(
                     model_dir, networks.generator, step, others
                 )
             networks.frame_bank = directory.read_frame_bank()
-            scores = evaluator.evaluate(networks, step)
+            scores = evaluator.evaluate(step)
         except checkpoints.UnreadableError as error:  # or removed by the run
             print(f"Step {step} is skipped: {error}", flush=True)
             skipped.append(str(step))
@@ -90,24 +90,26 @@ class EvaluationCallback(loop.Evaluation):
 
     def __call__(self, state: loop.State) -> None:
         """Scores the averaged weights; does not change the training state."""
-        evaluator = self._evaluator_on(state.trainer.strategy)
+        evaluator = self._evaluator_of(state)
         with state.averaged_weights():
-            scores = evaluator.evaluate(state.trainer.gan, state.step)
+            scores = evaluator.evaluate(state.step)
         if strategy_lib.is_chief(state.trainer.strategy):
             _print_scores(state.step, scores)
 
     def evaluate_if_missing(self, state: loop.State) -> None:
         strategy = state.trainer.strategy
-        is_missing = state.step not in self._evaluator_on(strategy).evaluated()
+        is_missing = state.step not in self._evaluator_of(state).evaluated()
         # Workers may see different versions of the file; the chief's counts.
         if strategy_lib.broadcast_from_chief(strategy, is_missing):
             self(state)
 
-    def _evaluator_on(
-        self, strategy: tf.distribute.Strategy
-    ) -> evaluator_lib.Evaluator:
+    def _evaluator_of(self, state: loop.State) -> evaluator_lib.Evaluator:
+        """Returns the evaluator, which is created once because it is traced."""
         if self._evaluator is None:
-            self._evaluator = evaluator_lib.Evaluator(*self._arguments, strategy)
+            trainer = state.trainer
+            self._evaluator = evaluator_lib.Evaluator(
+                *self._arguments, trainer.gan, trainer.strategy
+            )
         return self._evaluator
 
 
