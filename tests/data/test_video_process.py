@@ -66,7 +66,7 @@ def video(tmp_path_factory):
 def test_frames_are_those_that_are_read_here(video):
     expected = np.stack(list(video_reader.VideoReader(video, 16)))
     with video_process.Reader() as reader:
-        found = reader.properties(video)
+        found = reader.clip_info(video)
         assert found[:4] == (40, 32, 48, "h264") and found.fps == pytest.approx(25)
         frames, count = reader.read(video, [0, 7, 39, 60, 7], 16)
         assert count == 40 and sorted(frames) == [0, 7, 39]
@@ -122,7 +122,7 @@ def test_an_interrupted_read_leaves_no_reply_behind(troubled):
 
 def test_the_child_does_not_import_tensorflow_and_ends_with_its_parent(video):
     with video_process.Reader() as reader:
-        reader.properties(video)
+        reader.clip_info(video)
         pid = reader._child.pid
         with open(f"/proc/{pid}/maps") as maps:
             assert "tensorflow" not in maps.read()

@@ -36,7 +36,7 @@ from tf_dvdgan.data import (
     video_process,
     windows,
 )
-from tf_dvdgan.data.clip_files import ClipInfo
+from tf_dvdgan.data.video_process import ClipInfo
 
 _MAX_BAD_SHARE = 0.05
 _PROBED = 8  # number of clips that `clip_info` describes

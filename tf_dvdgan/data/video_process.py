@@ -33,22 +33,22 @@ _FRAMES_PER_LIMIT = 300
 _LIMIT_OF_CHILD = 2  # times the limit, after which it ends itself
 
 
-class Properties(NamedTuple):
-    """Properties of a video.
+class ClipInfo(NamedTuple):
+    """Properties of a clip that are known without decoding it.
 
     Attributes:
-      num_frames: number of frames that its container declares; 0 if unknown.
+      num_frames: number of frames that the file declares; 0 if unknown.
       height: height of the frames, in pixels.
       width: width of the frames, in pixels.
-      codec: name of the codec.
-      fps: frames per second.
+      codec: format of the frames; 'raw' for arrays.
+      fps: frames per second, with two decimals; None if unknown.
     """
 
     num_frames: int
     height: int
     width: int
     codec: str
-    fps: float
+    fps: float | None = None
 
 
 class Reader:
@@ -74,7 +74,7 @@ class Reader:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def properties(self, path: str) -> Properties:
+    def clip_info(self, path: str) -> ClipInfo:
         """Reads a video's properties; decodes at most one frame.
 
         Args:
@@ -87,7 +87,7 @@ class Reader:
           VideoError: the file cannot be read, takes too long or crashes the child.
         """
         reply, _ = self._ask({"path": path})
-        return Properties(*reply["properties"])
+        return ClipInfo(*reply["clip_info"])
 
     def read(
         self,
@@ -336,7 +336,8 @@ def _reply(request: dict, replies: IO[bytes]) -> None:
             }
         else:
             size = reader.declared_frames, reader.height, reader.width
-            reply = {"properties": Properties(*size, reader.codec, float(reader.fps))}
+            rate = round(float(reader.fps), 2)
+            reply = {"clip_info": ClipInfo(*size, reader.codec, rate)}
     except Exception as error:
         frames, reply = {}, {"reason": reason_of(error)}
     limit_child(0.0)

@@ -245,6 +245,7 @@ class _WebpStream:
             self._image.close()
             raise
         self.rate = _DEFAULT_FPS
+        self.delays: list[float] | None
         self.delays = [number / 1000 for number in self._milliseconds]
         self.num_frames = getattr(self._image, "n_frames", 1)
 
