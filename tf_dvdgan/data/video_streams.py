@@ -4,6 +4,7 @@ FFmpeg may open nothing but the file itself, so what a check of the file says ho
 the frames that come out.
 """
 
+import itertools
 import os
 import re
 import struct
@@ -240,14 +241,15 @@ class _WebpStream:
             raise VideoError("not a video that can be decoded") from error
         try:
             video_io.check_size(self._image)
-            self._milliseconds = _durations(path) or [0]
+            self.num_frames = getattr(self._image, "n_frames", 1)
+            found = [*_durations(path), *itertools.repeat(0, self.num_frames)]
+            self._milliseconds = found[: self.num_frames]
         except BaseException:
             self._image.close()
             raise
         self.rate = _DEFAULT_FPS
         self.delays: list[float] | None
         self.delays = [number / 1000 for number in self._milliseconds]
-        self.num_frames = getattr(self._image, "n_frames", 1)
 
     def frames(self) -> Iterator[av.VideoFrame]:
         self._count = time = 0
