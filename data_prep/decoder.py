@@ -17,7 +17,6 @@ The child does not import TensorFlow.
 
 import dataclasses
 import functools
-import itertools
 import json
 import os
 import queue
@@ -29,13 +28,12 @@ from typing import IO, Any
 
 import cv2
 
-from tf_dvdgan.data import video_io, video_process
+from tf_dvdgan.data import child_process, video_io
 
 from . import decoding
 
 _READY = b"ready\n"  # the child's first line
 _SECONDS_TO_START = 120
-_FRAMES_PER_LIMIT = 300  # the time limit begins again after so many
 
 
 class CrashError(video_io.VideoError):
@@ -95,12 +93,12 @@ class Decoder:
         self._child.communicate()
 
     def _start(self) -> None:
-        self._child = video_process.start_child(_command())
+        self._child = child_process.start_child(_command())
         assert self._child.stdin and self._child.stdout
         self._requests = self._child.stdin
         self._replies = self._child.stdout
         self._is_new = True
-        with video_process.TimeLimit(self._child, _SECONDS_TO_START):
+        with child_process.TimeLimit(self._child, _SECONDS_TO_START):
             if self._replies.readline() != _READY:
                 raise RuntimeError(
                     f"The decoder does not start, see standard error: {_command()}"
@@ -108,9 +106,9 @@ class Decoder:
 
     def _ask(self, request: dict[str, Any]) -> decoding.Decoded:
         self._is_new = False
-        with video_process.TimeLimit(self._child, self._seconds) as limit:
+        with child_process.TimeLimit(self._child, self._seconds) as limit:
             try:
-                video_process.send(self._requests, request)
+                child_process.send(self._requests, request)
                 reply = decoding.collect(
                     _read_reply(self._replies, limit.restart), self._recipe
                 )
@@ -151,15 +149,15 @@ def _read_reply(
     """
     num_frames = 0
     while True:
-        reply = video_process.read_line(pipe)
+        reply = child_process.read_line(pipe)
         if not reply:
             progress()
         elif "sizes" in reply:
             sizes = reply["sizes"]
-            frames = [video_process.read_bytes(pipe, size) for size in sizes]
+            frames = [child_process.read_bytes(pipe, size) for size in sizes]
             yield reply["segment"], frames
             num_frames += len(frames)
-            if num_frames >= _FRAMES_PER_LIMIT:
+            if num_frames >= child_process.FRAMES_PER_LIMIT:
                 progress()
                 num_frames = 0
         elif "segment" in reply:
@@ -173,7 +171,7 @@ def _read_reply(
 
 def serve() -> None:
     """Runs the child process: answers requests until standard input closes."""
-    replies = video_process.become_child()
+    replies = child_process.become_child()
     cv2.setNumThreads(1)
     requests: queue.SimpleQueue[dict] = queue.SimpleQueue()
     threading.Thread(target=_read_requests, args=[requests], daemon=True).start()
@@ -190,30 +188,15 @@ def _read_requests(requests: queue.SimpleQueue[dict]) -> None:
     os._exit(0)
 
 
-def _reporter(send: Callable[[dict], None], seconds: float) -> Callable[[], None]:
-    """Returns a function to call for each decoded frame, which reports every 300.
-
-    With a low frame rate, or a segment that is dropped, few frames or none are sent.
-    """
-    numbers = itertools.count(1)
-
-    def progress() -> None:
-        if next(numbers) % _FRAMES_PER_LIMIT == 0:
-            video_process.limit_child(seconds)
-            send({})
-
-    return progress
-
-
 def _reply(request: dict, replies: IO[bytes]) -> None:
-    send = functools.partial(video_process.send, replies)
-    video_process.limit_child(request["seconds"])
+    send = functools.partial(child_process.send, replies)
+    child_process.limit_child(request["seconds"])
     try:
         recipe = decoding.Recipe(**request["recipe"])
         place = request["form"], request["paths"], request["offset"]
-        progress = _reporter(send, request["seconds"])
+        progress = child_process.reporter(replies, request["seconds"])
         for event in decoding.events(*place, recipe, progress):
-            video_process.limit_child(request["seconds"])
+            child_process.limit_child(request["seconds"])
             match event:
                 case (segment, list() as frames):
                     sizes = list(map(len, frames))
@@ -223,8 +206,8 @@ def _reply(request: dict, replies: IO[bytes]) -> None:
                 case dict() as properties:
                     send(properties)
     except Exception as error:
-        send({"reason": video_process.reason_of(error)})
-    video_process.limit_child(0.0)
+        send({"reason": child_process.reason_of(error)})
+    child_process.limit_child(0.0)
 
 
 if __name__ == "__main__":

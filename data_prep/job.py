@@ -7,7 +7,7 @@ import collections
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import apache_beam as beam
 from apache_beam.options import pipeline_options
@@ -17,6 +17,19 @@ from tf_dvdgan.data import files
 
 from . import decoding, duplicates, local_runner, pipeline, receipts, report, sources
 from . import tasks as tasks_lib
+
+# Of `prepare`'s numbers, the smallest and the largest; None if there is none.
+_RANGES: dict[str, tuple[float, float | None]] = {
+    "resolution": (4, None),
+    "jpeg_quality": (1, 100),
+    "segment_frames": (2, None),
+    "fps": (0.1, 1000),
+    "test_share": (0, 0.9),
+    "split_list": (1, 3),
+    "num_shards": (1, None),
+    "max_bad_fraction": (0, 1),
+    "decode_seconds": (0.1, None),
+}
 
 
 def prepare(
@@ -88,29 +101,19 @@ def prepare(
         files are rejected, or the output cannot be written.
     """
     _check_names(dataset, encoding)
-    for name, number, low, high in (
-        ("resolution", resolution, 4, None),
-        ("jpeg_quality", jpeg_quality, 1, 100),
-        ("segment_frames", segment_frames, 2, None),
-        ("fps", fps, 0.1, 1000),
-        ("test_share", test_share, 0, 0.9),
-        ("split_list", split_list, 1, 3),
-        ("num_shards", num_shards, 1, None),
-        ("max_bad_fraction", max_bad_fraction, 0, 1),
-        ("decode_seconds", decode_seconds, 0.1, None),
-    ):
-        _check_range(name, number, low, high)
-    _check_combination(dataset, lists, split_list, input_dir, output_dir)
-    if resize and min(resize) < resolution:
-        raise errors.UserError(
-            f"`resize={','.join(str(side) for side in resize)}` makes frames smaller "
-            f"than `resolution={resolution}`, the size of the crops; enlarge `resize`."
-        )
-    files.check_writable(output_dir, as_folder=True)
-    receipts.check_output(output_dir)
-    files.register_filesystems(input_dir, by_tensorflow=False)
-    if not files.is_folder(input_dir):
-        raise errors.UserError(f"`input_dir={input_dir}` is not a folder.")
+    _check_ranges(
+        resolution=resolution,
+        jpeg_quality=jpeg_quality,
+        segment_frames=segment_frames,
+        fps=fps,
+        test_share=test_share,
+        split_list=split_list,
+        num_shards=num_shards,
+        max_bad_fraction=max_bad_fraction,
+        decode_seconds=decode_seconds,
+    )
+    _check_combination(dataset, lists, split_list, resize, resolution)
+    _check_folders(dataset, input_dir, output_dir)
     options = sources.Options(split_list or 1, lists, test_share or 0.0, follow_links)
     listing = _list_clips(dataset, input_dir, options)
     recipe = decoding.Recipe(
@@ -137,19 +140,15 @@ def prepare(
         "seed": seed,
         **dataclasses.asdict(recipe),
     }
-    with receipts.locked(settings):
-        if drop_duplicates:
-            tasks = _drop_duplicates(beam_flags, tasks, settings)
-            listing = _only_of(tasks, listing)
-        _run_beam(beam_flags, tasks, settings)
-        receipts.remove_leftovers(settings)  # workers outlive a killed job for a while
-        outcome = receipts.finish_job(
-            listing,
-            tasks,
-            settings,
-            max_bad_fraction,
-            {name: value for name, value in made_with.items() if value is not None},
-        )
+    outcome = _run(
+        listing,
+        tasks,
+        settings,
+        beam_flags,
+        drop_duplicates,
+        max_bad_fraction,
+        {name: value for name, value in made_with.items() if value is not None},
+    )
     report.show(outcome, settings.output_dir)
     return outcome
 
@@ -163,35 +162,49 @@ def _check_names(dataset: str, encoding: str | None) -> None:
         raise errors.UserError(f"`encoding` must be 'jpeg' or 'png', not {encoding!r}.")
 
 
-def _check_range(
-    name: str, number: float | None, low: float, high: float | None
-) -> None:
-    if number is None or low <= number <= (number if high is None else high):
-        return
-    limits = f"at least {low}" if high is None else f"from {low} to {high}"
-    raise errors.UserError(f"`{name}` must be {limits}, not {number}.")
+def _check_ranges(**numbers: float | None) -> None:
+    for name, number in numbers.items():
+        low, high = _RANGES[name]
+        if number is None or low <= number <= (number if high is None else high):
+            continue
+        limits = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise errors.UserError(f"`{name}` must be {limits}, not {number}.")
 
 
 def _check_combination(
     dataset: str,
     lists: str | None,
     split_list: int | None,
-    input_dir: str,
-    output_dir: str,
+    resize: Sequence[int] | None,
+    resolution: int,
 ) -> None:
-    """Rejects arguments that would have no effect, and an output inside the input."""
+    """Rejects arguments that would have no effect, and frames smaller than crops."""
     if lists and dataset not in sources.WITH_LISTS:
         raise errors.UserError(f"`dataset={dataset}` has no lists; omit `lists`.")
     if split_list and dataset not in sources.WITH_SPLIT_LISTS:
         raise errors.UserError(
             f"`split_list` applies only to UCF-101, not to `dataset={dataset}`."
         )
+    if resize and min(resize) < resolution:
+        raise errors.UserError(
+            f"`resize={','.join(str(side) for side in resize)}` makes frames smaller "
+            f"than `resolution={resolution}`, the size of the crops; enlarge `resize`."
+        )
+
+
+def _check_folders(dataset: str, input_dir: str, output_dir: str) -> None:
+    """Rejects an output that cannot be used and an input that is no folder."""
     videos, shards = files.absolute(input_dir), files.absolute(output_dir)
     if dataset == "folder" and shards.startswith(videos.rstrip("/") + "/"):
         raise errors.UserError(
             "`output_dir` is inside `input_dir`, where it would count as a class; "
             "choose a folder outside."
         )
+    files.check_writable(output_dir, as_folder=True)
+    receipts.check_output(output_dir)
+    files.register_filesystems(input_dir, by_tensorflow=False)
+    if not files.is_folder(input_dir):
+        raise errors.UserError(f"`input_dir={input_dir}` is not a folder.")
 
 
 def _list_clips(
@@ -204,6 +217,27 @@ def _list_clips(
     if listing.skipped:
         print(listing.skipped, flush=True)
     return listing
+
+
+def _run(
+    listing: sources.Listing,
+    tasks: Sequence[tasks_lib.ShardTask],
+    settings: tasks_lib.Settings,
+    beam_flags: Sequence[str],
+    drop_duplicates: bool,
+    max_bad_fraction: float,
+    made_with: Mapping[str, object],
+) -> receipts.Outcome:
+    """Writes the shards and, once all are there, the manifest."""
+    with receipts.locked(settings):
+        if drop_duplicates:
+            tasks = _drop_duplicates(beam_flags, tasks, settings)
+            listing = _only_of(tasks, listing)
+        _run_beam(beam_flags, tasks, settings)
+        receipts.remove_leftovers(settings)  # workers outlive a killed job for a while
+        return receipts.finish_job(
+            listing, tasks, settings, max_bad_fraction, made_with
+        )
 
 
 def _drop_duplicates(

@@ -223,44 +223,57 @@ def finish_job(
     receipts = [_checked(task, settings) for task in tasks]
     pairs = _duplicates(tasks, receipts)
     _write_lines(_DUPLICATES, map(duplicates.describe, pairs), settings)
-    splits: dict[str, list[manifest_lib.Shard]] = {c.split: [] for c in listing.clips}
-    index: dict[str, list[record_index.Entries]] = {split: [] for split in splits}
-    num_written = dict.fromkeys(splits, 0)
-    rejected: list[dict] = []
-    dropped: list[dict] = []
-    rates: collections.Counter[str] = collections.Counter()
-    for task, receipt in zip(tasks, receipts, strict=True):
-        split = task.clips[0].split
-        splits[split].append(manifest_lib.Shard(**receipt["shard"]))
-        index[split].append(_entries(task, settings, receipt))
-        num_written[split] += receipt["num_written"]
-        rejected += [
-            {key: entry[key] for key in ("path", "reason")}
-            for entry in receipt["rejected"]
-        ]
-        dropped += receipt["dropped"]
-        rates.update(receipt.get("rates", {}))  # earlier versions lack them
-    list_path = _write_lines("rejected.jsonl", rejected + dropped, settings)
+    rejected = [
+        {key: entry[key] for key in ("path", "reason")}
+        for receipt in receipts
+        for entry in receipt["rejected"]
+    ]
+    unusable = rejected + [entry for r in receipts for entry in r["dropped"]]
+    list_path = _write_lines("rejected.jsonl", unusable, settings)
     bad = len(rejected) / max(len(listing.clips), 1)
     if bad > max_bad_fraction:
         raise errors.UserError(
             f"{len(rejected)} of {len(listing.clips)} files cannot be used, more than "
             f"`max_bad_fraction={max_bad_fraction}`; {list_path} lists the reasons."
         )
-    kinds = collections.Counter(_kind(entry["reason"]) for entry in rejected + dropped)
-    manifest = manifest_lib.Manifest(
+    splits: dict[str, list[manifest_lib.Shard]] = {c.split: [] for c in listing.clips}
+    index: dict[str, list[record_index.Entries]] = {split: [] for split in splits}
+    num_written = dict.fromkeys(splits, 0)
+    rates: collections.Counter[str] = collections.Counter()
+    for task, receipt in zip(tasks, receipts, strict=True):
+        split = task.clips[0].split
+        splits[split].append(manifest_lib.Shard(**receipt["shard"]))
+        index[split].append(_entries(task, settings, receipt))
+        num_written[split] += receipt["num_written"]
+        rates.update(receipt.get("rates", {}))  # earlier versions lack them
+    _save_index(index, settings)
+    manifest = _manifest(listing, splits, unusable, settings, made_with)
+    manifest.save(settings.output_dir)
+    return Outcome(manifest, num_written, unusable, list_path, dict(rates), pairs)
+
+
+def _save_index(
+    index: Mapping[str, Sequence[record_index.Entries]], settings: Settings
+) -> None:
+    joined = {split: record_index.join(entries) for split, entries in index.items()}
+    record_index.save(settings.output_dir, joined)
+
+
+def _manifest(
+    listing: sources.Listing,
+    splits: dict[str, list[manifest_lib.Shard]],
+    unusable: Sequence[Mapping],
+    settings: Settings,
+    made_with: Mapping[str, object],
+) -> manifest_lib.Manifest:
+    kinds = collections.Counter(_kind(entry["reason"]) for entry in unusable)
+    return manifest_lib.Manifest(
         dataset=str(made_with.get("dataset", "")),
         class_names=listing.class_names,
         resolution=settings.recipe.resolution,
         splits=splits,
         num_rejected=dict(kinds),
         made_with=dict(made_with),
-    )
-    joined = {split: record_index.join(entries) for split, entries in index.items()}
-    record_index.save(settings.output_dir, joined)
-    manifest.save(settings.output_dir)
-    return Outcome(
-        manifest, num_written, rejected + dropped, list_path, dict(rates), pairs
     )
 
 

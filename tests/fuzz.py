@@ -17,6 +17,7 @@ import tf_dvdgan  # noqa: F401
 # isort: split
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from data_prep.sources import csv_file
 from tf_dvdgan import (
@@ -58,6 +59,12 @@ def video(suffix):
         return path + suffix
 
     return make, lambda path: list(video_reader.VideoReader(path))
+
+
+def webp(path):
+    first, *rest = map(Image.fromarray, frames())
+    first.save(path + ".webp", save_all=True, append_images=rest, duration=40)
+    return path + ".webp"
 
 
 def image(path):
@@ -232,6 +239,7 @@ READERS = {
     "mp4": video(".mp4"),
     "avi": video(".avi"),
     "gif": video(".gif"),
+    "webp": (webp, lambda path: list(video_reader.VideoReader(path))),
     "image": (image, video_io.read_image),
     "npy": (array, read_array),
     "tfrecord": (shard, read_shard),

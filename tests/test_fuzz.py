@@ -7,9 +7,9 @@ import pytest
 from conftest import run_process
 
 READERS = (
-    *("mp4", "avi", "gif", "image", "npy", "tfrecord", "manifest", "index", "gin"),
-    *("scores", "checkpoint_list", "h5", "saved_model", "model", "generator", "mean"),
-    *("table", "state_dict"),
+    *("mp4", "avi", "gif", "webp", "image", "npy", "tfrecord", "manifest", "index"),
+    *("gin", "scores", "checkpoint_list", "h5", "saved_model", "model", "generator"),
+    *("mean", "table", "state_dict"),
 )
 
 

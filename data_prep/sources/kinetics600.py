@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from tf_dvdgan import errors
-from tf_dvdgan.data import clip_listing, files
+from tf_dvdgan.data import file_kinds, files
 
 from . import lists
 from .clips import Clip, Listing, Options
@@ -143,7 +143,7 @@ def _finder(folder: str) -> Callable[[_Key, str, str], str | None]:
         return {
             _key_in(name): name
             for name in sorted(names_in(parent), reverse=True)
-            if name.lower().endswith(clip_listing.VIDEO_SUFFIXES)
+            if name.lower().endswith(file_kinds.VIDEO_SUFFIXES)
         }
 
     @functools.cache

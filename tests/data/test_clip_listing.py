@@ -16,6 +16,7 @@ from tf_dvdgan.data import (
     clip_listing,
     clips,
     files,
+    filesystem,
     frame_names,
     video_io,
     windows,
@@ -329,6 +330,22 @@ def as_prepared(folder, recipe=decoding.Recipe(16, "png")):
     return found
 
 
+@pytest.mark.parametrize(("size", "fits"), [((60, 40), True), ((40, 40), False)])
+def test_both_take_images_of_one_size_once_they_are_resized(tmp_path, size, fits):
+    for number, (width, height) in enumerate([(30, 20), size]):
+        frame = np.full([height, width, 3], 99, np.uint8)
+        touch(tmp_path, f"{number}.png", data=video_io.encode_png(frame))
+    source = clips.open_clips(str(tmp_path))
+    if fits:
+        assert next(source.clips(windows.Window(2, 16, 1))).shape == (2, 16, 16, 3)
+        assert [length for _, length in as_prepared(tmp_path).values()] == [2]
+        return
+    with pytest.raises(errors.UserError, match="frames of different sizes"):
+        next(source.clips(windows.Window(2, 16, 1)))
+    with pytest.raises(video_io.VideoError, match="frames of different sizes"):
+        as_prepared(tmp_path)
+
+
 def test_frames_flat_and_in_folders_are_read_by_both(tmp_path):
     pixels = {}
     for number, name in enumerate(
@@ -565,11 +582,11 @@ def test_remote_strips_and_animations_are_clips(tmp_path, monkeypatch):
         *((f"webp/{number}.webp", "video") for number in range(2)),
     ]
     requests = []
-    first_bytes = clip_listing._first_bytes
+    read_bytes = filesystem.read_bytes
     monkeypatch.setattr(
-        clip_listing,
-        "_first_bytes",
-        lambda path, size: requests.append(path) or first_bytes(path, size),
+        filesystem,
+        "read_bytes",
+        lambda path, *part: requests.append(path) or read_bytes(path, *part),
     )
     clip_listing.list_clips(top)
     assert [path for path in requests if "frames" in path] == [f"{top}/frames/0.png"]

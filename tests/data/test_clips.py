@@ -156,8 +156,8 @@ def test_the_middle_is_that_of_the_frames_and_not_of_the_promise(tmp_path, monke
     expected = read(clips.open_clips(str(tmp_path)))
 
     class Promises(video_process.Reader):
-        def properties(self, path):
-            return super().properties(path)._replace(num_frames=self.promised)
+        def clip_info(self, path):
+            return super().clip_info(path)._replace(num_frames=self.promised)
 
     monkeypatch.setattr(video_process, "Reader", Promises)
     for Promises.promised in (0, 3, 22):
@@ -408,7 +408,7 @@ def test_other_sizes_need_a_resolution(tmp_path):
     write_frames(tmp_path / "c", noise(0, time=1))
     cv2.imwrite(str(tmp_path / "c" / "frame_2.png"), noise(0, 1, 8, 8)[0])
     only_c = clips.open_clips(str(tmp_path / "c"))
-    with pytest.raises(errors.UserError, match="frames of several sizes"):
+    with pytest.raises(errors.UserError, match="frames of different sizes"):
         read(only_c, windows.Window(2, stride=1))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tf_dvdgan import demo_videos
-from tf_dvdgan.data import video_io, video_process, video_reader
+from tf_dvdgan.data import child_process, video_io, video_process, video_reader
 
 # A child whose decoder has a fault, by the name of the file.
 TROUBLED = """
@@ -21,8 +21,8 @@ from tf_dvdgan.data import video_process, video_reader
 class Reader:
     declared_frames, height, width, codec, fps = 3, 2, 2, 'none', 25.0
 
-    def __init__(self, path, smallest_side=None):
-        self.name = os.path.basename(path)
+    def __init__(self, path, smallest_side=None, progress=None):
+        self.name, self.progress = os.path.basename(path), progress
 
     def __iter__(self):
         if self.name == "error":
@@ -35,6 +35,7 @@ class Reader:
         for number in range(frames):
             if self.name == "hang" or (self.name == "long" and number % 300 == 0):
                 time.sleep(0.6 if self.name == "long" else 60)
+            self.progress()
             yield np.full([2, 2, 3], number % 256, np.uint8)
 
 video_reader.VideoReader = Reader
@@ -47,9 +48,9 @@ def troubled(tmp_path, monkeypatch):
     """A reader whose child is the troubled one, with a limit of one second."""
     script = tmp_path / "troubled.py"
     script.write_text(TROUBLED)
-    start = video_process.start_child
+    start = child_process.start_child
     monkeypatch.setattr(
-        video_process, "start_child", lambda _: start([sys.executable, str(script)])
+        child_process, "start_child", lambda _: start([sys.executable, str(script)])
     )
     with video_process.Reader(seconds=1.0) as reader:
         reader.read("good", [])  # it has started
@@ -66,7 +67,7 @@ def video(tmp_path_factory):
 def test_frames_are_those_that_are_read_here(video):
     expected = np.stack(list(video_reader.VideoReader(video, 16)))
     with video_process.Reader() as reader:
-        found = reader.properties(video)
+        found = reader.clip_info(video)
         assert found[:4] == (40, 32, 48, "h264") and found.fps == pytest.approx(25)
         frames, count = reader.read(video, [0, 7, 39, 60, 7], 16)
         assert count == 40 and sorted(frames) == [0, 7, 39]
@@ -122,7 +123,7 @@ def test_an_interrupted_read_leaves_no_reply_behind(troubled):
 
 def test_the_child_does_not_import_tensorflow_and_ends_with_its_parent(video):
     with video_process.Reader() as reader:
-        reader.properties(video)
+        reader.clip_info(video)
         pid = reader._child.pid
         with open(f"/proc/{pid}/maps") as maps:
             assert "tensorflow" not in maps.read()

@@ -8,7 +8,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, WebPImagePlugin
 
 from tf_dvdgan.data import video_io, video_reader
 
@@ -427,7 +427,40 @@ def test_animated_images_are_videos(tmp_path, suffix, codec, options):
     first.save(path, save_all=True, append_images=rest, duration=40, **options)
     reader = video_reader.VideoReader(path)
     np.testing.assert_array_equal(list(reader), np.stack(images))
-    assert (reader.codec, reader.fps) == (codec, 25)
+    assert (reader.codec, reader.fps, reader.declared_frames) == (codec, 25, 9)
+
+
+def test_a_webp_is_decoded_as_its_frames_are_read(tmp_path, monkeypatch):
+    """So each of them is progress, which restarts a time limit."""
+    path = str(tmp_path / "a.webp")
+    first, *rest = pictures([10, 60, 110, 160])
+    first.save(path, save_all=True, append_images=rest, duration=40)
+    events, seek = [], WebPImagePlugin.WebPImageFile.seek
+
+    def spy(image, number):
+        events.append(f"decodes {number}")
+        seek(image, number)
+
+    monkeypatch.setattr(WebPImagePlugin.WebPImageFile, "seek", spy)
+    reader = video_reader.VideoReader(path, progress=lambda: events.append("progress"))
+    for number, _ in enumerate(reader):
+        assert events[-1] == "progress" and len(events) <= 2 * (number + 2)
+    expected = [[f"decodes {number}", "progress"] for number in range(4)]
+    assert events == [event for pair in expected for event in pair]
+
+
+def test_a_webp_that_is_too_large_or_cut_is_refused(tmp_path):
+    path = tmp_path / "a.webp"
+    first, *rest = pictures([10, 60, 110, 160])
+    first.save(path, save_all=True, append_images=rest, duration=40, lossless=True)
+    data = bytearray(path.read_bytes())
+    path.write_bytes(data[:-20])
+    with pytest.raises(video_io.VideoError, match="not a video that can be decoded"):
+        read(path)
+    data[24:30] = 2 * (9000).to_bytes(3, "little")  # the size of the canvas
+    path.write_bytes(data)
+    with pytest.raises(video_io.VideoError, match="over 67 million pixels"):
+        read(path)
 
 
 @pytest.mark.parametrize("suffix", ["mjpeg", "mjpg"])

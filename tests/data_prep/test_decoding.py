@@ -16,13 +16,14 @@ from PIL import Image
 
 from data_prep import decoder as decoder_lib
 from data_prep import decoding, forms, sources
-from tf_dvdgan.data import video_io, video_reader
+from tf_dvdgan.data import child_process, video_io, video_reader
 
 # A decoder that does what a clip's name says.
 TROUBLED = """
 import ctypes, os, signal, sys, time
 import numpy as np
 from data_prep import decoder, forms
+from tf_dvdgan.data import child_process
 
 read, been_asked = forms.read, []
 
@@ -32,7 +33,7 @@ def slow_frames(name):
         yield np.full([32, 32, 3], number, np.uint8)
 
 def sparse_frames(progress):
-    decoder._FRAMES_PER_LIMIT = 1
+    child_process.FRAMES_PER_LIMIT = 1
     for number in range(7):
         time.sleep(0.25)
         progress()
@@ -174,7 +175,7 @@ def test_the_job_continues_and_reports(troubled, video, tmp_path):
 
 def test_the_time_limit_counts_progress(troubled, monkeypatch):
     """Not the whole file: 1.75 seconds pass a limit of 1, at a frame each 0.25."""
-    monkeypatch.setattr(decoder_lib, "_FRAMES_PER_LIMIT", 1)
+    monkeypatch.setattr(child_process, "FRAMES_PER_LIMIT", 1)
     decoder = decoder_lib.Decoder(decoding.Recipe(16, segment_frames=3), seconds=1)
     decoded = decoder.decode("video", ["slow"])
     assert decoded.segments.lengths == {0: 3, 1: 3}

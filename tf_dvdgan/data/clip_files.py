@@ -4,48 +4,25 @@ A clip is resized and cropped like the records of prepared shards, see `readers`
 """
 
 import contextlib
-import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from tf_dvdgan import errors
 from tf_dvdgan.data import (
+    clip_frames,
     clip_listing,
     files,
-    filesystem,
     video_io,
     video_process,
     windows,
 )
 
-_CHANNELS = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class ClipInfo:
-    """Properties of a clip that are known without decoding it.
-
-    Attributes:
-      num_frames: number of frames that the file declares; 0 if unknown.
-      height: height of the frames, in pixels.
-      width: width of the frames, in pixels.
-      codec: format of the frames; 'raw' for arrays.
-      fps: frames per second; None if unknown.
-    """
-
-    num_frames: int
-    height: int
-    width: int
-    codec: str
-    fps: float | None = None
-
 
 def probe(
     folder: str, clip: clip_listing.ClipFile, reader: video_process.Reader
-) -> ClipInfo:
+) -> video_process.ClipInfo:
     """Reads a clip's properties; decodes at most one image.
 
     Args:
@@ -59,20 +36,12 @@ def probe(
     Raises:
       VideoError: the clip cannot be read.
     """
-    if clip.form == "array":
-        _check_is_array(clip)
-        num_frames, height, width = clip.shape
-        return ClipInfo(num_frames, height, width, codec="raw")
-    with files.local_copy(os.path.join(folder, clip.paths[0])) as path:
-        if clip.form == "frames":
-            height, width, _ = video_io.read_image(path).shape
-            codec = os.path.splitext(path)[1][1:].lower().replace("jpg", "jpeg")
-            return ClipInfo(len(clip.names), height, width, codec)
-        if clip.form == "strip":
-            _, height, width, _ = _frames_of_strip(path, clip).shape
-            return ClipInfo(clip.shape[0], height, width, "png")
-        found = reader.properties(path)
-        return ClipInfo(*found._replace(fps=round(found.fps, 2)))
+    if clip.form == "video":
+        with files.local_copy(os.path.join(folder, clip.path)) as path:
+            return reader.clip_info(path)
+    frames = clip_frames.open_frames(folder, clip)
+    height, width, _ = frames.read(0).shape
+    return video_process.ClipInfo(frames.num_frames, height, width, frames.codec)
 
 
 def read(
@@ -99,17 +68,11 @@ def read(
     if clip.form == "video":
         with files.local_copy(os.path.join(folder, clip.path)) as path:
             return _read_video(path, window, reader)
-    if clip.form == "strip":
-        with files.local_copy(os.path.join(folder, clip.path)) as path:
-            strip = _frames_of_strip(path, clip)
-        numbers = window.frame_numbers(len(strip)).numpy()
-        fitted = [fit(frame, window.resolution) for frame in strip[numbers]]
-        return np.stack(fitted), len(strip), None
-    read_one = {"array": _read_from_array, "frames": _read_image}[clip.form]
-    count = len(clip.names) if clip.form == "frames" else _check_is_array(clip)
-    chosen = window.frame_numbers(count).numpy().tolist()
-    frames = {i: fit(read_one(folder, clip, i), window.resolution) for i in set(chosen)}
-    return _stacked([frames[i] for i in chosen]), count, None
+    frames = clip_frames.open_frames(folder, clip)
+    chosen = window.frame_numbers(frames.num_frames).numpy().tolist()
+    size = [] if window.resolution is None else [window.resolution]
+    found = {n: video_io.resize(frames.read(n), size) for n in sorted(set(chosen))}
+    return _fitted(found, chosen, window.resolution), frames.num_frames, None
 
 
 def read_frames(
@@ -149,7 +112,7 @@ def read_frames(
             f"{path} is too short: the model needs {count} conditioning frames, "
             f"{stride} frames apart, from frame {start} on."
         )
-    return _stacked([fit(taken[number], resolution) for number in numbers])
+    return _fitted(taken, numbers, resolution)
 
 
 def fit(frame: np.ndarray, resolution: int | None) -> np.ndarray:
@@ -172,56 +135,30 @@ def fit(frame: np.ndarray, resolution: int | None) -> np.ndarray:
     return frame[top : top + resolution, left : left + resolution]
 
 
-def _stacked(frames: Sequence[np.ndarray]) -> np.ndarray:
-    if len({frame.shape for frame in frames}) > 1:
-        raise video_io.VideoError("frames of several sizes")
-    return np.stack(frames)
+def _fitted(
+    frames: Mapping[int, np.ndarray], numbers: Sequence[int], resolution: int | None
+) -> np.ndarray:
+    """The frames with some numbers, resized and cropped, as one array.
+
+    Raises:
+      VideoError: they differ in size, which preparation rejects too.
+    """
+    if len({frame.shape for frame in frames.values()}) > 1:
+        raise video_io.VideoError("frames of different sizes")
+    fitted = {number: fit(frame, resolution) for number, frame in frames.items()}
+    return np.stack([fitted[number] for number in numbers])
 
 
 def _read_video(
     path: str, window: windows.Window, reader: video_process.Reader
-) -> tuple[np.ndarray, int, float]:
-    found = reader.properties(path)
-    expected = max(found.num_frames, 1)
+) -> tuple[np.ndarray, int, float | None]:
+    info = reader.clip_info(path)
+    expected = max(info.num_frames, 1)
     while True:
         # Only the end of a video shows where its middle is. But most containers declare
         # the right length; assuming it, only the window's frames are kept in memory.
         chosen = window.frame_numbers(expected).numpy().tolist()
         frames, count = reader.read(path, chosen, window.resolution)
         if count == expected:
-            fitted = {i: fit(frame, window.resolution) for i, frame in frames.items()}
-            return _stacked([fitted[i] for i in chosen]), count, round(found.fps, 2)
+            return _fitted(frames, chosen, window.resolution), count, info.fps
         expected = count
-
-
-def _read_image(folder: str, clip: clip_listing.ClipFile, number: int) -> np.ndarray:
-    with files.local_copy(os.path.join(folder, clip.paths[number])) as path:
-        return video_io.read_image(path)
-
-
-def _frames_of_strip(path: str, clip: clip_listing.ClipFile) -> np.ndarray:
-    return np.stack(video_io.split_strip(video_io.read_image(path), *clip.shape))
-
-
-def _check_is_array(clip: clip_listing.ClipFile) -> int:
-    """Checks that an array is not damaged; returns the number of frames."""
-    if clip.damage:
-        raise video_io.VideoError(clip.damage)
-    return clip.shape[0]
-
-
-def _read_from_array(
-    folder: str, clip: clip_listing.ClipFile, number: int
-) -> np.ndarray:
-    """Reads one frame, and only its bytes."""
-    shape = (*clip.shape[1:], _CHANNELS)
-    size = int(np.prod(shape))
-    try:
-        with filesystem.GFile(os.path.join(folder, clip.path), "rb") as file:
-            file.seek(clip.offset + number * size)
-            data = file.read(size)
-    except tf.errors.OpError as error:
-        raise video_io.VideoError(f"cannot be read: {error.message}") from error
-    if len(data) < size:
-        raise video_io.VideoError("truncated")
-    return np.frombuffer(data, np.uint8).reshape(shape)

@@ -12,58 +12,19 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from tf_dvdgan import array_files, errors, terminal
-from tf_dvdgan.data import files, filesystem, frame_names
+from tf_dvdgan.data import file_kinds, files, filesystem, frame_names
 
-VIDEO_SUFFIXES = tuple(
-    f".{suffix}"
-    for suffix in (
-        "3g2 3gp apng asf avi divx dv f4v flv gif h264 hevc ivf m1v m2t m2ts m2v m4v "
-        "mjpeg mjpg mkv mov mp4 mpe mpeg mpg mts mxf nut obu ogm ogv qt ts vob "
-        "webm wmv y4m 264 265"
-    ).split()
-)
-_MAYBE_ANIMATED = (".png", ".webp")
-_ARRAY_SUFFIX = ".npy"
 _GRIDS = ("grid.gif", "grid.mp4")  # written by tools.sample beside its videos
-_FILE_SUFFIXES = (*VIDEO_SUFFIXES, *frame_names.IMAGE_SUFFIXES, _ARRAY_SUFFIX)
+_PICTURE_SUFFIXES = (*frame_names.IMAGE_SUFFIXES, file_kinds.ARRAY_SUFFIX)
+_FILE_SUFFIXES = (*file_kinds.VIDEO_SUFFIXES, *_PICTURE_SUFFIXES)
 _CHANNELS = 3
 # What systems leave in folders, beside names that begin with a dot.
 _OF_SYSTEMS = ("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin")
-# Images and audio beside clips, some of which are in the containers of videos.
-_SIDE_SUFFIXES = tuple(
-    f".{suffix}"
-    for suffix in (
-        "avif avifs arw bpg cr2 cr3 dng exr heic heics heif heifs hif ico j2k jfif jp2 "
-        "jxl nef orf psd raw rw2 svg tga tif tiff "
-        "aa aac aax ac3 aif aiff alac amr ape caf dts eac3 f4a f4b flac m4a m4b m4p "
-        "m4r mka mp2 mp3 oga ogg opus ra snd spx tta wav wma wv"
-    ).split()
-)
-# How containers begin, and at which byte; for files whose names do not say what they
-# are.
-_BEGINNINGS = (
-    (0, b"\x1a\x45\xdf\xa3"),
-    (0, b"GIF8"),
-    (0, b"OggS"),
-    (0, b"FLV\x01"),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
-    (0, b"\x00\x00\x01\xba"),
-    (4, b"ftyp"),
-    (8, b"AVI "),
-)
-# Brands of images and of audio, at byte 8 of a file with 'ftyp'.
-_OTHER_BRANDS = tuple(
-    brand.encode().ljust(4)
-    for brand in (
-        "heic heix heim heis hevc hevx mif1 mif2 msf1 miaf avif avis crx "
-        "M4A M4B M4P F4A F4B"
-    ).split()
-)
 _ORDER_OF_NUMBERS = re.compile(r"([0-9]+)|([^0-9]+)")
 _SHOWN_KINDS = 4
 _MAX_HEADER_BYTES = 10_000  # NumPy's own limit
@@ -158,7 +119,8 @@ def list_clips(path: str) -> Found:
     if not found.clips:
         others = found.describe_skipped()
         raise errors.UserError(
-            f"{path} has no clips: no videos ({', '.join(VIDEO_SUFFIXES[:8])}, ...), "
+            f"{path} has no clips: no videos "
+            f"({', '.join(file_kinds.VIDEO_SUFFIXES[:8])}, ...), "
             f"arrays (.npy) or numbered images{'; ' * bool(others)}{others}."
         )
     found.clips.sort(key=lambda clip: (_by_number(clip.path), clip.number or 0))
@@ -212,14 +174,14 @@ def _list_among(folder: str, inside: str, names: Sequence[str], found: Found) ->
     place = os.path.join(folder, inside)
     visible = [name for name in names if not _is_hidden(name)]
     visible = [name for name in visible if name not in _GRIDS] or visible
-    kinds = _by_kind(place, visible)
+    kinds = file_kinds.by_kind(place, visible)
     clips = [ClipFile(os.path.join(inside, name), "video") for name in kinds["video"]]
     for name in kinds["strip"]:
-        count = frames_of_strip(os.path.join(place, name))
+        count = file_kinds.frames_of_strip(os.path.join(place, name))
         clips.append(ClipFile(os.path.join(inside, name), "strip", shape=(count,)))
     for name in kinds["array"]:
         try:
-            clips += clips_of_array(folder, os.path.join(inside, name))
+            clips += _clips_of_array(folder, os.path.join(inside, name))
         except errors.UserError as error:  # labels or poses of the clips, perhaps
             found.refused.append(error)
     if not clips:  # otherwise they are previews and posters
@@ -236,99 +198,40 @@ def _list_among(folder: str, inside: str, names: Sequence[str], found: Found) ->
         if name in used or name in _GRIDS:
             continue
         suffix = os.path.splitext(name)[1].lower()
-        beside = suffix in (*frame_names.IMAGE_SUFFIXES, _ARRAY_SUFFIX) and bool(clips)
+        beside = suffix in _PICTURE_SUFFIXES and bool(clips)
         if beside and not _is_hidden(name):
             found.skipped[f"{suffix} beside clips"] += 1
         else:
             found.skipped[name if _is_hidden(name) else suffix or name] += 1
 
 
-def _by_kind(place: str, names: Sequence[str]) -> dict[str, list[str]]:
-    """Names by kind."""
-    kinds: dict[str, list[str]] = {
-        kind: [] for kind in ("video", "array", "image", "strip")
-    }
-    images = []
-    for name in names:
-        path = os.path.join(place, name)
-        suffix = os.path.splitext(name)[1].lower()
-        if suffix in VIDEO_SUFFIXES:
-            kinds["video"].append(name)
-        elif suffix == _ARRAY_SUFFIX:
-            kinds["array"].append(name)
-        elif suffix in frame_names.IMAGE_SUFFIXES:
-            images.append(name)
-        elif suffix not in _SIDE_SUFFIXES and _begins_as_video(path):
-            kinds["video"].append(name)
-    for name, kind in _kinds_of_images(place, images):
-        kinds[kind].append(name)
-    return kinds
+def clip_at(paths: Sequence[str], form: str, number: int = 0) -> ClipFile:
+    """Describes a single clip, of which the form is known.
 
+    Args:
+      paths: paths of its files, of frames in order.
+      form: as in `ClipFile`.
+      number: index of the clip in its array.
 
-def _kinds_of_images(place: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Each image with its kind.
+    Returns:
+      The clip, relative to no folder.
 
-    Looking into a remote image is a request, so a still one there says that the
-    following ones of its suffix are still, too.
+    Raises:
+      UserError: it is an array, but not of clips.
     """
-    still = set()
-    for name in names:
-        suffix = os.path.splitext(name)[1].lower()
-        kind = "image"
-        if suffix in _MAYBE_ANIMATED and suffix not in still:
-            kind = _kind_of_image(os.path.join(place, name))
-            if kind == "image" and files.is_remote(place):
-                still.add(suffix)
-        yield name, kind
+    if form == "frames":
+        return ClipFile("", form, names=tuple(paths))
+    (path,) = paths
+    if form == "array":
+        folder, name = os.path.split(path)
+        (clip,) = _clips_of_array(folder, name, number)
+        return dataclasses.replace(clip, path=path)
+    if form == "strip":
+        return ClipFile(path, form, shape=(file_kinds.frames_of_strip(path),))
+    return ClipFile(path, form)
 
 
-def _beginning(path: str, size: int) -> bytes:
-    """The first bytes of a file; none if it cannot be read."""
-    if not files.is_remote(path) and not os.path.isfile(path):
-        return b""  # opening a pipe would wait
-    try:
-        return _first_bytes(path, size)
-    except OSError:
-        return b""
-
-
-def _begins_as_video(path: str) -> bool:
-    if files.is_remote(path):  # it would be a request for each
-        return False
-    data = _beginning(path, 12)
-    if data[4:8] == b"ftyp" and data[8:] in _OTHER_BRANDS:
-        return False
-    return any(data[at:].startswith(mark) for at, mark in _BEGINNINGS)
-
-
-def _kind_of_image(path: str) -> str:
-    """'video' if it is an animation, 'strip', or 'image'."""
-    head = _head_of_image(path)
-    is_webp = head[8:16] == b"WEBPVP8X" and len(head) > 20 and bool(head[20] & 2)
-    if is_webp or (head[1:4] == b"PNG" and b"acTL" in head):
-        return "video"
-    return "strip" if _strip_frames(head) else "image"
-
-
-def _head_of_image(path: str) -> bytes:
-    """What is before the pixels of a PNG; the first bytes of others."""
-    head = _beginning(path, 4096)
-    if head[1:4] == b"PNG" and b"IDAT" not in head:
-        head = _beginning(path, 2**16)
-    return head.partition(b"IDAT")[0]
-
-
-def frames_of_strip(path: str) -> int:
-    """Number of frames in a strip; 0 if the image is none, see `visualize`."""
-    return _strip_frames(_head_of_image(path))
-
-
-def _strip_frames(head: bytes) -> int:
-    found = re.search(rb'"strip_frames": ([0-9]{1,5})', head)
-    return int(found[1]) if found else 0
-
-
-def clips_of_array(folder: str, path: str, row: int | None = None) -> list[ClipFile]:
+def _clips_of_array(folder: str, path: str, row: int | None = None) -> list[ClipFile]:
     """Lists the clips of a NumPy array, by its header.
 
     Args:
@@ -382,34 +285,5 @@ def _array_header(path: str) -> tuple[tuple[int, ...], bool, np.dtype, int, int]
     Raises:
       ValueError, OSError: the file is not an array, or cannot be read.
     """
-    head = io.BytesIO(_first_bytes(path, _MAX_HEADER_BYTES))
-    return (*array_files.read_header(head), head.tell(), _size_of(path))
-
-
-def _first_bytes(path: str, size: int) -> bytes:
-    """The first bytes of a file.
-
-    Raises:
-      OSError: the file cannot be read.
-    """
-    if not files.is_remote(path):  # TensorFlow takes only UTF-8 names
-        with open(path, "rb") as file:
-            return file.read(size)
-    import tensorflow as tf
-
-    try:
-        with filesystem.GFile(path, "rb") as file:
-            return file.read(size)
-    except tf.errors.OpError as error:
-        raise OSError(error.message) from error
-
-
-def _size_of(path: str) -> int:
-    if not files.is_remote(path):
-        return os.path.getsize(path)
-    import tensorflow as tf
-
-    try:
-        return filesystem.stat(path).length
-    except tf.errors.OpError as error:
-        raise OSError(error.message) from error
+    head = io.BytesIO(filesystem.read_bytes(path, _MAX_HEADER_BYTES))
+    return (*array_files.read_header(head), head.tell(), filesystem.size_of(path))

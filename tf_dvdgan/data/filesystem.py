@@ -10,11 +10,13 @@ TensorFlow and fsspec are imported inside functions, so that commands can parse 
 without them.
 """
 
+import contextlib
 import functools
 import importlib.util
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 PACKAGES = {"s3": "s3fs", "az": "adlfs"}  # of fsspec, by scheme
@@ -189,6 +191,51 @@ def upload(file: str, target: str) -> None:
     """
     store, name = _store_of(target)
     store.put_file(file, name)
+
+
+def read_bytes(path: str, size: int, start: int = 0) -> bytes:
+    """Reads part of a file; a local one without TensorFlow, of any name.
+
+    Args:
+      path: local or remote path.
+      size: number of bytes to read; there may be fewer.
+      start: position of the first byte.
+
+    Returns:
+      The bytes.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
+    if not scheme_of(path):
+        with open(path, "rb") as file:
+            file.seek(start)
+            return file.read(size)
+    with _os_errors(), GFile(path, "rb") as file:
+        file.seek(start)
+        return file.read(size)
+
+
+def size_of(path: str) -> int:
+    """Returns the size of a file in bytes; a local one's without TensorFlow.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
+    if not scheme_of(path):
+        return os.path.getsize(path)
+    with _os_errors():
+        return stat(path).length
+
+
+@contextlib.contextmanager
+def _os_errors() -> Iterator[None]:
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
 
 
 def _gfile() -> Any:

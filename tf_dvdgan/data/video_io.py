@@ -40,14 +40,21 @@ def read_image(path: str) -> np.ndarray:
         raise VideoError("not a file")
     try:
         with Image.open(path, formats=_IMAGE_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise VideoError(
-                    f"an image has over {MAX_PIXELS // 10**6} million pixels"
-                )
+            check_size(image)
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         name = os.path.basename(path)
         raise VideoError(f"an image cannot be decoded: {name}") from error
+
+
+def check_size(image: Image.Image) -> None:
+    """Refuses an opened image that is too large, before it is decoded.
+
+    Raises:
+      VideoError: it is too large.
+    """
+    if image.width * image.height > MAX_PIXELS:
+        raise VideoError(f"an image has over {MAX_PIXELS // 10**6} million pixels")
 
 
 def split_strip(image: np.ndarray, count: int) -> list[np.ndarray]:
