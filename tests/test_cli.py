@@ -100,7 +100,7 @@ def test_a_wrong_flag_exits_with_code_2():
     assert result.returncode == 2 and "Did you mean" in result.stderr
 
 
-def test_a_path_of_an_unknown_file_system_is_one_sentence():
+def test_a_path_of_an_unknown_file_system_is_reported():
     result = run("return", "--path=s4://bucket/x")
     assert result.returncode == 1
     assert "There is no file system s4://" in result.stderr
@@ -147,7 +147,7 @@ cli.run(main, if_interrupted="Everything is kept.")
 """
 
 
-def test_ctrl_c_leaves_one_sentence():
+def test_ctrl_c_prints_one_line():
     process = subprocess.Popen(
         [sys.executable, *after(DEFAULT_SIGNALS, "-c", WAITING)],
         stdout=subprocess.PIPE,

@@ -81,7 +81,7 @@ def test_each_row_of_the_paper_has_a_file_headed_by_what_it_is():
 
 
 @pytest.mark.parametrize(
-    ("binding", "sentence"),
+    ("binding", "message"),
     [
         ("dvd_gan.Generatr.ch = 3", "no configurable 'dvd_gan.Generatr'.*Generator"),
         ("dvd_gan.Generator.chh = 3", "no parameter 'chh'.*'ch'"),
@@ -92,8 +92,8 @@ def test_each_row_of_the_paper_has_a_file_headed_by_what_it_is():
         ("dvd_gan.Generator.ch = ", "cannot be used"),
     ],
 )
-def test_a_misspelt_binding_gets_a_sentence(binding, sentence):
-    with pytest.raises(errors.UserError, match=sentence):
+def test_a_misspelled_binding_is_reported(binding, message):
+    with pytest.raises(errors.UserError, match=message):
         config.load(["demo.gin"], [binding])
 
 
@@ -105,7 +105,7 @@ def test_sizes_are_whole_numbers_from_one_on(value):
         config.load(["demo.gin"], [f"BATCH_SIZE = {value}"])
 
 
-def test_a_missing_file_gets_a_sentence():
+def test_a_missing_file_is_reported():
     with pytest.raises(
         errors.UserError, match=r"no Gin file 'demmo\.gin'.*'demo\.gin'"
     ):

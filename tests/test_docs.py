@@ -204,7 +204,7 @@ def test_every_command_is_one_that_there_is(block):
 @pytest.mark.parametrize(
     ("page", "text"), INLINE, ids=[f"{p.stem}-{i}" for i, (p, _) in enumerate(INLINE)]
 )
-def test_every_command_in_a_sentence_is_one_that_there_is(page, text):
+def test_commands_in_prose_exist(page, text):
     for command in commands_of(text):
         check_flags(dataclasses.replace(command, abbreviated=True))
 

@@ -332,7 +332,7 @@ def test_an_interpolation_ends_in_what_it_goes_between(saved_model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "flags", "sentence"),
+    ("module", "flags", "message"),
     [
         ("sample", ["--model_dir=/nowhere"], "Pass --model_dir (a run's folder)"),
         ("interpolate", ["--resample=A"], "has no subspaces"),
@@ -345,10 +345,10 @@ def test_an_interpolation_ends_in_what_it_goes_between(saved_model, tmp_path):
         ("predict", ["--video=mine.mp4"], "does not start from frames"),
     ],
 )
-def test_a_mistake_gets_one_sentence(saved_model, tmp_path, module, flags, sentence):
+def test_a_mistake_is_reported(saved_model, tmp_path, module, flags, message):
     base = [f"--saved_model={saved_model}", f"--output={tmp_path}"]
     result = run_module(f"tools.{module}", *base, *flags)
-    assert result.returncode == 1 and sentence in result.stderr, result.stderr
+    assert result.returncode == 1 and message in result.stderr, result.stderr
     assert result.stderr.count("error:") == 1 and "Traceback" not in result.stderr
 
 
@@ -357,18 +357,18 @@ def test_a_folder_that_tensorflow_takes_for_a_pattern_is_refused(
     run_dir, saved_model, tmp_path, name
 ):
     folder = str(tmp_path / name)
-    sentence = "cannot read checkpoints in .* rename the folder without"
-    with pytest.raises(errors.UserError, match=sentence):
+    message = "cannot read checkpoints in .* rename the folder without"
+    with pytest.raises(errors.UserError, match=message):
         export.export(trained.load(run_dir), folder)
     assert not os.path.exists(folder)
     for place, opened in ((run_dir, "model_dir"), (saved_model, "saved_model")):
         shutil.copytree(place, folder)
-        with pytest.raises(errors.UserError, match=sentence):
+        with pytest.raises(errors.UserError, match=message):
             generators.open_generator(**{"model_dir": None, opened: folder})
         shutil.rmtree(folder)
 
 
-def test_an_unknown_class_gets_one_sentence(run_dir, tmp_path):
+def test_an_unknown_class_is_reported(run_dir, tmp_path):
     result = sample(run_dir, tmp_path, "--class_name=Dancing")
     assert result.returncode == 1
     assert "The model has no class 'Dancing'" in result.stderr

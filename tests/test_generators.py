@@ -241,7 +241,7 @@ def test_the_digest_is_the_one_that_stands_beside_scores():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "message"),
     [
         ((None, None, None), r"Pass `model_dir` \(a run's folder\)"),
         (("run", None, "saved"), r"Pass `model_dir` \(a run's folder\)"),
@@ -250,8 +250,8 @@ def test_the_digest_is_the_one_that_stands_beside_scores():
         (("/nowhere", None, None), "not a run's directory"),
     ],
 )
-def test_what_cannot_be_opened_gets_a_sentence(arguments, sentence):
-    with pytest.raises(errors.UserError, match=sentence):
+def test_what_cannot_be_opened_is_reported(arguments, message):
+    with pytest.raises(errors.UserError, match=message):
         generators.open_generator(*arguments)
 
 
@@ -312,7 +312,7 @@ def test_a_strangers_graph_that_does_more_than_compute_is_refused(
     generators.open_generator(None, saved_model=str(folder), trust=True)
 
 
-def test_a_damaged_saved_model_is_a_sentence(tmp_path):
+def test_a_damaged_saved_model_is_reported(tmp_path):
     (tmp_path / "assets").mkdir()
     description = json.dumps(generators.describe(make_model(*MODELS["vgan"])))
     (tmp_path / "assets" / generators.DESCRIPTION).write_text(description)
@@ -330,7 +330,7 @@ def with_a_number_of_classes(description):
 
 
 @pytest.mark.parametrize("spoil", [without_window, with_a_number_of_classes])
-def test_a_damaged_description_is_a_sentence(tmp_path, spoil):
+def test_a_damaged_description_is_reported(tmp_path, spoil):
     (tmp_path / "assets").mkdir()
     (tmp_path / "saved_model.pb").write_bytes(b"")
     path = tmp_path / "assets" / generators.DESCRIPTION

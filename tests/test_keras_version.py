@@ -44,7 +44,7 @@ if len(sys.argv) == 1:
 
 @second_lane
 @pytest.mark.parametrize(
-    ("script", "environment", "sentence"),
+    ("script", "environment", "message"),
     [
         (
             "import tensorflow, tf_dvdgan",
@@ -67,11 +67,11 @@ if len(sys.argv) == 1:
     ],
     ids=["tensorflow_first", "keras_first", "switched_off", "not_installed"],
 )
-def test_keras_3_is_refused_in_one_sentence(script, environment, sentence):
+def test_keras_3_is_refused(script, environment, message):
     done = run(script, **environment)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("ImportError: ") and sentence in last, done.stderr
+    assert last.startswith("ImportError: ") and message in last, done.stderr
 
 
 @second_lane

@@ -188,16 +188,16 @@ def test_a_killed_run_resumes_samples_and_exports(store, shards, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "sentence"),
+    ("flags", "message"),
     [
         (["--input=s3://bucket/none", "--output=s3://bucket/x"], "is not a folder"),
         (["--input=s3://bucket/videos", "--output=s3://none/x"], "no bucket s3://none"),
     ],
 )
-def test_mistakes_get_one_sentence(store, shards, flags, sentence):
+def test_mistakes_are_reported(store, shards, flags, message):
     done = store.try_to_run("data_prep.prepare", *flags)
     assert done.returncode == 1
-    assert sentence in done.stderr and done.stderr.strip().count("\n") == 0
+    assert message in done.stderr and done.stderr.strip().count("\n") == 0
 
 
 @pytest.mark.slow

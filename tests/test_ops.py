@@ -1,4 +1,4 @@
-"""Fused resampling convolutions against their plain forms; drawing frames."""
+"""Fused resampling convolutions against their reference forms; drawing frames."""
 
 import gc
 import weakref

@@ -93,7 +93,7 @@ def test_what_is_whole_of_the_scores_is_read(directory, capsys):
 
 
 @pytest.mark.parametrize("text", ['{"class_na', "[1]", "", '{"class_names": 3}'])
-def test_a_damaged_dataset_file_is_a_sentence(directory, text):
+def test_a_damaged_dataset_file_is_reported(directory, text):
     directory.write_dataset(["a"], "ucf101")
     with open(os.path.join(directory.path, "dataset.json"), "w") as file:
         file.write(text)
@@ -118,7 +118,7 @@ def test_a_run_is_copied_again_but_not_into_another_run(tmp_path):
     assert sorted(os.listdir(f"{copy}/train")) == ["events.0", "events.2"]
 
 
-def test_a_damaged_model_is_a_sentence(directory):
+def test_a_damaged_model_is_reported(directory):
     with open(os.path.join(directory.path, "model.json"), "w") as file:
         file.write('{"class"')
     with pytest.raises(errors.UserError, match=r"model\.json is damaged"):

@@ -507,7 +507,7 @@ def test_other_families_sample_before_they_are_trained(make):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("of_model", "options", "sentence"),
+    ("of_model", "options", "message"),
     [
         (True, {"num_frames": 4}, "`num_frames` is for the score of a folder"),
         (True, {"resolution": 8}, "`resolution` is for the score of a folder"),
@@ -516,11 +516,11 @@ def test_other_families_sample_before_they_are_trained(make):
     ],
 )
 def test_a_score_refuses_what_it_would_ignore(
-    fitted, demo_shards, tmp_path, of_model, options, sentence
+    fitted, demo_shards, tmp_path, of_model, options, message
 ):
     generated = fitted if of_model else demo_shards
     options |= {"cache_dir": str(tmp_path)}
-    with pytest.raises(dvd.UserError, match=sentence):
+    with pytest.raises(dvd.UserError, match=message):
         dvd.score(demo_shards, generated, "fid_pixels", **options)
 
 
@@ -564,7 +564,7 @@ def test_a_grid_plays_in_a_notebook(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("call", "sentence"),
+    ("call", "message"),
     [
         (lambda: dvd.VideoGAN.from_preset("dvdgan_v3"), "no Gin file 'dvdgan_v3'"),
         (lambda: dvd.load("/nowhere"), "not a run's directory"),
@@ -627,8 +627,8 @@ def test_a_grid_plays_in_a_notebook(tmp_path):
     ],
     ids=range(21),
 )
-def test_a_mistake_is_one_sentence(call, sentence):
-    with pytest.raises(dvd.UserError, match=sentence):
+def test_a_mistake_is_reported(call, message):
+    with pytest.raises(dvd.UserError, match=message):
         call()
 
 

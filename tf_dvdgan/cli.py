@@ -105,26 +105,26 @@ class _Main:
             return self._main(argv)
         except errors.InvalidValueError as error:
             logging.info("The invalid value was raised here:", exc_info=True)
-            sentence = f"The config cannot be used: {_first_reason(error)}."
+            message = f"The config cannot be used: {_first_reason(error)}."
         except errors.UserError as error:
-            sentence = str(error).split("\n")[0]  # Gin adds lines of its own
+            message = str(error).split("\n")[0]  # Gin adds lines of its own
         except Exception as error:
-            sentence = _resource_error(error)
-            if not sentence:
+            message = _resource_error(error)
+            if not message:
                 raise
             logging.info("It was raised here:", exc_info=True)
-        print(f"error: {terminal.printable(with_flags(sentence))}", file=sys.stderr)
+        print(f"error: {terminal.printable(with_flags(message))}", file=sys.stderr)
         return 1
 
 
-def with_flags(sentence: str) -> str:
+def with_flags(message: str) -> str:
     """Writes arguments of functions in a message as the flags of the same names.
 
     Args:
-      sentence: has arguments in backticks, such as `step` or `step=3`.
+      message: has arguments in backticks, such as `step` or `step=3`.
 
     Returns:
-      The sentence with --step and --step=3, if they are flags of the command.
+      The message with --step and --step=3, if they are flags of the command.
     """
 
     def replace(found: re.Match) -> str:
@@ -132,11 +132,11 @@ def with_flags(sentence: str) -> str:
         known = [n for n in (name, name.removesuffix("_dir")) if n in flags.FLAGS]
         return f"--{known[0]}{value}" if known else found[0]
 
-    return re.sub(r"`(\w+)(=[^`]*)?`", replace, sentence)
+    return re.sub(r"`(\w+)(=[^`]*)?`", replace, message)
 
 
 def _resource_error(error: Exception) -> str:
-    """A sentence if a disk or device is full or permission is missing, else ''."""
+    """A message if a disk or device is full or permission is missing, else ''."""
     if errors.is_full_disk(error):
         place = getattr(error, "filename", None)
         return (
@@ -231,10 +231,10 @@ def parse_flags(argv: Sequence[str], known_only: bool = False) -> list[str]:
 
 def exit_with_flag_error(error: object) -> NoReturn:
     """Prints one sentence about the flags and exits with code 2."""
-    sentence = terminal.printable(str(error)).rstrip(".")
-    sentence = re.sub(r"Did you mean: (.*) \?$", r"Did you mean '\1'?", sentence)
-    end = "" if sentence.endswith("?") else "."
-    print(f"error: {sentence}{end} --help lists the flags.", file=sys.stderr)
+    message = terminal.printable(str(error)).rstrip(".")
+    message = re.sub(r"Did you mean: (.*) \?$", r"Did you mean '\1'?", message)
+    end = "" if message.endswith("?") else "."
+    print(f"error: {message}{end} --help lists the flags.", file=sys.stderr)
     sys.exit(2)
 
 

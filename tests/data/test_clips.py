@@ -310,7 +310,7 @@ def test_the_key_of_shards_changes_with_their_manifest(png_shards, tmp_path):
     assert clips.open_clips(str(tmp_path)).key != source.key
 
 
-def test_damaged_shards_are_one_sentence(png_shards, tmp_path):
+def test_damaged_shards_are_reported(png_shards, tmp_path):
     for name in os.listdir(png_shards[1]):
         path = pathlib.Path(png_shards[1], name)
         if path.is_file():
@@ -360,7 +360,7 @@ def test_more_than_a_twentieth_of_bad_files_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("array", "sentence"),
+    ("array", "message"),
     [
         (np.zeros([4, 8, 8, 3], np.float32), r"float32.*\(x \+ 1\) \* 127.5.*x \* 255"),
         (np.zeros([4, 8, 8, 3], np.int64), "int64"),
@@ -371,20 +371,20 @@ def test_more_than_a_twentieth_of_bad_files_is_an_error(tmp_path):
         (np.asfortranarray(np.zeros([4, 8, 8, 3], np.uint8)), "Fortran"),
     ],
 )
-def test_arrays_of_anything_else_are_refused(tmp_path, array, sentence):
+def test_arrays_of_anything_else_are_refused(tmp_path, array, message):
     np.save(tmp_path / "x.npy", array)
-    with pytest.raises(errors.UserError, match=f"x.npy .*{sentence}"):
+    with pytest.raises(errors.UserError, match=f"x.npy .*{message}"):
         clips.open_clips(str(tmp_path))
 
 
 def test_a_place_without_clips_is_refused(tmp_path):
     (tmp_path / "readme.txt").write_text("text")
-    for place, sentence in (
+    for place, message in (
         (tmp_path, "has no clips"),
         (tmp_path / "readme.txt", "has no clips"),
         (tmp_path / "nowhere", "nothing at"),
     ):
-        with pytest.raises(errors.UserError, match=sentence):
+        with pytest.raises(errors.UserError, match=message):
             clips.open_clips(str(place))
 
 

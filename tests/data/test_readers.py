@@ -274,11 +274,11 @@ def with_labels(folder: str, labels: list[int], names: list[str]) -> None:
 
 @pytest.mark.parametrize("label", [-1, 3, 2**32, -(2**32)])
 @pytest.mark.parametrize("classes", [(), ("b",)])
-def test_a_label_without_a_class_is_one_sentence(tmp_path, label, classes):
+def test_a_label_without_a_class_is_reported(tmp_path, label, classes):
     with_labels(str(tmp_path), [0, 1, 2, label], ["a", "b", "c"])
     window = windows.Window(4, 16, classes=classes)
-    sentence = r"are damaged \(a record has label .*has 3 classes"
-    with pytest.raises(errors.UserError, match=sentence):
+    message = r"are damaged \(a record has label .*has 3 classes"
+    with pytest.raises(errors.UserError, match=message):
         readers.training_dataset(str(tmp_path), window, 4, 0)
     rows = readers.evaluation_dataset(str(tmp_path), window, "train")
     with pytest.raises(errors.UserError, match="are damaged"), readers.reading("x"):
@@ -306,14 +306,14 @@ def test_datasets_do_not_tune_themselves(shards):
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "message"),
     [
         ({"split": "test"}, "no split 'test'"),
         ({"window": windows.Window(4, 32)}, "--resolution=32"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_a_sentence(shards, change, sentence):
-    with pytest.raises(errors.UserError, match=sentence):
+def test_what_does_not_fit_is_refused(shards, change, message):
+    with pytest.raises(errors.UserError, match=message):
         read(shards, 1, **change)
 
 
@@ -342,12 +342,12 @@ def test_a_data_set_with_classes_is_not_refused(shards):
 
 def test_a_manifest_of_another_version_or_damaged_is_refused(shards, tmp_path):
     text = open(f"{shards}/manifest.json").read()
-    for changed, sentence in (
+    for changed, message in (
         (text.replace('"schema_version": 1', '"schema_version": 9'), "version 9"),
         (text[:40], "damaged"),
     ):
         (tmp_path / "manifest.json").write_text(changed)
-        with pytest.raises(errors.UserError, match=sentence):
+        with pytest.raises(errors.UserError, match=message):
             manifest_lib.load(str(tmp_path))
 
 

@@ -149,7 +149,7 @@ def test_damage_is_found_when_a_record_is_read(copied):
         index.read(tf.constant(last, tf.int64))
 
 
-def test_a_damaged_shard_without_an_index_is_one_sentence(copied):
+def test_a_damaged_shard_without_an_index_is_reported(copied):
     os.remove(f"{copied}/index.npz")
     path = sorted(glob.glob(f"{copied}/train-*"))[1]
     os.truncate(path, os.path.getsize(path) - 9)
@@ -204,14 +204,12 @@ def test_an_index_of_other_lengths_is_not_followed(copied):
 
 
 @pytest.mark.parametrize("size", [0, 11, 1000, -1, 1])
-def test_a_shard_of_another_size_than_indexed_is_one_sentence(copied, size):
+def test_a_shard_of_another_size_than_indexed_is_reported(copied, size):
     path = sorted(glob.glob(f"{copied}/train-*"))[1]
     whole = os.path.getsize(path)
     os.truncate(path, whole + size if abs(size) == 1 else size)
-    sentence = (
-        f"00001-of-00004.tfrecord is not what index.npz says.* instead of {whole}"
-    )
-    with pytest.raises(errors.UserError, match=sentence):
+    message = f"00001-of-00004.tfrecord is not what index.npz says.* instead of {whole}"
+    with pytest.raises(errors.UserError, match=message):
         readers.training_dataset(copied, windows.Window(4, 16), 4, seed=0)
 
 

@@ -81,7 +81,7 @@ def test_frames_are_those_that_are_read_here(video):
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"),
+    ("name", "message"),
     [
         ("crash", "the decoder crashed"),
         ("hang", "too slow to decode"),
@@ -89,8 +89,8 @@ def test_frames_are_those_that_are_read_here(video):
         ("error", "the decoder failed: TypeError of a library"),
     ],
 )
-def test_a_fault_costs_one_video(troubled, name, sentence):
-    with pytest.raises(video_io.VideoError, match=sentence):
+def test_a_fault_costs_one_video(troubled, name, message):
+    with pytest.raises(video_io.VideoError, match=message):
         troubled.read(name, [0])
     frames, count = troubled.read("good", [2])
     assert count == 3 and frames[2].max() == 2

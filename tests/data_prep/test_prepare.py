@@ -93,7 +93,7 @@ def test_the_command_writes_good_clips_and_lists_bad_ones(demo_videos, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("flags", "code", "sentence"),
+    ("flags", "code", "message"),
     [
         (["--input=/nowhere", "--output=x"], 1, "--input=/nowhere is not a folder"),
         (["--inptu=a", "--output=b"], 2, "inptu"),
@@ -107,10 +107,10 @@ def test_the_command_writes_good_clips_and_lists_bad_ones(demo_videos, tmp_path)
         ),
     ],
 )
-def test_mistakes_get_one_sentence(flags, code, sentence):
+def test_mistakes_are_reported(flags, code, message):
     result = run(*flags)
     assert result.returncode == code
-    assert sentence in result.stderr
+    assert message in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -346,7 +346,7 @@ def test_python_prepares_as_the_command_does(demo_videos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "message"),
     [
         ({"dataset": "ucf-101"}, "dataset` must be one of .*ucf101"),
         ({"encoding": "gif"}, "encoding` must be 'jpeg' or 'png', not 'gif'"),
@@ -354,8 +354,8 @@ def test_python_prepares_as_the_command_does(demo_videos, tmp_path):
         ({"segment_frames": 1}, "segment_frames` must be at least 2, not 1"),
     ],
 )
-def test_mistakes_in_python_are_sentences(demo_videos, tmp_path, arguments, sentence):
-    with pytest.raises(errors.UserError, match=sentence):
+def test_mistakes_in_python_are_reported(demo_videos, tmp_path, arguments, message):
+    with pytest.raises(errors.UserError, match=message):
         dvd.prepare(demo_videos, str(tmp_path / "shards"), **arguments)
     assert not (tmp_path / "shards").exists()
 
@@ -432,9 +432,7 @@ def test_a_local_runner_of_the_users_listens_on_this_machine_only(
     assert addresses and addresses <= THIS_MACHINE
 
 
-def test_a_job_is_alone_hears_only_this_machine_and_ends_with_a_sentence(
-    demo_videos, tmp_path
-):
+def test_a_job_is_locked_listens_on_loopback_and_reports_sigterm(demo_videos, tmp_path):
     (tmp_path / "tmp").mkdir()
     environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
     flags = [f"--input={demo_videos}", f"--output={tmp_path / 'shards'}"]
@@ -461,7 +459,7 @@ def test_a_job_is_alone_hears_only_this_machine_and_ends_with_a_sentence(
 @pytest.mark.parametrize(
     "limit", [pytest.param(99_000, marks=pytest.mark.slow), 8_000]
 )  # with 8,000 the processes' own messages do not fit either
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(demo_videos, tmp_path, limit):
+def test_a_full_disk_is_reported_and_leaves_nothing(demo_videos, tmp_path, limit):
     done = run_process(
         *after(limit_of_file_size(limit), "-m", "data_prep.prepare"),
         *("--dataset=ucf101", f"--input={demo_videos}", "--resolution=64"),
@@ -469,11 +467,9 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(demo_videos, tmp_path, l
         timeout=300,
     )
     assert done.returncode == 1
-    *progress, sentence = done.stderr.splitlines()  # a fast job shows no progress
+    *progress, message = done.stderr.splitlines()  # a fast job shows no progress
     assert all(line.startswith("preparing clips") for line in progress)
-    assert sentence.startswith(
-        f"error: The disk of {tmp_path}/shards is full. Finished"
-    )
+    assert message.startswith(f"error: The disk of {tmp_path}/shards is full. Finished")
     assert not [p for p in (tmp_path / "shards").rglob("*") if "unfinished" in p.name]
 
 

@@ -63,7 +63,7 @@ def test_every_name_is_a_data_set():
 
 
 @pytest.mark.parametrize("dataset", ["ucf101", "bair", "kinetics600", "csv", "folder"])
-def test_an_empty_folder_gets_a_sentence(dataset, tmp_path):
+def test_an_empty_folder_is_reported(dataset, tmp_path):
     with pytest.raises(errors.UserError, match=r"missing|has no|is empty"):
         listed(dataset, tmp_path)
 
@@ -204,7 +204,7 @@ def test_kinetics600_one_list_of_all_splits(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lines", "sentence"),
+    ("lines", "message"),
     [
         (["label,id,start,end"], "no column 'youtube_id'"),
         (
@@ -227,9 +227,9 @@ def test_kinetics600_one_list_of_all_splits(tmp_path):
         (["youtube_id,time_start,time_end", "-0wR5jVB_WP,1,2"], "has labels"),
     ],
 )
-def test_kinetics600_mistakes(lines, sentence, tmp_path):
+def test_kinetics600_mistakes(lines, message, tmp_path):
     fixtures.text(tmp_path / "train.csv", lines)
-    with pytest.raises(errors.UserError, match=sentence):
+    with pytest.raises(errors.UserError, match=message):
         listed("kinetics600", tmp_path)
 
 
@@ -302,17 +302,17 @@ def test_jester(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "sentence"),
+    ("line", "message"),
     [
         ("7;Swiping left", "Did you mean 'Swiping Left'"),
         ("7", "to class ''"),
         ("../7;Swiping Left", "stay inside it"),
     ],
 )
-def test_jester_mistakes(line, sentence, tmp_path):
+def test_jester_mistakes(line, message, tmp_path):
     fixtures.jester(tmp_path)
     fixtures.text(tmp_path / "jester-v1-train.csv", [line])
-    with pytest.raises(errors.UserError, match=sentence):
+    with pytest.raises(errors.UserError, match=message):
         listed("jester", tmp_path)
     (tmp_path / "jester-v1-train.csv").unlink()
     with pytest.raises(errors.UserError, match=r"train\.csv is missing"):
@@ -400,7 +400,7 @@ def test_csv(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lines", "sentence"),
+    ("lines", "message"),
     [
         (["a.mp4,Jump"], "no column 'path'"),
         (["path", "a.mp4"], "no column 'label'"),
@@ -416,10 +416,10 @@ def test_csv(tmp_path):
         (["path,label", "x" * 200_000], "is not a table"),
     ],
 )
-def test_csv_mistakes(lines, sentence, tmp_path):
+def test_csv_mistakes(lines, message, tmp_path):
     (tmp_path / "a.mp4").touch()
     fixtures.text(tmp_path / "clips.csv", lines)
-    with pytest.raises(errors.UserError, match=sentence):
+    with pytest.raises(errors.UserError, match=message):
         listed("csv", tmp_path)
 
 

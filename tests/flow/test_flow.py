@@ -1,4 +1,4 @@
-"""Correlation and warp against plain forms; PWC-Net's files."""
+"""Correlation and warp against reference forms; PWC-Net's files."""
 
 import numpy as np
 import pytest
@@ -169,7 +169,7 @@ def test_the_gradient_passes_to_the_images(released_file):
     assert np.abs(tape.gradient(flow, image)).max() > 0
 
 
-def test_a_file_that_is_not_pwc_net_s_gets_a_sentence(tmp_path):
+def test_a_file_that_is_not_pwc_net_s_is_reported(tmp_path):
     torch = pytest.importorskip("torch")
     path = str(tmp_path / "x.pth")
     torch.save({"weight": torch.zeros(3)}, path)

@@ -128,13 +128,13 @@ def test_a_users_own_function_is_named_and_refused_where_it_is_called():
         networks.generator_loss(tf.ones([2]))
 
 
-def test_a_model_of_a_later_version_gets_a_sentence():
+def test_a_model_of_a_later_version_is_reported():
     later = tiny_model() | {"format": resolved.FORMAT + 1, "version": "9.9"}
     with pytest.raises(errors.UserError, match=r"has format 2 of tf_dvdgan 9\.9"):
         resolved.build(later, NAMES)
 
 
-def test_a_model_with_an_unknown_part_gets_a_sentence():
+def test_a_model_with_an_unknown_part_is_reported():
     model = tiny_model()
     model["networks"]["arguments"]["generator"]["part"] = "os.system"
     with pytest.raises(
@@ -152,7 +152,7 @@ def test_a_model_with_an_unknown_part_gets_a_sentence():
         lambda arguments: arguments["latent"]["arguments"].update(siz=1),
     ],
 )
-def test_a_damaged_model_gets_a_sentence(change):
+def test_a_damaged_model_is_reported(change):
     model = tiny_model()
     change(model["networks"]["arguments"])
     with pytest.raises(errors.UserError, match=r"model\.json is damaged, or from ano"):

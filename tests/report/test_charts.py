@@ -49,7 +49,7 @@ def test_a_line_goes_from_corner_to_corner():
     )
     assert drawn.y_ticks[0] == (drawn.bottom, "0")
     assert drawn.y_ticks[-1] == (drawn.top, "1")
-    assert drawn.lines[0].sentence == "a: 0 at step 5, 1 at step 15, range 0 to 1."
+    assert drawn.lines[0].summary == "a: 0 at step 5, 1 at step 15, range 0 to 1."
 
 
 def test_long_curves_are_averaged():
@@ -70,7 +70,7 @@ def test_values_that_are_not_finite_leave_a_gap():
     curve = charts.Curve(np.arange(4.0), np.array([0, np.nan, 1, 2]))
     (line,) = charts.chart("x", {"a": curve}).lines
     assert line.path.count("M") == 2 and len(places(line)) == 3
-    assert line.sentence.endswith("; 1 of 4 values not finite.")
+    assert line.summary.endswith("; 1 of 4 values not finite.")
     assert (
         charts.chart("x", {"a": charts.Curve(np.ones(2), np.full(2, np.inf))}) is None
     )
@@ -82,7 +82,7 @@ def test_outliers_do_not_flatten_the_rest():
     assert drawn.note == "1 of 100 values lies outside the axis range."
     assert places(drawn.lines[0])[0, 1] == drawn.top
     assert np.ptp(places(drawn.lines[0])[1:, 1]) > 0.5 * (drawn.bottom - drawn.top)
-    assert "1000" in drawn.lines[0].sentence and "1000" in drawn.table.rows[0]
+    assert "1000" in drawn.lines[0].summary and "1000" in drawn.table.rows[0]
 
 
 def test_a_single_value_is_drawn_as_a_dot():
@@ -127,7 +127,7 @@ def test_curves_of_seeds_become_a_mean_and_a_band():
     low = drawn.bottom - (drawn.bottom - drawn.top) * np.array([0, 2, 2]) / 6
     high = drawn.bottom - (drawn.bottom - drawn.top) * np.array([4, 2, 6]) / 6
     np.testing.assert_allclose(outline[:, 1], [*high, *low[::-1]], atol=0.06)
-    assert line.sentence.startswith("k = 8 (3 seeds): 2 ± 2 at step 0, 4 ± 2 at step 2")
+    assert line.summary.startswith("k = 8 (3 seeds): 2 ± 2 at step 0, 4 ± 2 at step 2")
     assert drawn.table.rows[1][1] == "2 ± 0"
 
 

@@ -48,7 +48,7 @@ def test_it_converts_and_says_what_it_has_written(source, tmp_path):
         (["--network=i3d", "--output=y.weights.h5"], 2),
     ],
 )
-def test_a_mistake_gets_a_sentence(flags, code):
+def test_a_mistake_is_reported(flags, code):
     done = run_module("tools.convert_weights", *flags)
     assert done.returncode == code
     assert done.stderr.startswith("error: ")

@@ -49,7 +49,7 @@ def test_without_a_path_no_sheet_is_written(demo_shards, tmp_path):
     assert not os.listdir(tmp_path) and sorted(os.listdir(demo_shards)) == before
 
 
-def test_a_typo_gets_a_sentence():
+def test_a_typo_is_reported():
     for arguments, code in ((("/nowhere",), 1), ((), 1), (("x", "--fames=all"), 2)):
         done = run(*arguments)
         assert done.returncode == code

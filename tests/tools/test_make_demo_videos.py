@@ -80,7 +80,7 @@ def test_objects_fall_stay_within_the_walls_and_collide(seed):
     assert [one.layer for one in objects] == sorted(one.layer for one in objects)
 
 
-def test_without_the_engine_there_is_one_sentence(monkeypatch):
+def test_a_missing_engine_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "pymunk", None)
     with pytest.raises(errors.UserError, match="need pymunk: pip install"):
         demo.render("objects", 0, (32, 32), [0, 0, 0])

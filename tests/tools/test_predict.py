@@ -90,18 +90,18 @@ def test_frames_are_read_with_stride_from_the_start_asked_for(video):
 
 
 @pytest.mark.parametrize(
-    ("flags", "sentence"),
+    ("flags", "message"),
     [
         (["--start_frame=18"], "is too short"),
         (["--video=/nowhere.mp4"], "cannot be used: not a file"),
     ],
 )
-def test_a_video_that_cannot_be_continued_gets_a_sentence(
-    fp_run, video, tmp_path, flags, sentence
+def test_a_video_that_cannot_be_continued_is_reported(
+    fp_run, video, tmp_path, flags, message
 ):
     base = [f"--model_dir={fp_run}", f"--video={video}", f"--output={tmp_path}"]
     result = run_module("tools.predict", *base, *flags)
-    assert result.returncode == 1 and sentence in result.stderr
+    assert result.returncode == 1 and message in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -20,7 +20,7 @@ def generated(demo_shards, tmp_path_factory) -> str:
     return str(path)
 
 
-def test_two_places_are_scored_and_a_second_time_real_clips_are_not_looked_at(
+def test_two_folders_are_scored_and_real_features_come_from_the_cache(
     demo_shards, generated, tmp_path
 ):
     output = tmp_path / "scores.jsonl"
@@ -58,7 +58,7 @@ def test_two_places_are_scored_and_a_second_time_real_clips_are_not_looked_at(
 
 
 @pytest.mark.parametrize(
-    ("flags", "sentence"),
+    ("flags", "message"),
     [
         ((), "Set either --generated or --model_dir."),
         (("--generated=b", "--model_dir=c"), "Set either"),
@@ -95,13 +95,13 @@ def test_two_places_are_scored_and_a_second_time_real_clips_are_not_looked_at(
         (("--verify=/nowhere/r.json",), "There is nothing at /nowhere/r.json."),
     ],
 )
-def test_each_mistake_gets_one_sentence(flags, sentence, tmp_path):
+def test_each_mistake_is_reported(flags, message, tmp_path):
     done = run_module(
         "tools.score", "--protocol=fid_pixels", f"--real={tmp_path}", *flags
     )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert sentence in done.stderr
+    assert message in done.stderr
 
 
 def test_weights_that_are_not_there_are_asked_for(demo_shards, generated):

@@ -124,7 +124,7 @@ def test_what_the_tpu_compiler_rejects_is_named_with_its_layer(python):
 
 
 @pytest.mark.parametrize(
-    ("flags", "code", "sentence"),
+    ("flags", "code", "message"),
     [
         (["--topology=v9"], 2, "--topology=v9"),
         (["--batch_per_core=0"], 2, "batch_per_core"),
@@ -132,11 +132,11 @@ def test_what_the_tpu_compiler_rejects_is_named_with_its_layer(python):
         (["--gin_param=dvd_gan.Generator.chh = 2"], 1, "no parameter 'chh'"),
     ],
 )
-def test_a_mistake_gets_a_sentence(flags, code, sentence):
+def test_a_mistake_is_reported(flags, code, message):
     few = (f"--gin_file={TINY}", "--batch_per_core=2")
     result = run_module("tools.tpu_preflight", *few, *flags)
     assert result.returncode == code, result.stderr
-    assert sentence in result.stderr and "Traceback" not in result.stderr
+    assert message in result.stderr and "Traceback" not in result.stderr
 
 
 def test_a_config_has_to_be_named():
@@ -144,7 +144,7 @@ def test_a_config_has_to_be_named():
     assert result.returncode == 1 and "Name a config with --gin_file" in result.stderr
 
 
-def test_a_compiler_that_cannot_be_installed_gets_a_sentence(tmp_path, monkeypatch):
+def test_a_compiler_that_cannot_be_installed_is_reported(tmp_path, monkeypatch):
     missing = tmp_path / "requirements.txt"
     missing.write_text("./not_there\n")
     monkeypatch.setattr(environment, "_REQUIREMENTS", missing)
@@ -278,7 +278,7 @@ def test_copies_become_reshapes_and_aliases_stay():
     assert rewritten.input_output_alias == module.input_output_alias
 
 
-def test_a_config_that_makes_no_model_gets_a_sentence():
+def test_a_config_that_makes_no_model_is_reported():
     config.load([TINY], ["RESOLUTION = 24"])
     with pytest.raises(errors.UserError, match=r"defines no valid model: .*24"):
         program.build("generate", CLASSES)

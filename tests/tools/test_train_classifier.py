@@ -82,7 +82,7 @@ def test_an_interrupt_leaves_nothing(demo_shards, tmp_path):
     assert not os.listdir(tmp_path)
 
 
-def test_a_mistake_gets_a_sentence(tmp_path):
+def test_a_mistake_is_reported(tmp_path):
     output = f"--output={tmp_path}/a.weights.h5"
     done = run_module("tools.train_classifier", "--data_dir=/nowhere", output)
     assert done.returncode == 1
@@ -91,17 +91,17 @@ def test_a_mistake_gets_a_sentence(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"),
+    ("name", "message"),
     [
         ("a.h5", "ends in .weights.h5"),
         ("file/a.weights.h5", "cannot be written"),
         ("folder.weights.h5", "cannot be written"),
     ],
 )
-def test_an_impossible_output_is_refused_at_once(tmp_path, name, sentence):
+def test_an_impossible_output_is_refused_at_once(tmp_path, name, message):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.weights.h5").mkdir()
-    with pytest.raises(errors.UserError, match=sentence):
+    with pytest.raises(errors.UserError, match=message):
         weights.check_output(str(tmp_path / name))
     assert sorted(os.listdir(tmp_path)) == ["file", "folder.weights.h5"]
 
@@ -113,7 +113,7 @@ def test_an_output_that_can_be_stays_as_it_was(tmp_path):
     assert os.listdir(tmp_path) == [path.name] and path.read_text() == "of before"
 
 
-def test_data_that_will_not_do_gets_a_sentence(demo_shards):
+def test_unsuitable_data_are_reported(demo_shards):
     manifest = manifest_lib.load(demo_shards)
     window = windows.Window(4, 16)
     train_small_classifier._check_data(demo_shards, manifest, window)

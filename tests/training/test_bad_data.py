@@ -70,22 +70,22 @@ def with_frames(row: bytes, frame: bytes, **changes) -> bytes:
     return records.serialize(frames, **values | changes)
 
 
-def test_a_bad_image_in_a_valid_record_is_one_sentence(shards, tmp_path):
+def test_a_bad_image_in_a_valid_record_is_reported(shards, tmp_path):
     rewrite(shards, lambda row: with_frames(row, b"\xff\xd8\xff no image"))
     with pytest.raises(errors.UserError, match=r"are damaged \(.*JPEG.*prepare them"):
         start(shards, tmp_path)
 
 
-def test_a_picture_larger_than_its_record_says_is_one_sentence(shards, tmp_path):
+def test_a_picture_larger_than_its_record_says_is_reported(shards, tmp_path):
     file = io.BytesIO()
     Image.new("1", (16000, 16000)).save(file, "PNG")  # 32 KB; decoded, 768 MB
     rewrite(shards, lambda row: with_frames(row, file.getvalue()))
-    sentence = r"are damaged \(a frame is not .* pixels\); prepare them"
-    with pytest.raises(errors.UserError, match=sentence):
+    message = r"are damaged \(a frame is not .* pixels\); prepare them"
+    with pytest.raises(errors.UserError, match=message):
         start(shards, tmp_path)
 
 
-def test_a_cut_shard_is_one_sentence(shards, tmp_path):
+def test_a_cut_shard_is_reported(shards, tmp_path):
     path = sorted(glob.glob(f"{shards}/train-*"))[0]
     os.truncate(path, os.path.getsize(path) // 2)
     with pytest.raises(errors.UserError, match=r"are damaged \(train-00000.* instead"):
@@ -93,20 +93,20 @@ def test_a_cut_shard_is_one_sentence(shards, tmp_path):
 
 
 @pytest.mark.parametrize("label", [-1, 99])
-def test_a_label_without_a_class_or_index_is_one_sentence(shards, tmp_path, label):
+def test_a_label_without_a_class_or_index_is_reported(shards, tmp_path, label):
     rewrite(shards, lambda row: with_frames(row, b"", label=label))
     os.remove(f"{shards}/index.npz")
     with pytest.raises(errors.UserError, match=rf"label {label}, .* has 9 classes"):
         start(shards, tmp_path)
 
 
-def test_a_label_without_a_class_is_one_sentence(shards, tmp_path):
+def test_a_label_without_a_class_is_reported(shards, tmp_path):
     rewrite(shards, lambda row: with_frames(row, b"", label=99))
     with pytest.raises(errors.UserError, match=r"are damaged \(.*99.*prepare them"):
         start(shards, tmp_path)
 
 
-def test_a_shard_that_is_damaged_at_the_start_is_one_sentence(shards, tmp_path):
+def test_a_shard_that_is_damaged_at_the_start_is_reported(shards, tmp_path):
     for path in glob.glob(f"{shards}/train-*"):
         lengths = record_index.scan(path).lengths
         with open(path, "r+b") as file:
@@ -118,7 +118,7 @@ def test_a_shard_that_is_damaged_at_the_start_is_one_sentence(shards, tmp_path):
         start(shards, tmp_path)
 
 
-def test_data_that_go_are_one_sentence_and_cost_no_steps(shards, tmp_path):
+def test_missing_data_are_reported_and_cost_no_steps(shards, tmp_path):
     def remove(state):
         if state.step == 4:
             shutil.rmtree(shards)
@@ -156,7 +156,7 @@ def test_another_error_before_the_first_step_stays_as_it_is(shards, tmp_path):
         lambda v: v.update(splits=[]),
     ],
 )
-def test_a_manifest_of_impossible_counts_is_one_sentence(shards, tmp_path, change):
+def test_a_manifest_of_impossible_counts_is_reported(shards, tmp_path, change):
     values = json.load(open(f"{shards}/manifest.json"))
     change(values)
     json.dump(values, open(f"{shards}/manifest.json", "w"))

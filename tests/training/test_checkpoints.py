@@ -148,7 +148,7 @@ def test_a_full_disk_leaves_older_checkpoints_and_no_rest(tmp_path, asynchronous
     assert checkpoints.steps(str(tmp_path)) == [1, 3]
 
 
-def test_rolling_back_forgets_what_came_after(tmp_path, asynchronous):
+def test_rolling_back_deletes_later_checkpoints(tmp_path, asynchronous):
     state = trained_and_saved(tmp_path, 1, 2, 3, asynchronous=asynchronous)
     assert state.saved.roll_back(before=2) == 2
     np.testing.assert_array_equal(state.weights, State(tmp_path).train_to(2).weights)

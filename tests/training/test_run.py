@@ -384,9 +384,9 @@ def mistakes(demo_shards, whole_run, tmp_path):
     ]
 
 
-def test_each_mistake_gets_one_sentence(demo_shards, whole_run, tmp_path):
-    for flags, sentence in mistakes(demo_shards, whole_run[0], tmp_path):
+def test_each_mistake_is_reported(demo_shards, whole_run, tmp_path):
+    for flags, message in mistakes(demo_shards, whole_run[0], tmp_path):
         code, _, err = run(*flags)
         assert code in (1, 2), (flags, err)
-        assert sentence in err, err
+        assert message in err, err
         assert len(err.strip().splitlines()) == 1, err

@@ -165,7 +165,7 @@ def test_the_average_equals_the_weights_until_its_start_and_lags_after(eagerly):
         np.testing.assert_allclose(average, expected, atol=1e-6)
 
 
-def test_weights_come_back_to_the_bit_after_averages_were_looked_at(eagerly):
+def test_weights_are_restored_bit_for_bit_after_averages_were_used(eagerly):
     t = make(num_d_steps=1)
     t.run_steps(dataset(), 2)
     before = values(t.generator_variables)

@@ -280,16 +280,16 @@ class Page:
         self._error.set_visibility(False)
         self._status.text = f"Generated in {seconds:.2f} s"
 
-    def _fail(self, request: studio_lib.VideoRequest, sentence: str) -> None:
+    def _fail(self, request: studio_lib.VideoRequest, message: str) -> None:
         if request is not self._request:
             return
         self._request = None  # so that the same request can be retried
         self._progress.set_visibility(False)
         self._status.text = ""
-        self._show_error(sentence)
+        self._show_error(message)
 
-    def _show_error(self, sentence: str) -> None:
-        self._error.text = sentence
+    def _show_error(self, message: str) -> None:
+        self._error.text = message
         self._error.set_visibility(True)
 
     def _download(self, kind: str) -> None:

@@ -184,8 +184,8 @@ class Studio:
                     reader,
                 )
             except errors.UserError as error:
-                sentence = str(error).replace(path, terminal.printable(name))
-                raise errors.UserError(sentence) from None
+                message = str(error).replace(path, terminal.printable(name))
+                raise errors.UserError(message) from None
             finally:
                 self._readers.discard(reader)
                 reader.close()

@@ -71,14 +71,14 @@ class Line:
       path: SVG path data of the line.
       band: SVG path data of its standard deviation; empty without one.
       dots: `(x, y)` of its markers; empty if the line has many points.
-      sentence: first, last, lowest and highest value in words.
+      summary: first, last, lowest and highest value in words.
     """
 
     name: str
     path: str
     band: str
     dots: list[tuple[float, float]]
-    sentence: str
+    summary: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +150,7 @@ def chart(title: str, curves: dict[str, Curve], x_label: str = "step") -> Chart 
     y_ticks = ticks(*_range_without_outliers(drawn.values()))
     axes = _Axes(x_low, x_high, y_ticks[0], y_ticks[-1])
     lines = [
-        _line(name, curve, axes, _sentence(name, curves[name], x_label))
+        _line(name, curve, axes, _summary(name, curves[name], x_label))
         for name, curve in drawn.items()
     ]
     return Chart(
@@ -184,7 +184,7 @@ class _Axes:
         return HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM)
 
 
-def _line(name: str, curve: Curve, axes: _Axes, sentence: str) -> Line:
+def _line(name: str, curve: Curve, axes: _Axes, summary: str) -> Line:
     x = axes.x_pixels(curve.x)
     points = list(zip(x, axes.y_pixels(curve.y), strict=True))
     dots = []
@@ -194,7 +194,7 @@ def _line(name: str, curve: Curve, axes: _Axes, sentence: str) -> Line:
     if curve.spread is not None:
         low, high = (np.stack([x, axes.y_pixels(y)], -1) for y in curve.bounds)
         band = _band(low, high)
-    return Line(name, _path(points), band, dots, sentence)
+    return Line(name, _path(points), band, dots, summary)
 
 
 def ticks(low: float, high: float) -> list[float]:
@@ -283,18 +283,16 @@ def _band(low: np.ndarray, high: np.ndarray) -> str:
 def _note(curves: dict[str, Curve], low: float, high: float) -> str:
     values = np.concatenate([curve.y for curve in curves.values()])
     beyond = np.count_nonzero((values < low) | (values > high))
-    sentences = []
+    notes = []
     if any(len(curve.x) > _MAX_POINTS for curve in curves.values()):
-        sentences.append("Lines show averages of neighboring steps.")
+        notes.append("Lines show averages of neighboring steps.")
     if beyond:
         verb = "lie" if beyond > 1 else "lies"
-        sentences.append(
-            f"{beyond} of {len(values)} values {verb} outside the axis range."
-        )
-    return " ".join(sentences)
+        notes.append(f"{beyond} of {len(values)} values {verb} outside the axis range.")
+    return " ".join(notes)
 
 
-def _sentence(name: str, curve: Curve, x_label: str) -> str:
+def _summary(name: str, curve: Curve, x_label: str) -> str:
     finite = np.isfinite(curve.y)
     x, y = curve.x[finite], curve.y[finite]
     first, last = np.flatnonzero(finite)[[0, -1]]

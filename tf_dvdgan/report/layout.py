@@ -47,11 +47,11 @@ class Section:
         if drawn:
             self.plots.append(drawn)
 
-    def add_missing(self, sentence: str, command: str = "") -> None:
+    def add_missing(self, message: str, command: str = "") -> None:
         """Adds a sentence about missing data.
 
         Args:
-          sentence: what is missing.
-          command: creates it; shown after the sentence.
+          message: what is missing.
+          command: creates it; shown after the message.
         """
-        self.missing.append((sentence, command))
+        self.missing.append((message, command))

@@ -31,7 +31,7 @@ def draw(chart: charts.Chart, id: str | None = None) -> str:
     title = ElementTree.SubElement(root, "title")
     title.text = terminal.printable(chart.title)
     description = ElementTree.SubElement(root, "desc")
-    description.text = terminal.printable(" ".join(s.sentence for s in chart.lines))
+    description.text = terminal.printable(" ".join(s.summary for s in chart.lines))
     if id is None:
         _draw_surroundings(root, chart)
     else:

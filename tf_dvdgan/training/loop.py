@@ -146,12 +146,12 @@ class TrainingLoop:
             )
             if of_data is None:
                 raise
-            sentence = str(of_data)
+            message = str(of_data)
             if self._save_what_is_done():
-                sentence += (
+                message += (
                     f" Step {self._step} is saved; the same command resumes from there."
                 )
-            raise errors.UserError(sentence) from error
+            raise errors.UserError(message) from error
 
     def _save_what_is_done(self) -> bool:
         """Saves the steps before data could not be read; workers would not agree."""

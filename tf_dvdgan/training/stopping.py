@@ -83,6 +83,6 @@ def interrupt(number: int) -> None:
     raise KeyboardInterrupt
 
 
-def _print(sentence: str) -> None:
+def _print(message: str) -> None:
     start = "\n" if sys.stderr.isatty() else ""  # after the terminal's own ^C
-    print(f"{start}{sentence}", file=sys.stderr, flush=True)
+    print(f"{start}{message}", file=sys.stderr, flush=True)

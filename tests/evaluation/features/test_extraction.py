@@ -97,7 +97,7 @@ def test_bad_clips_leave_the_others_right(small_parts, tmp_path, gaps):
     assert found.num_places == 23
 
 
-def test_nothing_but_bad_clips_is_one_sentence(tmp_path):
+def test_nothing_but_bad_clips_is_reported(tmp_path):
     with pytest.raises(errors.UserError, match="None of the clips can be read"):
         extractor()(Clips(5, range(5)), {}, str(tmp_path))
 

@@ -94,7 +94,7 @@ def test_identical_frames_score_perfectly(clip):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "sentence"),
+    ("wrong", "message"),
     [
         (np.full([1, 16, 16, 3], -0.5), r"\[0, 1\]"),
         (np.full([1, 16, 16, 3], 1.5), r"\[0, 1\]"),
@@ -102,9 +102,9 @@ def test_identical_frames_score_perfectly(clip):
         (np.zeros([1, 16, 16, 3], np.int32), "int32"),
     ],
 )
-def test_other_ranges_and_types_are_rejected(wrong, sentence):
+def test_other_ranges_and_types_are_rejected(wrong, message):
     for metric in (prediction.psnr, prediction.ssim):
-        with pytest.raises(ValueError, match=sentence):
+        with pytest.raises(ValueError, match=message):
             metric(wrong, wrong)
 
 

@@ -217,7 +217,7 @@ def test_real_clips_are_read_once_and_warnings_printed_once(
 
 
 @pytest.mark.parametrize(
-    "plan, sentence",
+    "plan, message",
     [
         ({"protocols": ("s3_mvt", NAME)}, "s3_mvt cannot score a run in training"),
         ({"protocols": ("prediction", NAME)}, "prediction cannot score a run"),
@@ -226,13 +226,13 @@ def test_real_clips_are_read_once_and_warnings_printed_once(
         ({"best": "fid_small"}, "best is 'fid_small'.* has only fid_pixels"),
     ],
 )
-def test_a_plan_that_cannot_be_is_one_sentence(plan, sentence):
-    with pytest.raises(errors.UserError, match=sentence) as error:
+def test_an_invalid_plan_is_reported(plan, message):
+    with pytest.raises(errors.UserError, match=message) as error:
         evaluator_lib.check_plan(schedule.EvaluationPlan(**plan))
     assert "\n" not in str(error.value)
 
 
-def test_a_configs_plan_is_looked_at_before_training():
+def test_the_plan_of_a_config_is_checked_before_training():
     config.load([TINY], ["evaluation.Plan.best = 'fid_small'"])
     with pytest.raises(errors.UserError, match="best is 'fid_small'"):
         plan = gin.get_configurable("evaluation.Plan")()

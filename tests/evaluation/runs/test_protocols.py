@@ -56,7 +56,7 @@ def test_lower_is_better_only_for_distances():
     assert low == named
 
 
-def test_an_unknown_name_is_one_sentence_with_a_suggestion():
+def test_an_unknown_name_is_reported_with_a_suggestion():
     with pytest.raises(errors.UserError, match="Did you mean 'fid_small'") as error:
         protocols.get("fid_smal")
     assert "\n" not in str(error.value)

@@ -233,7 +233,7 @@ def test_clips_are_shuffled_differently_each_epoch(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("real", "generated", "sentence"),
+    ("real", "generated", "message"),
     [
         (sides(), fake(labels=[-1] * 4), "generated training clips have none"),
         (sides(), fake(labels=[0, 1, 2, 9]), "have more than 4 classes"),
@@ -248,12 +248,12 @@ def test_clips_are_shuffled_differently_each_epoch(tmp_path):
     ],
     ids=["no labels", "labels", "few", "none", "size", "nothing learned"],
 )
-def test_clips_that_cannot_be_scored_are_rejected(scorer, real, generated, sentence):
-    with pytest.raises(errors.UserError, match=sentence):
+def test_clips_that_cannot_be_scored_are_rejected(scorer, real, generated, message):
+    with pytest.raises(errors.UserError, match=message):
         scorer(real, generated)
 
 
-def test_a_full_disk_is_one_sentence(tmp_path):
+def test_a_full_disk_is_reported(tmp_path):
     clips = s3._Clips("real test clips", {}, "/dev/full")
     with pytest.raises(
         errors.UserError, match=r"real test clips cannot be written.*TMPDIR"

@@ -316,9 +316,9 @@ def mistakes(small, tmp_path):
 
 
 @pytest.mark.parametrize("number", range(5))
-def test_each_mistake_gets_one_sentence(small, tmp_path, number):
-    name, arguments, sentence = mistakes(small, tmp_path)[number]
-    with pytest.raises(errors.UserError, match=sentence) as error:
+def test_each_mistake_is_reported(small, tmp_path, number):
+    name, arguments, message = mistakes(small, tmp_path)[number]
+    with pytest.raises(errors.UserError, match=message) as error:
         feature_metric.FeatureMetric(
             protocols.get(name), **{"num_classes": 3, **arguments}
         )
@@ -332,15 +332,15 @@ def c3d_weights(monkeypatch):
     monkeypatch.setattr(feature_metric, "_find", lambda *_: (found[0], dict(found[1])))
 
 
-def test_a_mean_that_is_missing_or_wrong_is_one_sentence(c3d_weights, tmp_path):
+def test_a_mean_that_is_missing_or_wrong_is_reported(c3d_weights, tmp_path):
     wrong = str(tmp_path / "mean.npz")
     np.savez(wrong, mean=np.zeros([3, 4]))
-    for mean, sentence in (
+    for mean, message in (
         (None, "with `mean`"),
         ("/no", "cannot be read"),
         (wrong, "3, 4"),
     ):
-        with pytest.raises(errors.UserError, match=sentence) as error:
+        with pytest.raises(errors.UserError, match=message) as error:
             feature_metric.FeatureMetric(protocols.get("is_c3d_tgan"), mean=mean)
         assert "\n" not in str(error.value)
 

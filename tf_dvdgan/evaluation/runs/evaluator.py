@@ -195,8 +195,8 @@ class Evaluator:
 
     def _warn(self, name: str, result: comparison.Result) -> None:
         """Prints warnings, each once in a run."""
-        for sentence in result.warnings:
-            warning = f"{name}: warning: {sentence}"
+        for message in result.warnings:
+            warning = f"{name}: warning: {message}"
             if warning not in self._warned:
                 self._warned.add(warning)
                 print(terminal.printable(warning), flush=True)
@@ -250,9 +250,9 @@ def _tagged(records: Sequence[Mapping[str, Any]], at_end: bool) -> dict[str, flo
 
 
 @contextlib.contextmanager
-def _skipping_failures(sentence: str) -> Iterator[None]:
+def _skipping_failures(message: str) -> Iterator[None]:
     """Prints a write error after a sentence, and suppresses it."""
     try:
         yield
     except (tf.errors.OpError, OSError) as error:
-        print(f"{sentence}: {errors.reason_of(error)}", flush=True)
+        print(f"{message}: {errors.reason_of(error)}", flush=True)

@@ -110,6 +110,6 @@ def _described(result: comparison.Result) -> str:
         count, seed = metadata["num_generated"], metadata["seed"]
         lines.append(f"  generated: {count}, seed {seed}")
     lines.append(f"  compares with {metadata['compares_with']}")
-    lines += [f"  warning: {sentence}" for sentence in result.warnings]
+    lines += [f"  warning: {message}" for message in result.warnings]
     # Names of files, and what weights files say, may hold control characters.
     return "\n" + "\n".join(map(terminal.printable, lines))

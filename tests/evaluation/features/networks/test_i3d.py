@@ -347,16 +347,16 @@ def test_videos_too_small_for_the_pooling_are_rejected(shape):
 
 
 @pytest.mark.parametrize(
-    ("missing", "sentence"),
+    ("missing", "message"),
     [
         ("Mixed_4d/Branch_2/Conv3d_0b_3x3/conv_3d/w", "tf1 format: .*4d/.* is missing"),
         (f"{LOGITS}/b", "tf1 format: .*Logits/.* is missing"),
     ],
 )
-def test_missing_arrays_are_named(arrays, tmp_path, missing, sentence):
+def test_missing_arrays_are_named(arrays, tmp_path, missing, message):
     path = str(tmp_path / "x.npz")
     np.savez(path, **{n: a for n, a in prefixed(arrays).items() if missing not in n})
-    with pytest.raises(errors.UserError, match=sentence) as caught:
+    with pytest.raises(errors.UserError, match=message) as caught:
         weights.convert(path, "i3d", str(tmp_path / "x.weights.h5"))
     assert "\n" not in str(caught.value)
     assert sorted(os.listdir(tmp_path)) == ["x.npz"]

@@ -265,7 +265,7 @@ def bad_source(folder, arrays, kind: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("kind", "sentence"),
+    ("kind", "message"),
     [
         ("missing", "There are no weights at"),
         ("text", "is not in a known format"),
@@ -278,19 +278,19 @@ def bad_source(folder, arrays, kind: str) -> str:
         ("one tensor", "holds a Tensor, not a state dict"),
     ],
 )
-def test_a_source_that_cannot_be_read_is_one_sentence(
-    kind, sentence, arrays, tmp_path, monkeypatch
+def test_a_source_that_cannot_be_read_is_reported(
+    kind, message, arrays, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     source = bad_source(tmp_path, arrays, kind)
-    with pytest.raises(errors.UserError, match=sentence) as caught:
+    with pytest.raises(errors.UserError, match=message) as caught:
         weights.convert(source, "tiny", str(tmp_path / "y.weights.h5"))
     assert "\n" not in str(caught.value)
     assert not os.path.exists("executed") and not os.path.exists("y.weights.h5")
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "message"),
     [
         ({"L/b": None}, "others format: L/b is missing; .* T/v is missing"),
         ({"A/w": None, "T/w": np.zeros(1)}, "transposed format: T is not transposed"),
@@ -299,11 +299,9 @@ def test_a_source_that_cannot_be_read_is_one_sentence(
         ({"L/w": np.zeros([]), "L/b": np.zeros([])}, r"are for \[\] classes"),
     ],
 )
-def test_weights_of_another_network_are_one_sentence(
-    changes, sentence, arrays, tmp_path
-):
+def test_weights_of_another_network_are_reported(changes, message, arrays, tmp_path):
     held = {n: a for n, a in (arrays | changes).items() if a is not None}
-    with pytest.raises(errors.UserError, match=sentence) as caught:
+    with pytest.raises(errors.UserError, match=message) as caught:
         weights.convert(
             write_npz(tmp_path, held), "tiny", str(tmp_path / "y.weights.h5")
         )
@@ -312,7 +310,7 @@ def test_weights_of_another_network_are_one_sentence(
 
 
 @pytest.mark.parametrize(
-    ("network", "output", "sentence"),
+    ("network", "output", "message"),
     [
         ("tinny", "y.weights.h5", "There is no network 'tinny'.* mean 'tiny'"),
         (
@@ -324,15 +322,15 @@ def test_weights_of_another_network_are_one_sentence(
         ("tiny", "x.npz/y.weights.h5", "cannot be written"),
     ],
 )
-def test_wrong_arguments_are_one_sentence(network, output, sentence, arrays, tmp_path):
+def test_wrong_arguments_are_reported(network, output, message, arrays, tmp_path):
     source = write_npz(tmp_path, arrays)
-    with pytest.raises(errors.UserError, match=sentence) as caught:
+    with pytest.raises(errors.UserError, match=message) as caught:
         weights.convert(source, network, str(tmp_path / output))
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == ["x.npz"]
 
 
-def test_pytorch_files_without_pytorch_are_one_sentence(arrays, tmp_path, monkeypatch):
+def test_pytorch_files_without_pytorch_are_reported(arrays, tmp_path, monkeypatch):
     source = write_torch(tmp_path, arrays)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(errors.UserError, match="PyTorch: pip install"):
@@ -391,7 +389,7 @@ def test_a_strangers_file_is_refused_before_it_is_read(tmp_path, spoil, reason):
             weight_formats.read(str(path))
 
 
-def test_shared_groups_are_looked_at_once(tmp_path):
+def test_shared_groups_are_visited_once(tmp_path):
     """Two names for each next group: 2**40 paths through 40 groups."""
     path = tmp_path / "a.weights.h5"
     metadata_of(path)
