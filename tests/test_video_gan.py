@@ -592,6 +592,20 @@ def test_a_grid_plays_in_a_notebook(tmp_path):
             "scores 5 frames of each video. Received: videos with 4",
         ),
         (lambda: new().fit(dataset(), 1, "/tmp/x"), "has no class names"),
+        (lambda: quick().fit(dataset(), 0, "/tmp/x"), "`steps` must be a whole number"),
+        (lambda: quick().fit([1], 1, "/tmp/x"), "a tf.data.Dataset of .*, not list"),
+        (lambda: quick().compile(batch_size="8"), "`batch_size` must be .*, not '8'"),
+        (lambda: quick().compile(num_d_steps=0), "`num_d_steps` must be .* least 1"),
+        (
+            lambda: quick().compile(generator_learning_rate=-1.0),
+            "`generator_learning_rate` must be a number of at least 0, not -1.0",
+        ),
+        (lambda: quick(seed=-1), "`seed` must be a whole number of at least 0"),
+        (lambda: quick(precision="float16"), "`precision` must be one of"),
+        (lambda: quick().sample(0), "`count` must be a whole number of at least 1"),
+        (lambda: quick().sample(class_name=0), "`class_name` must be a name or"),
+        (lambda: dvd.show(np.zeros([2, 1, 4, 4, 3], np.uint8), ["a"]), "1 names for 2"),
+        (lambda: dvd.show(np.zeros([2, 1, 4, 4, 3])), "must be uint8"),
         (
             lambda: quick(generator=NotRegistered),
             "NotRegistered is not registered, so a run could not store it: decorate",
@@ -611,7 +625,7 @@ def test_a_grid_plays_in_a_notebook(tmp_path):
         ),
         (
             lambda: quick(generator=Odd).networks,
-            r"Odd must return videos \[1, 2, 8, 8, 3\] for one latent",
+            r"Odd must return videos \[1, 2, 8, 8, 3\] for one latent.*\(1, 1, 8",
         ),
         (
             lambda: quick(generator=Dense).fit(
@@ -619,17 +633,23 @@ def test_a_grid_plays_in_a_notebook(tmp_path):
             ),
             "term mask_penalty needs mask of the generator: omit it with",
         ),
+        (lambda: dvd.register(lambda: None), "has no name that a run could store"),
+        (
+            lambda: quick(generator=functools.partial(Dense, width=float("inf"))),
+            "A run cannot store inf",
+        ),
         (
             lambda: dvd.register(type("SpatialDiscriminator", (), {})),
             "has 'dvd_gan.SpatialDiscriminator': choose another name",
         ),
         (lambda: new(class_names=NAMES).fit(dataset(0), 1, "/tmp/x"), "is empty"),
     ],
-    ids=range(21),
+    ids=range(34),
 )
 def test_a_mistake_is_reported(call, message):
-    with pytest.raises(dvd.UserError, match=message):
+    with pytest.raises(dvd.UserError, match=message) as error:
         call()
+    assert "\n" not in str(error.value)  # Gin adds lines of its own
 
 
 def test_data_of_other_classes_is_refused(demo_shards, tmp_path):

@@ -105,9 +105,10 @@ class _Main:
             return self._main(argv)
         except errors.InvalidValueError as error:
             logging.info("The invalid value was raised here:", exc_info=True)
-            message = f"The config cannot be used: {_first_reason(error)}."
+            reason = str(errors.in_one_line(error)).rstrip(".")
+            message = f"The config cannot be used: {reason}."
         except errors.UserError as error:
-            message = str(error).split("\n")[0]  # Gin adds lines of its own
+            message = str(errors.in_one_line(error))
         except Exception as error:
             message = _resource_error(error)
             if not message:
@@ -166,13 +167,6 @@ def _expand_home() -> None:
             flags.FLAGS[name].value = expand(value)
         elif isinstance(value, list) and all(isinstance(v, str) for v in value):
             flags.FLAGS[name].value = [expand(v) for v in value]
-
-
-def _first_reason(error: errors.InvalidValueError) -> str:
-    """The line with the invalid value, without those that Keras and Gin add."""
-    lines = str(error).splitlines()
-    reasons = [line for line in lines if "Received: " in line]
-    return (reasons or lines)[0].strip().rstrip(".")
 
 
 def _remote_paths(value: object) -> list[str]:

@@ -10,6 +10,7 @@ import copy
 import functools
 import importlib
 import inspect
+import math
 import os
 import pkgutil
 import threading
@@ -78,12 +79,18 @@ def isolated() -> Iterator[None]:
     """Clears Gin's config within a context and restores it afterwards.
 
     Gin's config is global to the process; other threads wait until the context ends.
+    Errors of users that pass through Gin or Keras leave the context in one line.
     """
     with _lock:
         before = {name: copy.copy(getattr(gin.config, name)) for name in _STATE}
         gin.clear_config()
         try:
             yield
+        except errors.UserError as error:
+            in_one_line = errors.in_one_line(error)
+            if in_one_line is error:
+                raise
+            raise in_one_line from error
         finally:
             for name, value in before.items():
                 setattr(gin.config, name, value)
@@ -104,9 +111,14 @@ def register(constructor: _Constructor) -> _Constructor:
       The same, unchanged.
 
     Raises:
-      UserError: tf_dvdgan has a part of this name.
+      UserError: it has no name, or tf_dvdgan has a part of this name.
     """
-    name = constructor.__name__
+    name = getattr(constructor, "__name__", "")
+    if not name.isidentifier():  # of a lambda or a partial
+        raise errors.UserError(
+            f"{constructor!r} has no name that a run could store: define a class or a "
+            "function."
+        )
     same = gin.config._REGISTRY.matching_selectors(name)
     if len(same) == 1 and not same[0].startswith(f"{_CUSTOM}."):
         raise errors.UserError(  # the short name in older configs would be ambiguous
@@ -151,7 +163,10 @@ def bind(parameter: str, value: Callable | list[Callable]) -> list[str]:
             items = [literal(item, f"{scope}_{i}") for i, item in enumerate(argument)]
             listed = "".join(f"{item}, " for item in items)
             return f"[{listed}]" if isinstance(argument, list) else f"({listed})"
-        if not isinstance(argument, bool | int | float | str | None):
+        if isinstance(argument, float):
+            argument = float(argument)  # NumPy's are written otherwise
+        is_plain = isinstance(argument, bool | int | float | str | None)
+        if not is_plain or argument in (math.inf, -math.inf) or argument != argument:
             raise errors.UserError(
                 f"A run cannot store {argument!r}: pass numbers, text, or registered "
                 "classes and functions."

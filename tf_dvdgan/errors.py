@@ -28,6 +28,24 @@ class InvalidValueError(UserError, ValueError):
     """
 
 
+def in_one_line(error: UserError) -> UserError:
+    """Returns an error without the lines that Gin and Keras add to its message.
+
+    Args:
+      error: the error, as it was caught.
+
+    Returns:
+      The same, or a new one of the same kind if its message has several lines.
+    """
+    lines = str(error).splitlines()
+    if len(lines) < 2:
+        return error
+    if isinstance(error, InvalidValueError):
+        received = [line.strip() for line in lines if "Received: " in line]
+        return InvalidValueError((received or lines)[0])
+    return UserError(lines[0])
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Suggests a known name for a misspelled one.
 

@@ -129,7 +129,7 @@ class Generator(abc.ABC):
 
 
 def open_generator(
-    model_dir: str | None,
+    model_dir: str | None = None,
     step: int | str | None = None,
     saved_model: str | None = None,
     trust: bool = False,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tf_dvdgan import visualize
+from tf_dvdgan import errors, visualize
 from tf_dvdgan.data import files, video_io
 
 
@@ -91,8 +91,20 @@ def show(
 
     Returns:
       The grid; its `save` writes a GIF.
+
+    Raises:
+      UserError: the videos have another shape, or there are not as many names.
     """
+    if videos.dtype != np.uint8 or videos.ndim not in (4, 5) or not videos.size:
+        raise errors.UserError(
+            "`videos` must be uint8 [count, time, height, width, 3], not "
+            f"{videos.dtype} {list(videos.shape)}."
+        )
     videos = videos[np.newaxis] if videos.ndim == 4 else videos
+    if names and len(names) != len(videos):
+        raise errors.UserError(
+            f"There are {len(names)} names for {len(videos)} videos."
+        )
     cells = visualize.add_captions(videos, names) if names else videos
     columns = columns or max(1, round(len(videos) ** 0.5))
     frames = visualize.grid(cells, columns)

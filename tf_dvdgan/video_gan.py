@@ -48,6 +48,20 @@ State = loop.State
 _PLACES = ("{}", "{}.gin", "models/{}.gin")  # of a preset's file in gin/
 
 
+# Numbers that the methods take: whether they are whole, and the lowest.
+_LEAST = {
+    "seed": (True, 0),
+    "batch_size": (True, 1),
+    "num_d_steps": (True, 1),
+    "generator_learning_rate": (False, 0),
+    "discriminator_learning_rate": (False, 0),
+    "steps": (True, 1),
+    "checkpoint_every": (True, 1),
+    "samples_every": (True, 1),
+    "count": (True, 1),
+}
+
+
 class VideoGAN:
     """A video GAN with its config; created by `from_preset` and `load`.
 
@@ -120,8 +134,14 @@ class VideoGAN:
 
         Raises:
           UserError: the preset does not exist, or does not have one of the sizes; a
-            class is not registered.
+            class is not registered; a number is out of range.
         """
+        _check_numbers(seed=seed)
+        if precision not in video_gan.POLICIES:
+            raise errors.UserError(
+                f"`precision` must be one of {', '.join(video_gan.POLICIES)}, not "
+                f"{precision!r}."
+            )
         sizes = {
             "RESOLUTION": resolution,
             "NUM_FRAMES": num_frames,
@@ -178,6 +198,12 @@ class VideoGAN:
         Raises:
           UserError: a value is invalid.
         """
+        _check_numbers(
+            batch_size=batch_size,
+            num_d_steps=num_d_steps,
+            generator_learning_rate=generator_learning_rate,
+            discriminator_learning_rate=discriminator_learning_rate,
+        )
         literal = {
             "trainer.build.global_batch_size": batch_size,
             "trainer.build.num_d_steps": num_d_steps,
@@ -242,9 +268,12 @@ class VideoGAN:
           The training curves of the run.
 
         Raises:
-          UserError: the data, the config and the run do not match, or the run has
-            diverged.
+          UserError: an argument is invalid; the data, the config and the run do not
+            match; or the run has diverged.
         """
+        _check_numbers(
+            steps=steps, checkpoint_every=checkpoint_every, samples_every=samples_every
+        )
         schedule = {
             "num_steps": steps,
             "checkpoint_every": checkpoint_every,
@@ -315,11 +344,17 @@ class VideoGAN:
           `[count, time, height, width, 3]` uint8.
 
         Raises:
-          UserError: a class does not exist, `truncation` is out of range, or a
-            SavedModel of a prediction model is sampled without `frames`.
+          UserError: a class does not exist, `count` or `truncation` is out of range,
+            `frames` has another shape, or a SavedModel of a prediction model is sampled
+            without `frames`.
         """
+        _check_numbers(count=count, seed=seed)
         generator = self.generator
         names = generator.class_names
+        if not isinstance(class_name, str | list | tuple | None):
+            raise errors.UserError(
+                f"`class_name` must be a name or a list of names, not {class_name!r}."
+            )
         if class_name is None:
             labels = [i % len(names) for i in range(count)]
         elif isinstance(class_name, str):
@@ -333,6 +368,8 @@ class VideoGAN:
         if not 0 <= truncation <= 1:
             raise errors.UserError(f"truncation must be from 0 to 1, not {truncation}.")
         if frames is not None:
+            given, side = generator.num_conditioning_frames, generator.resolution
+            _check_frames(frames, [len(frames), given, side, side, 3], generator.name)
             frames = sampler_lib.in_turn(frames, count)
         z = latents.draw(generator.latent, count, seed)
         return generator.videos(z, labels, truncation, frames)
@@ -363,11 +400,7 @@ class VideoGAN:
         given, side = generator.num_conditioning_frames, generator.resolution
         if not given:
             raise errors.UserError(f"{generator.name} does not start from frames.")
-        if frames.shape != (given, side, side, 3):
-            raise errors.UserError(
-                f"{generator.name} needs frames of shape {[given, side, side, 3]}, not "
-                f"{list(frames.shape)}."
-            )
+        _check_frames(frames, [given, side, side, 3], generator.name)
         return self.sample(count, None, truncation, seed, frames[np.newaxis])
 
     def save(
@@ -476,6 +509,11 @@ class VideoGAN:
                     f"{source.class_names}."
                 )
             return source
+        if not isinstance(data, tf.data.Dataset):
+            raise errors.UserError(
+                "`data` must be a folder of shards or a tf.data.Dataset of (video, "
+                f"label), not {type(data).__name__}."
+            )
         # Without variables: only to find out whether they use classes.
         if self.class_names is None and video_gan.build(["video"]).class_conditional:
             raise errors.UserError("A dataset has no class names: pass class_names.")
@@ -523,6 +561,27 @@ def load(path: str, step: int | str | None = None, trust: bool = False) -> Video
     generator = generators.open_generator(path, step)
     class_names = run_directory.RunDirectory(path).class_names
     return VideoGAN(None, class_names, path, generator)
+
+
+def _check_numbers(**numbers: float | None) -> None:
+    """Checks arguments by `_LEAST`; None stands for a default."""
+    for name, number in numbers.items():
+        whole, least = _LEAST[name]
+        kinds = (int, np.integer) if whole else (int, float, np.number)
+        if number is None or (isinstance(number, kinds) and number >= least):
+            continue
+        kind = "a whole number" if whole else "a number"
+        raise errors.UserError(
+            f"`{name}` must be {kind} of at least {least}, not {number!r}."
+        )
+
+
+def _check_frames(frames: np.ndarray, shape: Sequence[int], name: str) -> None:
+    if frames.dtype != np.uint8 or list(frames.shape) != list(shape):
+        raise errors.UserError(
+            f"{name} needs uint8 frames of shape {list(shape)}, not "
+            f"{frames.dtype} of {list(frames.shape)}."
+        )
 
 
 def _file_of(preset: str) -> str:

@@ -114,7 +114,7 @@ def copy_record(path: str, offset: int, target: str) -> None:
             rest = filesystem.size_of(path) - offset - len(record)
             start = offset + len(record)
             record += filesystem.read_bytes(path, min(length, rest), start)
-    except OSError:  # the reader says what is missing
+    except FileNotFoundError:  # the reader says so
         record = b""
     with open(target, "wb") as file:
         file.write(record)

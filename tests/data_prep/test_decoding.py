@@ -16,7 +16,7 @@ from PIL import Image
 
 from data_prep import decoder as decoder_lib
 from data_prep import decoding, forms, sources
-from tf_dvdgan.data import child_process, video_io, video_reader
+from tf_dvdgan.data import child_process, filesystem, video_io, video_reader
 
 # A decoder that does what a clip's name says.
 TROUBLED = """
@@ -354,7 +354,11 @@ def test_a_bair_record_that_was_cut_or_is_none_is_refused(bair_record, tmp_path)
             decoding.decode("softmotion", [path], place, recipe)
 
 
-def test_remote_clips_are_fetched(decoder, bair_record, tmp_path):
+def unavailable(*_):
+    raise tf.errors.UnavailableError(None, None, "connection lost")
+
+
+def test_remote_clips_are_fetched(decoder, bair_record, tmp_path, monkeypatch):
     top = f"ram://{tmp_path.name}"
     path, offset, frames = bair_record
     tf.io.gfile.makedirs(f"{top}/clip")
@@ -374,6 +378,10 @@ def test_remote_clips_are_fetched(decoder, bair_record, tmp_path):
         decoded = decoder.decode("frames", paths, place)
     assert pixels(decoded.segments[0])[:, 0, 0, 0].tolist() == [8, 9, 10]
     assert not any(map(os.path.exists, paths))
+    with monkeypatch.context() as patched:  # a lost connection is no bad clip
+        patched.setattr(filesystem, "GFile", unavailable)
+        with pytest.raises(OSError, match="lost"), forms.fetch(record, top):
+            pass
     for gone, form in (("no.tfrecords", "softmotion"), ("no", "frames")):
         nothing = sources.Clip(gone, 0, gone, "train", form, 5)
         with forms.fetch(nothing, top) as (paths, place):

@@ -1,5 +1,7 @@
 """Which samples standing statistics are made of."""
 
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -50,9 +52,12 @@ def test_a_run_keeps_a_frame_for_each_sample_of_its_statistics(
         path.mkdir()
         data = training_data.Shards(demo_shards, windows.Window(4, 16))
         directory = run_directory.RunDirectory(str(path))
-        bank = train._frame_bank(directory, data, 2, chief=True)
-        np.testing.assert_array_equal(directory.read_frame_bank(), bank)
-        return bank
+        gan = types.SimpleNamespace(
+            generator=types.SimpleNamespace(num_conditioning_frames=2)
+        )
+        train._set_frame_bank(directory, data, gan, chief=True)
+        np.testing.assert_array_equal(directory.read_frame_bank(), gan.frame_bank)
+        return gan.frame_bank
 
     assert train._FRAME_BANK_CLIPS == 512
     every = kept("every")

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import dataclasses
 import http.client
+import inspect
 import json
 import os
 import re
@@ -21,7 +22,7 @@ import numpy as np
 import pytest
 from conftest import run_process
 
-from tf_dvdgan import cli, config, errors, export, generators, trained
+from tf_dvdgan import cli, config, errors, explorer, export, generators, trained
 from tf_dvdgan.data import clip_files, video_io, video_reader, windows
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import latents
@@ -451,13 +452,11 @@ def test_a_port_in_use_is_a_user_error():
 
 
 def test_without_nicegui_the_error_says_how_to_install_it(monkeypatch):
-    from tf_dvdgan import explorer
-
     monkeypatch.delitem(sys.modules, "tf_dvdgan.explorer.server")
     monkeypatch.delattr(explorer, "server")
     monkeypatch.setitem(sys.modules, "nicegui", None)
     with pytest.raises(errors.UserError, match=r"pip install 'tf_dvdgan\[explore\]'"):
-        explore.main([])
+        explorer.explore()
 
 
 def test_an_autoencoder_cannot_be_explored(monkeypatch):
@@ -489,7 +488,10 @@ def test_an_autoencoder_cannot_be_explored(monkeypatch):
 def test_without_a_model_it_opens_one_of_the_package(named, opened, monkeypatch):
     found = []
 
+    signature = inspect.signature(generators.open_generator)
+
     def record(**arguments):
+        signature.bind(**arguments)
         found.append(arguments)
         raise errors.UserError("seen")
 
@@ -500,6 +502,9 @@ def test_without_a_model_it_opens_one_of_the_package(named, opened, monkeypatch)
     with pytest.raises(errors.UserError, match="seen"):
         explore.main([])
     assert found == [opened]
+    with pytest.raises(errors.UserError, match="seen"):  # from Python, without flags
+        explorer.explore(port=0)
+    assert found[1] == {"pretrained": "dvdgan_v2_shapes"}
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Runs with the options for small data: resumed, exported, warmly started, alarmed."""
 
 import json
+import types
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from conftest import TINY, TINY_VGAN
 import tf_dvdgan as dvd
 from tf_dvdgan import errors, launch
 from tf_dvdgan.models import variables
-from tf_dvdgan.training import loop, trainer
+from tf_dvdgan.training import alarms, augmentation, divergence, loop, trainer
 
 pytestmark = pytest.mark.usefixtures("quick_graphs")
 
@@ -162,6 +163,21 @@ def test_raises_are_counted(demo_shards, tmp_path, monkeypatch, capsys):
     )
     assert "already been raised 0 times" in capsys.readouterr().out
     assert p == pytest.approx(0.25)
+
+
+def test_raises_end_at_their_limit(capsys):
+    trainer = types.SimpleNamespace(
+        step=tf.Variable(0),
+        strategy=tf.distribute.get_strategy(),
+        augmentation=augmentation.Augmentation(probability=0.0),
+    )
+    policy = divergence.Divergence(on_pinned="augment", max_raises=2, raise_by=0.25)
+    guard = alarms.Alarms(trainer, None, policy, None)
+    for expected in (0.25, 0.5, 0.5):
+        guard._raise_augmentation()
+        assert float(trainer.augmentation.probability) == expected
+    assert "(2 of at most 2 raises)" in (said := capsys.readouterr().out)
+    assert "already been raised 2 times" in said
 
 
 # Warm start.

@@ -234,6 +234,8 @@ def _os_errors() -> Iterator[None]:
 
     try:
         yield
+    except tf.errors.NotFoundError as error:
+        raise FileNotFoundError(error.message) from error
     except tf.errors.OpError as error:
         raise OSError(error.message) from error
 

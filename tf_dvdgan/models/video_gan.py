@@ -16,7 +16,7 @@ from tf_dvdgan.layers import conditional_batch_norm
 
 Conditioning = dict[str, tf.Tensor]
 
-_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 _policy_lock = threading.RLock()
 _GENERATOR_ATTRIBUTES = (
     *("num_frames", "resolution", "num_classes"),
@@ -246,10 +246,11 @@ class Networks(tf.Module):
         generator, name = self.generator, type(self.generator).__name__
         size = generator.resolution
         expected = [1, generator.num_frames, size, size, 3]
-        if outputs["videos"].shape != expected:
+        found = {key: tuple(value.shape) for key, value in outputs.items()}
+        if found.get("videos") != tuple(expected):
             raise errors.InvalidValueError(
                 f"{name} must return videos {expected} for one latent. Received: "
-                f"{outputs['videos'].shape}"
+                f"{found}"
             )
         for term in self.generator_terms:
             if not set(term.needs) <= outputs.keys():
@@ -284,7 +285,7 @@ def _policy(precision: str) -> Iterator[None]:
     """
     with _policy_lock:
         before = tf.keras.mixed_precision.global_policy()
-        tf.keras.mixed_precision.set_global_policy(_POLICIES[precision])
+        tf.keras.mixed_precision.set_global_policy(POLICIES[precision])
         try:
             yield
         finally:
@@ -335,9 +336,9 @@ def build(
     Raises:
       InvalidValueError: an argument is invalid.
     """
-    if precision not in _POLICIES:
+    if precision not in POLICIES:
         raise errors.InvalidValueError(
-            f"precision must be one of {[*_POLICIES]}. Received: {precision!r}"
+            f"precision must be one of {[*POLICIES]}. Received: {precision!r}"
         )
     if not isinstance(discriminators, (list, tuple)):
         raise errors.InvalidValueError(

@@ -3,13 +3,13 @@
 from tf_dvdgan.training import alarms as alarms_lib
 from tf_dvdgan.training import (
     checkpoint_manager,
+    loop,
     overfitting,
     sample_sheets,
     tensorboard,
 )
 from tf_dvdgan.training import schedule as schedule_lib
 from tf_dvdgan.training import strategy as strategy_lib
-from tf_dvdgan.training.loop import Action, Evaluation, State
 
 
 class SaveAndScore:
@@ -25,13 +25,13 @@ class SaveAndScore:
         self,
         saved: checkpoint_manager.CheckpointManager,
         schedule: schedule_lib.Schedule,
-        evaluation: Evaluation | None,
+        evaluation: loop.Evaluation | None,
     ):
         self._saved = saved
         self._schedule = schedule
         self._evaluation = evaluation
 
-    def start(self, state: State) -> None:
+    def start(self, state: loop.State) -> None:
         """Scores the initial state, or a checkpoint that lacks scores on resuming."""
         if not self._evaluation:
             return
@@ -41,7 +41,7 @@ class SaveAndScore:
         elif state.step % self._schedule.checkpoint_every == 0:
             self._evaluation.evaluate_if_missing(state)
 
-    def save(self, state: State) -> None:
+    def save(self, state: loop.State) -> None:
         """Writes a checkpoint.
 
         Args:
@@ -58,7 +58,7 @@ class SaveAndScore:
             if strategy_lib.is_chief(state.trainer.strategy):
                 print(f"{error} Training continues.", flush=True)
 
-    def score(self, state: State) -> None:
+    def score(self, state: loop.State) -> None:
         """Scores the checkpoint, if it could be written."""
         if self._evaluation and self._saved.last_saved == state.step:
             self._evaluation(state)
@@ -71,7 +71,7 @@ def create(
     held_out: overfitting.HeldOutScores | None,
     sheets: sample_sheets.SampleSheets,
     saving: SaveAndScore,
-) -> list[Action]:
+) -> list[loop.Action]:
     """Creates the actions of a run, in the order in which they are called.
 
     An alarm may raise the augmentation: a step is saved after all alarms, so that its
@@ -89,29 +89,28 @@ def create(
       The actions.
     """
 
-    def check_metrics(state: State) -> None:
+    def check_metrics(state: loop.State) -> None:
         alarms.check_metrics(state.step, state.metrics)
 
-    def measure_overfitting(state: State) -> None:
+    def measure_overfitting(state: loop.State) -> None:
         # Not at the end, unless it is due: a longer run has the same numbers.
         if held_out and state.step % held_out.every == 0:
             held_out.measure()
 
-    def write_samples(state: State) -> None:
+    def write_samples(state: loop.State) -> None:
         alarms.check_diversity(state.step, sheets.write(state.step))
 
     saves, samples = schedule.checkpoint_every, schedule.samples_every
     return [
-        Action("TensorBoard", None, board.write_metrics),
-        Action("alarms", None, check_metrics),
+        loop.Action("TensorBoard", None, board.write_metrics),
+        loop.Action("alarms", None, check_metrics),
         *(
-            [Action("overfitting", held_out.every, measure_overfitting)]
+            [loop.Action("overfitting", held_out.every, measure_overfitting)]
             if held_out
             else []
         ),
-        Action("singular values", samples, board.write_singular_values),
-        Action("samples", samples, write_samples),
-        Action("checkpoint", saves, saving.save),
-        Action("scores", saves, saving.score),
-        Action("finish", schedule.num_steps, board.finish),
+        loop.Action("singular values", samples, board.write_singular_values),
+        loop.Action("samples", samples, write_samples),
+        loop.Action("checkpoint", saves, saving.save),
+        loop.Action("scores", saves, saving.score),
     ]

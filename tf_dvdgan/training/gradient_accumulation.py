@@ -7,7 +7,7 @@ import tensorflow as tf
 from tf_dvdgan.layers import spectral_norm
 
 Batch = Mapping[str, tf.Tensor]
-# Gradients, and the values that metrics are made of.
+# Gradients, and the values of metrics.
 Pass = tuple[list[tf.Tensor], tf.Tensor]
 
 
@@ -30,7 +30,7 @@ def accumulate(
       batch: tensors `[num_passes * rows, ...]`.
       num_passes: number of passes.
       rows: number of samples of a pass.
-      variables: variables that the gradients are of.
+      variables: variables to differentiate with respect to.
       num_values: number of values.
 
     Returns:

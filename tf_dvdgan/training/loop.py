@@ -90,6 +90,7 @@ class TrainingLoop:
       alarms: rolls the run back if an action finds that it has diverged.
       profiler: traces some of the steps.
       on_start: function of the state, called before the first step.
+      on_end: function of the state, called after the last step's checkpoint is written.
       actions: functions to call every n steps, in this order.
     """
 
@@ -103,6 +104,7 @@ class TrainingLoop:
         alarms: alarms_lib.Alarms,
         profiler: profiling.Profiler,
         on_start: Callable[[State], None],
+        on_end: Callable[[State], None],
         actions: Sequence[Action],
     ):
         self._trainer = trainer
@@ -112,6 +114,7 @@ class TrainingLoop:
         self._alarms = alarms
         self._profiler = profiler
         self._on_start = on_start
+        self._on_end = on_end
         self._actions = actions
         self._chief = strategy_lib.is_chief(trainer.strategy)
         self._progress = progress.Progress(schedule.num_steps, self._chief)
@@ -240,6 +243,8 @@ class TrainingLoop:
           SaveError: the checkpoint cannot be written.
         """
         self._save_at_end(step)
+        if step >= self._schedule.num_steps:
+            self._on_end(self._state(step, {}))
         if not self._chief:
             return
         if step < self._schedule.num_steps:

@@ -153,6 +153,7 @@ def prepare(
         alarms=alarms,
         profiler=profiling.Profiler(model_dir, profile_steps if chief else 0),
         on_start=saving.start,
+        on_end=board.finish,
         actions=[*default, *actions],
     )
 

@@ -264,12 +264,17 @@ def build(
 
     Raises:
       InvalidValueError: the batch size is not a multiple of the number of replicas, or
-        the seed is out of range.
+        the seed or a learning rate is out of range.
     """
     if not 0 <= seed < 2**32:
         raise errors.InvalidValueError(
             f"seed must be from 0 to 2^32 - 1. Received: {seed}"
         )
+    for rate in (generator_learning_rate, discriminator_learning_rate):
+        if not rate >= 0:
+            raise errors.InvalidValueError(
+                f"A learning rate must not be negative. Received: {rate}"
+            )
     scale = 1.0
     if rates_for_batch_size is not None:
         scale = math.sqrt(global_batch_size / rates_for_batch_size)

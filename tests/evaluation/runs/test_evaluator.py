@@ -66,7 +66,7 @@ def evaluator(evaluator_of, tmp_path):
 def write(evaluator, step, score, at_end=False):
     """Writes a score as if it had been computed."""
     settings = evaluator._scorer.settings(evaluator._protocol(NAME, at_end))
-    record = {"step": step, "scores": {NAME: score}, **settings}
+    record = {"step": step, "scores": {NAME: score}, "evaluation": True, **settings}
     evaluator._write(step, [json.loads(json.dumps(record))], at_end)
 
 
@@ -115,6 +115,23 @@ def test_scores_of_an_earlier_version_count(evaluator, tmp_path):
     earlier["protocol"][NAME]["num_real"] = 3
     run_directory.add_row(str(tmp_path / "scores.jsonl"), {**earlier, "step": 4})
     assert evaluator.evaluated() == {1, 2, 3}
+
+
+def test_scores_of_the_command_are_not_an_evaluation(evaluator, tmp_path):
+    """Their checkpoint was not kept as the best, which a later one must beat."""
+    write(evaluator, 1, 5.0)
+    (row,) = rows_of(tmp_path)
+    del row["evaluation"]
+    others = [row | {"step": 2, "scores": {NAME: 1.0}}, {"step": 3, "protocol": {}}]
+    run_directory.add_row(str(tmp_path / "scores.jsonl"), *others)
+    assert evaluator.evaluated() == {1}
+    write(evaluator, 3, 4.0)
+    assert best(tmp_path) == "step-3"
+
+
+def test_standing_statistics_are_a_setting(evaluator, evaluator_of):
+    write(evaluator, 1, 5.0)
+    assert not evaluator_of(standing_batches=2).evaluated()
 
 
 def test_a_checkpoint_that_is_gone_costs_no_score(evaluator, tmp_path, capsys):
@@ -304,4 +321,4 @@ def test_scores_in_training_are_those_of_the_same_step_afterwards(
         others |= {"copy", "copy_until_frame_3"}
     assert {f"{NAME}/{name}" for name in others} <= own.keys()
     row.pop("scores"), afterwards.pop("scores")
-    assert row == afterwards
+    assert row == afterwards | {"evaluation": True}

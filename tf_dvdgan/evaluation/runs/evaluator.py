@@ -34,6 +34,8 @@ def check_plan(plan: schedule_lib.EvaluationPlan) -> None:
             raise errors.UserError(
                 f"{name} cannot score a run in training; use tools.score afterwards."
             )
+    if len(set(plan.protocols)) < len(plan.protocols):
+        raise errors.UserError("evaluation.Plan.protocols has a protocol twice.")
     if plan.best not in plan.protocols:
         raise errors.UserError(
             f"evaluation.Plan.best is {plan.best!r}, but evaluation.Plan.protocols "
@@ -116,7 +118,11 @@ class Evaluator:
     def _steps_with_scores(self, rows: Sequence[Mapping], at_end: bool) -> set[int]:
         """Returns the steps that have scores by all protocols of the plan."""
         of_protocols = (
-            {row["step"] for row in rows if receipts.settings(row) == settings}
+            {
+                row["step"]
+                for row in rows
+                if receipts.of_training(row) and receipts.settings(row) == settings
+            }
             for settings in self._settings[at_end].values()
         )
         return set.intersection(*of_protocols)
@@ -169,7 +175,7 @@ class Evaluator:
                 others = self._discriminated(protocol)
             if self._writes:
                 self._warn(name, result)
-                record = receipts.record_of(result)
+                record = receipts.record_of(result) | {"evaluation": True}
                 record["scores"] |= others
                 records.append(record)
         return records
@@ -178,7 +184,7 @@ class Evaluator:
         """Computes the discriminators' mean scores of held-out and generated clips."""
         whole = dataclasses.replace(protocol, num_frames=None, stride=None)
         _, generated = self._scorer.sides(whole)
-        held_out, _ = self._scorer.sides(dataclasses.replace(whole, split="test"))
+        held_out = self._scorer.selection(dataclasses.replace(whole, split="test"))
         kinds: dict[str, sources.Source] = {
             "held_out": held_out,
             "generated": generated,
@@ -210,6 +216,7 @@ class Evaluator:
             row["scores"][best]
             for row in self._directory.read_scores()
             if row["step"] != step
+            and receipts.of_training(row)
             and receipts.settings(row) == self._settings[at_end][best]
         ]
         (score,) = (r["scores"][best] for r in records if best in r["scores"])

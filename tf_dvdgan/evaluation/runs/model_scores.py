@@ -48,7 +48,7 @@ class ModelScores:
         self._class_names = class_names
         self._show_progress = show_progress
         # Kept for the next checkpoint, because it decodes all clips.
-        self._first_frames = functools.lru_cache(4)(self._read_first_frames)
+        self._first_frames = functools.cache(self._read_first_frames)
 
     def by_features(
         self,
@@ -154,12 +154,13 @@ class ModelScores:
             classes and they differ.
         """
         window = self._window(protocol)
-        selection = self._select(protocol, real, window, protocol.num_real)
+        selection = self.selection(protocol, real)
         frames, count = None, protocol.num_generated
         if self._given_frames:
-            frames = self._first_frames(real, window, selection.num_clips)
+            num_clips = min(selection.num_clips, count)
+            frames = self._first_frames(real, window, num_clips)
             of_each = min(count // len(frames), protocol.samples_per_clip)
-            count = len(frames) * max(of_each, 1)
+            count = len(frames) * of_each
         samples = [
             sources.ModelSource(
                 self._sampler, count, protocol.seed + repeat, truncation, frames
@@ -167,6 +168,24 @@ class ModelScores:
             for repeat in range(protocol.num_repeats)
         ]
         return selection, samples
+
+    def selection(
+        self, protocol: protocols.Protocol, real: clips.ClipSource
+    ) -> sources.ClipSelection:
+        """Returns the real clips that a protocol compares with.
+
+        Args:
+          protocol: the protocol.
+          real: clips to select from.
+
+        Returns:
+          The protocol's clips.
+
+        Raises:
+          UserError: the model's videos are too short for the protocol, or it compares
+            classes and they differ.
+        """
+        return self._select(protocol, real, self._window(protocol), protocol.num_real)
 
     def _read_first_frames(
         self, real: clips.ClipSource, window: windows.Window, at_most: int

@@ -17,6 +17,7 @@ import tensorflow as tf
 from tf_dvdgan import errors, run_directory, terminal, version
 from tf_dvdgan.data import files, filesystem
 from tf_dvdgan.evaluation.runs import comparison, protocols
+from tf_dvdgan.sampling import standing_statistics
 
 # Machines and versions of TensorFlow round features differently.
 TOLERANCE = 1e-3
@@ -45,6 +46,7 @@ _FACTORS = {
     "frames": ("protocol.num_frames",),
     "stride": ("protocol.stride",),
     "resolution": ("resolution",),
+    "batches of standing statistics": ("standing_batches",),
 }
 # Arguments of `Scorer` in a record's "inputs", and what else these have.
 OF_SCORER = (
@@ -139,16 +141,28 @@ def _is_whole(row: Mapping) -> bool:
         return False
 
 
-def settings(row: Mapping) -> dict[str, Any]:
+def of_training(row: Mapping) -> bool:
+    """Returns whether a row is of a checkpoint's evaluation, and not of tools.score."""
+    return bool(row.get("evaluation", "inputs" not in row))  # of an earlier version
+
+
+def settings(row: Mapping) -> dict[str, Any] | None:
     """Returns what the scores of a run's checkpoints by one protocol share.
 
     Args:
       row: a record, or a row of `RunDirectory.read_scores` of an earlier version.
 
     Returns:
-      The protocol, with the numbers of clips that were asked for and the split, frames
-      and weights that were used.
+      The protocol, with the numbers of clips that were asked for and the split, frames,
+      weights and standing statistics that were used; None if the row is none of ours.
     """
+    try:
+        return _settings(row)
+    except (AttributeError, KeyError, TypeError):
+        return None
+
+
+def _settings(row: Mapping) -> dict[str, Any]:
     used = row["protocol"]
     asked = {**used, **row.get("inputs", {}).get("protocol", {})}
     found = {
@@ -160,7 +174,13 @@ def settings(row: Mapping) -> dict[str, Any]:
     found |= {name: used.get(name) for name in (*window, "weights")}
     found["split"] = used.get("real", used).get("split")
     found["truncation"] = used.get("truncation", 1.0)
+    found["standing_batches"] = _standing_batches(used)
     return json.loads(json.dumps(found))
+
+
+def _standing_batches(used: Mapping) -> int:
+    """Batches of the standing statistics, which earlier versions did not record."""
+    return used.get("standing_batches", standing_statistics.NUM_BATCHES)
 
 
 def protocol_of(inputs: Mapping[str, Any]) -> protocols.Protocol:
@@ -359,6 +379,7 @@ def _flat(record: Mapping) -> dict[str, Any]:
     flat |= {f"protocol.{key}": value for key, value in inputs["protocol"].items()}
     flat |= {f"protocol.{key}": used[key] for key in ("num_frames", "stride")}
     flat |= {"resolution": used["resolution"]}
+    flat["standing_batches"] = _standing_batches(used)
     if "real" in used:
         flat["split"] = used["real"].get("split")
         flat["protocol.num_real"] = used["num_real"]

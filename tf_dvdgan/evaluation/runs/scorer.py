@@ -236,6 +236,21 @@ class Scorer:
         selection, samples = self._scores.sides(protocol, real)
         return selection, samples[0]
 
+    def selection(self, protocol: protocols.Protocol) -> sources.ClipSelection:
+        """Returns the real clips that a protocol compares a model with.
+
+        Args:
+          protocol: the protocol.
+
+        Returns:
+          The clips.
+
+        Raises:
+          UserError: the clips or the model do not fit the protocol.
+        """
+        real, _ = self._real(protocol.split)
+        return self._scores.selection(protocol, real)
+
     def _inputs_of(self, protocol: protocols.Protocol, truncation: float) -> dict:
         """Returns the arguments that repeat a score, see `receipts`."""
         return self._inputs | {
