@@ -365,18 +365,126 @@ def function(name: str) -> Callable:
     return getattr(module, last)
 
 
-def test_every_command_calls_the_function_that_python_md_names():
-    rows = functions_of_commands()
-    modules = {command.split(" ")[0] for command, _ in rows}
+def functions_of_modules() -> dict[str, set[str]]:
+    """python.md's table by module: the functions of all modes of a command."""
+    found: dict[str, set[str]] = {}
+    for command, functions in functions_of_commands():
+        names = re.findall(r"`(?:dvd\.|tf_dvdgan\.)?([\w.]+)`", functions)
+        found.setdefault(command.split(" ")[0], set()).update(names)
+    return found
+
+
+# What a command may call besides its function: reading flags, reporting and printing,
+MODULES_OF_COMMANDS = ("tf_dvdgan.cli", "tf_dvdgan.errors", "tf_dvdgan.terminal")
+# opening what it passes on,
+OPENING = {
+    *("tf_dvdgan.generators.open_generator", "tf_dvdgan.video_gan.load"),
+    "tf_dvdgan.training.strategy.create",
+}
+OTHER_CALLS = OPENING | {
+    "tf_dvdgan.training.strategy.is_chief",  # of several workers one prints
+    "data_prep.local_runner.remove_temporary_files",  # when a signal ends it
+}
+
+
+def package_calls(source: str, package: str) -> list[str]:
+    """Calls of a module into the project, as dotted names, in no order.
+
+    A method of what a call returned is named like "tf_dvdgan.plan.propose().command".
+    """
+    tree, known = ast.parse(source), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            base = f"{package}." * node.level + (node.module or "")
+            for alias in node.names:
+                name = f"{base.rstrip('.')}.{alias.name}"
+                known[alias.asname or alias.name] = name
+        elif isinstance(node, ast.Import):
+            known |= {a.asname: a.name for a in node.names if a.asname}
+            known |= {n: n for n in (a.name.split(".")[0] for a in node.names)}
+
+    def name_of(node: ast.expr) -> str:
+        if isinstance(node, ast.Call):
+            return f"{name_of(node.func)}()"
+        if isinstance(node, ast.Attribute):
+            return f"{name_of(node.value)}.{node.attr}"
+        return known.get(node.id, "") if isinstance(node, ast.Name) else ""
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            result = name_of(node.value)
+            known |= {t.id: result for t in node.targets if isinstance(t, ast.Name)}
+    calls = [
+        name_of(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)
+    ]
+    return [name for name in calls if name.startswith(OURS)]
+
+
+def named(name: str) -> Callable:
+    """The function or class with a dotted name."""
+    module, _, last = name.rpartition(".")
+    return getattr(importlib.import_module(module), last)
+
+
+def identity(code: Callable) -> tuple[str, str]:
+    """Module and name: a checkout imports data_prep by two names."""
+    return code.__module__.removeprefix("tf_dvdgan."), code.__qualname__
+
+
+def is_allowed(name: str, own: set[tuple[str, str]]) -> bool:
+    """Whether a command may make a call besides the one of its function."""
+    called, _, method = name.partition("()")
+    if method:  # of what it has opened, or of its function's result
+        return called not in OPENING and identity(named(called)) in own
+    if name in OTHER_CALLS or name.startswith(MODULES_OF_COMMANDS):
+        return True
+    return dataclasses.is_dataclass(named(name))  # arguments
+
+
+def test_calls_into_the_package_are_recognized():
+    source = """
+from tf_dvdgan import generators, plan as planning, visualize
+from tf_dvdgan.data import files
+from . import job
+proposal = planning.propose(visualize.Style("out"))
+print(proposal.command("shards"))
+job.prepare()
+generators.open_generator("run").videos(files.absolute(path))
+"""
+    calls = package_calls(source, "data_prep")
+    own = {identity(named("tf_dvdgan.plan.propose"))}
+    allowed = {name: is_allowed(name, own) for name in calls}
+    assert allowed == {
+        "tf_dvdgan.plan.propose": False,  # a command's own call is not another one
+        "tf_dvdgan.plan.propose().command": True,
+        "tf_dvdgan.visualize.Style": True,
+        "data_prep.job.prepare": False,
+        "tf_dvdgan.generators.open_generator": True,
+        "tf_dvdgan.generators.open_generator().videos": False,
+        "tf_dvdgan.data.files.absolute": False,
+    }
+
+
+def test_python_md_names_the_functions_of_all_commands():
     tools = {f"tools.{path.stem}" for path in (ROOT / "tools").glob("*.py")}
     rest = {"tools.__init__", "tools.demo", "tools.tpu_preflight"}
-    assert modules == tools - rest | {"data_prep.prepare", "tf_dvdgan.run"}
-    for command, functions in rows:
-        names = re.findall(r"`(?:dvd\.|tf_dvdgan\.)?([\w.]+)`", functions)
-        source = (ROOT / f"{command.split(' ')[0].replace('.', '/')}.py").read_text()
-        assert any(f"{name.rpartition('.')[2]}(" in source for name in names), command
-        for name in names:
-            assert callable(function(name)), name
+    commands = tools - rest | {"data_prep.prepare", "tf_dvdgan.run"}
+    assert set(functions_of_modules()) == commands
+
+
+@pytest.mark.parametrize(("command", "functions"), functions_of_modules().items())
+def test_a_command_is_flags_and_one_call_of_a_function_in_python_md(command, functions):
+    source = (ROOT / f"{command.replace('.', '/')}.py").read_text()
+    calls = package_calls(source, command.rpartition(".")[0])
+    calls = [n.replace("tf_dvdgan.video_gan.load().", "VideoGAN.") for n in calls]
+    methods = sorted(name for name in calls if name.startswith("VideoGAN."))
+    plain_calls = [name for name in calls if not name.startswith("VideoGAN.")]
+    assert methods == sorted(n for n in functions if n.startswith("VideoGAN."))
+    own = {identity(function(name)) for name in functions - set(methods)}
+    made = [identity(named(name)) for name in plain_calls if "()" not in name]
+    assert all(made.count(f) == 1 for f in own), (own, plain_calls)
+    others = [n for n in plain_calls if "()" in n or identity(named(n)) not in own]
+    assert not [name for name in others if not is_allowed(name, own)]
 
 
 def plain(default: object) -> object:

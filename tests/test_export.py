@@ -19,10 +19,12 @@ from tf_dvdgan import (
     generators,
     model_card,
     trained,
+    video_gan,
     visualize,
 )
 from tf_dvdgan.data import transforms
 from tf_dvdgan.layers import conditional_batch_norm
+from tf_dvdgan.pictures import interpolations, predictions, samples, units
 from tf_dvdgan.sampling import latents, standing_statistics
 from tf_dvdgan.sampling import sampler as sampler_lib
 from tf_dvdgan.training import optimizers
@@ -287,6 +289,19 @@ def test_the_sample_command_writes_what_is_asked(run_dir, tmp_path):
     assert (tmp_path / "0000_HorizontalCircle.mp4").stat().st_size > 0
 
 
+def test_the_command_and_python_sample_the_same_videos(run_dir, tmp_path):
+    """More videos than classes, so that the order of the classes matters."""
+    flags = "--num_videos=11", "--seed=3", "--truncation=0.5", "--format=png"
+    result = sample(run_dir, tmp_path, *flags)
+    assert result.returncode == 0, result.stderr
+    gan = video_gan.load(run_dir)
+    assert gan.class_names and len(gan.class_names) == 9
+    videos = gan.sample(11, truncation=0.5, seed=3)
+    for i, video in enumerate(videos):
+        path = tmp_path / f"{i:04}_{gan.class_names[i % 9]}.png"
+        np.testing.assert_array_equal(Image.open(path), np.concatenate(video, axis=1))
+
+
 def test_samples_of_a_saved_model_over_truncations(saved_model, tmp_path):
     """The same latents over truncations, in a sheet; a SavedModel in a run's place."""
     result = run_module(
@@ -342,6 +357,12 @@ def test_an_interpolation_ends_in_what_it_goes_between(saved_model, tmp_path):
             "--classes must name 2 here",
         ),
         ("interpolate", ["--classes=Dancing"], "has no class 'Dancing'"),
+        (
+            "interpolate",
+            ["--between=classes", "--resample=A"],
+            "Set either --between or --resample",
+        ),
+        ("sample", ["--streams"], "--streams needs a run"),
         ("predict", ["--video=mine.mp4"], "does not start from frames"),
     ],
 )
@@ -350,6 +371,34 @@ def test_a_mistake_is_reported(saved_model, tmp_path, module, flags, message):
     result = run_module(f"tools.{module}", *base, *flags)
     assert result.returncode == 1 and message in result.stderr, result.stderr
     assert result.stderr.count("error:") == 1 and "Traceback" not in result.stderr
+
+
+class Unused(generators.Generator):
+    """A generator that must not generate anything."""
+
+    def __init__(self):
+        self.num_conditioning_frames = 0
+        self.class_names = ["A"]
+
+    def videos(self, *arguments, **options):
+        raise AssertionError("It is generated before the folder is checked.")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda style: samples.write_samples(Unused(), samples.Samples(), style),
+        lambda style: predictions.write_predictions(Unused(), "video.mp4", style),
+        lambda style: interpolations.write_interpolation(
+            Unused(), interpolations.Interpolation(), style
+        ),
+        lambda style: units.write_units(Unused(), "shards", style),
+    ],
+    ids=["sample", "predict", "interpolate", "units"],
+)
+def test_the_folder_is_checked_before_anything_is_generated(write):
+    with pytest.raises(errors.UserError, match="cannot be written"):
+        write(visualize.Style("/proc/no/folder"))
 
 
 @pytest.mark.parametrize("name", ["e [1]", r"e\x", "e*"])

@@ -26,7 +26,7 @@ ORDER = [
     ),
     *("array_files", "state_dict", "flops", "addons"),
     *("ops", "layers", "losses", "discriminator_terms"),
-    *("data", "visualize", "demo_objects", "demo_videos", "cli"),
+    *("data", "visualize", "shard_inspection", "demo_objects", "demo_videos", "cli"),
     "run_directory",
     *("flow", "models", "sampling", "training"),
     *("evaluation.metrics", "evaluation.features", "evaluation.runs"),

@@ -1,10 +1,11 @@
-"""Times the phases of a config, and compares them with the machine's peak: `measure`.
+"""Times the phases of a config, and compares them with the machine's peak.
 
 Data and weights are random. GFLOP are counted in the graphs: "plain" without the exact
 rewrites, then as run.
 """
 
 import glob
+import json
 import multiprocessing
 import os
 import resource
@@ -21,7 +22,7 @@ import gin
 import tensorflow as tf
 
 from tf_dvdgan import config, demo_videos, errors, flops, machine, onednn, ops, terminal
-from tf_dvdgan.data import training_data, transforms
+from tf_dvdgan.data import files, training_data, transforms
 from tf_dvdgan.training import input_pipeline
 from tf_dvdgan.training import trainer as trainer_lib
 
@@ -35,6 +36,50 @@ PHASES = (
 )
 _NUM_VIDEOS = 180
 _COPIES = (4, 16)  # of each video, in the two preparation runs
+
+
+def print_phases(
+    gin_files: Sequence[str],
+    parameters: Sequence[str] = (),
+    *,
+    phases: Sequence[str] = PHASES,
+    num_classes: int = 101,
+    repeats: int = 5,
+    data_dir: str | None = None,
+    output: str | None = None,
+) -> dict[str, Any]:
+    """Times phases of a config; prints a table, and writes the figures to a file.
+
+    Args:
+      gin_files: Gin files of the config.
+      parameters: Gin bindings, such as "CH = 32".
+      phases: which of `PHASES` to time.
+      num_classes: number of classes of the random data.
+      repeats: number of timed runs per phase.
+      data_dir: prepared shards to read, as in `measure`.
+      output: JSON file to write the figures to; None to write none.
+
+    Returns:
+      The figures, as `measure` returns them.
+
+    Raises:
+      UserError: the file cannot be written, the config is invalid, or there are no such
+        phases or shards.
+    """
+    if output:
+        files.check_writable(output)
+    results = measure(
+        gin_files,
+        parameters,
+        phases=phases,
+        num_classes=num_classes,
+        repeats=repeats,
+        data_dir=data_dir,
+    )
+    print(table(results))
+    if output:
+        files.atomic_write(output, json.dumps(results, indent=2))
+    return results
 
 
 def measure(

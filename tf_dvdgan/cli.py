@@ -285,6 +285,24 @@ def are_truncations(texts: Sequence[str]) -> bool:
         return False
 
 
+def numbers(name: str) -> list[float]:
+    """Returns the values of a flag that is a list of numbers.
+
+    Args:
+      name: name of the flag.
+
+    Raises:
+      UserError: a value is not a number.
+    """
+    texts: list[str] = flags.FLAGS[name].value or []
+    try:
+        return [float(text) for text in texts]
+    except ValueError:
+        raise errors.UserError(
+            f"`{name}` must be numbers, separated by commas, not {','.join(texts)!r}."
+        ) from None
+
+
 def define_pictures(file_format: str = "gif") -> None:
     """Defines --output, --format and --fps: how videos are written."""
     flags.DEFINE_string("output", None, "Folder to write to.", required=True)

@@ -100,6 +100,29 @@ class Generator(abc.ABC):
             + errors.did_you_mean(name, names)
         )
 
+    def labels_of(
+        self, count: int, class_name: str | Sequence[str] | None = None
+    ) -> list[int]:
+        """Returns the classes of samples, as numbers.
+
+        Args:
+          count: number of samples.
+          class_name: class of all samples, or one class per sample; None for all
+            classes in turn.
+
+        Raises:
+          UserError: a class does not exist, or there are not `count` of them.
+        """
+        if class_name is None:
+            return [i % len(self.class_names) for i in range(count)]
+        if isinstance(class_name, str):
+            return [self.label_of(class_name)] * count
+        if len(class_name) != count:
+            raise errors.UserError(
+                f"There are {len(class_name)} class names for {count} videos."
+            )
+        return [self.label_of(name) for name in class_name]
+
     @abc.abstractmethod
     def videos(
         self,

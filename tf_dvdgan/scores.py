@@ -6,8 +6,9 @@ from typing import Any, Unpack
 
 import tensorflow as tf
 
-from tf_dvdgan import errors, trained, video_gan
-from tf_dvdgan.evaluation.runs import arguments, comparison, receipts
+from tf_dvdgan import errors, run_directory, trained, video_gan
+from tf_dvdgan.data import files
+from tf_dvdgan.evaluation.runs import arguments, comparison, printing, receipts
 from tf_dvdgan.evaluation.runs import scorer as scorer_lib
 from tf_dvdgan.models import vgan
 from tf_dvdgan.sampling import sampler as sampler_lib
@@ -53,9 +54,76 @@ def score(
     """
     changes = arguments.Changes(num_generated, num_real, num_repeats)
     scored = generated if isinstance(generated, str) else _model(generated)
-    paths = [weights] if isinstance(weights, str) else list(weights)
+    paths = _listed(weights)
     scorer = scorer_lib.Scorer(real, scored, paths, changes=changes, **options)
     return scorer(protocol, truncation)
+
+
+def print_scores(
+    real: str,
+    protocol: str | Sequence[str],
+    weights: str | Sequence[str] = (),
+    *,
+    generated: str | None = None,
+    model_dir: str | None = None,
+    step: int | str | None = None,
+    truncations: Sequence[float] = (1.0,),
+    num_generated: int | None = None,
+    num_real: int | None = None,
+    num_repeats: int | None = None,
+    output: str | None = None,
+    receipt: str | None = None,
+    **options: Unpack[arguments.Options],
+) -> None:
+    """Scores a run or a folder by protocols, prints the scores and writes them.
+
+    Checks all arguments before it loads the model. Of several workers, the chief prints
+    and writes.
+
+    Args:
+      real: folder of prepared shards or of videos.
+      protocol: name of the protocol, or several names.
+      weights: weights file of the protocols' networks, or several files; the first that
+        fits is used.
+      generated: folder of generated videos; None to score a run.
+      model_dir: directory of the run; None to score a folder.
+      step: checkpoint of the run: its step or 'best'; the newest by default.
+      truncations: factors of the run's latents; each is scored.
+      num_generated: number of generated videos; the protocol's by default.
+      num_real: maximum number of real clips; the protocol's by default.
+      num_repeats: number of times the run is sampled; the protocol's by default.
+      output: JSON Lines file to append the scores to; the run's `scores.jsonl` by
+        default, and none for a folder.
+      receipt: file for only these scores, see `receipts`.
+      **options: further arguments of `Scorer`, as in `score`.
+
+    Raises:
+      UserError: arguments exclude one another, a file cannot be written, or the clips,
+        the weights or the model do not fit a protocol.
+    """
+    names = _listed(protocol)
+    if (generated is None) == (model_dir is None):
+        raise errors.UserError("Set either `generated` or `model_dir`.")
+    if generated is not None and step is not None:
+        raise errors.UserError("`step` is for `model_dir`, not for `generated`.")
+    changes = arguments.Changes(num_generated, num_real, num_repeats)
+    arguments.check_all(names, model_dir is not None, truncations, changes, options)
+    for path in filter(None, (output, receipt)):
+        files.check_writable(path)
+    scored: str | scorer_lib.Model
+    if model_dir is not None:
+        output = output or run_directory.RunDirectory(model_dir).scores_file
+        scored = open_model(model_dir, step, options.get("strategy"))
+    else:
+        assert generated is not None
+        scored = generated
+    paths = _listed(weights)
+    scorer = scorer_lib.Scorer(real, scored, paths, changes=changes, **options)
+    printing.print_scores(scorer, names, truncations, output, receipt)
+
+
+def _listed(texts: str | Sequence[str]) -> list[str]:
+    return [texts] if isinstance(texts, str) else list(texts)
 
 
 def _model(gan: video_gan.VideoGAN) -> scorer_lib.Model:

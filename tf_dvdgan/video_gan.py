@@ -350,21 +350,11 @@ class VideoGAN:
         """
         _check_numbers(count=count, seed=seed)
         generator = self.generator
-        names = generator.class_names
         if not isinstance(class_name, str | list | tuple | None):
             raise errors.UserError(
                 f"`class_name` must be a name or a list of names, not {class_name!r}."
             )
-        if class_name is None:
-            labels = [i % len(names) for i in range(count)]
-        elif isinstance(class_name, str):
-            labels = [generator.label_of(class_name)] * count
-        elif len(class_name) == count:
-            labels = [generator.label_of(name) for name in class_name]
-        else:
-            raise errors.UserError(
-                f"There are {len(class_name)} class names for {count} videos."
-            )
+        labels = generator.labels_of(count, class_name)
         if not 0 <= truncation <= 1:
             raise errors.UserError(f"truncation must be from 0 to 1, not {truncation}.")
         if frames is not None:

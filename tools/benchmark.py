@@ -7,12 +7,9 @@ temporary folder, unless --data_dir names shards. GFLOP are counted in the graph
 "plain" without the exact rewrites, then as run.
 """
 
-import json
-
 from absl import flags
 
 from tf_dvdgan import cli
-from tf_dvdgan.data import files
 
 FLAGS = flags.FLAGS
 
@@ -33,21 +30,17 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     del argv
-    if FLAGS.json:
-        files.check_writable(FLAGS.json)
     from tf_dvdgan import benchmark
 
-    results = benchmark.measure(
+    benchmark.print_phases(
         FLAGS.gin_file,
         FLAGS.gin_param,
         phases=FLAGS.phase or benchmark.PHASES,
         num_classes=FLAGS.num_classes,
         repeats=FLAGS.repeats,
         data_dir=FLAGS.data_dir,
+        output=FLAGS.json,
     )
-    print(benchmark.table(results))
-    if FLAGS.json:
-        files.atomic_write(FLAGS.json, json.dumps(results, indent=2))
 
 
 def run() -> None:

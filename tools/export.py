@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     gan = video_gan.load(FLAGS.model_dir, FLAGS.step)
     output = gan.save(
         FLAGS.output,
-        [float(text) for text in FLAGS.truncations],
+        cli.numbers("truncations"),
         as_run=as_run,
         card_name=FLAGS.card_name,
         data_name=FLAGS.data_name,

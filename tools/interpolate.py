@@ -15,8 +15,7 @@ metadata.
 
 from absl import flags
 
-from tf_dvdgan import cli, errors
-from tf_dvdgan.data import files
+from tf_dvdgan import cli
 
 FLAGS = flags.FLAGS
 
@@ -47,10 +46,6 @@ def main(argv: list[str]) -> None:
     from tf_dvdgan import generators, visualize
     from tf_dvdgan.pictures import interpolations
 
-    if FLAGS.resample and FLAGS["between"].present:
-        raise errors.UserError("Set either --between or --resample, not both.")
-    files.check_writable(FLAGS.output, as_folder=True)
-    generator = generators.open_generator(**cli.generator_flags())
     interpolation = interpolations.Interpolation(
         FLAGS.between,
         FLAGS.resample or (),
@@ -60,6 +55,7 @@ def main(argv: list[str]) -> None:
         FLAGS.truncation,
         FLAGS.seed,
     )
+    generator = generators.open_generator(**cli.generator_flags())
     style = visualize.Style(FLAGS.output, FLAGS.format, FLAGS.fps)
     path = interpolations.write_interpolation(generator, interpolation, style)
     print(f"Interpolations of {generator.name}: {path}")

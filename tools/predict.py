@@ -12,7 +12,6 @@ samples; it is in the files' metadata.
 from absl import flags
 
 from tf_dvdgan import cli
-from tf_dvdgan.data import files
 
 FLAGS = flags.FLAGS
 
@@ -34,7 +33,6 @@ def main(argv: list[str]) -> None:
     from tf_dvdgan import generators, visualize
     from tf_dvdgan.pictures import predictions
 
-    files.check_writable(FLAGS.output, as_folder=True)
     generator = generators.open_generator(**cli.generator_flags())
     path = predictions.write_predictions(
         generator,

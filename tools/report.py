@@ -13,7 +13,7 @@ other files or machines.
 
 from absl import flags
 
-from tf_dvdgan import cli, errors
+from tf_dvdgan import cli
 
 FLAGS = flags.FLAGS
 
@@ -33,32 +33,16 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     del argv
-    compared = [path for text in FLAGS.compare for path in text.split(",") if path]
-    if bool(FLAGS.model_dir) == bool(compared):
-        raise errors.UserError("Set either --model_dir, or --compare for each run.")
-    if len(compared) == 1:
-        raise errors.UserError("--compare needs at least two runs.")
-    if compared and not FLAGS.output:
-        raise errors.UserError("--compare needs --output, the page to write.")
-    if compared and FLAGS.weights:
-        raise errors.UserError(
-            "--weights needs --model_dir; it has no effect with --compare."
-        )
-    from tf_dvdgan import run_directory
-    from tf_dvdgan.data import files
     from tf_dvdgan.report import page
 
-    output = FLAGS.output or run_directory.RunDirectory(FLAGS.model_dir).report
-    files.register_filesystems(*compared)
-    if FLAGS.output:
-        files.check_writable(output)
-    if compared:
-        html = page.of_runs(compared, FLAGS.step, FLAGS.data_dir)
-    else:
-        html = page.of_run(FLAGS.model_dir, FLAGS.step, FLAGS.data_dir, FLAGS.weights)
-    with files.report_write_errors(output):
-        files.atomic_write(output, html)
-    print(f"{len(html) / 1e6:.1f} MB: {output}")
+    page.write(
+        FLAGS.model_dir,
+        [path for text in FLAGS.compare for path in text.split(",") if path],
+        FLAGS.step,
+        FLAGS.data_dir,
+        FLAGS.weights,
+        FLAGS.output,
+    )
 
 
 def run() -> None:

@@ -18,8 +18,7 @@ figures 4 and 10 to 14), --panel=raster a video's frames row by row (001, figure
 
 from absl import flags
 
-from tf_dvdgan import cli, errors
-from tf_dvdgan.data import files
+from tf_dvdgan import cli
 
 FLAGS = flags.FLAGS
 
@@ -62,16 +61,11 @@ def main(argv: list[str]) -> None:
     from tf_dvdgan import generators, visualize
     from tf_dvdgan.pictures import samples
 
-    if FLAGS.saved_model and FLAGS.streams:
-        raise errors.UserError(
-            "A SavedModel returns only complete videos: --streams needs --model_dir."
-        )
-    files.check_writable(FLAGS.output, as_folder=True)
     generator = generators.open_generator(**cli.generator_flags())
     sampled = samples.Samples(
         FLAGS.num_videos,
         FLAGS.class_name,
-        [float(text) for text in FLAGS.truncation],
+        cli.numbers("truncation"),
         FLAGS.seed,
         FLAGS.data_dir,
     )

@@ -30,7 +30,6 @@ import os
 from absl import flags
 
 from tf_dvdgan import cli, errors
-from tf_dvdgan.data import files
 
 FLAGS = flags.FLAGS
 # With --verify, where they are now.
@@ -95,48 +94,46 @@ def define_flags() -> None:
     cli.define_strategy()
 
 
-def main(argv: list[str]) -> int | None:
+def main(argv: list[str]) -> int:
     _check_mode(argv[1:])
     from tf_dvdgan import scores
     from tf_dvdgan.training import strategy as strategy_lib
 
-    names = FLAGS.protocol or []
-    if FLAGS.explain or FLAGS.verify:
-        options = {
-            "batch_size": FLAGS.batch_size,
-            "cache_dir": FLAGS.cache_dir,
-            "strategy": strategy_lib.create(FLAGS.strategy, FLAGS.tpu),
-        }
-        if FLAGS.explain:
-            protocol = names[0] if names else None
-            scores.explain(FLAGS.explain, argv[1], protocol, **options)
-            return None
-        places = {name: FLAGS[name].value for name in _PLACES if FLAGS[name].present}
-        is_same = scores.verify(FLAGS.verify, names, places, **options)
-        return 0 if is_same else 1
-    _score()
-    return None
-
-
-def _score() -> None:
-    truncations = _checked_flags()
-    from tf_dvdgan import run_directory, scores
-    from tf_dvdgan.evaluation.runs import arguments, printing
-    from tf_dvdgan.evaluation.runs import scorer as scorer_lib
-    from tf_dvdgan.training import strategy as strategy_lib
-
-    changes = arguments.Changes(FLAGS.num_generated, FLAGS.num_real, FLAGS.num_repeats)
-    _check_scorer(changes, truncations)
-    for path in filter(None, (FLAGS.output, FLAGS.receipt)):
-        files.check_writable(path)
-    output = FLAGS.output
-    if not output and FLAGS.model_dir:
-        output = run_directory.RunDirectory(FLAGS.model_dir).scores_file
+    protocols = FLAGS.protocol or []
     strategy = strategy_lib.create(FLAGS.strategy, FLAGS.tpu)
-    scorer = scorer_lib.Scorer(
+    if FLAGS.explain:
+        scores.explain(
+            FLAGS.explain,
+            argv[1],
+            protocols[0] if protocols else None,
+            batch_size=FLAGS.batch_size,
+            cache_dir=FLAGS.cache_dir,
+            strategy=strategy,
+        )
+        return 0
+    if FLAGS.verify:
+        is_same = scores.verify(
+            FLAGS.verify,
+            protocols,
+            {name: FLAGS[name].value for name in _PLACES if FLAGS[name].present},
+            batch_size=FLAGS.batch_size,
+            cache_dir=FLAGS.cache_dir,
+            strategy=strategy,
+        )
+        return 0 if is_same else 1
+    scores.print_scores(
         FLAGS.real,
-        FLAGS.generated or scores.open_model(FLAGS.model_dir, FLAGS.step, strategy),
+        protocols,
         FLAGS.weights,
+        generated=FLAGS.generated,
+        model_dir=FLAGS.model_dir,
+        step=FLAGS.step,
+        truncations=cli.numbers("truncations"),
+        num_generated=FLAGS.num_generated,
+        num_real=FLAGS.num_real,
+        num_repeats=FLAGS.num_repeats,
+        output=FLAGS.output,
+        receipt=FLAGS.receipt,
         mean=FLAGS.mean,
         lpips=FLAGS.lpips,
         split=FLAGS.split,
@@ -145,13 +142,12 @@ def _score() -> None:
         num_frames=FLAGS.num_frames,
         stride=FLAGS.stride,
         resolution=FLAGS.resolution,
-        changes=changes,
         num_resamples=FLAGS.num_resamples,
         batch_size=FLAGS.batch_size,
         cache_dir=FLAGS.cache_dir,
         strategy=strategy,
     )
-    printing.print_scores(scorer, FLAGS.protocol, truncations, output, FLAGS.receipt)
+    return 0
 
 
 def _check_mode(others: list[str]) -> None:
@@ -187,41 +183,6 @@ def _check_mode(others: list[str]) -> None:
                 f"--{flag.name} does not apply to --{modes[0]}, which takes it from "
                 "the recorded score."
             )
-
-
-def _checked_flags() -> list[float]:
-    """Rejects flags that exclude each other; returns the truncations."""
-    if (FLAGS.generated is None) == (FLAGS.model_dir is None):
-        raise errors.UserError("Set either --generated or --model_dir.")
-    if not cli.are_truncations(FLAGS.truncations):
-        raise errors.UserError(
-            "--truncations must be numbers from 0 to 1, separated by commas, not "
-            f"{','.join(FLAGS.truncations)!r}."
-        )
-    if FLAGS.generated and FLAGS.step is not None:
-        raise errors.UserError("--step is for --model_dir, not for --generated.")
-    return [float(text) for text in FLAGS.truncations]
-
-
-def _check_scorer(changes, truncations: list[float]) -> None:
-    """Checks what `Scorer` checks, before the model is loaded."""
-    from tf_dvdgan.evaluation.runs import arguments, protocols
-
-    is_model = FLAGS.generated is None
-    arguments.check(
-        is_model,
-        num_repeats=FLAGS.num_repeats,
-        lpips=FLAGS.lpips,
-        num_frames=FLAGS.num_frames,
-        stride=FLAGS.stride,
-        resolution=FLAGS.resolution,
-    )
-    selected = [changes.of(name) for name in FLAGS.protocol]
-    for protocol in selected:
-        for truncation in truncations:
-            arguments.check_protocol(protocol, is_model, truncation)
-    if FLAGS.lpips and all(p.metric != protocols.PREDICTION for p in selected):
-        raise errors.UserError("--lpips is for --protocol=prediction.")
 
 
 def run() -> None:

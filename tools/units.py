@@ -35,10 +35,8 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     del argv
     from tf_dvdgan import generators, visualize
-    from tf_dvdgan.data import files
     from tf_dvdgan.pictures import units
 
-    files.check_writable(FLAGS.output, as_folder=True)
     path = units.write_units(
         generators.open_generator(FLAGS.model_dir, FLAGS.step),
         FLAGS.data_dir,

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from conftest import TINY
 
-from tf_dvdgan import benchmark, flops, layers, ops
+from tf_dvdgan import benchmark, errors, flops, layers, ops
 from tools.benchmarks import versus_pytorch
 
 X = tf.TensorSpec([2, 8, 8, 3])
@@ -138,6 +138,11 @@ def test_the_command_fills_the_table(demo_shards, tmp_path):
         assert 0 < phase["share_of_matmul"] < 1 and phase["peak_gib"] > 0.1
     assert figures["phases"]["reading"]["clips_per_second"] > 0
     assert "times what the step takes" in result.stdout
+
+
+def test_the_output_is_checked_before_anything_is_timed():
+    with pytest.raises(errors.UserError, match="cannot be written"):
+        benchmark.print_phases(["/nowhere.gin"], output="/proc/no/figures.json")
 
 
 def test_pyav_alone_reads_every_frame(demo_videos):

@@ -12,6 +12,7 @@ import tensorflow as tf
 from conftest import run_module
 from PIL import Image
 
+from tf_dvdgan import errors, shard_inspection
 from tf_dvdgan.data import inspection, records
 
 
@@ -47,6 +48,16 @@ def test_without_a_path_no_sheet_is_written(demo_shards, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert not os.listdir(tmp_path) and sorted(os.listdir(demo_shards)) == before
+
+
+def test_the_function_of_the_command_checks_its_arguments_first(demo_shards, capsys):
+    with pytest.raises(errors.UserError, match="`frames` must be"):
+        shard_inspection.inspect_shards(demo_shards, "first")
+    with pytest.raises(errors.UserError, match="cannot be written"):
+        shard_inspection.inspect_shards(demo_shards, sheet="/proc/no/sheet.png")
+    assert "records" not in capsys.readouterr().out
+    assert not shard_inspection.inspect_shards(demo_shards).problems
+    assert "size     21x16 (144)\n" in capsys.readouterr().out
 
 
 def test_a_typo_is_reported():

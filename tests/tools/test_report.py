@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import run_module
 
-from tf_dvdgan import run_directory, trained, visualize
+from tf_dvdgan import errors, run_directory, trained, visualize
 from tf_dvdgan.data import readers, windows
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.report import films, nearest, page
@@ -83,12 +83,17 @@ def other_dir(run_dir) -> str:
 
 
 @pytest.fixture(scope="module")
-def bare_page(other_dir, tmp_path_factory) -> str:
-    """The page of a run that has not written a checkpoint yet."""
+def bare_run(other_dir, tmp_path_factory) -> str:
+    """A run that has not written a checkpoint yet."""
     folder = str(tmp_path_factory.mktemp("bare"))
     for name in ("config.gin", "dataset.json"):
         shutil.copy(f"{other_dir}/{name}", folder)
-    return page.of_run(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bare_page(bare_run) -> str:
+    return page.of_run(bare_run)
 
 
 @pytest.fixture(scope="module")
@@ -352,6 +357,8 @@ def test_memorized_clips_are_found(demo_shards):
         (["--model_dir=x", "--compare=y"], "either --model_dir, or --compare"),
         (["--compare=x", "--output=y"], "two runs"),
         (["--compare=x,y"], "--output"),
+        (["--compare=x,y", "--output=z", "--weights=w"], "--weights needs --model_dir"),
+        (["--compare=x,y", "--output=/proc/no/z.html"], "cannot be written"),
         (["--model_dir=/nowhere"], "not a run's directory"),
     ],
 )
@@ -360,6 +367,19 @@ def test_invalid_flags_are_one_line_errors(flags, words):
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert done.stderr.startswith("error: ") and words in done.stderr
+
+
+def test_the_function_of_the_command_writes_into_the_run(bare_run, capsys):
+    path = page.write(bare_run)
+    assert path == f"{bare_run}/report.html"
+    assert f" MB: {path}\n" in capsys.readouterr().out
+    with open(path) as file:
+        assert file.read() == page.of_run(bare_run)
+
+
+def test_mistakes_in_python_name_arguments():
+    with pytest.raises(errors.UserError, match="`weights` needs `model_dir`"):
+        page.write(compare=["x", "y"], output="z", weights=["w"])
 
 
 # In a real browser.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import run_module
 
+from tf_dvdgan import errors, scores
 from tf_dvdgan.data import clips, windows
 
 
@@ -67,6 +68,7 @@ def test_two_folders_are_scored_and_real_features_come_from_the_cache(
             ("--generated=b", "--truncations=0.5"),
             "truncation is for the score of a m",
         ),
+        (("--model_dir=c", "--truncations=0.5,x"), "--truncations must be numbers"),
         (("--model_dir=b", "--lpips=a"), "--lpips must be two files"),
         (("--generated=b", "--step=3"), "--step is for --model_dir"),
         (("--generated=b", "--protocol=fvd_untertiner"), "Did you mean 'fvd_unterth"),
@@ -102,6 +104,25 @@ def test_each_mistake_is_reported(flags, message, tmp_path):
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "Set either `generated` or `model_dir`"),
+        ({"generated": "b", "step": 3}, "`step` is for `model_dir`"),
+        ({"model_dir": "c", "truncations": []}, "`truncations` must be numbers"),
+        ({"model_dir": "c", "truncations": [0.5, 1.1]}, "not '0.5,1.1'"),
+        ({"model_dir": "c", "num_frames": 4}, "`num_frames` is for the score of a f"),
+        ({"model_dir": "c", "lpips": ["a", "b"]}, "`lpips` is for `protocol=pred"),
+        ({"model_dir": "c", "output": "/proc/no/s.jsonl"}, "cannot be written"),
+        ({"model_dir": "c", "receipt": "/proc/no/r.json"}, "cannot be written"),
+    ],
+)
+def test_python_gets_the_same_checks_before_the_model_is_loaded(arguments, message):
+    with pytest.raises(errors.UserError) as raised:
+        scores.print_scores("shards", "fid_pixels", **arguments)  # no run at "c"
+    assert message in str(raised.value)
 
 
 def test_weights_that_are_not_there_are_asked_for(demo_shards, generated):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tf_dvdgan import errors, generators, visualize
+from tf_dvdgan.data import files
 from tf_dvdgan.sampling import latents
 
 
@@ -24,6 +25,9 @@ class Interpolation:
       num_steps: number of videos per interpolation.
       truncation: factor of the latents.
       seed: seed of the latents.
+
+    Raises:
+      UserError: `resample` replaces an interpolation of classes.
     """
 
     between: str = "latents"
@@ -33,6 +37,10 @@ class Interpolation:
     num_steps: int = 8
     truncation: float = 1.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.resample and self.between != "latents":
+            raise errors.UserError("Set either `between` or `resample`, not both.")
 
 
 def write_interpolation(
@@ -54,8 +62,10 @@ def write_interpolation(
       The path of the file.
 
     Raises:
-      UserError: it is a prediction model, or lacks the classes or subspaces.
+      UserError: the folder cannot be written, or the model is a prediction model, or
+        lacks the classes or subspaces.
     """
+    files.check_writable(style.output, as_folder=True)
     if generator.num_conditioning_frames:
         raise errors.UserError(
             f"{generator.name} starts from frames; use python -m tools.predict to "

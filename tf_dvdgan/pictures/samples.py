@@ -21,7 +21,7 @@ class Samples:
 
     Attributes:
       count: number of latents.
-      class_name: name or number of the class; None for all classes.
+      class_name: name or number of the class; None for all classes, in turn.
       truncations: factors of the latents; several are shown side by side.
       seed: seed of the latents.
       data_dir: shards of the clips that a prediction model continues, or that an
@@ -77,9 +77,10 @@ def write_samples(
       The path of the grid or panel.
 
     Raises:
-      UserError: several kinds of pictures are requested, or the model does not support
-        the kind.
+      UserError: the folder cannot be written, several kinds of pictures are requested,
+        or the model does not support the kind.
     """
+    files.check_writable(style.output, as_folder=True)
     kinds = {
         "truncation": len(samples.truncations) > 1,
         "beside": bool(beside),
@@ -91,7 +92,7 @@ def write_samples(
         raise errors.UserError(
             f"{' and '.join(requested)} cannot be combined; pass one of them."
         )
-    labels = _labels(generator, samples)
+    labels = generator.labels_of(samples.count, samples.class_name)
     columns = _columns(generator, samples, labels, beside, streams)
     shown = visualize.match_sizes([column.videos for column in columns])
     videos = np.stack(shown, axis=1).reshape(-1, *shown[0].shape[1:])
@@ -121,15 +122,6 @@ def write_samples(
         [entry["class"] for entry in metadata],
         [column.name for column in columns] if several else (),
     )
-
-
-def _labels(generator: generators.Generator, samples: Samples) -> list[int]:
-    count, names = samples.count, generator.class_names
-    if samples.class_name is not None:
-        return [generator.label_of(samples.class_name)] * count
-    if count > len(names):
-        return [i * len(names) // count for i in range(count)]
-    return [*range(count)]
 
 
 def _columns(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import jinja2
 import markupsafe
 
-from tf_dvdgan import terminal, version
+from tf_dvdgan import errors, run_directory, terminal, version
 from tf_dvdgan.data import files
 from tf_dvdgan.report import (
     film_sections,
@@ -23,6 +23,57 @@ from tf_dvdgan.report import (
 )
 
 _FOLDER = pathlib.Path(__file__).parent
+
+
+def write(
+    model_dir: str | None = None,
+    compare: Sequence[str] = (),
+    step: int | str | None = None,
+    data_dir: str | None = None,
+    weights: Sequence[str] = (),
+    output: str | None = None,
+) -> str:
+    """Writes the page of one run, or of several side by side; prints where.
+
+    Args:
+      model_dir: the run's directory; None to compare runs.
+      compare: directories of the runs to compare, at least two.
+      step: step of each run's checkpoint, or 'best'; the newest by default.
+      data_dir: prepared shards of real clips, shown beside generated ones.
+      weights: weights files of the small classifier, as in `of_run`.
+      output: file to write; `report.html` in the run's directory by default.
+
+    Returns:
+      The path of the page.
+
+    Raises:
+      UserError: arguments exclude one another, the page cannot be written, a run or
+        checkpoint does not exist, or the data do not match it.
+    """
+    if bool(model_dir) == bool(compare):
+        raise errors.UserError("Set either `model_dir`, or `compare` for each run.")
+    if len(compare) == 1:
+        raise errors.UserError("`compare` needs at least two runs.")
+    if compare and not output:
+        raise errors.UserError("`compare` needs `output`, the page to write.")
+    if compare and weights:
+        raise errors.UserError(
+            "`weights` needs `model_dir`; it has no effect with `compare`."
+        )
+    if output:
+        files.check_writable(output)
+    if compare:
+        assert output
+        files.register_filesystems(*compare)
+        html = of_runs(compare, step, data_dir)
+    else:
+        assert model_dir
+        output = output or run_directory.RunDirectory(model_dir).report
+        html = of_run(model_dir, step, data_dir, weights)
+    with files.report_write_errors(output):
+        files.atomic_write(output, html)
+    print(f"{len(html) / 1e6:.1f} MB: {output}")
+    return output
 
 
 def of_run(

@@ -95,6 +95,46 @@ def check(
         raise errors.UserError("`lpips` must be two files: backbone, linear layers.")
 
 
+def check_all(
+    names: Sequence[str],
+    is_model: bool,
+    truncations: Sequence[float],
+    changes: Changes,
+    options: Options,
+) -> None:
+    """Checks what `Scorer` checks for all scores, before a model is loaded.
+
+    Args:
+      names: names of the protocols.
+      is_model: whether a model is scored, not a folder.
+      truncations: factors of a model's latents.
+      changes: changes to the protocols.
+      options: as in `Scorer`.
+
+    Raises:
+      UserError: there is no such protocol, or an argument does not apply.
+    """
+    check(
+        is_model,
+        num_repeats=changes.num_repeats,
+        lpips=options.get("lpips"),
+        num_frames=options.get("num_frames"),
+        stride=options.get("stride"),
+        resolution=options.get("resolution"),
+    )
+    if not truncations or not all(0 <= t <= 1 for t in truncations):
+        listed = ",".join(f"{t:g}" for t in truncations)
+        raise errors.UserError(
+            f"`truncations` must be numbers from 0 to 1, not {listed!r}."
+        )
+    selected = [changes.of(name) for name in names]
+    for protocol in selected:
+        for truncation in truncations:
+            check_protocol(protocol, is_model, truncation)
+    if options.get("lpips") and all(p.metric != protocols.PREDICTION for p in selected):
+        raise errors.UserError("`lpips` is for `protocol=prediction`.")
+
+
 def check_protocol(
     protocol: protocols.Protocol, is_model: bool, truncation: float
 ) -> None:
