@@ -43,6 +43,7 @@ _FRAME_BANK = "frame_bank.npz"
 _CLASSIFICATION = "classify.jsonl"
 _STEP = "step"  # an array of `GENERATOR`
 _WINDOW = ("num_frames", "stride", "resolution")  # of a row of scores
+_METRICS_RENAMED = {"by_heart": "memorization"}  # since rows of earlier versions
 _OPERATIVE_CONFIG = r"operative_config-(\d+)\.gin"
 
 
@@ -296,9 +297,9 @@ class RunDirectory:
         """Reads the rows of `scores.jsonl`, each with "step", "scores", "protocol".
 
         A row of an earlier version's training, which has the scores of all protocols,
-        becomes a row for each.
+        becomes a row for each. Metrics have their present names.
         """
-        rows = read_rows(self.scores_file)
+        rows = map(_with_present_names, read_rows(self.scores_file))
         return [row for entry in rows for row in _rows_by_protocol(entry)]
 
     def read_classification(self) -> list[dict]:
@@ -336,6 +337,17 @@ def read_rows(path: str) -> list[dict]:
     if damaged:
         terminal.say(f"{path}: {damaged} damaged lines are skipped")
     return rows
+
+
+def _with_present_names(row: dict) -> dict:
+    """Renames the metrics that earlier versions called otherwise."""
+    if not isinstance(row.get("scores"), dict):
+        return row
+    scores = {}
+    for tag, value in row["scores"].items():
+        protocol, slash, metric = tag.rpartition("/")
+        scores[protocol + slash + _METRICS_RENAMED.get(metric, metric)] = value
+    return {**row, "scores": scores}
 
 
 def _rows_by_protocol(row: Mapping) -> Iterator[dict]:
