@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tf_dvdgan import visualize
+from tf_dvdgan import text_drawing, unit_grids, visualize
 
 CLASSES = ["x", "ÿ", "z"]
 METADATA = [{"class": name, "seed": 3} for name in CLASSES]
@@ -51,7 +51,7 @@ def test_time_runs_down_in_columns():
     videos = rng.integers(0, 256, [4, 20, 64, 64, 3], np.uint8)
     image = visualize.columns(videos, ["left", "0.5", "0.75", "right"], num_columns=2)
     half = len(image) // 2
-    left = visualize._margin(["frame 20", "frame 17"])
+    left = text_drawing.margin(["frame 20", "frame 17"])
     for i, block in enumerate((image[:half], image[half:])):
         head = len(block) - 8 * 66
         for column in range(2):
@@ -71,14 +71,14 @@ def test_time_runs_down_in_columns():
     ],
 )
 def test_captions_break_where_words_end(caption, lines):
-    assert visualize._lines(caption, 72) == lines
+    assert text_drawing.wrap(caption, 72) == lines
 
 
 @pytest.mark.parametrize("caption", ["Donaudampfschiffahrt", "one two three " * 5])
 def test_captions_that_are_too_long_end_in_dots(caption):
-    lines = visualize._lines(caption, 72)
+    lines = text_drawing.wrap(caption, 72)
     assert len(lines) <= 3 and lines[-1].endswith("…")
-    assert all(visualize._font().getlength(line) <= 72 for line in lines)
+    assert all(text_drawing.font().getlength(line) <= 72 for line in lines)
 
 
 def test_rows_of_what_belongs_together(tmp_path):
@@ -125,9 +125,9 @@ def test_units_are_shown_where_they_are_most_active():
     active = rng.uniform(0, 0.1, [5, 4, 4, 3])
     active[3, 1, 2, 1] = 9.0  # of unit 1, in frame 3
     active[:, :, :, 2] = 5.0  # unit 2 is active everywhere
-    assert visualize.selective_units(active, 2)[0] == 1
-    picture = visualize.unit_grid(frames, active, [1], num_columns=2)
-    left = visualize._margin(["unit 1"])
+    assert unit_grids.selective_units(active, 2)[0] == 1
+    picture = unit_grids.unit_grid(frames, active, [1], num_columns=2)
+    left = text_drawing.margin(["unit 1"])
     cell = picture[:64, left : left + 64]
     lit = (cell == frames[3]).all(axis=-1)
     ys, xs = np.nonzero(lit)

@@ -207,7 +207,7 @@ def fine_tune(
         classifier(_floats(clips.test[0][i : i + batch_size]), training=False)
         for i in range(0, len(clips.test[0]), batch_size)
     ]
-    return vgan.accuracy(np.concatenate(logits), clips.test[1]), len(videos)
+    return accuracy(np.concatenate(logits), clips.test[1]), len(videos)
 
 
 def logistic_regression(
@@ -290,3 +290,16 @@ def _choose(
 
 def _floats(videos: np.ndarray) -> tf.Tensor:
     return transforms.to_unit_range(videos)
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Computes top-1 accuracy.
+
+    Args:
+      logits: `[count, num_classes]`.
+      labels: `[count]`, class ids.
+
+    Returns:
+      Fraction of rows whose largest logit is the label's.
+    """
+    return float(np.mean(np.argmax(logits, axis=-1) == labels))
