@@ -117,7 +117,7 @@ def test_other_files_are_not_replaced(tiny_run, tmp_path):
     ):
         export.export_run(model, tiny_run, str(tmp_path), "")
     assert (tmp_path / "mine.txt").read_text() == "mine"
-    for listed in ("mine.txt", "generator.npz"):  # somebody's own list of sums
+    for listed in ("mine.txt", "generator.npz"):  # a user's own list of sums
         (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  {listed}\n")
         with pytest.raises(
             errors.UserError, match="is not empty and is not an exported run"

@@ -82,7 +82,7 @@ def test_the_map_of_the_repository_names_the_same_files():
     assert len(documented) >= 12 and documented == [m.rstrip(",") for m in mapped]
 
 
-def test_what_is_whole_of_the_scores_is_read(directory, capsys):
+def test_undamaged_rows_of_scores_are_read(directory, capsys):
     run_directory.add_row(directory.scores_file, {"step": 1})
     with open(directory.scores_file, "a") as file:
         file.write('{"step": 2, "sco')

@@ -22,7 +22,7 @@ from tf_dvdgan.models import vgan
 
 
 @dataclasses.dataclass(frozen=True)
-class Clips:
+class LabeledClips:
     """Labeled clips of a data set in memory, one window per clip.
 
     Attributes:
@@ -35,7 +35,7 @@ class Clips:
     test: tuple[np.ndarray, np.ndarray]
 
     @classmethod
-    def read(cls, data_dir: str, window: windows.Window) -> "Clips":
+    def read(cls, data_dir: str, window: windows.Window) -> "LabeledClips":
         """Reads the middle window of each clip of both splits.
 
         Args:
@@ -112,7 +112,7 @@ def classify(
     check(discriminator)
     # The data may have other classes than the run's.
     window = dataclasses.replace(model.window, classes=())
-    clips = Clips.read(data_dir, window)
+    clips = LabeledClips.read(data_dir, window)
     num_classes = len(manifest_lib.load(data_dir).class_names)
 
     def tuned(pretrained: bool) -> Callable:
@@ -159,7 +159,7 @@ def _share(text: str | fractions.Fraction) -> fractions.Fraction:
 
 def fine_tune(
     discriminator: vgan.Discriminator,
-    clips: Clips,
+    clips: LabeledClips,
     num_classes: int,
     pretrained: bool = True,
     share: float = 1.0,
@@ -212,7 +212,7 @@ def fine_tune(
 
 def logistic_regression(
     discriminator: vgan.Discriminator,
-    clips: Clips,
+    clips: LabeledClips,
     share: float = 1.0,
     batch_size: int = 64,
     seed: int = 0,

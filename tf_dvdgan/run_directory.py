@@ -399,7 +399,7 @@ def _are_names(value: Any) -> TypeGuard[list[str]]:
 def _text(path: str) -> str:
     """Returns the text of a file; empty if it does not exist.
 
-    Damaged bytes become U+FFFD, so that what is whole can be read.
+    Damaged bytes become U+FFFD, so that undamaged parts can be read.
     """
     if not filesystem.exists(path):
         return ""

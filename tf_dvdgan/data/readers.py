@@ -73,10 +73,10 @@ def training_dataset(
     order = order_lib.Order(taken, labels_of_records[taken], seed, window.balanced)
 
     def read(row: tf.Tensor, number: tf.Tensor) -> dict[str, tf.Tensor]:
-        draws = tf.random.stateless_uniform([4], [seed + _DRAW_STREAM, row])
-        clip = _decode(index.read(number), window, draws[:3])
+        uniform_noise = tf.random.stateless_uniform([4], [seed + _DRAW_STREAM, row])
+        clip = _decode(index.read(number), window, uniform_noise[:3])
         if window.flips:
-            mirrored = draws[3] < 0.5
+            mirrored = uniform_noise[3] < 0.5
             clip["video"] = tf.where(mirrored, clip["video"][:, :, ::-1], clip["video"])
         return clip | {"label": tf.gather(labels, clip["label"])}
 

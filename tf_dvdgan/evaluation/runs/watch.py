@@ -62,7 +62,7 @@ def watch(
 
 
 class EvaluationCallback(loop.Evaluation):
-    """Evaluates each checkpoint in the training process; for `train.train`.
+    """Evaluates each checkpoint in the training process, after it is saved.
 
     Args:
       model_dir: directory of the run.
