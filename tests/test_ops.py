@@ -111,7 +111,7 @@ def test_every_frame_is_drawn_equally_often():
     np.testing.assert_allclose(counts / 2000, 1.0, atol=0.08)
 
 
-def test_half_crops_lie_where_the_draws_say():
+def test_half_crops_lie_where_the_noise_says():
     rows, columns = tf.meshgrid(tf.range(8), tf.range(8), indexing="ij")
     video = tf.stack([rows, columns], -1)[tf.newaxis, tf.newaxis]
     videos = tf.tile(video, [3, 2, 1, 1, 1])
