@@ -256,7 +256,11 @@ def logistic_regression(
 
 
 def check(discriminator: tf.keras.Model) -> None:
-    """Raises a `UserError` unless a discriminator is VGAN's."""
+    """Checks that a discriminator is VGAN's.
+
+    Raises:
+      UserError: it is another one.
+    """
     if not isinstance(discriminator, vgan.Discriminator):
         raise errors.UserError(
             "Action classification needs VGAN's discriminator; this is another one."

@@ -257,7 +257,7 @@ class RunDirectory:
             ) from None
 
     def write_frame_bank(self, frames: np.ndarray) -> None:
-        """Writes the frame bank, see `read_frame_bank`."""
+        """Writes the frame bank, `[count, frames, height, width, 3]` uint8."""
         _write_arrays(self._of(_FRAME_BANK), {"frames": frames})
 
     # The weights, of a run that `export.export_run` made.

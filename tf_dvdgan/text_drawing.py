@@ -43,7 +43,7 @@ def write_names(image: np.ndarray, names: Sequence[str], row: int) -> np.ndarray
       row: height of a row.
 
     Returns:
-      A copy of the image with the names.
+      `[height, width, 3]` uint8, a copy of the image with the names.
     """
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)

@@ -315,7 +315,10 @@ class Discriminator(tf.keras.Model):
 
 
 def flatten(x: tf.Tensor) -> tf.Tensor:
-    """Flattens a sample's axes; a dense layer on it is a convolution of full extent."""
+    """Flattens `[batch, ...]` to `[batch, size]`.
+
+    A dense layer on it is a convolution of full extent.
+    """
     return tf.reshape(x, [-1, int(np.prod(x.shape[1:]))])
 
 

@@ -166,7 +166,7 @@ class Networks(tf.Module):
         return conditioning
 
     def require_frame_bank(self) -> np.ndarray:
-        """Returns the frame bank.
+        """Returns the frame bank, `[count, frames, height, width, 3]` uint8.
 
         Raises:
           ValueError: there is none.
