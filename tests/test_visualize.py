@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tf_dvdgan import text_drawing, unit_grids, visualize
+from tf_dvdgan import text_drawing, visualize
 
 CLASSES = ["x", "ÿ", "z"]
 METADATA = [{"class": name, "seed": 3} for name in CLASSES]
@@ -62,25 +62,6 @@ def test_time_runs_down_in_columns():
                 np.testing.assert_array_equal(found, videos[2 * i + column, frame])
 
 
-@pytest.mark.parametrize(
-    ("caption", "lines"),
-    [
-        ("RoundCircle", ["RoundCircle"]),
-        ("HorizontalTriangle", ["Horizontal", "Triangle"]),
-        ("playing basketball", ["playing", "basketball"]),
-    ],
-)
-def test_captions_break_where_words_end(caption, lines):
-    assert text_drawing.wrap(caption, 72) == lines
-
-
-@pytest.mark.parametrize("caption", ["Donaudampfschiffahrt", "one two three " * 5])
-def test_captions_that_are_too_long_end_in_dots(caption):
-    lines = text_drawing.wrap(caption, 72)
-    assert len(lines) <= 3 and lines[-1].endswith("…")
-    assert all(text_drawing.font().getlength(line) <= 72 for line in lines)
-
-
 def test_rows_of_what_belongs_together(tmp_path):
     videos = np.zeros([4, 2, 64, 64, 3], np.uint8)
     stems, metadata = list("abcd"), [{"index": i} for i in range(4)]
@@ -117,19 +98,3 @@ def test_videos_of_several_models_become_alike():
     fitted = visualize.match_sizes([small, large])
     assert [videos.shape for videos in fitted] == [(2, 5, 6, 6, 3)] * 2
     np.testing.assert_array_equal(fitted[0][0, 0, :, 0, 0], [0, 0, 1, 2, 2, 3])
-
-
-def test_units_are_shown_where_they_are_most_active():
-    rng = np.random.default_rng(0)
-    frames = rng.integers(100, 256, [5, 64, 64, 3], np.uint8)
-    active = rng.uniform(0, 0.1, [5, 4, 4, 3])
-    active[3, 1, 2, 1] = 9.0  # of unit 1, in frame 3
-    active[:, :, :, 2] = 5.0  # unit 2 is active everywhere
-    assert unit_grids.selective_units(active, 2)[0] == 1
-    picture = unit_grids.unit_grid(frames, active, [1], num_columns=2)
-    left = text_drawing.margin(["unit 1"])
-    cell = picture[:64, left : left + 64]
-    lit = (cell == frames[3]).all(axis=-1)
-    ys, xs = np.nonzero(lit)
-    assert abs(ys.mean() - 24) < 2 and abs(xs.mean() - 40) < 2  # of 16 pixels each
-    np.testing.assert_array_equal(cell[~lit], frames[3][~lit] // 4)
