@@ -36,7 +36,10 @@ def environment(settings: tasks.Settings) -> Iterator[None]:
       settings: of the job.
 
     Returns:
-      A context manager; leaving it raises `UserError` if a disk is full.
+      A context manager.
+
+    Raises:
+      UserError: a disk is full, when the context ends.
     """
     with _local_log(), _temporary_files():
         try:

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# PyTorch's and OpenBLAS's threads wait for one another in a loop: where others want the
-# cores too, a step of 0.2 s takes 15.
+# PyTorch's and OpenBLAS's threads wait for one another in a loop: on cores that
+# other processes use too, a step of 0.2 s takes 15.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import tf_dvdgan  # noqa: F401, before TensorFlow: it turns on oneDNN

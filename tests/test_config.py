@@ -9,14 +9,14 @@ import pytest
 import tensorflow as tf
 from conftest import graph_of_shapes
 
-from tf_dvdgan import config, errors, layers, run_directory
+from tf_dvdgan import config, config_files, errors, layers, run_directory
 from tf_dvdgan.evaluation.runs import protocols
 from tf_dvdgan.models import resolved, video_gan
 from tf_dvdgan.training import schedule
 
 
 def gin_files() -> list[str]:
-    root = config.gin_directory()
+    root = config_files.gin_directory()
     return sorted(
         os.path.relpath(os.path.join(parent, name), root)
         for parent, _, names in os.walk(root)
@@ -75,7 +75,7 @@ def test_each_row_of_the_paper_has_a_file_headed_by_what_it_is():
     rows = [file for file in gin_files() if file.startswith("papers/")]
     assert len(rows) == 50
     for row in rows:
-        with open(os.path.join(config.gin_directory(), row)) as file:
+        with open(os.path.join(config_files.gin_directory(), row)) as file:
             head = file.read(400)
         assert "(paper 00" in head and "Expected" in head and "ardware" in head, row
 

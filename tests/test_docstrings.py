@@ -24,6 +24,10 @@ SOURCES = [
 KERAS = {"build", "compute_output_shape", "on_epoch_end"}
 
 
+def is_public(name: str) -> bool:
+    return not name.startswith("_") or name == "__call__"
+
+
 def parameters(node: ast.FunctionDef) -> list[str]:
     """Names that a caller gives, without the object itself."""
     arguments = node.args
@@ -70,7 +74,10 @@ def missing_in(path: pathlib.Path) -> list[str]:
         return []
     tree = ast.parse(path.read_text())
     found = []
+    is_command = path.is_relative_to(ROOT / "tools")  # prints errors of its main
     for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and is_command and node.name == "main":
+            continue
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             found += missing_of(node, ast.get_docstring(node) or "", node.name)
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
@@ -91,7 +98,9 @@ def missing_of_class(node: ast.ClassDef, path: pathlib.Path) -> list[str]:
             absent = [n for n in names if not re.search(rf"^\s*\W*{n}\b", held, re.M)]
             if len(names) > 1 and absent:
                 found.append(f"{node.name}: Args lacks {', '.join(absent)}")
-        elif not method.name.startswith("_") and method.name not in KERAS:
+            unshaped = without_shape(method, text)
+            found += [f"{node.name}: no shape of {n}" for n in unshaped]
+        elif is_public(method.name) and method.name not in KERAS:
             text = ast.get_docstring(method)
             if text is None:  # a base of this project may say it
                 text = inherited(path, node.name, method.name)
@@ -125,19 +134,56 @@ def missing_of(node: ast.FunctionDef, text: str, name: str) -> list[str]:
     names = parameters(node)
     if any(ast.unparse(d).endswith("setter") for d in node.decorator_list):
         return []
-    if len(names) < 2:
-        return []
     found, held = [], sections(text)
     absent = [
         n for n in names if not re.search(rf"^\s+\W*{n}\b", held.get("Args", ""), re.M)
     ]
-    if absent:
+    if len(names) > 1 and absent:
         found.append(f"{name}: Args lacks {', '.join(absent)}")
-    if gives(node) and not ("Returns" in held or "Yields" in held):
+    if len(names) > 1 and gives(node) and not held.keys() & {"Returns", "Yields"}:
         found.append(f"{name}: no Returns")
-    if raises(node) and "Raises" not in held:
+    if names and raises(node) and "Raises" not in held:
         found.append(f"{name}: no Raises")
+    return found + [f"{name}: no shape of {n}" for n in without_shape(node, text)]
+
+
+def without_shape(node: ast.FunctionDef, text: str) -> list[str]:
+    """Parameters that are a tensor, and "Returns", whose docstring has no shape."""
+    held, found = sections(text), []
+    summary = re.split(r"^(?:Args|Returns|Yields|Raises):", text, flags=re.M)[0]
+    for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
+        if is_tensor(argument.annotation) and argument.arg[0] != "_":
+            said = summary
+            if "Args" in held:
+                said = entry_of(argument.arg, held["Args"]) or ""
+            if not has_shape(said):
+                found.append(argument.arg)
+    returned = held.get("Returns", held.get("Yields", summary))
+    if is_tensor(node.returns) and not has_shape(returned):
+        found.append("Returns")
     return found
+
+
+def is_tensor(annotation: ast.expr | None) -> bool:
+    """Whether a parameter is one tensor or array, which may be optional."""
+    if annotation is None:
+        return False
+    kinds = {kind.strip() for kind in ast.unparse(annotation).split("|")}
+    return bool(kinds & {"tf.Tensor", "np.ndarray"}) and kinds <= {
+        *("tf.Tensor", "np.ndarray", "None")
+    }
+
+
+def has_shape(text: str) -> bool:
+    """Whether a text has a shape as `[batch, ...]`, or says why there is none."""
+    return bool(re.search(r"`\[[^`]*\]`|\b[Ss]calar|\bunused\b", text))
+
+
+def entry_of(name: str, arguments: str) -> str | None:
+    """What the section "Args" says of one parameter."""
+    pattern = rf"^  (?:\w+, )*{name}(?:, \w+)*:(.*(?:\n    .*)*)"
+    entry = re.search(pattern, arguments, re.M)
+    return entry[1] if entry else None
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -164,6 +210,28 @@ def scale(video, factor):
         "scale: no Returns",
         "scale: no Raises",
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("frames `[time, 3]`.", ["Returns"]),
+        ("frames.", ["video", "Returns"]),
+        ("frames.\n\nReturns:\n  `[time]`, their means.", ["video"]),
+        ("frames\n    `[time, 3]`.\n\nReturns:\n  Scalar.", []),
+        ("unused.\n\nReturns:\n  `[]`.", []),
+    ],
+)
+def test_tensors_without_a_shape_are_found(said, found):
+    text = "def mean(video: tf.Tensor | None, by: str) -> np.ndarray: ..."
+    node = ast.parse(text).body[0]
+    assert without_shape(node, f"Computes it.\n\nArgs:\n  video: {said}") == found
+
+
+def test_a_function_of_one_parameter_says_what_it_raises():
+    node = ast.parse("def check(x):\n    raise ValueError(x)").body[0]
+    assert missing_of(node, "Checks x.", "check") == ["check: no Raises"]
+    assert missing_of(node, "Checks x.\n\nRaises:\n  ValueError: no.", "check") == []
 
 
 if __name__ == "__main__":

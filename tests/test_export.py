@@ -18,6 +18,7 @@ from tf_dvdgan import (
     export,
     generators,
     model_card,
+    text_drawing,
     trained,
     video_gan,
     visualize,
@@ -338,7 +339,7 @@ def test_an_interpolation_ends_in_what_it_goes_between(saved_model, tmp_path):
     weights[[0, 1, 1, 2], [2, 2, 0, 0]] = 1.0, 0.5, 0.5, 1.0
     videos = generator.videos(z, weights).repeat(4, axis=2).repeat(4, axis=3)
     names = [f"frame {i}" for i in range(1, 5)]
-    top, left = sheet.shape[0] - 4 * 66, visualize._margin(names)
+    top, left = sheet.shape[0] - 4 * 66, text_drawing.margin(names)
     for step in range(3):
         for frame in range(4):
             y, x = top + 66 * frame, left + 66 * step

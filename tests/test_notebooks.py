@@ -10,10 +10,12 @@ import pathlib
 import re
 import sys
 import tempfile
+import time
 
 import pytest
 
 FOLDER = pathlib.Path(__file__).parent.parent / "notebooks"
+MAX_SECONDS = 120  # of a run
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
@@ -53,7 +55,7 @@ def output_of(value: object, number: int) -> list[dict]:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_and_shows_what_it_has_saved(path, tmp_path, monkeypatch):
+def test_a_notebook_runs_soon_and_shows_what_it_has_saved(path, tmp_path, monkeypatch):
     notebook = json.loads(path.read_text())
     cells = code_of(notebook)
     saved = [set(output["data"]) for cell in cells for output in cell["outputs"]]
@@ -63,7 +65,9 @@ def test_a_notebook_runs_and_shows_what_it_has_saved(path, tmp_path, monkeypatch
         re.sub(r"steps=(\d+)0\b", r"steps=\1", "".join(cell["source"]))
         for cell in cells
     ]
+    began = time.monotonic()
     values = run(sources)
+    assert time.monotonic() - began < MAX_SECONDS
     found = [
         set(output["data"])
         for number, value in enumerate(values, 1)

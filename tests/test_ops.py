@@ -96,8 +96,8 @@ def test_upsample_repeats_pixels():
 
 def test_drawn_frames_are_of_their_own_video_and_never_twice():
     videos = tf.reshape(tf.range(5 * 8), [5, 8, 1, 1, 1])
-    draws = tf.random.stateless_uniform([5, 8], [0, 1])
-    drawn = ops.sample_frames(videos, draws, 6).numpy().reshape(5, 6)
+    uniform_noise = tf.random.stateless_uniform([5, 8], [0, 1])
+    drawn = ops.sample_frames(videos, uniform_noise, 6).numpy().reshape(5, 6)
     for i, row in enumerate(drawn):
         assert len(set(row)) == 6
         assert set(row) <= set(range(8 * i, 8 * i + 8))
@@ -106,19 +106,19 @@ def test_drawn_frames_are_of_their_own_video_and_never_twice():
 
 def test_every_frame_is_drawn_equally_often():
     videos = tf.tile(tf.reshape(tf.range(6), [1, 6, 1, 1, 1]), [6000, 1, 1, 1, 1])
-    draws = tf.random.stateless_uniform([6000, 6], [0, 2])
-    counts = np.bincount(ops.sample_frames(videos, draws, 2).numpy().ravel())
+    uniform_noise = tf.random.stateless_uniform([6000, 6], [0, 2])
+    counts = np.bincount(ops.sample_frames(videos, uniform_noise, 2).numpy().ravel())
     np.testing.assert_allclose(counts / 2000, 1.0, atol=0.08)
 
 
-def test_half_crops_lie_where_the_draws_say():
+def test_half_crops_lie_where_the_noise_says():
     rows, columns = tf.meshgrid(tf.range(8), tf.range(8), indexing="ij")
     video = tf.stack([rows, columns], -1)[tf.newaxis, tf.newaxis]
     videos = tf.tile(video, [3, 2, 1, 1, 1])
-    draws = tf.constant([[0.0, 0.0], [0.999, 0.999], [0.5, 0.25]])
-    corner = ops.random_half_crop(videos, draws)[:, 1, 0, 0]
+    uniform_noise = tf.constant([[0.0, 0.0], [0.999, 0.999], [0.5, 0.25]])
+    corner = ops.random_half_crop(videos, uniform_noise)[:, 1, 0, 0]
     np.testing.assert_array_equal(corner, [[0, 0], [4, 4], [2, 1]])
-    assert ops.random_half_crop(videos, draws).shape == [3, 2, 4, 4, 2]
+    assert ops.random_half_crop(videos, uniform_noise).shape == [3, 2, 4, 4, 2]
 
 
 def test_a_graph_with_gradients_of_its_own_is_freed():

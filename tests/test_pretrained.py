@@ -33,6 +33,9 @@ def exported(tiny_run, tmp_path_factory):
     directory.write_config(
         directory.read_config() + "SMALL_CLASSIFIER = '/home/me/of_mine.h5'\n"
     )
+    of_older = {"fid_small": 2.0, "fid_small/by_heart": 0.1}
+    row = {"step": 6, "scores": of_older, "protocol": {"name": "fid_small"}}
+    run_directory.add_row(directory.scores_file, row)
     model = trained.load(run)
     for _ in range(2):  # the second replaces the first
         card = model_card.write(model, tiny_run)
@@ -63,6 +66,11 @@ def test_it_has_only_what_sampling_needs_and_gives_the_same_videos(
     directory = run_directory.RunDirectory(str(exported / "tiny"))
     assert "SMALL_CLASSIFIER = 'of_mine.h5'" in directory.read_config()
     assert {row["step"] for row in directory.read_scores()} == {6}
+
+
+def test_metrics_of_older_runs_are_exported_by_their_present_names(exported):
+    text = (exported / "tiny" / run_directory.SCORES_FILE).read_text()
+    assert '"fid_small/memorization": 0.1' in text and "by_heart" not in text
 
 
 def test_a_step_that_it_does_not_have_is_refused(exported):
@@ -109,7 +117,7 @@ def test_other_files_are_not_replaced(tiny_run, tmp_path):
     ):
         export.export_run(model, tiny_run, str(tmp_path), "")
     assert (tmp_path / "mine.txt").read_text() == "mine"
-    for listed in ("mine.txt", "generator.npz"):  # somebody's own list of sums
+    for listed in ("mine.txt", "generator.npz"):  # a user's own list of sums
         (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  {listed}\n")
         with pytest.raises(
             errors.UserError, match="is not empty and is not an exported run"

@@ -82,7 +82,7 @@ def test_the_map_of_the_repository_names_the_same_files():
     assert len(documented) >= 12 and documented == [m.rstrip(",") for m in mapped]
 
 
-def test_what_is_whole_of_the_scores_is_read(directory, capsys):
+def test_undamaged_rows_of_scores_are_read(directory, capsys):
     run_directory.add_row(directory.scores_file, {"step": 1})
     with open(directory.scores_file, "a") as file:
         file.write('{"step": 2, "sco')
@@ -101,21 +101,6 @@ def test_a_damaged_dataset_file_is_reported(directory, text):
         print(directory.class_names)
     assert not directory.has_dataset  # so that resuming writes it
     assert directory.dataset == ""
-
-
-def test_a_run_is_copied_again_but_not_into_another_run(tmp_path):
-    runs = [run_directory.RunDirectory(str(tmp_path / name)) for name in "ab"]
-    for number, run in enumerate(runs):
-        os.makedirs(run.events("train"))
-        run.write_config("CH = 3\n")
-        pathlib.Path(run.events("train"), f"events.{number}").write_text(run.path)
-    copy = str(tmp_path / "copy")
-    assert run_directory.copy_run(runs[0].path, copy) == 2
-    pathlib.Path(runs[0].events("train"), "events.2").write_text("of a resumption")
-    assert run_directory.copy_run(runs[0].path, copy) == 3
-    with pytest.raises(errors.UserError, match="has another run"):
-        run_directory.copy_run(runs[1].path, copy)
-    assert sorted(os.listdir(f"{copy}/train")) == ["events.0", "events.2"]
 
 
 def test_a_damaged_model_is_reported(directory):

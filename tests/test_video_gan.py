@@ -68,7 +68,7 @@ def state_of_the_process() -> tuple:
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind():
     gin.clear_config()
-    gin.parse_config("data.Window.num_frames = 7")  # somebody else's
+    gin.parse_config("data.Window.num_frames = 7")  # another program's
     before = state_of_the_process()
     yield
     assert state_of_the_process() == before

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tf_dvdgan import visualize
+from tf_dvdgan import text_drawing, visualize
 
 CLASSES = ["x", "ÿ", "z"]
 METADATA = [{"class": name, "seed": 3} for name in CLASSES]
@@ -51,7 +51,7 @@ def test_time_runs_down_in_columns():
     videos = rng.integers(0, 256, [4, 20, 64, 64, 3], np.uint8)
     image = visualize.columns(videos, ["left", "0.5", "0.75", "right"], num_columns=2)
     half = len(image) // 2
-    left = visualize._margin(["frame 20", "frame 17"])
+    left = text_drawing.margin(["frame 20", "frame 17"])
     for i, block in enumerate((image[:half], image[half:])):
         head = len(block) - 8 * 66
         for column in range(2):
@@ -60,25 +60,6 @@ def test_time_runs_down_in_columns():
             for row, frame in enumerate((0, 3, 5, 8, 11, 14, 16, 19)):
                 found = block[head + 66 * row :, x:][:64, :64]
                 np.testing.assert_array_equal(found, videos[2 * i + column, frame])
-
-
-@pytest.mark.parametrize(
-    ("caption", "lines"),
-    [
-        ("RoundCircle", ["RoundCircle"]),
-        ("HorizontalTriangle", ["Horizontal", "Triangle"]),
-        ("playing basketball", ["playing", "basketball"]),
-    ],
-)
-def test_captions_break_where_words_end(caption, lines):
-    assert visualize._lines(caption, 72) == lines
-
-
-@pytest.mark.parametrize("caption", ["Donaudampfschiffahrt", "one two three " * 5])
-def test_captions_that_are_too_long_end_in_dots(caption):
-    lines = visualize._lines(caption, 72)
-    assert len(lines) <= 3 and lines[-1].endswith("…")
-    assert all(visualize._font().getlength(line) <= 72 for line in lines)
 
 
 def test_rows_of_what_belongs_together(tmp_path):
@@ -117,19 +98,3 @@ def test_videos_of_several_models_become_alike():
     fitted = visualize.match_sizes([small, large])
     assert [videos.shape for videos in fitted] == [(2, 5, 6, 6, 3)] * 2
     np.testing.assert_array_equal(fitted[0][0, 0, :, 0, 0], [0, 0, 1, 2, 2, 3])
-
-
-def test_units_are_shown_where_they_are_most_active():
-    rng = np.random.default_rng(0)
-    frames = rng.integers(100, 256, [5, 64, 64, 3], np.uint8)
-    active = rng.uniform(0, 0.1, [5, 4, 4, 3])
-    active[3, 1, 2, 1] = 9.0  # of unit 1, in frame 3
-    active[:, :, :, 2] = 5.0  # unit 2 is active everywhere
-    assert visualize.selective_units(active, 2)[0] == 1
-    picture = visualize.unit_grid(frames, active, [1], num_columns=2)
-    left = visualize._margin(["unit 1"])
-    cell = picture[:64, left : left + 64]
-    lit = (cell == frames[3]).all(axis=-1)
-    ys, xs = np.nonzero(lit)
-    assert abs(ys.mean() - 24) < 2 and abs(xs.mean() - 40) < 2  # of 16 pixels each
-    np.testing.assert_array_equal(cell[~lit], frames[3][~lit] // 4)

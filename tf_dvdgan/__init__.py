@@ -19,7 +19,7 @@ from tf_dvdgan import keras_version, onednn
 from tf_dvdgan.version import __version__  # noqa: F401
 
 if TYPE_CHECKING:
-    from tf_dvdgan.config import register
+    from tf_dvdgan.config_bindings import register
     from tf_dvdgan.data_prep.job import prepare
     from tf_dvdgan.errors import UserError
     from tf_dvdgan.notebook import History, show
@@ -46,7 +46,7 @@ _MODULES = {  # of each name
     **dict.fromkeys(["VideoGAN", "load"], "video_gan"),
     "UserError": "errors",
     "prepare": "data_prep.job",
-    "register": "config",
+    "register": "config_bindings",
     "score": "scores",
 }
 

@@ -1,7 +1,7 @@
 """Times the phases of a config, and compares them with the machine's peak.
 
-Data and weights are random. GFLOP are counted in the graphs: "plain" without the exact
-rewrites, then as run.
+Data and weights are random. GFLOP are counted in the graphs: "ref." with the reference
+ops, then as run.
 """
 
 import glob
@@ -181,11 +181,11 @@ def _time_graph(
     batch = next(iter(trainer.random_batches()))
     batches = [batch] * trainer.num_d_steps
     with ops.reference_ops():
-        plain = tf.function(lambda b: function(b)).get_concrete_function(batches)
+        reference = tf.function(lambda b: function(b)).get_concrete_function(batches)
     compiled = tf.function(lambda b: function(b), jit_compile=trainer.jit_compile)
     run = compiled.get_concrete_function(batches)
     return {
-        "gflop_plain": flops.count(plain.graph) / 1e9,
+        "gflop_reference": flops.count(reference.graph) / 1e9,
         "gflop": flops.count(run.graph) / 1e9,
         **_time(
             name,
@@ -362,14 +362,14 @@ def table(results: Mapping[str, Any]) -> str:
         f"matrix multiplication: {results['matmul_gflops']:.0f} GFLOP/s; "
         f"networks built in {results['build_seconds']:.1f} s",
         "",
-        f"{'phase':<20}{'median s':>9}{'fastest':>9}{'slowest':>9}{'GFLOP plain':>13}"
+        f"{'phase':<20}{'median s':>9}{'fastest':>9}{'slowest':>9}{'GFLOP ref.':>12}"
         f"{'as run':>9}{'GFLOP/s':>9}{'of matmul':>11}{'peak GiB':>10}",
     ]
     for name, phase in results["phases"].items():
         if "median" in phase:
             lines.append(
                 f"{name:<20}{phase['median']:>9.3f}{phase['fastest']:>9.3f}"
-                f"{phase['slowest']:>9.3f}{phase['gflop_plain']:>13.1f}"
+                f"{phase['slowest']:>9.3f}{phase['gflop_reference']:>12.1f}"
                 f"{phase['gflop']:>9.1f}{phase['gflops']:>9.0f}"
                 f"{phase['share_of_matmul']:>11.0%}{phase['peak_gib']:>10.2f}"
             )

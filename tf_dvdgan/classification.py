@@ -22,7 +22,7 @@ from tf_dvdgan.models import vgan
 
 
 @dataclasses.dataclass(frozen=True)
-class Clips:
+class LabeledClips:
     """Labeled clips of a data set in memory, one window per clip.
 
     Attributes:
@@ -35,7 +35,7 @@ class Clips:
     test: tuple[np.ndarray, np.ndarray]
 
     @classmethod
-    def read(cls, data_dir: str, window: windows.Window) -> "Clips":
+    def read(cls, data_dir: str, window: windows.Window) -> "LabeledClips":
         """Reads the middle window of each clip of both splits.
 
         Args:
@@ -112,7 +112,7 @@ def classify(
     check(discriminator)
     # The data may have other classes than the run's.
     window = dataclasses.replace(model.window, classes=())
-    clips = Clips.read(data_dir, window)
+    clips = LabeledClips.read(data_dir, window)
     num_classes = len(manifest_lib.load(data_dir).class_names)
 
     def tuned(pretrained: bool) -> Callable:
@@ -159,7 +159,7 @@ def _share(text: str | fractions.Fraction) -> fractions.Fraction:
 
 def fine_tune(
     discriminator: vgan.Discriminator,
-    clips: Clips,
+    clips: LabeledClips,
     num_classes: int,
     pretrained: bool = True,
     share: float = 1.0,
@@ -207,12 +207,12 @@ def fine_tune(
         classifier(_floats(clips.test[0][i : i + batch_size]), training=False)
         for i in range(0, len(clips.test[0]), batch_size)
     ]
-    return vgan.accuracy(np.concatenate(logits), clips.test[1]), len(videos)
+    return accuracy(np.concatenate(logits), clips.test[1]), len(videos)
 
 
 def logistic_regression(
     discriminator: vgan.Discriminator,
-    clips: Clips,
+    clips: LabeledClips,
     share: float = 1.0,
     batch_size: int = 64,
     seed: int = 0,
@@ -256,7 +256,11 @@ def logistic_regression(
 
 
 def check(discriminator: tf.keras.Model) -> None:
-    """Raises a `UserError` unless a discriminator is VGAN's."""
+    """Checks that a discriminator is VGAN's.
+
+    Raises:
+      UserError: it is another one.
+    """
     if not isinstance(discriminator, vgan.Discriminator):
         raise errors.UserError(
             "Action classification needs VGAN's discriminator; this is another one."
@@ -290,3 +294,16 @@ def _choose(
 
 def _floats(videos: np.ndarray) -> tf.Tensor:
     return transforms.to_unit_range(videos)
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Computes top-1 accuracy.
+
+    Args:
+      logits: `[count, num_classes]`.
+      labels: `[count]`, class ids.
+
+    Returns:
+      Fraction of rows whose largest logit is the label's.
+    """
+    return float(np.mean(np.argmax(logits, axis=-1) == labels))

@@ -38,7 +38,7 @@ _DARK = 0.35  # brightness far from the light
 
 @dataclasses.dataclass(frozen=True)
 class _Object:
-    """A body of the engine and how it looks.
+    """A body of the engine and its appearance.
 
     Attributes:
       body: with position (in heights) and angle.

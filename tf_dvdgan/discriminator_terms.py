@@ -70,7 +70,7 @@ class DiscriminatorTerm(tf.Module):
         Args:
           real_scores: mean score of each discriminator, over all replicas,
             `[discriminators]`.
-          fake_scores: the same for generated videos.
+          fake_scores: the same for generated videos, `[discriminators]`.
         """
 
 

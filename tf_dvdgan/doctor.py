@@ -66,7 +66,7 @@ class Finding:
 
 
 def examine(paths: Sequence[str] = (), tpu: str | None = None) -> Iterator[Finding]:
-    """Examines this machine, and trains one step on each of its devices.
+    """Examines this machine, and trains two steps on each of its devices.
 
     Args:
       paths: folders or object stores, such as `s3://bucket/runs`, to write to and read
@@ -101,7 +101,7 @@ def examine(paths: Sequence[str] = (), tpu: str | None = None) -> Iterator[Findi
         makers[f"{len(gpus)} GPUs"] = tf.distribute.MirroredStrategy
     makers["CPU:0"] = lambda: tf.distribute.OneDeviceStrategy("CPU:0")
     for name, make in makers.items():
-        part = f"training step on {name}"
+        part = f"training steps on {name}"
         yield _finding(part, functools.partial(_train, make))
 
 

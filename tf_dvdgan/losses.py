@@ -132,7 +132,17 @@ class Term:
         real: tf.Tensor,
         labels: tf.Tensor,
     ) -> tf.Tensor:
-        """The weighted term; arguments are those of `value`."""
+        """The weighted term.
+
+        Args:
+          generator: the model, for terms that depend on its weights.
+          outputs: the model's outputs by name, see `value`.
+          real: `[batch, time, height, width, 3]`, real videos in [-1, 1].
+          labels: `[batch]`, classes of the real and of the generated videos.
+
+        Returns:
+          Scalar.
+        """
         return self.weight * self.value(generator, outputs, real, labels)
 
     def value(

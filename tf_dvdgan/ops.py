@@ -83,7 +83,7 @@ def on_frames(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Te
       x: `[batch, time, height, width, channels]`, or `[n, height, width, channels]`.
 
     Returns:
-      The output of `function`, with time unfolded again if `x` has it.
+      `[batch, time, ...]`, or `[n, ...]` if `x` has no time: the output of `function`.
     """
     if x.shape.rank == 4:
         return function(x)
@@ -242,7 +242,14 @@ def conv2d_kernel_gradient(
 
 @custom_gradient
 def upsample(x: tf.Tensor) -> tf.Tensor:
-    """Nearest x2 upsampling of every frame; its gradient is scaled average pooling."""
+    """Nearest x2 upsampling of every frame; its gradient is scaled average pooling.
+
+    Args:
+      x: `[..., height, width, channels]`.
+
+    Returns:
+      `[..., 2 height, 2 width, channels]`.
+    """
 
     def repeat(frames: tf.Tensor) -> tf.Tensor:
         _, height, width, channels = frames.shape
@@ -264,7 +271,8 @@ def average_pool(x: tf.Tensor, time: bool = False, factor: int = 2) -> tf.Tensor
       factor: pooling window and stride of height and width.
 
     Returns:
-      `x` with height and width divided by `factor`, and time halved and rounded up.
+      `[batch, time, height / factor, width / factor, channels]`, or without time.
+      Pooled time is halved and rounded up.
     """
     if not time:
         return on_frames(lambda f: tf.nn.avg_pool2d(f, factor, factor, "VALID"), x)

@@ -1,6 +1,6 @@
 """Proposes a training command for some data, a machine, and a time: `propose`.
 
-It looks at the clips (their number, length, size and motion) and measures steps of the
+It examines the clips (their number, length, size and motion) and measures steps of the
 resulting config on this machine. The rules are those of docs/small_data.md.
 """
 
@@ -25,7 +25,7 @@ _WIDTHS = (64, 48, 32, 16, 8, 4)
 _BATCH_SIZE = 16
 _NUM_FRAMES = (16, 12, 8, 6, 4)
 _STRIDES = (1, 2, 3, 4)
-_LOOKED_AT = 256  # clips
+_MAX_CLIPS = 256  # clips
 _WELL_MOVED = 0.4  # of the largest difference between frames
 _STEPS = (6_000, 100_000)  # the least that is worth training, and the most
 _SMALL = 20_000  # clips
@@ -138,7 +138,7 @@ def _lengths(data_dir: str, loaded: manifest.Manifest) -> list[int]:
     window = windows.Window(1, loaded.resolution)
     shards = readers.shards_of(loaded, data_dir, "train", window)
     paths = [f"{data_dir}/{shard.file}" for shard in shards]
-    rows = record_index.rows(paths, at_most=_LOOKED_AT)
+    rows = record_index.rows(paths, at_most=_MAX_CLIPS)
     return [int(records.parse(row)[0]["num_frames"]) for row in rows]
 
 
@@ -154,7 +154,7 @@ def _choose_stride(
     longest = min(8, int(np.quantile(lengths, 0.1)) - 1)
     window = windows.Window(longest + 1, resolution)
     data = training_data.Shards(data_dir, window)
-    videos = data.sample(_LOOKED_AT, held_out=False)
+    videos = data.sample(_MAX_CLIPS, held_out=False)
     assert videos is not None  # every data set has training clips
     frames = videos["video"].astype(np.float32)
     changes = {

@@ -43,6 +43,7 @@ _FRAME_BANK = "frame_bank.npz"
 _CLASSIFICATION = "classify.jsonl"
 _STEP = "step"  # an array of `GENERATOR`
 _WINDOW = ("num_frames", "stride", "resolution")  # of a row of scores
+_METRICS_RENAMED = {"by_heart": "memorization"}  # since rows of earlier versions
 _OPERATIVE_CONFIG = r"operative_config-(\d+)\.gin"
 
 
@@ -256,7 +257,7 @@ class RunDirectory:
             ) from None
 
     def write_frame_bank(self, frames: np.ndarray) -> None:
-        """Writes the frame bank, see `read_frame_bank`."""
+        """Writes the frame bank, `[count, frames, height, width, 3]` uint8."""
         _write_arrays(self._of(_FRAME_BANK), {"frames": frames})
 
     # The weights, of a run that `export.export_run` made.
@@ -296,9 +297,9 @@ class RunDirectory:
         """Reads the rows of `scores.jsonl`, each with "step", "scores", "protocol".
 
         A row of an earlier version's training, which has the scores of all protocols,
-        becomes a row for each.
+        becomes a row for each. Metrics have their present names.
         """
-        rows = read_rows(self.scores_file)
+        rows = map(_with_present_names, read_rows(self.scores_file))
         return [row for entry in rows for row in _rows_by_protocol(entry)]
 
     def read_classification(self) -> list[dict]:
@@ -336,6 +337,17 @@ def read_rows(path: str) -> list[dict]:
     if damaged:
         terminal.say(f"{path}: {damaged} damaged lines are skipped")
     return rows
+
+
+def _with_present_names(row: dict) -> dict:
+    """Renames the metrics that earlier versions called otherwise."""
+    if not isinstance(row.get("scores"), dict):
+        return row
+    scores = {}
+    for tag, value in row["scores"].items():
+        protocol, slash, metric = tag.rpartition("/")
+        scores[protocol + slash + _METRICS_RENAMED.get(metric, metric)] = value
+    return {**row, "scores": scores}
 
 
 def _rows_by_protocol(row: Mapping) -> Iterator[dict]:
@@ -387,42 +399,9 @@ def _are_names(value: Any) -> TypeGuard[list[str]]:
 def _text(path: str) -> str:
     """Returns the text of a file; empty if it does not exist.
 
-    Damaged bytes become U+FFFD, so that what is whole can be read.
+    Damaged bytes become U+FFFD, so that undamaged parts can be read.
     """
     if not filesystem.exists(path):
         return ""
     with filesystem.GFile(path, "rb") as file:
         return file.read().decode("utf-8", "replace")
-
-
-def copy_run(source: str, target: str) -> int:
-    """Copies a finished run, also between a disk and object stores.
-
-    Args:
-      source: directory of the run.
-      target: directory of the copy; it does not exist, or has an earlier copy.
-
-    Returns:
-      The number of files.
-
-    Raises:
-      UserError: the source is not a run, or the target has another run or other files,
-        or cannot be written.
-    """
-    files.register_filesystems(source, by_tensorflow=False)
-    files.check_writable(target, as_folder=True)
-    if not RunDirectory(source).is_run:
-        raise errors.UserError(f"There is no run in {source!r}.")
-    if files.list_dir(target) and not RunDirectory(target).is_run:
-        raise errors.UserError(
-            f"{target!r} is not empty and has no run; name another folder."
-        )
-    # The names of its events tell a run from others, also of the same config.
-    own, copied = (
-        set(files.list_dir(RunDirectory(path).events("train")))
-        for path in (source, target)
-    )
-    if not copied <= own:
-        raise errors.UserError(f"{target!r} has another run; name another folder.")
-    # Readers look for the config of a run, and for TensorFlow's list of checkpoints.
-    return files.copy_folder(source, target, last=["checkpoint", _CONFIG])

@@ -24,6 +24,8 @@ import tensorflow as tf
 
 from tf_dvdgan import (
     config,
+    config_bindings,
+    config_files,
     errors,
     export,
     generators,
@@ -155,9 +157,9 @@ class VideoGAN:
         if class_names is not None and len(class_names) == 0:
             bindings.append("NUM_CLASSES = 0")
         if generator is not None:
-            bindings += config.bind("video_gan.build.generator", generator)
+            bindings += config_bindings.bind("video_gan.build.generator", generator)
         if discriminators is not None:
-            bindings += config.bind(
+            bindings += config_bindings.bind(
                 "video_gan.build.discriminators", list(discriminators)
             )
         with config.isolated():
@@ -581,7 +583,7 @@ def _file_of(preset: str) -> str:
     """
     for place in _PLACES:
         file = place.format(preset)
-        if os.path.isfile(os.path.join(config.gin_directory(), file)):
+        if os.path.isfile(os.path.join(config_files.gin_directory(), file)):
             return file
     return preset
 

@@ -1,30 +1,19 @@
-"""Draws videos as grids, frame strips and contact sheets with captions."""
+"""Lays videos out as grids, frame strips and contact sheets, and writes their files."""
 
 import dataclasses
 import json
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-from tf_dvdgan import terminal
+from tf_dvdgan import text_drawing
 from tf_dvdgan.data import files, filesystem, video_io
 
 _GAP = 2  # pixels between videos
-_FONT_SIZE = 12
-_LINE_HEIGHT = 14
-_MAX_LINES = 3  # of a caption
 _MIN_SIZE = 64  # pixels; smaller videos are enlarged
-_MAX_NAME = 40  # characters
-_BACKGROUND = 24
-_ACTIVE_SHARE = 0.005  # top share of a unit's activations (Zhou et al., 2015)
-_DARKENING = 4  # divides pixels where a unit is not active
-_TEXT = (235, 235, 235)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +42,11 @@ def grid(videos: np.ndarray, columns: int, names: Sequence[str] = ()) -> np.ndar
     Returns:
       `[time, height', width', 3]` uint8, with even height and width.
     """
-    names = [_shown(name) for name in names]
+    names = [text_drawing.short_name(name) for name in names]
     videos = _enlarged(videos)
     count, num_frames, height, width, _ = videos.shape
     rows = -(-count // columns)
-    margin = _margin(names)
+    margin = text_drawing.margin(names)
     canvas = np.full(
         [
             num_frames,
@@ -65,7 +54,7 @@ def grid(videos: np.ndarray, columns: int, names: Sequence[str] = ()) -> np.ndar
             _even(margin + columns * (width + _GAP)),
             3,
         ],
-        _BACKGROUND,
+        text_drawing.BACKGROUND,
         np.uint8,
     )
     for i, video in enumerate(videos):
@@ -73,7 +62,7 @@ def grid(videos: np.ndarray, columns: int, names: Sequence[str] = ()) -> np.ndar
         left = margin + i % columns * (width + _GAP)
         canvas[:, top : top + height, left : left + width] = video
     if names:
-        label = _write_names(canvas[0], names, height + _GAP)
+        label = text_drawing.write_names(canvas[0], names, height + _GAP)
         canvas[:, :, :margin] = label[:, :margin]
     return canvas
 
@@ -123,9 +112,10 @@ def columns(
         rows = block.swapaxes(0, 1).reshape(-1, 1, *block.shape[2:])
         image = grid(rows, num_columns, names)[0]
         width = _enlarged(rows[:1]).shape[3]
-        above = np.full_like(image, _BACKGROUND)
-        for j, strip in enumerate(_captions(captions[i : i + num_columns], width)):
-            left = _margin(names) + j * (width + _GAP)
+        above = np.full_like(image, text_drawing.BACKGROUND)
+        own = text_drawing.caption_strips(captions[i : i + num_columns], width)
+        for j, strip in enumerate(own):
+            left = text_drawing.margin(names) + j * (width + _GAP)
             above[: len(strip), left : left + width] = strip
         blocks += [above[: len(strip)], image]
     return np.concatenate(blocks)
@@ -155,52 +145,6 @@ def raster(videos: np.ndarray) -> np.ndarray:
     num_columns = math.ceil((videos.shape[1] * 4 / 3) ** 0.5)
     pictures = [grid(video[:, np.newaxis], num_columns)[0] for video in videos]
     return np.concatenate(pictures)
-
-
-def selective_units(active: np.ndarray, count: int) -> list[int]:
-    """Selects the units with the largest ratio of maximum to mean activation.
-
-    Args:
-      active: `[frames, height, width, units]` activations, at least 0.
-      count: number of units to select.
-
-    Returns:
-      Indices of the units, most selective first.
-    """
-    mean = active.mean(axis=(0, 1, 2))
-    ratio = active.max(axis=(0, 1, 2)) / np.where(mean > 0, mean, np.inf)
-    return [int(unit) for unit in np.argsort(-ratio, kind="stable")[:count]]
-
-
-def unit_grid(
-    frames: np.ndarray, active: np.ndarray, numbers: Sequence[int], num_columns: int
-) -> np.ndarray:
-    """Shows where units are active in their top frames (paper 004, figure 6).
-
-    A unit is active at a pixel where its activation, enlarged bilinearly, is in the top
-    0.5 % of all its activations. The other pixels are darkened.
-
-    Args:
-      frames: `[count, height, width, 3]` uint8.
-      active: `[count, height', width', units]` activations.
-      numbers: indices of the units to show, one per row.
-      num_columns: frames per unit.
-
-    Returns:
-      `[height'', width'', 3]` uint8.
-    """
-    height, width = frames.shape[1:3]
-    shown = []
-    for number in numbers:
-        own = active[..., number]
-        threshold = np.quantile(own, 1.0 - _ACTIVE_SHARE)
-        best = np.argsort(-own.max(axis=(1, 2)), kind="stable")[:num_columns]
-        for i in best:
-            enlarged = cv2.resize(own[i], (width, height))
-            is_active = (enlarged >= threshold)[..., np.newaxis]
-            shown.append(np.where(is_active, frames[i], frames[i] // _DARKENING))
-    names = [f"unit {number}" for number in numbers]
-    return grid(np.stack(shown)[:, np.newaxis], len(best), names)[0]
 
 
 def match_sizes(columns: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -235,8 +179,8 @@ def add_captions(videos: np.ndarray, captions: Sequence[str]) -> np.ndarray:
     """
     videos = _enlarged(videos)
     _, num_frames, _, width, _ = videos.shape
-    strips = _captions(captions, width)[:, np.newaxis].repeat(num_frames, axis=1)
-    return np.concatenate([strips, videos], axis=2)
+    above = text_drawing.caption_strips(captions, width)[:, np.newaxis]
+    return np.concatenate([above.repeat(num_frames, axis=1), videos], axis=2)
 
 
 def write(
@@ -330,12 +274,6 @@ def write_contact_sheet(path: str, clips: Sequence[tuple[np.ndarray, str]]) -> N
     files.atomic_write(path, video_io.encode_png(image))
 
 
-def _shown(name: str) -> str:
-    """Makes a name from the data printable and shortens it."""
-    name = terminal.printable(name)
-    return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
-
-
 def _enlarged(videos: np.ndarray) -> np.ndarray:
     """Enlarges small videos by an integer factor, for visibility."""
     scale = max(1, _MIN_SIZE // videos.shape[2])
@@ -344,58 +282,3 @@ def _enlarged(videos: np.ndarray) -> np.ndarray:
 
 def _even(size: int) -> int:
     return size + size % 2
-
-
-def _margin(names: Sequence[str]) -> int:
-    if not names:
-        return 0
-    return round(max(_font().getlength(name) for name in names)) + 12
-
-
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=_FONT_SIZE)
-
-
-def _write_names(image: np.ndarray, names: Sequence[str], row: int) -> np.ndarray:
-    picture = Image.fromarray(image)
-    draw = ImageDraw.Draw(picture)
-    for i, name in enumerate(names):
-        draw.text((6, i * row + row // 2), name, _TEXT, _font(), anchor="lm")
-    return np.asarray(picture)
-
-
-def _captions(captions: Sequence[str], width: int) -> np.ndarray:
-    """Draws captions as images of one height, `[count, height, width, 3]` uint8."""
-    texts = [_lines(_shown(caption), width) for caption in captions]
-    height = _LINE_HEIGHT * max(map(len, texts)) + 4
-    pictures = []
-    for lines in texts:
-        picture = Image.new("RGB", (width, height), (_BACKGROUND,) * 3)
-        draw = ImageDraw.Draw(picture)
-        for i, line in enumerate(reversed(lines)):  # aligned at the bottom
-            middle = height - 2 - _LINE_HEIGHT * i - _LINE_HEIGHT // 2
-            draw.text((width // 2, middle), line, _TEXT, _font(), anchor="mm")
-        pictures.append(np.asarray(picture))
-    return np.stack(pictures)
-
-
-def _lines(text: str, width: int) -> list[str]:
-    """Wraps a text to `width` pixels after spaces and dashes and before capitals."""
-    font, lines = _font(), [""]
-    for piece in re.split(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[\s_-])", text):
-        if lines[-1] and font.getlength(lines[-1] + piece.rstrip()) > width:
-            lines.append("")
-        lines[-1] += piece
-    if len(lines) > _MAX_LINES:
-        lines = [*lines[: _MAX_LINES - 1], "".join(lines[_MAX_LINES - 1 :])]
-    return [_cut(line.rstrip(), width) for line in lines]
-
-
-def _cut(line: str, width: int) -> str:
-    """Truncates a line to `width` pixels."""
-    font = _font()
-    if font.getlength(line) <= width:
-        return line
-    while line and font.getlength(line + "…") > width:
-        line = line[:-1]
-    return line + "…"

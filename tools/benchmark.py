@@ -4,7 +4,7 @@
 
 Data and weights are random. Videos to prepare and shards to read are written to a
 temporary folder, unless --data_dir names shards. GFLOP are counted in the graphs:
-"plain" without the exact rewrites, then as run.
+"ref." with the reference ops (`ops.reference_ops`), then as run.
 """
 
 from absl import flags

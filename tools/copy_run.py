@@ -20,9 +20,9 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     del argv
-    from tf_dvdgan import run_directory
+    from tf_dvdgan import run_copy
 
-    count = run_directory.copy_run(FLAGS.model_dir, FLAGS.output)
+    count = run_copy.copy_run(FLAGS.model_dir, FLAGS.output)
     print(f"{count} files in {FLAGS.output}")
 
 

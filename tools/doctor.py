@@ -1,4 +1,4 @@
-"""Examines an installation, and trains one step on each device.
+"""Examines an installation, and trains two steps on each device.
 
   python -m tools.doctor
   python -m tools.doctor --path=s3://bucket/runs --tpu=local

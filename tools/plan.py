@@ -2,7 +2,7 @@
 
   python -m tools.plan --data_dir=SHARDS --hours=8 --memory=16
 
-It looks at the number, length, size and motion of the clips, measures training steps
+It examines the number, length, size and motion of the clips, measures training steps
 on this machine (a few minutes), and prints a command with a reason for each choice.
 """
 

@@ -95,7 +95,7 @@ def test_every_clip_comes_once_an_epoch(shards, batch):
         assert sorted(clips[24 * epoch : 24 * epoch + 24]) == list(range(24))
 
 
-def test_order_and_draws_are_a_function_of_the_seed(shards):
+def test_order_and_windows_are_a_function_of_the_seed(shards):
     assert read(shards, 10) == read(shards, 10)
     assert read(shards, 10) != read(shards, 10, seed=2)
     tf.random.set_seed(123)  # no other seed matters
@@ -104,7 +104,7 @@ def test_order_and_draws_are_a_function_of_the_seed(shards):
     assert again == read(shards, 10)
 
 
-def test_epochs_differ_in_order_and_draws(shards):
+def test_epochs_differ_in_order_and_windows(shards):
     batches = read(shards, 48, batch=1)
     first, second = batches[:24], batches[24:]
     assert sorted(b[0][0] for b in first) == sorted(b[0][0] for b in second)
@@ -169,8 +169,8 @@ def test_a_clip_that_is_too_short_repeats_its_last_frame():
 )
 def test_a_short_clip_gives_consecutive_frames_where_asked_for(num_frames, times):
     window = windows.Window(4, 16, stride=3, consecutive_if_short=True)
-    draws = tf.fill([3], 0.0 if times[0] == 0 else 0.99)
-    row = readers._decode(_record(3, num_frames=num_frames), window, draws)
+    positions = tf.fill([3], 0.0 if times[0] == 0 else 0.99)
+    row = readers._decode(_record(3, num_frames=num_frames), window, positions)
     np.testing.assert_array_equal(row["video"][:, 0, 0, 1], times)
 
 

@@ -93,15 +93,15 @@ def test_permuting_the_batch_permutes_the_videos():
 def test_discriminators_score_each_video_independently():
     videos = tf.random.stateless_normal([3, 5, 16, 16, 3], [0, 1])
     labels = tf.constant([0, 1, 2])
-    draws = tf.random.stateless_uniform([3, 5], [0, 2])
+    uniform_noise = tf.random.stateless_uniform([3, 5], [0, 2])
     for discriminator in (
         dvd_gan.SpatialDiscriminator(16, 4, ch=2, num_frames=2),
         dvd_gan.TemporalDiscriminator(16, 4, ch=2),
     ):
-        scores = discriminator(videos, labels, draws).numpy()
+        scores = discriminator(videos, labels, uniform_noise).numpy()
         assert scores.shape == (3,)
         changed = tf.concat([videos[:2], -videos[2:]], 0)
-        other = discriminator(changed, labels, draws).numpy()
+        other = discriminator(changed, labels, uniform_noise).numpy()
         np.testing.assert_allclose(other[:2], scores[:2], atol=1e-5)
         assert abs(other[2] - scores[2]) > 1e-4
 
@@ -146,10 +146,11 @@ def test_more_frames_than_the_loop_unrolls():
 def test_phi_is_one_of_figure_6(phi, shape):
     discriminator = dvd_gan.TemporalDiscriminator(16, 2, ch=1, downsampling=phi)
     videos = tf.random.stateless_normal([2, 3, 16, 16, 3], [0, 1])
-    draws = tf.random.stateless_uniform([2, discriminator.num_uniforms(3)], [0, 2])
-    seen = discriminator.downsample(videos, draws)
+    num_uniforms = discriminator.num_uniforms(3)
+    uniform_noise = tf.random.stateless_uniform([2, num_uniforms], [0, 2])
+    seen = discriminator.downsample(videos, uniform_noise)
     assert seen.shape == [2, 3, shape, shape, 3]
-    assert discriminator(videos, tf.constant([0, 1]), draws).shape == [2]
+    assert discriminator(videos, tf.constant([0, 1]), uniform_noise).shape == [2]
 
 
 @pytest.mark.parametrize("k", [1, 2, 8, 10])

@@ -99,11 +99,12 @@ def test_the_spatial_discriminator_draws_from_what_follows_alone():
         32, 1, ch=1, num_frames=2, skip_frames=2
     )
     videos = tf.random.stateless_normal([3, 5, 32, 32, 3], [0, 3])
-    draws = tf.random.stateless_uniform([3, discriminator.num_uniforms(5)], [0, 4])
+    num_uniforms = discriminator.num_uniforms(5)
+    uniform_noise = tf.random.stateless_uniform([3, num_uniforms], [0, 4])
     labels = tf.zeros([3], tf.int32)
-    score = discriminator(videos, labels, draws)
+    score = discriminator(videos, labels, uniform_noise)
     other = tf.concat([-videos[:, :2], videos[:, 2:]], axis=1)
-    np.testing.assert_array_equal(discriminator(other, labels, draws), score)
+    np.testing.assert_array_equal(discriminator(other, labels, uniform_noise), score)
 
 
 def test_at_least_one_frame_must_be_generated():

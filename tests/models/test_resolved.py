@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from conftest import TINY
 
-from tf_dvdgan import config, errors, layers
+from tf_dvdgan import config, config_files, errors, layers
 from tf_dvdgan.data import windows
 from tf_dvdgan.models import dvd_gan, resolved, video_gan
 
@@ -17,7 +17,7 @@ NAMES = ["a", "b", "c"]
 
 def gin_files() -> list[str]:
     """Of each architecture, with every normalization and block."""
-    root = config.gin_directory()
+    root = config_files.gin_directory()
     models = sorted(os.listdir(os.path.join(root, "models")))
     variants = [
         ["models/dvdgan_v2.gin", f"{folder}/{name}"]

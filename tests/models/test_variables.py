@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan import config
+from tf_dvdgan import config, config_files
 from tf_dvdgan.models import video_gan
 
 FOLDER = os.path.join(os.path.dirname(__file__), "variables")
 MODELS = sorted(
     name.removesuffix(".gin")
-    for name in os.listdir(os.path.join(config.gin_directory(), "models"))
+    for name in os.listdir(os.path.join(config_files.gin_directory(), "models"))
 )
 
 

@@ -164,15 +164,6 @@ def test_the_authors_predictor_trains_on_the_first_frame_alone():
     assert isinstance(term, vgan.FirstFrameLoss) and term.weight == 10.0
 
 
-def test_a_mixture_fits_the_codes_it_is_given():
-    rng = np.random.default_rng(0)
-    codes = np.concatenate([rng.normal(-5, 1, [200, 3]), rng.normal(5, 1, [200, 3])])
-    mixture = vgan.fit_mixture(codes, num_components=2)
-    samples, _ = mixture.sample(1000)
-    assert abs((samples[:, 0] > 0).mean() - 0.5) < 0.1
-    assert vgan.fit_mixture(codes[:10]).n_components == 5
-
-
 def test_sizes_that_cannot_be_made_are_refused():
     with pytest.raises(ValueError, match="resolution=48"):
         vgan.Generator(48, 32, 0)

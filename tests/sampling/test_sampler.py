@@ -114,3 +114,12 @@ def test_items_come_in_turn():
     items = np.arange(3)
     assert sampler_lib.in_turn(items, 7).tolist() == [0, 1, 2, 0, 1, 2, 0]
     assert sampler_lib.in_turn(items, 2).tolist() == [0, 1]
+
+
+def test_a_mixture_fits_the_codes_it_is_given():
+    rng = np.random.default_rng(0)
+    codes = np.concatenate([rng.normal(-5, 1, [200, 3]), rng.normal(5, 1, [200, 3])])
+    mixture = latents.fit_mixture(codes, num_components=2)
+    samples, _ = mixture.sample(1000)
+    assert abs((samples[:, 0] > 0).mean() - 0.5) < 0.1
+    assert latents.fit_mixture(codes[:10]).n_components == 5

@@ -30,14 +30,14 @@ def by_part(findings):
 def test_this_machine_works(quick, tmp_path):
     found = by_part(doctor.examine([str(tmp_path), str(tmp_path / "new")]))
     assert not {part: f for part, f in found.items() if f.state == doctor.FAILS}
-    assert found["training step on CPU:0"].text == "OneDeviceStrategy"
+    assert found["training steps on CPU:0"].text == "OneDeviceStrategy"
     assert "tensorflow" in found["packages"].text
     assert "av1" in found["video decoders"].text
     assert found["oneDNN"].text == "on"
     assert list(tmp_path.iterdir()) == []  # nothing is left behind
 
 
-def test_a_step_is_trained(eagerly):
+def test_steps_are_trained(eagerly):
     finding = doctor._finding("CPU", lambda: doctor._train(one_device))
     assert finding.state == doctor.WORKS, finding
     assert "replicas: 1" in finding.text
@@ -97,7 +97,7 @@ def test_a_store_that_loses_writes_fails(monkeypatch, tmp_path):
 def test_the_command_ends_with_1_if_something_fails(tmp_path):
     done = run_module("tools.doctor", f"--path={tmp_path}")
     assert done.returncode == 0, done.stdout
-    assert "training step on CPU:0  works" in done.stdout
+    assert "training steps on CPU:0  works" in done.stdout
     done = run_module("tools.doctor", "--path=/proc/no", "--quiet")
     assert done.returncode == 1
     assert "/proc/no                fails" in done.stdout

@@ -136,7 +136,7 @@ def test_fine_tuning_starts_from_the_given_weights_and_learns():
     videos += (labels * 80).astype(np.uint8)[:, None, None, None, None]
     discriminator(videos[:1].astype(np.float32))
     before = discriminator.encoder.get_weights()
-    clips = classification.Clips((videos, labels), (videos, labels))
+    clips = classification.LabeledClips((videos, labels), (videos, labels))
     accuracy, count = classification.fine_tune(
         discriminator,
         clips,
@@ -157,19 +157,20 @@ def test_logistic_regression_leaves_the_discriminator_as_it_is():
     videos += (labels * 80).astype(np.uint8)[:, None, None, None, None]
     discriminator(videos[:1].astype(np.float32))
     before = [v.numpy() for v in discriminator.trainable_variables]
-    clips = classification.Clips((videos[:30], labels[:30]), (videos[30:], labels[30:]))
+    train, test = (videos[:30], labels[:30]), (videos[30:], labels[30:])
+    clips = classification.LabeledClips(train, test)
     assert classification.logistic_regression(discriminator, clips) == (1.0, 30)
-    shuffled = classification.Clips(clips.train, (videos[30:], labels[30:][::-1]))
+    shuffled = classification.LabeledClips(train, (test[0], test[1][::-1]))
     assert classification.logistic_regression(discriminator, shuffled)[0] < 0.6
     for a, b in zip(before, discriminator.trainable_variables, strict=True):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(errors.UserError, match="two classes"):
-        one = classification.Clips((videos[:1], labels[:1]), clips.test)
+        one = classification.LabeledClips((videos[:1], labels[:1]), clips.test)
         classification.logistic_regression(discriminator, one)
 
 
 def test_clips_are_read_once_each(demo_shards):
-    clips = classification.Clips.read(demo_shards, windows.Window(4, 16))
+    clips = classification.LabeledClips.read(demo_shards, windows.Window(4, 16))
     assert len(clips.train[0]) == 108 and len(clips.test[0]) == 36
 
 

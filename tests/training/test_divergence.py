@@ -83,14 +83,14 @@ def test_a_run_rolls_back_and_continues_with_other_random_numbers(
 
     def failing(self, batches, num_steps):
         metrics = run_steps(self, batches, num_steps)
-        step, attempt = int(self.step), int(self.num_rollbacks)
-        if step - num_steps < 5 <= step and attempt == 0:
+        step, num_rollbacks = int(self.step), int(self.num_rollbacks)
+        if step - num_steps < 5 <= step and num_rollbacks == 0:
             metrics["loss/generator"] = float("nan")
             self.generator_variables[0].assign_add(
                 tf.fill(self.generator_variables[0].shape, np.nan)
             )
         else:
-            seen.append((step, attempt, metrics["loss/generator"]))
+            seen.append((step, num_rollbacks, metrics["loss/generator"]))
         return metrics
 
     monkeypatch.setattr(trainer.Trainer, "run_steps", failing)

@@ -193,7 +193,11 @@ def check_name_for_checkpoints(folder: str) -> None:
 
 @contextlib.contextmanager
 def report_write_errors(path: str) -> Iterator[None]:
-    """Turns errors of writing to a path into a `UserError`."""
+    """Turns errors of writing to a path into a `UserError`.
+
+    Raises:
+      UserError: the path cannot be written within the context.
+    """
     import tensorflow as tf
 
     try:

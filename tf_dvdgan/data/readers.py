@@ -29,7 +29,7 @@ _NOT_READ = (
     tf.errors.CancelledError,
 )
 _REMOTE_READS = 32  # parallel reads, each with a round trip
-_DRAW_STREAM = 1 << 32  # separates the seeds of windows from those of orders
+_NOISE_STREAM = 1 << 32  # separates the seeds of windows from those of orders
 
 
 def training_dataset(
@@ -73,10 +73,10 @@ def training_dataset(
     order = order_lib.Order(taken, labels_of_records[taken], seed, window.balanced)
 
     def read(row: tf.Tensor, number: tf.Tensor) -> dict[str, tf.Tensor]:
-        draws = tf.random.stateless_uniform([4], [seed + _DRAW_STREAM, row])
-        clip = _decode(index.read(number), window, draws[:3])
+        uniform_noise = tf.random.stateless_uniform([4], [seed + _NOISE_STREAM, row])
+        clip = _decode(index.read(number), window, uniform_noise[:3])
         if window.flips:
-            mirrored = draws[3] < 0.5
+            mirrored = uniform_noise[3] < 0.5
             clip["video"] = tf.where(mirrored, clip["video"][:, :, ::-1], clip["video"])
         return clip | {"label": tf.gather(labels, clip["label"])}
 
@@ -279,7 +279,11 @@ def shards_of(
 
 @contextlib.contextmanager
 def reading(data_dir: str) -> Iterator[None]:
-    """Turns errors of TensorFlow's operations that read shards into `UserError`s."""
+    """Turns errors of TensorFlow's operations that read shards into `UserError`s.
+
+    Raises:
+      UserError: a shard cannot be read within the context.
+    """
     try:
         yield
     except tf.errors.OpError as error:

@@ -148,7 +148,7 @@ def _encode(name: str) -> bytes:
 
 
 def label_of(serialized: tf.Tensor) -> tf.Tensor:
-    """Parses only a record's label, int64."""
+    """Parses only the label, a scalar int64, of a record, a scalar string."""
     context, _ = tf.io.parse_single_sequence_example(
         serialized, context_features={"label": _CONTEXT["label"]}
     )

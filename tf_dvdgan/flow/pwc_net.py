@@ -93,7 +93,7 @@ class PWCNet(tf.keras.Model):
 
         Args:
           first: `[batch, height, width, 3]` BGR in [0, 1], sides multiples of 64.
-          second: like `first`.
+          second: `[batch, height, width, 3]`, like `first`.
 
         Returns:
           `[batch, height / 4, width / 4, 2]`, the flow in units of 20 pixels.
@@ -123,7 +123,7 @@ class PWCNet(tf.keras.Model):
 
         Args:
           first: `[batch, height, width, 3]` RGB in [0, 1].
-          second: like `first`.
+          second: `[batch, height, width, 3]`, like `first`.
 
         Returns:
           `[batch, height, width, 2]` float32, (u, v) in pixels, right and down.

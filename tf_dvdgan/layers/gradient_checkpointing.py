@@ -44,7 +44,7 @@ def checkpoint(
       training: whether a gradient will be taken; if not, this is a plain call.
 
     Returns:
-      The layer's output, a single tensor.
+      The layer's output, one tensor `[batch, ...]`.
     """
     if not training:
         return layer(*inputs, training=training)

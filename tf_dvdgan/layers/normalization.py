@@ -78,7 +78,7 @@ class Normalization(tf.keras.layers.Layer):
         """Computes the scale and offset to apply after normalization.
 
         Args:
-          condition: must be None.
+          condition: unused; must be None.
           training: unused.
 
         Returns:
@@ -130,7 +130,7 @@ class Normalization(tf.keras.layers.Layer):
         Args:
           x: `[batch, time, height, width, channels]`.
           mean: `[time or 1, channels]` or `[batch, time or 1, channels]`.
-          variance: of the same shape as `mean`.
+          variance: `[time or 1, channels]` or `[batch, time or 1, channels]`.
           scale: broadcasts against `[batch, time, channels]`.
           offset: broadcasts against `[batch, time, channels]`.
 

@@ -152,6 +152,12 @@ class SpectralLayer(tf.keras.layers.Layer):
         """Returns W / sigma in the compute dtype, and updates `u` when training.
 
         Call it once per forward pass, however often the kernel is then used.
+
+        Args:
+          training: whether to update `u`.
+
+        Returns:
+          The shape of the kernel: `[*size, inputs, outputs]`.
         """
         if self in getattr(_given, "kernels", {}):
             return _given.kernels[self]
@@ -171,7 +177,7 @@ class SpectralLayer(tf.keras.layers.Layer):
         return power_iteration(tf.reshape(self.kernel, [-1, self.units]), self.u)[0]
 
     def compute_bias(self) -> tf.Tensor | None:
-        """Returns the bias in the compute dtype, or None without a bias."""
+        """Returns the bias, `[outputs]` in the compute dtype; None without one."""
         return None if self.bias is None else tf.cast(self.bias, self.compute_dtype)
 
     def get_config(self) -> dict:

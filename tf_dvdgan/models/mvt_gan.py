@@ -364,7 +364,7 @@ def motion_term(
       fake_motion: `[fakes, size]`, unit vectors of this replica's fake videos.
       real_motion: `[reals, size]`, unit vectors of all replicas' real videos.
       same: `[fakes, reals]`, 1 where the labels are equal, else 0.
-      count: number of pairs with equal labels over all replicas.
+      count: scalar, number of pairs with equal labels over all replicas.
       num_replicas: number of replicas over which the result is averaged.
 
     Returns:

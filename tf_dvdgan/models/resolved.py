@@ -5,7 +5,7 @@ and defaults resolved; `build` creates the networks from them. A run stores them
 `model.json`, so it can be opened again even if defaults change in a later version.
 
 Parts have their names in Gin, such as "dvd_gan.Generator", and only registered parts
-are used: somebody else's file cannot run other code.
+are used: an untrusted file cannot run other code.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ FORMAT = 1
 
 _BUILD = "video_gan.build"
 # Registered functions that write files or build whole models. A config sets their
-# arguments, but no value may call them: it may be somebody else's.
+# arguments, but no value may call them: a config may be untrusted.
 _ACTIONS = ("training.train", "trainer.build", _BUILD, "gin.singleton")
 _RENAMED = {"recompute": "gradient_checkpointing"}  # arguments in models of older runs
 _PLAIN = (bool, int, float, str, type(None))

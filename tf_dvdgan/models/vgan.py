@@ -315,7 +315,10 @@ class Discriminator(tf.keras.Model):
 
 
 def flatten(x: tf.Tensor) -> tf.Tensor:
-    """Flattens a sample's axes; a dense layer on it is a convolution of full extent."""
+    """Flattens `[batch, ...]` to `[batch, size]`.
+
+    A dense layer on it is a convolution of full extent.
+    """
     return tf.reshape(x, [-1, int(np.prod(x.shape[1:]))])
 
 
@@ -425,7 +428,7 @@ class Autoencoder(tf.keras.Model):
     """The baseline: encodes a whole video to a latent and decodes it.
 
     It is trained with `ReconstructionLoss` and without discriminators. To sample, fit a
-    mixture to the codes of real videos with `fit_mixture`.
+    mixture to the codes of real videos with `latents.fit_mixture`.
 
     Args:
       resolution: height and width of the video.
@@ -498,27 +501,6 @@ class Autoencoder(tf.keras.Model):
         return self.decoder(self.encode(frames, training), training=training)
 
 
-def fit_mixture(codes: np.ndarray, num_components: int = 256, seed: int = 0):
-    """Fits a Gaussian mixture with diagonal covariances to codes.
-
-    Args:
-      codes: `[count, size]`.
-      num_components: number of components; reduced to half the number of codes if it is
-        larger.
-      seed: seed of the initialization.
-
-    Returns:
-      scikit-learn's `GaussianMixture`; its `sample` method generates codes to decode.
-    """
-    from sklearn import mixture
-
-    components = min(num_components, max(len(codes) // 2, 1))
-    fitted = mixture.GaussianMixture(
-        components, covariance_type="diag", random_state=seed
-    )
-    return fitted.fit(codes)
-
-
 @gin.register(module="vgan")
 class MaskPenalty(losses.Term):
     """L1 penalty on the mask, so that the background is used; 0.1 in the paper."""
@@ -580,16 +562,3 @@ class Classifier(tf.keras.Model):
         """
         features = flatten(self.encoder(videos, training=training))
         return self.linear(self.dropout(features, training=training))
-
-
-def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Computes top-1 accuracy.
-
-    Args:
-      logits: `[count, num_classes]`.
-      labels: `[count]`, class ids.
-
-    Returns:
-      Fraction of rows whose largest logit is the label's.
-    """
-    return float(np.mean(np.argmax(logits, axis=-1) == labels))

@@ -166,7 +166,7 @@ class Networks(tf.Module):
         return conditioning
 
     def require_frame_bank(self) -> np.ndarray:
-        """Returns the frame bank.
+        """Returns the frame bank, `[count, frames, height, width, 3]` uint8.
 
         Raises:
           ValueError: there is none.
@@ -242,7 +242,7 @@ class Networks(tf.Module):
                 discriminator(outputs["videos"], conditioning["labels"], training=False)
 
     def _check_outputs(self, outputs: Mapping[str, tf.Tensor]) -> None:
-        """Checks what somebody's own generator returns."""
+        """Checks what a user-defined generator returns."""
         generator, name = self.generator, type(self.generator).__name__
         size = generator.resolution
         expected = [1, generator.num_frames, size, size, 3]
@@ -262,7 +262,7 @@ class Networks(tf.Module):
 
 
 def _check_has(network: tf.keras.Model, names: Sequence[str]) -> None:
-    """Checks that somebody's own network has what training needs."""
+    """Checks that a user-defined network has what training needs."""
     missing = [name for name in names if not hasattr(network, name)]
     if missing:
         raise errors.InvalidValueError(

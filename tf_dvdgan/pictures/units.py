@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tf_dvdgan import errors, generators, visualize
+from tf_dvdgan import errors, generators, unit_grids, visualize
 from tf_dvdgan.data import files
 from tf_dvdgan.models import vgan
 from tf_dvdgan.pictures import samples
@@ -56,8 +56,8 @@ def write_units(
     if not all(unit.isdecimal() and int(unit) < count for unit in units):
         raise errors.UserError(f"`units` are numbers from 0 to {count - 1}.")
     numbers = [int(unit) for unit in units]
-    numbers = numbers or visualize.selective_units(active, num_units)
-    picture = visualize.unit_grid(frames, active, numbers, num_frames)
+    numbers = numbers or unit_grids.selective_units(active, num_units)
+    picture = unit_grids.unit_grid(frames, active, numbers, num_frames)
     metadata = generator.metadata | {"layer": layer, "units": numbers}
     print(f"{len(numbers)} of {count} units on {len(frames)} frames")
     return visualize.write_video(style.output, "units.png", picture[None], 1, metadata)

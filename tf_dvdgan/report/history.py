@@ -27,8 +27,6 @@ _TITLES = {
 }
 # Not among the general panels; singular values have their own.
 _EXCLUDED = ("speed", "learning_rate", "alarms", "at_end", "singular_values")
-# Names in scores.jsonl files of earlier versions.
-_RENAMED = {"by_heart": "memorization"}
 _SIDES = ("real", "fake", "held_out", "generated")
 
 
@@ -183,7 +181,7 @@ def _score(row: dict) -> Score:
     metadata, values = row["protocol"], row["scores"]
     name = metadata["name"]
     others = {
-        _RENAMED.get(tag.removeprefix(f"{name}/"), tag.removeprefix(f"{name}/")): value
+        tag.removeprefix(f"{name}/"): value
         for tag, value in values.items()
         if tag.startswith(f"{name}/")
     }

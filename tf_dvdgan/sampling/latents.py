@@ -121,3 +121,24 @@ def resample(z: np.ndarray, drawn: np.ndarray, subspace: slice) -> np.ndarray:
     frozen = np.repeat(z[:, np.newaxis], drawn.shape[1], axis=1)
     frozen[..., subspace] = drawn[..., subspace]
     return np.concatenate([z[:, np.newaxis], frozen], axis=1)
+
+
+def fit_mixture(codes: np.ndarray, num_components: int = 256, seed: int = 0):
+    """Fits a Gaussian mixture with diagonal covariances to codes.
+
+    Args:
+      codes: `[count, size]`.
+      num_components: number of components; reduced to half the number of codes if it is
+        larger.
+      seed: seed of the initialization.
+
+    Returns:
+      scikit-learn's `GaussianMixture`; its `sample` method generates codes to decode.
+    """
+    from sklearn import mixture
+
+    components = min(num_components, max(len(codes) // 2, 1))
+    fitted = mixture.GaussianMixture(
+        components, covariance_type="diag", random_state=seed
+    )
+    return fitted.fit(codes)

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from tf_dvdgan.data import transforms
 from tf_dvdgan.layers import conditional_batch_norm
-from tf_dvdgan.models import vgan, video_gan
-from tf_dvdgan.sampling import standing_statistics
+from tf_dvdgan.models import video_gan
+from tf_dvdgan.sampling import latents, standing_statistics
 
 BATCH_SIZE = 16
 
@@ -210,7 +210,7 @@ class Sampler:
                 ).numpy()
                 for i in range(0, len(bank), batch_size)
             ]
-            mixture = vgan.fit_mixture(
+            mixture = latents.fit_mixture(
                 np.concatenate(codes).astype(np.float64), seed=seed
             )
             drawn = mixture.sample(count)[0].astype(np.float32)

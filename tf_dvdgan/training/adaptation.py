@@ -85,7 +85,7 @@ class Adaptation(tf.Module):
           num_clips: training clips of the update, over all replicas.
 
         Returns:
-          The new probability.
+          The new probability, a scalar.
         """
         if self.measure == "signs":
             share = min(num_clips / _MEMORY, 1.0)
@@ -102,8 +102,8 @@ class Adaptation(tf.Module):
         Args:
           training: each discriminator's mean score of training clips,
             `[discriminators]`.
-          held_out: the same of held-out clips.
-          generated: the same of generated videos.
+          held_out: the same of held-out clips, `[discriminators]`.
+          generated: the same of generated videos, `[discriminators]`.
         """
         gap = tf.maximum(training - generated, 1e-6)
         self.overfitting.assign(tf.reduce_max((training - held_out) / gap))

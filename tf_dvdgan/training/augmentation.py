@@ -125,7 +125,11 @@ class Augmentation(tf.Module):
         return ("augmentation/probability", *overfitting)
 
     def metrics(self) -> tf.Tensor:
-        """Current probability, and the measure of overfitting that it follows."""
+        """Values of `metric_names`, `[1]` or `[2]`.
+
+        They are the current probability, and the measure of overfitting that it
+        follows.
+        """
         overfitting = [self.adaptation.overfitting] if self.adaptation else []
         return tf.stack([self.probability, *overfitting])
 

@@ -5,7 +5,7 @@ with an index is complete, and a run that is killed at any moment finds one. If 
 newest one is damaged, the one before it is restored.
 
 Checkpoints are found by their names. TensorFlow's list of them, the file `checkpoint`,
-is written for other programs and never read: it may be lost, and somebody else's may
+is written for other programs and never read: it may be lost, and a foreign one may
 name files outside the run, which would be deleted in time.
 """
 

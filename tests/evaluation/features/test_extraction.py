@@ -126,7 +126,7 @@ def test_no_more_is_held_than_asked_for(small_parts, tmp_path, monkeypatch):
     assert len(found.get("features", None)) == 60
 
 
-def test_what_is_whole_is_not_made_again(small_parts, tmp_path):
+def test_complete_features_are_not_extracted_again(small_parts, tmp_path):
     counts, source = [], Clips(23)
     extractor(counts=counts)(source, {}, str(tmp_path))
     assert len(counts) == 6

@@ -151,7 +151,7 @@ def record(metric="frechet_distance", **inputs):
 
 @dataclasses.dataclass
 class Result:
-    """As much of a result as `explain` looks at."""
+    """The parts of a result that `explain` reads."""
 
     value: float
 

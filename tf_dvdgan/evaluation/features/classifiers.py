@@ -10,7 +10,7 @@ import tensorflow as tf
 from tf_dvdgan import errors, seeds
 
 # Elements are (uint8 video `[time, height, width, 3]`, label).
-Clips: TypeAlias = tf.data.Dataset
+ClipDataset: TypeAlias = tf.data.Dataset
 Preprocess = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -42,9 +42,9 @@ class Recipe:
 def fit(
     make_network: Callable[[], tf.keras.Model],
     preprocess: Preprocess,
-    train: Clips,
+    train: ClipDataset,
     num_train: int,
-    test: Clips,
+    test: ClipDataset,
     recipe: Recipe,
     strategy: tf.distribute.Strategy | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
@@ -96,7 +96,7 @@ def fit(
 
 
 def accuracy(
-    network: tf.keras.Model, preprocess: Preprocess, clips: Clips, batch_size: int
+    network: tf.keras.Model, preprocess: Preprocess, clips: ClipDataset, batch_size: int
 ) -> float:
     """Top-1 accuracy of a classifier.
 
@@ -166,7 +166,7 @@ def _accuracy() -> tf.keras.metrics.Metric:
     return tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")
 
 
-def _padded_batches(clips: Clips, size: int) -> tf.data.Dataset:
+def _padded_batches(clips: ClipDataset, size: int) -> tf.data.Dataset:
     """Batches of one size with a weight per clip, 0 for the padding of the last batch.
 
     A replica fails on an empty batch, and a TPU needs a static shape.

@@ -23,7 +23,7 @@ def psnr(real: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
     Args:
       real: `[..., height, width, channels]`.
-      predicted: the shape of `real`, or one that `real` broadcasts to.
+      predicted: `[..., height, width, channels]`; `real` broadcasts to it.
 
     Returns:
       `[...]` float64; infinite for identical frames.
@@ -44,7 +44,7 @@ def ssim(real: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
     Args:
       real: `[..., height, width, channels]`, at least 11x11 pixels.
-      predicted: the shape of `real`, or one that `real` broadcasts to.
+      predicted: `[..., height, width, channels]`; `real` broadcasts to it.
 
     Returns:
       `[...]` float32.
@@ -79,7 +79,7 @@ def lpips(network: Callable, real: np.ndarray, predicted: np.ndarray) -> np.ndar
     Args:
       network: returned by `networks.lpips.load`.
       real: `[..., height, width, 3]`.
-      predicted: the shape of `real`, or one that `real` broadcasts to.
+      predicted: `[..., height, width, 3]`; `real` broadcasts to it.
 
     Returns:
       `[...]` float32.
@@ -126,7 +126,7 @@ def repeat_last_frame(videos: np.ndarray, given: int) -> np.ndarray:
       given: number of leading frames to keep.
 
     Returns:
-      The shape of `videos`.
+      `[..., time, height, width, channels]`.
     """
     time = videos.shape[-4]
     return np.take(videos, np.minimum(np.arange(time), given - 1), axis=-4)

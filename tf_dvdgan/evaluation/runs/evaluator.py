@@ -17,12 +17,11 @@ from tf_dvdgan.evaluation.runs import protocols as protocols_lib
 from tf_dvdgan.evaluation.runs import scorer as scorer_lib
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import sampler as sampler_lib
-from tf_dvdgan.training import checkpoints, summaries
-from tf_dvdgan.training import schedule as schedule_lib
+from tf_dvdgan.training import checkpoints, evaluation_plan, summaries
 from tf_dvdgan.training import strategy as strategy_lib
 
 
-def check_plan(plan: schedule_lib.EvaluationPlan) -> None:
+def check_plan(plan: evaluation_plan.EvaluationPlan) -> None:
     """Checks a plan, so that errors show before training.
 
     Raises:
@@ -70,7 +69,7 @@ class Evaluator:
         model_dir: str,
         data_dir: str,
         window: windows.Window,
-        plan: schedule_lib.EvaluationPlan,
+        plan: evaluation_plan.EvaluationPlan,
         last_step: int,
         networks: video_gan.Networks,
         strategy: tf.distribute.Strategy | None = None,

@@ -116,7 +116,7 @@ def read(path: str, names: Sequence[str] = ()) -> list[dict]:
         raise errors.UserError(f"There is nothing at {path}.")
     found = {}
     for row in run_directory.read_rows(path):
-        if _is_whole(row):
+        if _is_repeatable(row):
             name = row["protocol"]["name"]
             if not names or name in names:
                 found[name, row["inputs"]["truncation"]] = row
@@ -128,7 +128,7 @@ def read(path: str, names: Sequence[str] = ()) -> list[dict]:
     return list(found.values())
 
 
-def _is_whole(row: Mapping) -> bool:
+def _is_repeatable(row: Mapping) -> bool:
     """Whether a row has what repeats its score."""
     try:
         inputs, name = row["inputs"], row["protocol"]["name"]
@@ -408,8 +408,8 @@ def _value(factor: str, record: Mapping) -> str:
         if described is None:  # a model's samples
             folder = os.path.basename(str(record["inputs"]["model_dir"]).rstrip("/"))
             return f"{folder}, step {record['inputs']['step']}"
-        looks = [*described["codecs"], *described["sizes"]]
-        return f"{described['name']} ({', '.join(looks)})"
+        properties = [*described["codecs"], *described["sizes"]]
+        return f"{described['name']} ({', '.join(properties)})"
     if factor in ("network", "weights"):
         digest = record["hashes"].get("weights", "none")[:12]
         return f"{record['protocol']['network']} {digest}"

@@ -325,11 +325,11 @@ class _Clips:
             ) from None
         self._labels += labels
 
-    def in_order(self) -> classifiers.Clips:
+    def in_order(self) -> classifiers.ClipDataset:
         """Every clip once, in the order added."""
         return self._read(tf.data.Dataset.range(self.num_clips))
 
-    def shuffled(self, seed: int) -> classifiers.Clips:
+    def shuffled(self, seed: int) -> classifiers.ClipDataset:
         """All clips without end, in a new random order each epoch."""
         indices = tf.range(self.num_clips, dtype=tf.int64)
 
@@ -339,7 +339,7 @@ class _Clips:
 
         return self._read(tf.data.Dataset.range(tf.int64.max).flat_map(epoch))
 
-    def _read(self, indices: tf.data.Dataset) -> classifiers.Clips:
+    def _read(self, indices: tf.data.Dataset) -> classifiers.ClipDataset:
         """Reads videos and labels by index."""
         shape = (self.num_clips, *self.shape)
         videos = np.memmap(self._path, np.uint8, "r", shape=shape)

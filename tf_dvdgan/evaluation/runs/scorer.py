@@ -276,7 +276,7 @@ class Scorer:
     def score(
         self, protocol: protocols.Protocol, truncation: float = 1.0
     ) -> comparison.Result:
-        """Computes a score by a protocol of one's own.
+        """Computes a score by a custom protocol.
 
         Args:
           protocol: the protocol.

@@ -8,8 +8,7 @@ from tf_dvdgan import run_directory
 from tf_dvdgan.data import windows
 from tf_dvdgan.evaluation.runs import evaluator as evaluator_lib
 from tf_dvdgan.models import video_gan
-from tf_dvdgan.training import checkpoints, loop
-from tf_dvdgan.training import schedule as schedule_lib
+from tf_dvdgan.training import checkpoints, evaluation_plan, loop
 from tf_dvdgan.training import strategy as strategy_lib
 
 _POLL_SECONDS = 10.0
@@ -63,7 +62,7 @@ def watch(
 
 
 class EvaluationCallback(loop.Evaluation):
-    """Evaluates each checkpoint in the training process; for `train.train`.
+    """Evaluates each checkpoint in the training process, after it is saved.
 
     Args:
       model_dir: directory of the run.
@@ -81,7 +80,7 @@ class EvaluationCallback(loop.Evaluation):
         model_dir: str,
         data_dir: str,
         window: windows.Window,
-        plan: schedule_lib.EvaluationPlan,
+        plan: evaluation_plan.EvaluationPlan,
         last_step: int,
     ):
         evaluator_lib.check_plan(plan)  # reports errors before training

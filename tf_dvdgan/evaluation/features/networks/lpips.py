@@ -97,7 +97,7 @@ class LPIPS(tf.Module):
 
         Args:
           a: `[batch, height, width, 3]` RGB in [-1, 1].
-          b: the images to compare with, of the shape and range of `a`.
+          b: `[batch, height, width, 3]`, images to compare with, in the range of `a`.
 
         Returns:
           `[batch]` float32.

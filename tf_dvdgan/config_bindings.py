@@ -1,0 +1,106 @@
+"""Networks of users in Gin configs: registers constructors, and binds them."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import gin
+
+from tf_dvdgan import config, errors
+from tf_dvdgan.models import resolved
+
+_CUSTOM = "custom"  # Gin's module of what users register
+_Constructor = TypeVar("_Constructor", bound=Callable)
+
+
+def register(constructor: _Constructor) -> _Constructor:
+    """Registers a user-defined network, or a part of one, so that runs can store it.
+
+    A decorator of a class, or of a function that returns a Keras model. Gin configs and
+    `model.json` name it "custom.NAME"; a process that opens such a run registers it
+    first, by importing its module. Registered again, as in a notebook, it replaces the
+    one before.
+
+    Args:
+      constructor: the class or function.
+
+    Returns:
+      The same, unchanged.
+
+    Raises:
+      UserError: it has no name, or tf_dvdgan has a part of this name.
+    """
+    name = getattr(constructor, "__name__", "")
+    if not name.isidentifier():  # of a lambda or a partial
+        raise errors.UserError(
+            f"{constructor!r} has no name that a run could store: define a class or a "
+            "function."
+        )
+    same = gin.config._REGISTRY.matching_selectors(name)
+    if len(same) == 1 and not same[0].startswith(f"{_CUSTOM}."):
+        raise errors.UserError(  # the short name in older configs would be ambiguous
+            f"tf_dvdgan has {same[0]!r}: choose another name than {name!r}."
+        )
+    with config.isolated(), gin.config.interactive_mode():
+        return gin.register(constructor, module=_CUSTOM)
+
+
+def bind(parameter: str, value: Callable | list[Callable]) -> list[str]:
+    """Returns Gin bindings that set a parameter to a constructor, or a list of them.
+
+    Args:
+      parameter: such as "video_gan.build.generator".
+      value: one or several constructors: registered classes or functions, or
+        `functools.partial` of these with keyword arguments. Arguments that it does not
+        set keep the config's values for this constructor.
+
+    Returns:
+      The bindings.
+
+    Raises:
+      UserError: a constructor is not registered, or an argument cannot be stored.
+    """
+    bindings: list[str] = []
+
+    def reference(constructor: Callable, scope: str) -> str:
+        if not isinstance(constructor, functools.partial):
+            return f"@{scope}/{_name_of(constructor)}"
+        name = _name_of(constructor.func)
+        if constructor.args:
+            raise errors.UserError(f"Pass the arguments of {name} by name.")
+        for key, argument in constructor.keywords.items():
+            text = literal(argument, f"{scope}_{key}")
+            bindings.append(f"{scope}/{name}.{key} = {text}")
+        return f"@{scope}/{name}"
+
+    def literal(argument: Any, scope: str) -> str:
+        if callable(argument):
+            return reference(argument, scope)
+        if isinstance(argument, list | tuple):
+            items = [literal(item, f"{scope}_{i}") for i, item in enumerate(argument)]
+            listed = "".join(f"{item}, " for item in items)
+            return f"[{listed}]" if isinstance(argument, list) else f"({listed})"
+        if isinstance(argument, float):
+            argument = float(argument)  # NumPy's are written otherwise
+        is_plain = isinstance(argument, bool | int | float | str | None)
+        if not is_plain or argument in (math.inf, -math.inf) or argument != argument:
+            raise errors.UserError(
+                f"A run cannot store {argument!r}: pass numbers, text, or registered "
+                "classes and functions."
+            )
+        return repr(argument)
+
+    text = literal(value, parameter.rpartition(".")[2])
+    return [*bindings, f"{parameter} = {text}"]
+
+
+def _name_of(constructor: Callable) -> str:
+    """Returns the full name of a registered constructor."""
+    name = resolved.selector_of(constructor)
+    if name is None:
+        raise errors.UserError(
+            f"{getattr(constructor, '__name__', constructor)} is not registered, so a "
+            "run could not store it: decorate it with `tf_dvdgan.register`."
+        )
+    return name
