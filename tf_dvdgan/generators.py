@@ -110,6 +110,9 @@ class Generator(abc.ABC):
           class_name: class of all samples, or one class per sample; None for all
             classes in turn.
 
+        Returns:
+          `count` numbers of classes.
+
         Raises:
           UserError: a class does not exist, or there are not `count` of them.
         """
