@@ -19,7 +19,7 @@ from tf_dvdgan.evaluation.runs import evaluator as evaluator_lib
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import latents
 from tf_dvdgan.sampling import sampler as sampler_lib
-from tf_dvdgan.training import schedule
+from tf_dvdgan.training import evaluation_plan
 
 pytestmark = pytest.mark.usefixtures("quick_graphs")
 
@@ -43,7 +43,7 @@ def evaluator_of(gan, demo_shards, tmp_path):
             str(tmp_path),
             demo_shards,
             WINDOW,
-            schedule.EvaluationPlan(**{"num_videos": 4, **plan}),
+            evaluation_plan.EvaluationPlan(**{"num_videos": 4, **plan}),
             num_steps,
             gan,
         )
@@ -245,7 +245,7 @@ def test_real_clips_are_read_once_and_warnings_printed_once(
 )
 def test_an_invalid_plan_is_reported(plan, message):
     with pytest.raises(errors.UserError, match=message) as error:
-        evaluator_lib.check_plan(schedule.EvaluationPlan(**plan))
+        evaluator_lib.check_plan(evaluation_plan.EvaluationPlan(**plan))
     assert "\n" not in str(error.value)
 
 
@@ -272,7 +272,7 @@ def test_a_model_that_starts_from_frames_continues_what_it_is_compared_with(
 ):
     """Not the clips of its frame bank, which it was trained on."""
     window = windows.Window(6, 16, 1)
-    plan = schedule.EvaluationPlan(num_videos=5)
+    plan = evaluation_plan.EvaluationPlan(num_videos=5)
     made = evaluator_lib.Evaluator(
         str(tmp_path), demo_shards, window, plan, 0, continuing_gan
     )
@@ -298,7 +298,7 @@ def test_scores_in_training_are_those_of_the_same_step_afterwards(
         str(tmp_path),
         demo_shards,
         window,
-        schedule.EvaluationPlan(num_videos=24, batch_size=5),
+        evaluation_plan.EvaluationPlan(num_videos=24, batch_size=5),
         last_step=9,
         networks=networks,
     ).evaluate(step=3)
