@@ -148,7 +148,7 @@ def read(task: ShardTask, settings: Settings) -> dict | None:
     if not (filesystem.exists(path) and filesystem.exists(shard)):
         return None
     with filesystem.GFile(path) as file:
-        receipt = json.load(file)
+        receipt = files.parse_json(file.read())
     same = receipt["fingerprint"] == task.fingerprint(settings)
     complete = receipt["shard"]["num_bytes"] == filesystem.stat(shard).length
     return receipt if same and complete else None
@@ -332,7 +332,7 @@ def read_dropped(settings: Settings) -> dict[str, str]:
     if not filesystem.exists(path):
         return {}
     with filesystem.GFile(path) as file:
-        found = json.load(file)
+        found = files.parse_json(file.read())
     return found if isinstance(found, dict) else {}  # earlier: a list of ids only
 
 

@@ -7,7 +7,7 @@ import re
 import gin
 import pytest
 import tensorflow as tf
-from conftest import graph_of_shapes
+from conftest import TINY, graph_of_shapes
 
 from tf_dvdgan import config, config_files, errors, layers, run_directory
 from tf_dvdgan.evaluation.runs import protocols
@@ -198,6 +198,12 @@ def test_values_call_no_actions(tmp_path, value):
     with pytest.raises(errors.UserError, match=r"line 2 has a value that calls \w+\."):
         config.load_run(str(tmp_path))
     assert os.listdir(tmp_path) == ["config.gin"]
+
+
+def test_deep_nesting_is_reported():
+    deep = f"CH = {'(' * 100_000}1{')' * 100_000}"
+    with pytest.raises(errors.UserError, match="cannot be used: "):
+        config.load([TINY], [deep])
 
 
 def test_only_known_functions_act():

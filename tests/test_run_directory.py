@@ -85,14 +85,19 @@ def test_the_map_of_the_repository_names_the_same_files():
 def test_undamaged_rows_of_scores_are_read(directory, capsys):
     run_directory.add_row(directory.scores_file, {"step": 1})
     with open(directory.scores_file, "a") as file:
-        file.write('{"step": 2, "sco')
+        file.write(NESTED + '\n{"step": 2, "sco')
     assert directory.read_scores() == [{"step": 1}]
-    assert "1 damaged lines are skipped" in capsys.readouterr().out
+    assert "2 damaged lines are skipped" in capsys.readouterr().out
     run_directory.add_row(directory.scores_file, {"step": 3})
     assert directory.read_scores() == [{"step": 1}, {"step": 3}]
 
 
-@pytest.mark.parametrize("text", ['{"class_na', "[1]", "", '{"class_names": 3}'])
+NESTED = "[" * 100_000  # more than Python parses
+
+
+@pytest.mark.parametrize(
+    "text", ['{"class_na', "[1]", "", '{"class_names": 3}', NESTED], ids=range(5)
+)
 def test_a_damaged_dataset_file_is_reported(directory, text):
     directory.write_dataset(["a"], "ucf101")
     with open(os.path.join(directory.path, "dataset.json"), "w") as file:
@@ -103,9 +108,10 @@ def test_a_damaged_dataset_file_is_reported(directory, text):
     assert directory.dataset == ""
 
 
-def test_a_damaged_model_is_reported(directory):
+@pytest.mark.parametrize("text", ['{"class"', NESTED], ids=range(2))
+def test_a_damaged_model_is_reported(directory, text):
     with open(os.path.join(directory.path, "model.json"), "w") as file:
-        file.write('{"class"')
+        file.write(text)
     with pytest.raises(errors.UserError, match=r"model\.json is damaged"):
         directory.read_model()
 

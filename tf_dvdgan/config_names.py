@@ -69,6 +69,10 @@ class NameCheck(config_parser.ParserDelegate):
                 f"The Gin config cannot be used: {error.msg} ({where}, line "
                 f"{error.lineno})."
             ) from None
+        except (RecursionError, MemoryError):  # the latter is how Python refuses it
+            raise errors.UserError(
+                f"The Gin config cannot be used: it is too deeply nested ({where})."
+            ) from None
         except tokenize.TokenError as error:
             raise errors.UserError(
                 f"The Gin config cannot be used: {error.args[0]} ({where})."

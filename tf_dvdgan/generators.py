@@ -14,7 +14,6 @@ SavedModel interpolates the statistics, while a run computes them.
 import abc
 import contextlib
 import dataclasses
-import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -346,7 +345,7 @@ def _read_description(directory: str) -> dict[str, Any]:
             f"has no assets/{DESCRIPTION}. Export the run again."
         )
     with _damage_as_user_error(directory), filesystem.GFile(path) as file:
-        description = json.loads(file.read())
+        description = files.parse_json(file.read())
         if "facts" in description:  # of earlier exports
             description["metadata"] = description.pop("facts")
         return description

@@ -152,7 +152,7 @@ class RunDirectory:
         """Returns what `models.resolved.resolve` wrote; None without `model.json`."""
         text = _text(self._of(_MODEL))
         try:
-            found = json.loads(text) if text else None
+            found = files.parse_json(text) if text else None
         except ValueError:
             found = text
         if found is None or isinstance(found, dict):
@@ -235,7 +235,7 @@ class RunDirectory:
 
     def _dataset(self) -> dict[str, Any]:
         try:
-            found = json.loads(_text(self._of(_DATASET)) or "{}")
+            found = files.parse_json(_text(self._of(_DATASET)) or "{}")
         except ValueError:
             return {}
         return found if isinstance(found, dict) else {}
@@ -327,7 +327,7 @@ def read_rows(path: str) -> list[dict]:
     rows, damaged = [], 0
     for line in filter(str.strip, _text(path).splitlines()):
         try:
-            row = json.loads(line)
+            row = files.parse_json(line)
         except ValueError:
             row = None
         if isinstance(row, dict):

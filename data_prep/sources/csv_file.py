@@ -1,5 +1,7 @@
 """Videos listed in a table with the columns `path`, `label` and optionally `split`."""
 
+from tf_dvdgan.data import clip_layout
+
 from . import lists
 from .clips import Clip, Listing, Options
 
@@ -36,6 +38,7 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
         if row["label"]:
             path = lists.inside(row["path"], table)
             split = lists.split_name(row.get("split") or "train", table)
+            split = clip_layout.split_of(split) or split
             clips.append(Clip(path, labels[row["label"]], path, split))
     lists.warn_skipped(len(rows) - len(clips), table)
     return Listing(class_names, clips)

@@ -111,6 +111,36 @@ def test_side_files_are_counted_and_in_nobodys_way(tmp_path):
     assert source.class_names == ["jump", "run"] and source.skipped == line
 
 
+@pytest.mark.parametrize(
+    ("paths", "class_names"),
+    [
+        ("data/train/run/{}.mp4 data/train/sit/{}.mp4 data/dev/run/{}.mp4", "run sit"),
+        ("data/train_set/{}.mp4 data/Test-Set/{}.mp4", "video"),
+        (
+            "run/train/{}.mp4 run/test/{}.mp4 sit/train/{}.mp4 sit/eval/{}.mp4",
+            "run sit",
+        ),
+    ],
+)
+def test_splits_in_a_folder_or_in_each_class_are_splits(tmp_path, paths, class_names):
+    touch(tmp_path, *(path.format(i) for path in paths.split() for i in range(2)))
+    listing = list_for_preparation("folder", str(tmp_path))
+    assert listing.class_names == class_names.split()
+    for clip in listing.clips:
+        is_train = "train" in clip.path
+        assert (clip.split == "train") is is_train
+        if len(listing.class_names) > 1:
+            assert listing.class_names[clip.label] in clip.path.split("/")
+
+
+@pytest.mark.parametrize(
+    "names", [("{:03}.png", "{:03}.jpg"), ("f{:03}.png", "f{:05}.png")]
+)
+def test_a_clip_that_is_there_twice_is_two_clips(names):
+    found = frame_names.groups_of_frames([n.format(i) for n in names for i in range(4)])
+    assert sorted(found) == sorted([n.format(i) for i in range(4)] for n in names)
+
+
 @pytest.mark.parametrize("train", ["train", "Training"])
 @pytest.mark.parametrize("held_out", ["test", "val", "validation"])
 @pytest.mark.parametrize("with_classes", [True, False])

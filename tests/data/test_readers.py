@@ -345,6 +345,9 @@ def test_a_manifest_of_another_version_or_damaged_is_refused(shards, tmp_path):
     for changed, message in (
         (text.replace('"schema_version": 1', '"schema_version": 9'), "version 9"),
         (text[:40], "damaged"),
+        ("[" * 100_000, "damaged .*deeply nested"),
+        (text.replace("train-1.", "train-0."), "names a shard twice"),
+        (text.replace('"made_with": {', '"made_with": [1], "x": {'), "its made_with"),
     ):
         (tmp_path / "manifest.json").write_text(changed)
         with pytest.raises(errors.UserError, match=message):

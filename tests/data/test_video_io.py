@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tf_dvdgan import demo_videos
 from tf_dvdgan.data import video_io, video_reader
@@ -50,6 +51,13 @@ def test_a_video_that_cannot_be_encoded_leaves_no_file(tmp_path):
     with pytest.raises(ValueError, match="unpack"):
         video_io.write_video(str(tmp_path / "clip.mp4"), np.zeros([2, 4]))
     assert not os.listdir(tmp_path)
+
+
+def test_gray_of_16_bits_is_not_clipped(tmp_path):
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)
+    Image.fromarray(np.tile(ramp, (4, 1))).save(tmp_path / "a.png")
+    found = video_io.read_image(str(tmp_path / "a.png"))
+    np.testing.assert_array_equal(found[2], np.repeat(np.arange(256), 3).reshape(-1, 3))
 
 
 def test_other_suffixes_are_refused():

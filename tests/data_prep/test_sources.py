@@ -379,6 +379,15 @@ def test_tinyvideo_mistakes(tmp_path):
         listed("tinyvideo", tmp_path)
 
 
+def test_splits_of_a_table_have_the_names_of_folders(tmp_path):
+    table = tmp_path / "clips.csv"
+    fixtures.text(table, ["path,label,split", "a.mp4,a,Train", "b.mp4,a,val"])
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).touch()
+    listing = listed("csv", tmp_path)
+    assert [clip.split for clip in listing.clips] == ["train", "validation"]
+
+
 def test_csv(tmp_path):
     for seed, name in enumerate(("a.mp4", "sub dir/b, c.avi")):
         fixtures.video(tmp_path / name, seed)

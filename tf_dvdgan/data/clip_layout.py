@@ -4,21 +4,30 @@ Folders named like splits are splits, the ones below them or at the top are clas
 """
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 from tf_dvdgan import errors
 from tf_dvdgan.data import clip_listing
 
 _SPLITS = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "testing": "test",
-    "val": "validation",
-    "valid": "validation",
-    "validate": "validation",
-    "validation": "validation",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("val", "valid", "validate", "validation"), "validation"),
+    **dict.fromkeys(("dev", "eval", "evaluation"), "validation"),
 }
+
+
+def split_of(name: str) -> str:
+    """Returns the split that a folder's or a table's name stands for; '' for none.
+
+    Args:
+      name: such as "Train", "val", "test_set".
+
+    Returns:
+      'train', 'test', 'validation' or ''.
+    """
+    return _SPLITS.get(re.sub(r"[ _-]?set$", "", name.lower()), "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +53,9 @@ def layout(clips: Sequence[clip_listing.ClipFile], path: str) -> Layout:
 
     Folders named train, test, validation (or val, ...) are splits if there are no other
     folders and no clips beside them, and either one is named train or all hold folders
-    of classes. Below, or at the top, the outermost folders are classes, except folders
-    of images that are single clips.
+    of classes; likewise in a single folder around them, or if each class has them.
+    Below, or at the top, the outermost folders are classes, except folders of images
+    that are single clips.
 
     Args:
       clips: from `list_clips`.
@@ -59,7 +69,13 @@ def layout(clips: Sequence[clip_listing.ClipFile], path: str) -> Layout:
         beside splits.
     """
     folders = _folders_above(clips)
-    splits = [_SPLITS.get(above[0].lower(), "") if above else "" for above in folders]
+    second = [split_of(above[1]) if len(above) > 1 else "" for above in folders]
+    if all(second) and "train" in second and not any(split_of(a[0]) for a in folders):
+        if len({above[0] for above in folders}) == 1:
+            folders = [above[1:] for above in folders]
+        else:
+            return Layout(second, [above[0] for above in folders])
+    splits = [split_of(above[0]) if above else "" for above in folders]
     inner = [above[1:] for above in folders]
     tops = {above[0] for above in folders if above}
     with_train = "train" in splits and (len(tops) > 1 or any(inner))

@@ -10,17 +10,37 @@ TensorFlow is imported inside functions, so that commands can parse flags withou
 """
 
 import contextlib
+import json
 import os
 import re
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import filesystem
 
 _OBJECT_STORES = ("s3", "gs", "az", "oss")
 _READ_ONLY = ("http", "https")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parses JSON that may be somebody else's.
+
+    Args:
+      text: the JSON.
+
+    Returns:
+      Its value.
+
+    Raises:
+      ValueError: it is not JSON, or too deeply nested to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is too deeply nested") from None
 
 
 def register_filesystems(

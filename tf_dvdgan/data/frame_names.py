@@ -48,12 +48,25 @@ def groups_of_frames(names: Sequence[str]) -> list[list[str]]:
     groups = [
         group
         for texts in sorted(by_text)
-        for group in _clips_of(texts, _sorted(by_text[texts]))
+        for rows in _with_different_numbers(by_text[texts])
+        for group in _clips_of(texts, _sorted(rows))
     ]
     several = [group for group in groups if len(group) > 1]
     if several or not groups:
         return several
     return [sorted(itertools.chain(*groups), key=_last_number)]
+
+
+def _with_different_numbers(rows: list[_Row]) -> list[list[_Row]]:
+    """Images apart by format and digits if two have the same numbers: a clip twice."""
+    numbers = [tuple(map(float, found)) for found, _ in rows]
+    if len(set(numbers)) == len(numbers):
+        return [rows]
+    parts: dict[tuple, list[_Row]] = {}
+    for found, name in rows:
+        suffix = os.path.splitext(name)[1].lower()
+        parts.setdefault((suffix, *map(len, found)), []).append((found, name))
+    return [parts[key] for key in sorted(parts)]
 
 
 def _last_number(name: str) -> tuple[int, str]:

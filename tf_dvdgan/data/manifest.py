@@ -103,7 +103,7 @@ def load(directory: str) -> Manifest:
         )
     try:
         with filesystem.GFile(path, "rb") as file:
-            values = json.loads(file.read())
+            values = files.parse_json(file.read())
         return _from_json(values, path)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise errors.UserError(
@@ -127,6 +127,13 @@ def _check_numbers(values: Mapping, path: str) -> None:
     )
     if not possible or not all(isinstance(n, str) for n in values["class_names"]):
         raise ValueError("its counts are impossible")
+    names = [shard["file"] for shard in shards]
+    if len(set(names)) < len(names):
+        raise ValueError("it names a shard twice")
+    kinds = {"dataset": str, "num_rejected": dict, "made_with": dict}
+    for key, kind in kinds.items():
+        if not isinstance(values[key], kind):
+            raise ValueError(f"its {key} is {values[key]!r}")
 
 
 def _from_json(values: Mapping, path: str) -> Manifest:

@@ -328,7 +328,13 @@ def _decode(
     context, frames = records.parse(serialized)
     side = window.resolution
     index = window.frame_numbers(context["num_frames"], positions[0])
-    encoded = _checked(tf.gather(frames, index), context, window.num_frames)
+    message = "a record has another number of frames than it declares"
+    counted = tf.debugging.Assert(
+        tf.equal(tf.size(frames, tf.int64), context["num_frames"]), [message]
+    )
+    with tf.control_dependencies([counted]):
+        frames = tf.gather(frames, index)
+    encoded = _checked(frames, context, window.num_frames)
     top, left = (
         windows.offset(context[name], side, position)
         for name, position in (("height", positions[1]), ("width", positions[2]))

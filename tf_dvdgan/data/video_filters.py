@@ -140,7 +140,8 @@ def resampled(
     """Counts the ticks of another rate at which each frame is shown.
 
     A tick shows the last frame that began before or at it; the first one is at the
-    first frame's time.
+    first frame's time. Where times begin again, as in joined recordings, the frame
+    follows the one before.
 
     Args:
       frames: the frames, with their times.
@@ -153,12 +154,15 @@ def resampled(
     Raises:
       VideoError: there is over a minute between two frames.
     """
-    before, start, last, ticks = None, 0.0, 0.0, 0
+    before, start, last, ticks, shift = None, 0.0, 0.0, 0, 0.0
     for number, frame in enumerate(frames):
-        time = number / source_rate if frame.time is None else frame.time
+        time = shift + (number / source_rate if frame.time is None else frame.time)
         if before is None:
             start = time
         else:
+            if time < last - 0.5 / source_rate:  # times begin again
+                shift += last + 1 / source_rate - time
+                time = last + 1 / source_rate
             if time - last > _LONGEST_GAP_SECONDS:
                 raise VideoError(f"no frame for {time - last:.0f} seconds")
             # A thousandth of a tick makes up for rounded times.

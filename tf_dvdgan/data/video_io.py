@@ -39,9 +39,13 @@ def read_image(path: str) -> np.ndarray:
     if not os.path.isfile(path):
         raise VideoError("not a file")
     try:
-        with Image.open(path, formats=_IMAGE_FORMATS) as image:
-            check_size(image)
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        with Image.open(path, formats=_IMAGE_FORMATS) as opened:
+            check_size(opened)
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith("I"):  # 16 bits of gray, which `convert` clips
+                gray = np.rint(np.asarray(image) / 257.0)
+                image = Image.fromarray(np.clip(gray, 0, 255).astype(np.uint8))
+            return np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         name = os.path.basename(path)
         raise VideoError(f"an image cannot be decoded: {name}") from error

@@ -36,9 +36,12 @@ _CODEC_OPTIONS = {"max_pixels": str(video_io.MAX_PIXELS)}
 # broken.
 _MISSING_FRAMES_ALLOWED = 2
 _MISSING_SECONDS_ALLOWED = 0.5
+_HIGHEST_FPS = 10_000.0
 _DEFAULT_FPS = 25.0  # FFmpeg's, of streams that do not say
 _MAX_PIXEL_RATIO = 8  # a pixel is at most so many times as wide as high, or the reverse
 _ANIMATIONS = ("gif", "apng")
+# Decoders keep several canvases of an animation, and small files have large ones.
+_LARGEST_ANIMATION = 2**24  # pixels
 _CHUNK_HEADER = struct.Struct("<4sI")  # of a WebP: name, size of the data
 
 
@@ -100,15 +103,31 @@ def open_stream(path: str) -> Stream:
     return _WebpStream(path) if _is_webp(path) else _FFmpegStream(path)
 
 
+def _rate(stream: av.VideoStream) -> float:
+    """Frames per second; the average of raw DV, for example, is 60000 or so.
+
+    Raises:
+      VideoError: the stream declares a rate that no video has.
+    """
+    rates = [float(r) for r in (stream.average_rate, stream.guessed_rate) if r]
+    possible = [rate for rate in rates if rate <= _HIGHEST_FPS]
+    if rates and not possible:
+        raise video_io.VideoError(f"{rates[0]:.0f} frames per second are declared")
+    return possible[0] if possible else _DEFAULT_FPS
+
+
 class _FFmpegStream:
     def __init__(self, path: str):
         self._container = _opened(path)
         try:
             self._stream = stream = _video_stream(self._container)
             self.codec = stream.codec.canonical_name
-            self.rate = float(stream.average_rate or 0) or _DEFAULT_FPS
+            self.rate = _rate(stream)
             self.num_frames = stream.frames
-            self.delays = _delays(path) if self.codec in _ANIMATIONS else None
+            self.delays = None
+            if self.codec in _ANIMATIONS:
+                _check_animation(stream.width, stream.height)
+                self.delays = _delays(path)
             self._declared_seconds = 0.0
             if not stream.frames:  # Matroska and WebM
                 self._declared_seconds = _seconds(stream.metadata.get("DURATION", ""))
@@ -213,6 +232,12 @@ def _seconds(clock: str) -> float:
     return 3600 * hours + 60 * minutes + seconds
 
 
+def _check_animation(width: int, height: int) -> None:
+    if width * height > _LARGEST_ANIMATION:
+        millions = _LARGEST_ANIMATION // 10**6
+        raise VideoError(f"an animation has over {millions} million pixels")
+
+
 def _delays(path: str) -> list[float]:
     """Seconds that each frame of a GIF or an animated PNG is shown for."""
     with _opened(path) as container:
@@ -240,7 +265,7 @@ class _WebpStream:
         ) as error:
             raise VideoError("not a video that can be decoded") from error
         try:
-            video_io.check_size(self._image)
+            _check_animation(self._image.width, self._image.height)
             self.num_frames = getattr(self._image, "n_frames", 1)
             found = [*_durations(path), *itertools.repeat(0, self.num_frames)]
             self._milliseconds = found[: self.num_frames]

@@ -174,7 +174,7 @@ def load(path: str | None) -> PWCNet:
                 network.load_weights(file)
             else:
                 _load_state_dict(network, file)
-        except (KeyError, ValueError, OSError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
             raise errors.UserError(
                 f"{path!r} does not hold PWC-Net's weights: {errors.reason_of(error)}"
             ) from None

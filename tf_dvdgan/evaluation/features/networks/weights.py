@@ -300,7 +300,7 @@ def _read_metadata(file: str, path: str) -> WeightsMetadata:
             int(attributes["num_classes"]),
             str(attributes["source"]),
             str(attributes["hash"]),
-            tuple(map(str, json.loads(attributes.get("class_names", "[]")))),
+            tuple(map(str, files.parse_json(attributes.get("class_names", "[]")))),
         )
         if not 1 <= found.num_classes <= os.path.getsize(file):
             raise ValueError(f"it says that it is for {found.num_classes} classes")
