@@ -95,7 +95,10 @@ def check_hdf5(path: str) -> None:
       OSError: it is not an HDF5 file, or damaged.
     """
     with h5py.File(path, "r") as file:
-        num_bytes = _check_group(file, set())
+        try:
+            num_bytes = _check_group(file, set())
+        except RecursionError:
+            raise ValueError("its groups are too deeply nested") from None
     check_expansion(os.path.getsize(path), num_bytes)
 
 
@@ -119,5 +122,5 @@ def _check_group(group: h5py.Group, seen: set[int]) -> int:
         elif isinstance(node, h5py.Dataset):
             if node.external or node.is_virtual:
                 raise ValueError(f"the values of {name!r} are in other files")
-            num_bytes += node.size * node.dtype.itemsize
+            num_bytes += (node.size or 0) * node.dtype.itemsize  # None: no values
     return num_bytes

@@ -68,13 +68,19 @@ def read_table(
       Each row as column name to value.
 
     Raises:
-      UserError: the file or a column is missing, or a row has the wrong number of
-        fields.
+      UserError: the file or a column is missing or there twice, or a row has the wrong
+        number of fields.
     """
     lines = read_lines(path, hint)
+    if lines and re.fullmatch(r"sep=.", lines[0], re.IGNORECASE):  # of Excel
+        lines = lines[1:]
     first = lines[0] if lines else ""
     delimiter = next((d for d in _DELIMITERS if d in first), ",")
-    rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter != "\t")
+    rows = csv.reader(
+        [f"{line}\n" for line in lines],  # one in quotes is part of a name
+        delimiter=delimiter,
+        skipinitialspace=delimiter != "\t",
+    )
     try:
         header = [name.strip().lower() for name in next(rows, [])]
         missing = [name for name in columns if name not in header]
@@ -83,6 +89,9 @@ def read_table(
                 f"{path} has no column {missing[0]!r}. Its first line must name the "
                 f"columns, including {', '.join(columns)}."
             )
+        twice = [name for name in columns if header.count(name) > 1]
+        if twice:
+            raise errors.UserError(f"{path} has two columns {twice[0]!r}.")
         for row in rows:
             if delimiter == " " and spaced in header:
                 row = _joined(row, header.index(spaced), len(header))

@@ -60,6 +60,12 @@ def test_gray_of_16_bits_is_not_clipped(tmp_path):
     np.testing.assert_array_equal(found[2], np.repeat(np.arange(256), 3).reshape(-1, 3))
 
 
+def test_a_link_that_leads_nowhere_is_named(tmp_path):
+    (tmp_path / "a.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(video_io.VideoError, match="its link leads nowhere"):
+        video_io.read_image(str(tmp_path / "a.png"))
+
+
 def test_other_suffixes_are_refused():
     with pytest.raises(ValueError, match=r"Received: clip\.txt"):
         video_io.write_video("clip.txt", clip())

@@ -460,7 +460,9 @@ def test_a_webp_that_is_too_large_or_cut_is_refused(tmp_path):
         read(path)
     data[24:30] = 2 * (9000).to_bytes(3, "little")  # the size of the canvas
     path.write_bytes(data)
-    with pytest.raises(video_io.VideoError, match="animation has over 16 million pixels"):
+    with pytest.raises(
+        video_io.VideoError, match="animation has over 16 million pixels"
+    ):
         read(path)
 
 
@@ -571,7 +573,9 @@ def test_frames_that_would_not_fit_into_memory_are_refused(tmp_path):
     path.write_bytes(
         b"GIF89a" + size + b"\x80\x00\x00" + bytes(6) + 2 * image + b"\x3b"
     )
-    with pytest.raises(video_io.VideoError, match="animation has over 16 million pixels"):
+    with pytest.raises(
+        video_io.VideoError, match="animation has over 16 million pixels"
+    ):
         read(path)
 
 

@@ -379,6 +379,14 @@ def test_tinyvideo_mistakes(tmp_path):
         listed("tinyvideo", tmp_path)
 
 
+@pytest.mark.parametrize("first", [[], ["sep=;"]])
+def test_a_table_from_a_spreadsheet(tmp_path, first):
+    """It may name its delimiter, and have line breaks in quotes."""
+    (tmp_path / "a\nb.mp4").touch()
+    fixtures.text(tmp_path / "clips.csv", [*first, "path;label", '"a\nb.mp4";x'])
+    assert [clip.path for clip in listed("csv", tmp_path).clips] == ["a\nb.mp4"]
+
+
 def test_splits_of_a_table_have_the_names_of_folders(tmp_path):
     table = tmp_path / "clips.csv"
     fixtures.text(table, ["path,label,split", "a.mp4,a,Train", "b.mp4,a,val"])
@@ -413,6 +421,7 @@ def test_csv(tmp_path):
     [
         (["a.mp4,Jump"], "no column 'path'"),
         (["path", "a.mp4"], "no column 'label'"),
+        (["path,label,path", "a.mp4,x,b.mp4"], "two columns 'path'"),
         (["path,label", "/etc/passwd,a"], "begin with '/'"),
         (["path,label", "x/../../a.mp4,a"], "or contain '..'"),
         (["path,label", "s3://bucket/a.mp4,a"], "'://'"),

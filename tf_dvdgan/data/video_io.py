@@ -36,8 +36,7 @@ def read_image(path: str) -> np.ndarray:
     Raises:
       VideoError: there is no such file, it cannot be decoded, or is too large.
     """
-    if not os.path.isfile(path):
-        raise VideoError("not a file")
+    check_is_file(path)
     try:
         with Image.open(path, formats=_IMAGE_FORMATS) as opened:
             check_size(opened)
@@ -49,6 +48,18 @@ def read_image(path: str) -> np.ndarray:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         name = os.path.basename(path)
         raise VideoError(f"an image cannot be decoded: {name}") from error
+
+
+def check_is_file(path: str) -> None:
+    """Checks that a path leads to a file.
+
+    Raises:
+      VideoError: it does not.
+    """
+    if not os.path.isfile(path):
+        raise VideoError(
+            "its link leads nowhere" if os.path.islink(path) else "not a file"
+        )
 
 
 def check_size(image: Image.Image) -> None:

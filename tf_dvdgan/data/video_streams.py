@@ -92,8 +92,7 @@ def open_stream(path: str) -> Stream:
       VideoError: there is no such file, it is empty, its name is not UTF-8, or it has
         no video that can be decoded.
     """
-    if not os.path.isfile(path):
-        raise VideoError("not a file")
+    video_io.check_is_file(path)
     if os.path.getsize(path) == 0:
         raise VideoError("empty file")
     try:

@@ -404,6 +404,19 @@ def test_shared_groups_are_visited_once(tmp_path):
     assert time.perf_counter() - began < 10
 
 
+def test_hdf5_without_values_and_of_deep_groups(tmp_path):
+    path = str(tmp_path / "a.h5")
+    with h5py.File(path, "w") as file:
+        file["empty"] = h5py.Empty("f4")
+    assert array_files.check_hdf5(path) is None
+    with h5py.File(path, "a") as file:
+        group = file
+        for _ in range(3000):
+            group = group.create_group("a")
+    with pytest.raises(ValueError, match="too deeply nested"):
+        array_files.check_hdf5(path)
+
+
 def test_a_tensor_that_repeats_one_number_is_refused(tmp_path):
     torch = pytest.importorskip("torch")
     path = str(tmp_path / "a.pth")
