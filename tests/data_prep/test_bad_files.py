@@ -193,7 +193,7 @@ def test_bad_files_stop_nothing_and_are_reported_with_their_reasons(tmp_path):
     (videos / "no_frames").mkdir()
     (videos / "good.mp4").write_bytes(good)
     reasons = {name: reason for name, (_, reason) in bad.items()} | {
-        "link.mp4": "not a file",
+        "link.mp4": "its link leads nowhere",
         "folder.mp4": "not a file",
         "frames": "an image cannot be decoded: 1.jpg",
         "sizes": "frames of different sizes",
@@ -224,4 +224,7 @@ def test_bad_files_stop_nothing_and_are_reported_with_their_reasons(tmp_path):
     assert manifest.num_clips("train") == len(many) + 1
     kinds = collections.Counter(r.split(":")[0] for r in rejected.values())
     assert manifest.num_rejected == kinds
-    assert kinds["not a file"] == 2 and kinds["truncated"] == 4
+    assert (
+        kinds["not a file"] == kinds["its link leads nowhere"] == 1
+        and kinds["truncated"] == 4
+    )

@@ -72,7 +72,7 @@ def test_the_command_writes_good_clips_and_lists_bad_ones(demo_videos, tmp_path)
         "empty.avi": "empty file",
         "text.mp4": "not a video that can be decoded",
         "cut.mp4": "not a video that can be decoded",
-        "late.avi": "not a file",
+        "late.avi": "its link leads nowhere",
         "broken.mp4": "not a video that can be decoded",
     }
     assert "skipped, because they are not clips: 1 .txt" in result.stdout

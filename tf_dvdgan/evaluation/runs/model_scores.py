@@ -157,10 +157,9 @@ class ModelScores:
         selection = self.selection(protocol, real)
         frames, count = None, protocol.num_generated
         if self._given_frames:
-            num_clips = min(selection.num_clips, count)
-            frames = self._first_frames(real, window, num_clips)
+            frames = self._first_frames(real, window, selection.num_clips)
             of_each = min(count // len(frames), protocol.samples_per_clip)
-            count = len(frames) * of_each
+            count = len(frames) * max(of_each, 1)  # all that it is compared with
         samples = [
             sources.ModelSource(
                 self._sampler, count, protocol.seed + repeat, truncation, frames
