@@ -78,7 +78,8 @@ def nothing_is_left_behind():
 @pytest.fixture(scope="module")
 def fitted(demo_shards, tmp_path_factory) -> dvd.VideoGAN:
     gan = new()
-    gan.fit(demo_shards, steps=4, model_dir=str(tmp_path_factory.mktemp("run")))
+    steps = np.int64(4)  # NumPy's numbers will do
+    gan.fit(demo_shards, steps=steps, model_dir=str(tmp_path_factory.mktemp("run")))
     return gan
 
 

@@ -14,6 +14,7 @@ state in Gin or Keras, so several GANs can be used side by side.
 """
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -151,9 +152,9 @@ class VideoGAN:
             "CH": ch,
             "CONDITIONING_FRAMES": conditioning_frames,
         }
-        bindings = [f"{n} = {v!r}" for n, v in sizes.items() if v is not None]
+        bindings = [f"{n} = {_plain(v)!r}" for n, v in sizes.items() if v is not None]
         bindings += [f"video_gan.build.precision = {precision!r}"]
-        bindings += [f"trainer.build.seed = {seed!r}"]
+        bindings += [f"trainer.build.seed = {_plain(seed)!r}"]
         if class_names is not None and len(class_names) == 0:
             bindings.append("NUM_CLASSES = 0")
         if generator is not None:
@@ -221,7 +222,9 @@ class VideoGAN:
             "video_gan.build.generator_loss": generator_loss,
             "video_gan.build.discriminator_loss": discriminator_loss,
         }
-        parameters = [f"{n} = {v!r}" for n, v in literal.items() if v is not None]
+        parameters = [
+            f"{n} = {_plain(v)!r}" for n, v in literal.items() if v is not None
+        ]
         with self._config(parameters):  # reports errors now, not in `fit`
             pass
         self._parameters += parameters
@@ -282,7 +285,7 @@ class VideoGAN:
             "samples_every": samples_every,
         }
         parameters = [
-            f"training.Schedule.{n} = {v!r}"
+            f"training.Schedule.{n} = {_plain(v)!r}"
             for n, v in schedule.items()
             if v is not None
         ]
@@ -352,7 +355,7 @@ class VideoGAN:
         """
         _check_numbers(count=count, seed=seed)
         generator = self.generator
-        if not isinstance(class_name, str | list | tuple | None):
+        if not isinstance(class_name, str | Sequence | np.ndarray | None):
             raise errors.UserError(
                 f"`class_name` must be a name or a list of names, not {class_name!r}."
             )
@@ -360,6 +363,7 @@ class VideoGAN:
         if not 0 <= truncation <= 1:
             raise errors.UserError(f"truncation must be from 0 to 1, not {truncation}.")
         if frames is not None:
+            frames = np.asarray(frames)
             given, side = generator.num_conditioning_frames, generator.resolution
             _check_frames(frames, [len(frames), given, side, side, 3], generator.name)
             frames = sampler_lib.in_turn(frames, count)
@@ -560,7 +564,8 @@ def _check_numbers(**numbers: float | None) -> None:
     for name, number in numbers.items():
         whole, least = _LEAST[name]
         kinds = (int, np.integer) if whole else (int, float, np.number)
-        if number is None or (isinstance(number, kinds) and number >= least):
+        possible = isinstance(number, kinds) and least <= number < math.inf
+        if number is None or possible:
             continue
         kind = "a whole number" if whole else "a number"
         raise errors.UserError(
@@ -568,8 +573,15 @@ def _check_numbers(**numbers: float | None) -> None:
         )
 
 
+def _plain(value: Any) -> Any:
+    """Returns a number of NumPy as one of Python, which Gin reads."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _check_frames(frames: np.ndarray, shape: Sequence[int], name: str) -> None:
-    if frames.dtype != np.uint8 or list(frames.shape) != list(shape):
+    if not shape[-4]:
+        raise errors.UserError(f"{name} does not start from frames.")
+    if frames.dtype != np.uint8 or list(frames.shape) != list(shape) or not shape[0]:
         raise errors.UserError(
             f"{name} needs uint8 frames of shape {list(shape)}, not "
             f"{frames.dtype} of {list(frames.shape)}."

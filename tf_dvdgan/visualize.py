@@ -24,11 +24,17 @@ class Style:
       output: folder to write to.
       suffix: file format, 'gif', 'mp4' or 'png'.
       fps: frames per second.
+
+    Raises:
+      UserError: the folder cannot be written.
     """
 
     output: str
     suffix: str = "gif"
     fps: float = 8.0
+
+    def __post_init__(self):
+        files.check_writable(self.output, as_folder=True)
 
 
 def grid(videos: np.ndarray, columns: int, names: Sequence[str] = ()) -> np.ndarray:

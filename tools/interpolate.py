@@ -55,8 +55,8 @@ def main(argv: list[str]) -> None:
         FLAGS.truncation,
         FLAGS.seed,
     )
-    generator = generators.open_generator(**cli.generator_flags())
     style = visualize.Style(FLAGS.output, FLAGS.format, FLAGS.fps)
+    generator = generators.open_generator(**cli.generator_flags())
     path = interpolations.write_interpolation(generator, interpolation, style)
     print(f"Interpolations of {generator.name}: {path}")
 

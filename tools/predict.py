@@ -33,11 +33,12 @@ def main(argv: list[str]) -> None:
     from tf_dvdgan import generators, visualize
     from tf_dvdgan.pictures import predictions
 
+    style = visualize.Style(FLAGS.output, FLAGS.format, FLAGS.fps)
     generator = generators.open_generator(**cli.generator_flags())
     path = predictions.write_predictions(
         generator,
         FLAGS.video,
-        visualize.Style(FLAGS.output, FLAGS.format, FLAGS.fps),
+        style,
         count=FLAGS.num_samples,
         start_frame=FLAGS.start_frame,
         truncation=FLAGS.truncation,

@@ -61,6 +61,7 @@ def main(argv: list[str]) -> None:
     from tf_dvdgan import generators, visualize
     from tf_dvdgan.pictures import samples
 
+    style = visualize.Style(FLAGS.output, FLAGS.format, FLAGS.fps)
     generator = generators.open_generator(**cli.generator_flags())
     sampled = samples.Samples(
         FLAGS.num_videos,
@@ -72,7 +73,7 @@ def main(argv: list[str]) -> None:
     path = samples.write_samples(
         generator,
         sampled,
-        visualize.Style(FLAGS.output, FLAGS.format, FLAGS.fps),
+        style,
         beside=[generators.open_generator(run, FLAGS.step) for run in FLAGS.beside],
         streams=FLAGS.streams,
         panel=FLAGS.panel,

@@ -37,10 +37,11 @@ def main(argv: list[str]) -> None:
     from tf_dvdgan import generators, visualize
     from tf_dvdgan.pictures import units
 
+    style = visualize.Style(FLAGS.output)
     path = units.write_units(
         generators.open_generator(FLAGS.model_dir, FLAGS.step),
         FLAGS.data_dir,
-        visualize.Style(FLAGS.output),
+        style,
         layer=FLAGS.layer,
         units=FLAGS.units,
         num_units=FLAGS.num_units,

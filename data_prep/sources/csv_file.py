@@ -37,8 +37,8 @@ def list_clips(folder: str, options: Options = Options()) -> Listing:
     for row in rows:
         if row["label"]:
             path = lists.inside(row["path"], table)
-            split = lists.split_name(row.get("split") or "train", table)
-            split = clip_layout.split_of(split) or split
+            text = row.get("split") or "train"
+            split = clip_layout.split_of(text) or lists.split_name(text, table)
             clips.append(Clip(path, labels[row["label"]], path, split))
     lists.warn_skipped(len(rows) - len(clips), table)
     return Listing(class_names, clips)

@@ -134,11 +134,24 @@ def test_splits_in_a_folder_or_in_each_class_are_splits(tmp_path, paths, class_n
 
 
 @pytest.mark.parametrize(
-    "names", [("{:03}.png", "{:03}.jpg"), ("f{:03}.png", "f{:05}.png")]
+    "names",
+    [
+        ("{}.png", "{}.jpg"),
+        ("{:03}.png", "{:03}.jpg"),
+        ("f{:03}.png", "f{:05}.png"),
+        ("f{}.png", "f{:02}.png"),
+    ],
 )
 def test_a_clip_that_is_there_twice_is_two_clips(names):
-    found = frame_names.groups_of_frames([n.format(i) for n in names for i in range(4)])
-    assert sorted(found) == sorted([n.format(i) for i in range(4)] for n in names)
+    numbers = range(1, 10) if names[1] == "f{:02}.png" else range(12)
+    found = frame_names.groups_of_frames([n.format(i) for n in names for i in numbers])
+    assert sorted(found) == sorted([n.format(i) for i in numbers] for n in names)
+
+
+@pytest.mark.parametrize("stray", ["01.png", "5.jpg"])
+def test_a_stray_image_does_not_split_a_clip(stray):
+    names = [f"{i}.png" for i in range(1, 13)]
+    assert frame_names.groups_of_frames([*names, stray]) == [names]
 
 
 @pytest.mark.parametrize("train", ["train", "Training"])

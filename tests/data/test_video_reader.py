@@ -3,6 +3,7 @@
 import os
 import pathlib
 import struct
+import types
 from fractions import Fraction
 
 import av
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, WebPImagePlugin
 
-from tf_dvdgan.data import video_io, video_reader
+from tf_dvdgan.data import video_filters, video_io, video_reader
 
 # Luma's weights of red and blue by FFmpeg's number of the matrix (ITU-T H.273).
 MATRICES = {
@@ -517,6 +518,13 @@ def test_joined_recordings_are_resampled_whole(tmp_path):
     assert len(list(video_reader.VideoReader(path))) == 40
     assert len(list(video_reader.VideoReader(path, fps=25.0))) == 40
     assert abs(len(list(video_reader.VideoReader(path, fps=50.0))) - 80) <= 1
+
+
+def test_one_wrong_time_costs_no_frames():
+    frames = [types.SimpleNamespace(time=1.4 + i / 25) for i in range(100)]
+    frames[80].time, frames[90].time = 0.0, None
+    counts = [n for _, n in video_filters.resampled(frames, 25.0, 25.0)]
+    assert sum(counts) == 100 and max(counts) <= 2
 
 
 @pytest.mark.parametrize("rate", [25, Fraction(30000, 1001)])

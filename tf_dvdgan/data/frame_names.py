@@ -3,8 +3,9 @@
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import Any
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _SECONDS = re.compile(r"([0-9]+)(?:\.([0-9]+))?(?=s(?![a-z])|sec)")
@@ -58,15 +59,45 @@ def groups_of_frames(names: Sequence[str]) -> list[list[str]]:
 
 
 def _with_different_numbers(rows: list[_Row]) -> list[list[_Row]]:
-    """Images apart by format and digits if two have the same numbers: a clip twice."""
-    numbers = [tuple(map(float, found)) for found, _ in rows]
-    if len(set(numbers)) == len(numbers):
-        return [rows]
-    parts: dict[tuple, list[_Row]] = {}
-    for found, name in rows:
-        suffix = os.path.splitext(name)[1].lower()
-        parts.setdefault((suffix, *map(len, found)), []).append((found, name))
-    return [parts[key] for key in sorted(parts)]
+    """Separates images if two have the same numbers: the same clip, twice.
+
+    By format; where that is not enough, padded numbers by their digits.
+    """
+
+    def suffix(row: _Row) -> str:
+        return os.path.splitext(row[1])[1].lower()
+
+    padded = {len(n) for found, _ in rows for n in found if _is_padded(n)}
+    # 10 may be one of 08, 09, 10 or of 8, 9, 10.
+    some_are_not = any(len(n) not in padded for found, _ in rows for n in found)
+
+    def padding(row: _Row) -> tuple[int, ...]:
+        return tuple(len(n) if _is_padded(n) or not some_are_not else 0 for n in row[0])
+
+    groups = [rows]
+    for key in (suffix, padding):
+        groups = [
+            part
+            for group in groups
+            for part in (_by(key, group) if _has_twins(group) else [group])
+        ]
+    return groups
+
+
+def _is_padded(number: str) -> bool:
+    return len(number) > 1 and number[0] == "0"
+
+
+def _has_twins(rows: list[_Row]) -> bool:
+    numbers = {tuple(map(float, found)) for found, _ in rows}
+    return len(numbers) < len(rows)
+
+
+def _by(key: Callable[[_Row], Any], rows: list[_Row]) -> list[list[_Row]]:
+    parts: dict[Any, list[_Row]] = {}
+    for row in rows:
+        parts.setdefault(key(row), []).append(row)
+    return [parts[value] for value in sorted(parts)]
 
 
 def _last_number(name: str) -> tuple[int, str]:

@@ -155,14 +155,20 @@ def resampled(
       VideoError: there is over a minute between two frames.
     """
     before, start, last, ticks, shift = None, 0.0, 0.0, 0, 0.0
-    for number, frame in enumerate(frames):
-        time = shift + (number / source_rate if frame.time is None else frame.time)
+    for frame in frames:
+        following = 0.0 if before is None else last + 1 / source_rate
+        if frame.time is None:
+            time = following
+        elif before is None or frame.time >= last:  # also after one wrong time
+            time, shift = frame.time, 0.0
+        else:
+            time = frame.time + shift
         if before is None:
             start = time
         else:
             if time < last - 0.5 / source_rate:  # times begin again
-                shift += last + 1 / source_rate - time
-                time = last + 1 / source_rate
+                shift += following - time
+                time = following
             if time - last > _LONGEST_GAP_SECONDS:
                 raise VideoError(f"no frame for {time - last:.0f} seconds")
             # A thousandth of a tick makes up for rounded times.

@@ -108,10 +108,10 @@ def _rate(stream: av.VideoStream) -> float:
     Raises:
       VideoError: the stream declares a rate that no video has.
     """
-    rates = [float(r) for r in (stream.average_rate, stream.guessed_rate) if r]
-    possible = [rate for rate in rates if rate <= _HIGHEST_FPS]
-    if rates and not possible:
-        raise video_io.VideoError(f"{rates[0]:.0f} frames per second are declared")
+    average, guessed = map(float, (stream.average_rate or 0, stream.guessed_rate or 0))
+    possible = [rate for rate in (average, guessed) if 0 < rate <= _HIGHEST_FPS]
+    if average and not possible:
+        raise VideoError(f"{average:.0f} frames per second are declared")
     return possible[0] if possible else _DEFAULT_FPS
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from tf_dvdgan import errors, generators, visualize
-from tf_dvdgan.data import files
 from tf_dvdgan.sampling import latents
 
 
@@ -62,10 +61,9 @@ def write_interpolation(
       The path of the file.
 
     Raises:
-      UserError: the folder cannot be written, or the model is a prediction model, or
+      UserError: the model is a prediction model, or
         lacks the classes or subspaces.
     """
-    files.check_writable(style.output, as_folder=True)
     if generator.num_conditioning_frames:
         raise errors.UserError(
             f"{generator.name} starts from frames; use python -m tools.predict to "

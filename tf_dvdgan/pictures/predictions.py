@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from tf_dvdgan import errors, generators, visualize
-from tf_dvdgan.data import clip_files, files
+from tf_dvdgan.data import clip_files
 from tf_dvdgan.sampling import latents
 
 
@@ -35,10 +35,9 @@ def write_predictions(
       The path of the grid.
 
     Raises:
-      UserError: the folder cannot be written, it is not a prediction model, or the
+      UserError: it is not a prediction model, or the
         video is too short.
     """
-    files.check_writable(style.output, as_folder=True)
     given = generator.num_conditioning_frames
     if not given:
         raise errors.UserError(

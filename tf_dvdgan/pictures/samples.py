@@ -77,10 +77,9 @@ def write_samples(
       The path of the grid or panel.
 
     Raises:
-      UserError: the folder cannot be written, several kinds of pictures are requested,
+      UserError: several kinds of pictures are requested,
         or the model does not support the kind.
     """
-    files.check_writable(style.output, as_folder=True)
     kinds = {
         "truncation": len(samples.truncations) > 1,
         "beside": bool(beside),

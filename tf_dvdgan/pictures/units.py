@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from tf_dvdgan import errors, generators, unit_grids, visualize
-from tf_dvdgan.data import files
 from tf_dvdgan.models import vgan
 from tf_dvdgan.pictures import samples
 
@@ -35,10 +34,9 @@ def write_units(
       The path of the picture.
 
     Raises:
-      UserError: the folder cannot be written, or the model has no encoder of first
+      UserError: the model has no encoder of first
         frames, or no such layer or unit.
     """
-    files.check_writable(style.output, as_folder=True)
     if not isinstance(generator, generators.RunGenerator) or not isinstance(
         generator.gan.generator, vgan.FuturePredictor
     ):
