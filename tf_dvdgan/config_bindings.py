@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import gin
+import numpy as np
 
 from tf_dvdgan import config, errors
 from tf_dvdgan.models import resolved
@@ -46,14 +47,14 @@ def register(constructor: _Constructor) -> _Constructor:
         return gin.register(constructor, module=_CUSTOM)
 
 
-def bind(parameter: str, value: Callable | list[Callable]) -> list[str]:
-    """Returns Gin bindings that set a parameter to a constructor, or a list of them.
+def bind(parameter: str, value: Any) -> list[str]:
+    """Returns Gin bindings that set a parameter.
 
     Args:
       parameter: such as "video_gan.build.generator".
-      value: one or several constructors: registered classes or functions, or
-        `functools.partial` of these with keyword arguments. Arguments that it does not
-        set keep the config's values for this constructor.
+      value: a number, text, a list, or a constructor: a registered class or function,
+        or a `functools.partial` of it with keyword arguments. Arguments that it does
+        not set keep the config's values for this constructor.
 
     Returns:
       The bindings.
@@ -81,8 +82,8 @@ def bind(parameter: str, value: Callable | list[Callable]) -> list[str]:
             items = [literal(item, f"{scope}_{i}") for i, item in enumerate(argument)]
             listed = "".join(f"{item}, " for item in items)
             return f"[{listed}]" if isinstance(argument, list) else f"({listed})"
-        if isinstance(argument, float):
-            argument = float(argument)  # NumPy's are written otherwise
+        if isinstance(argument, np.generic):
+            argument = argument.item()  # Gin does not read how NumPy 2 writes it
         is_plain = isinstance(argument, bool | int | float | str | None)
         if not is_plain or argument in (math.inf, -math.inf) or argument != argument:
             raise errors.UserError(

@@ -16,7 +16,7 @@ state in Gin or Keras, so several GANs can be used side by side.
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gin
@@ -145,24 +145,20 @@ class VideoGAN:
                 f"`precision` must be one of {', '.join(video_gan.POLICIES)}, not "
                 f"{precision!r}."
             )
-        sizes = {
+        values = {
             "RESOLUTION": resolution,
             "NUM_FRAMES": num_frames,
             "STRIDE": stride,
             "CH": ch,
             "CONDITIONING_FRAMES": conditioning_frames,
+            "video_gan.build.precision": precision,
+            "trainer.build.seed": seed,
+            "video_gan.build.generator": generator,
+            "video_gan.build.discriminators": discriminators,
         }
-        bindings = [f"{n} = {_plain(v)!r}" for n, v in sizes.items() if v is not None]
-        bindings += [f"video_gan.build.precision = {precision!r}"]
-        bindings += [f"trainer.build.seed = {_plain(seed)!r}"]
+        bindings = _bindings(values)
         if class_names is not None and len(class_names) == 0:
             bindings.append("NUM_CLASSES = 0")
-        if generator is not None:
-            bindings += config_bindings.bind("video_gan.build.generator", generator)
-        if discriminators is not None:
-            bindings += config_bindings.bind(
-                "video_gan.build.discriminators", list(discriminators)
-            )
         with config.isolated():
             config.load([_file_of(preset)], [*bindings, *parameters])
             text = gin.config_str()
@@ -222,9 +218,7 @@ class VideoGAN:
             "video_gan.build.generator_loss": generator_loss,
             "video_gan.build.discriminator_loss": discriminator_loss,
         }
-        parameters = [
-            f"{n} = {_plain(v)!r}" for n, v in literal.items() if v is not None
-        ]
+        parameters = _bindings(literal)
         with self._config(parameters):  # reports errors now, not in `fit`
             pass
         self._parameters += parameters
@@ -280,15 +274,11 @@ class VideoGAN:
             steps=steps, checkpoint_every=checkpoint_every, samples_every=samples_every
         )
         schedule = {
-            "num_steps": steps,
-            "checkpoint_every": checkpoint_every,
-            "samples_every": samples_every,
+            "training.Schedule.num_steps": steps,
+            "training.Schedule.checkpoint_every": checkpoint_every,
+            "training.Schedule.samples_every": samples_every,
         }
-        parameters = [
-            f"training.Schedule.{n} = {_plain(v)!r}"
-            for n, v in schedule.items()
-            if v is not None
-        ]
+        parameters = _bindings(schedule)
         evaluation = None
         if protocols:
             paths = [weights] if isinstance(weights, str) else list(weights)
@@ -394,8 +384,6 @@ class VideoGAN:
         """
         generator = self.generator
         given, side = generator.num_conditioning_frames, generator.resolution
-        if not given:
-            raise errors.UserError(f"{generator.name} does not start from frames.")
         _check_frames(frames, [given, side, side, 3], generator.name)
         return self.sample(count, None, truncation, seed, frames[np.newaxis])
 
@@ -573,9 +561,10 @@ def _check_numbers(**numbers: float | None) -> None:
         )
 
 
-def _plain(value: Any) -> Any:
-    """Returns a number of NumPy as one of Python, which Gin reads."""
-    return value.item() if isinstance(value, np.generic) else value
+def _bindings(values: Mapping[str, Any]) -> list[str]:
+    """Returns Gin bindings of parameters; None stands for a default."""
+    given = {name: value for name, value in values.items() if value is not None}
+    return [b for name, v in given.items() for b in config_bindings.bind(name, v)]
 
 
 def _check_frames(frames: np.ndarray, shape: Sequence[int], name: str) -> None:
