@@ -155,6 +155,11 @@ def load_run(model_dir: str, parameters: Sequence[str] = ()) -> None:
             f"{model_dir!r} is not a run's directory: it has no {name}."
         )
     text = directory.read_config()
+    if not text.strip():
+        raise errors.UserError(
+            f"The run in {model_dir!r} was made without a Gin config: continue it by "
+            "the program that made it, with train.prepare."
+        )
     for old, new in _RENAMED.items():
         text = text.replace(old, new)
     # A run writes only bindings. Gin's imports load modules, and some make any function

@@ -14,6 +14,7 @@ state in Gin or Keras, so several GANs can be used side by side.
 """
 
 import contextlib
+import functools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,11 +39,11 @@ from tf_dvdgan import (
     seeds,
     trained,
 )
-from tf_dvdgan.data import files, filesystem, training_data, windows
+from tf_dvdgan.data import files, filesystem, training_data
 from tf_dvdgan.models import video_gan
 from tf_dvdgan.sampling import latents
 from tf_dvdgan.sampling import sampler as sampler_lib
-from tf_dvdgan.training import loop, stopping, train
+from tf_dvdgan.training import loop, stopping
 from tf_dvdgan.training import strategy as strategy_lib
 
 Action = loop.Action
@@ -279,7 +280,11 @@ class VideoGAN:
             "training.Schedule.samples_every": samples_every,
         }
         parameters = _bindings(schedule)
-        evaluation = None
+        if protocols and not isinstance(data, str):
+            raise errors.UserError(
+                "Protocols need prepared shards: pass their folder as data, or omit "
+                "protocols."
+            )
         if protocols:
             paths = [weights] if isinstance(weights, str) else list(weights)
             parameters += [
@@ -287,30 +292,18 @@ class VideoGAN:
                 f"evaluation.Plan.best = {protocols[0]!r}",
                 f"evaluation.Plan.weights = {paths!r}",
             ]
-        files.register_filesystems(model_dir, writing=True)
-        strategy = strategy or strategy_lib.create("auto")
-        with train.locked(model_dir, strategy):
-            with self._config(parameters):
-                window = gin.get_configurable("data.Window")()
-                source = self._source(data, window)
-                if protocols:
-                    if not isinstance(data, str):
-                        raise errors.UserError(
-                            "Protocols need prepared shards: pass their folder as "
-                            "data, or omit protocols."
-                        )
-                    evaluation = launch.evaluation_callback(model_dir, data)
-                training_loop = train.prepare(
-                    model_dir,
-                    source,
-                    strategy,
-                    evaluation=evaluation,
-                    protocols=protocols,
-                    actions=actions,
-                    init_from=init_from,
-                    init_step=init_step,
-                )
-            self.class_names, self.model_dir = source.class_names, model_dir
+        source = functools.cache(lambda: self._source(data))
+        with launch.prepared(
+            self._config(parameters),
+            model_dir,
+            source,
+            lambda: strategy or strategy_lib.create("auto"),
+            evaluate_on=str(data) if protocols else None,
+            actions=actions,
+            init_from=init_from,
+            init_step=init_step,
+        ) as training_loop:
+            self.class_names, self.model_dir = source().class_names, model_dir
             self._generator = None  # has the weights from before training
             if training_loop:
                 training_loop.run(stopping.interrupt)
@@ -482,9 +475,9 @@ class VideoGAN:
             window = gin.get_configurable("data.Window")()
         return trained.TrainedModel(networks, names, 0, window)
 
-    def _source(
-        self, data: str | tf.data.Dataset, window: windows.Window
-    ) -> training_data.TrainingData:
+    def _source(self, data: str | tf.data.Dataset) -> training_data.TrainingData:
+        """Opens training data with the active config's window."""
+        window = gin.get_configurable("data.Window")()
         if isinstance(data, str):
             source = training_data.Shards(data, window)
             if self.class_names and source.class_names != self.class_names:
@@ -594,6 +587,7 @@ def _ignoring_updates(optimizer: Callable | None) -> Callable | None:
     if optimizer is None:
         return None
 
+    @functools.wraps(optimizer)
     def make(learning_rate: float, updates_per_step: int = 1):
         del updates_per_step
         return optimizer(learning_rate)

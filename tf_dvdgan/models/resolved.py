@@ -1,19 +1,23 @@
-"""Networks as data: class and arguments of every part, independent of Gin's config.
+"""Models as data: class and arguments of every part, independent of Gin's config.
 
-`resolve` converts the networks in the parsed Gin config to JSON types, with all macros
-and defaults resolved; `build` creates the networks from them. A run stores them as
-`model.json`, so it can be opened again even if defaults change in a later version.
+`resolve` converts networks and what trains them to JSON types, with the arguments of
+constructors, the parsed Gin config, and all macros and defaults resolved; `build`
+creates the networks from them. A run stores them as `model.json`, so it can be opened
+again even if defaults change in a later version.
 
 Parts have their names in Gin, such as "dvd_gan.Generator", and only registered parts
 are used: an untrusted file cannot run other code.
 """
 
 import contextlib
+import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gin
+import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors, version
@@ -28,17 +32,94 @@ _BUILD = "video_gan.build"
 _ACTIONS = ("training.train", "trainer.build", _BUILD, "gin.singleton")
 _RENAMED = {"recompute": "gradient_checkpointing"}  # arguments in models of older runs
 _PLAIN = (bool, int, float, str, type(None))
+# Arguments of `video_gan.build` that sampling does not call: they may be unregistered.
+_ONLY_TRAINING = ("generator_loss", "discriminator_loss")
 
 
-def resolve() -> dict:
-    """Returns the networks of the parsed Gin config as JSON types."""
-    networks = _part(_BUILD, gin.get_bindings(_BUILD, resolve_references=False))
+def resolve(
+    networks: Callable[..., video_gan.Networks] = video_gan.build, **training: Any
+) -> dict:
+    """Returns networks, and what trains them, as JSON types.
+
+    Arguments that a `functools.partial` does not set are those of the parsed Gin
+    config, if it has them, and the constructor's defaults.
+
+    Args:
+      networks: creates the networks: `video_gan.build`, or a partial of it.
+      **training: what trains them: a registered constructor, a partial of one, or an
+        instance of a registered dataclass.
+
+    Returns:
+      The networks and the training, with the versions of the software.
+
+    Raises:
+      UserError: a network is not registered, or an argument cannot be stored.
+    """
+    described = _described(networks)
+    for name, value in described["arguments"].items():
+        if name not in _ONLY_TRAINING:
+            _check_registered(value)
     return {
         "format": FORMAT,
         "version": version.__version__,
         "tensorflow": tf.__version__,
-        "networks": networks,
+        "networks": described,
+        "training": {
+            name: _described(part) if callable(part) else _encoded(part)
+            for name, part in training.items()
+        },
     }
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Compares two results of `resolve`.
+
+    Args:
+      before: the earlier one.
+      now: the later one.
+
+    Returns:
+      A text such as "trainer.build.seed is now 1 (was 0)" for each argument that both
+      have with different values.
+    """
+    found: list[str] = []
+
+    def compare(old: Any, new: Any, name: str) -> None:
+        if isinstance(old, dict) and isinstance(new, dict):
+            if "part" in new and old.get("part") == new["part"]:
+                for key in old["arguments"].keys() & new["arguments"].keys():
+                    values = old["arguments"][key], new["arguments"][key]
+                    compare(*values, f"{new['part']}.{key}")
+                return
+            if "tuple" in old and "tuple" in new:
+                old, new = old["tuple"], new["tuple"]
+        same_length = isinstance(old, list) and isinstance(new, list)
+        if same_length and len(old) == len(new):
+            for pair in zip(old, new, strict=True):
+                compare(*pair, name)
+        elif old != new:
+            found.append(f"{name} is now {_short(new)} (was {_short(old)})")
+
+    compare(before["networks"], now["networks"], "")
+    trained = before.get("training", {})  # not in runs of earlier versions
+    for name in trained.keys() & now["training"].keys():
+        compare(trained[name], now["training"][name], name)
+    return sorted(set(found))
+
+
+def _short(value: Any) -> str:
+    """Returns an encoded value as a config has it, without arguments of parts."""
+    match value:
+        case {"part": part}:
+            return str(part)
+        case {"python": name}:
+            return str(name)
+        case {"tuple": items} | list(items):
+            return f"[{', '.join(map(_short, items))}]"
+        case {"mapping": pairs}:
+            items = [f"{_short(k)}: {_short(v)}" for k, v in pairs]
+            return f"{{{', '.join(items)}}}"
+    return repr(value)
 
 
 def build(model: Mapping[str, Any], class_names: Sequence[str]) -> video_gan.Networks:
@@ -140,6 +221,37 @@ def _damage_as_user_error() -> Iterator[None]:
         ) from e
 
 
+def name_of(constructor: Callable) -> str:
+    """Returns the full name of a registered part, which a run can store.
+
+    Args:
+      constructor: the class or function.
+
+    Raises:
+      UserError: it is not registered.
+    """
+    name = selector_of(constructor)
+    if name is None:
+        raise _not_registered(getattr(constructor, "__name__", str(constructor)))
+    return name
+
+
+def _not_registered(name: str) -> errors.UserError:
+    return errors.UserError(
+        f"{name} is not registered, so a run could not store it: decorate it with "
+        "`tf_dvdgan.register`."
+    )
+
+
+def _check_registered(value: Any) -> None:
+    """Checks that an encoded value names only registered parts."""
+    if isinstance(value, dict) and "python" in value:
+        raise _not_registered(value["python"])
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_registered(item)
+
+
 class _Part:
     """A part with default arguments, which the arguments of a call override."""
 
@@ -155,33 +267,54 @@ class _Part:
         return self._target(*positional, **named)
 
 
+def _described(constructor: Callable) -> dict:
+    """Describes a registered constructor, or a partial of one."""
+    given: Mapping[str, Any] = {}
+    if isinstance(constructor, functools.partial):
+        if constructor.args:
+            name = getattr(constructor.func, "__name__", constructor.func)
+            raise errors.UserError(f"Pass the arguments of {name} by name.")
+        given, constructor = constructor.keywords, constructor.func
+    name = name_of(constructor)
+    bindings: Mapping[str, Any] = {}
+    if constructor is gin.config._REGISTRY.get_match(name).wrapper:  # reads Gin
+        bindings = gin.get_bindings(name, resolve_references=False)
+    return _part(name, {**bindings, **given})
+
+
 def _part(name: str, bindings: Mapping[str, Any], call: bool = False) -> dict:
     """Describes a registered part: its bindings, and all other parameters' defaults."""
     registered = gin.config._REGISTRY.get_match(name)
-    values = {
+    defaults = {
         parameter.name: parameter.default
         for parameter in inspect.signature(registered.wrapped).parameters.values()
         if _is_recordable(parameter.default)
     }
-    values = {n: v for n, v in values.items() if v is not gin.REQUIRED} | dict(bindings)
-    arguments = {n: _encoded(v) for n, v in values.items() if _is_encodable(v)}
+    arguments = {n: _encoded(v) for n, v in {**defaults, **bindings}.items()}
     return {"part": registered.selector, "arguments": arguments, "call": call}
 
 
 def _is_recordable(default: Any) -> bool:
-    """Whether a default is one, and no function that only its owner's code can find."""
-    if default is inspect.Parameter.empty:
+    """Whether a default is one that can be encoded.
+
+    Functions that only their owner's code can find, such as a layer's default
+    activation, cannot.
+    """
+    if default in (inspect.Parameter.empty, gin.REQUIRED):
         return False
-    return not callable(default) or selector_of(default) is not None
+    if callable(default):
+        return selector_of(default) not in (None, *_ACTIONS)
+    return isinstance(default, (*_PLAIN, list, tuple, dict)) or _is_instance(default)
 
 
-def _is_encodable(value: Any) -> bool:
-    """Returns whether a value can be encoded; other defaults are omitted."""
-    containers = (list, tuple, dict, gin.config.ConfigurableReference)
-    return isinstance(value, (*_PLAIN, *containers)) or callable(value)
+def _is_instance(value: Any) -> bool:
+    """Returns whether a value is an instance of a registered dataclass."""
+    return dataclasses.is_dataclass(value) and selector_of(type(value)) is not None
 
 
 def _encoded(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, list):
@@ -196,10 +329,19 @@ def _encoded(value: Any) -> Any:
         with gin.config_scope(value.scopes or gin.current_scope()):
             bindings = gin.get_bindings(value.selector, resolve_references=False)
             return _part(value.selector, bindings, value.evaluate)
-    selector = selector_of(value)
-    if selector is not None:  # a default: unbound
-        return {"part": selector, "arguments": {}, "call": False}
-    return {"python": f"{value.__module__}.{value.__qualname__}"}
+    if callable(value) and selector_of(getattr(value, "func", value)) is not None:
+        return _described(value)
+    if _is_instance(value):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return _part(name_of(type(value)), fields, call=True)
+    if not callable(value):
+        raise errors.UserError(
+            f"A run cannot store {value!r}: pass numbers, text, or registered classes "
+            "and functions."
+        )
+    named = inspect.unwrap(getattr(value, "func", value))
+    name = getattr(named, "__qualname__", type(named).__qualname__)
+    return {"python": f"{named.__module__}.{name}"}
 
 
 def _decoded(value: Any) -> Any:

@@ -1,7 +1,8 @@
 """Resumes a run from its newest checkpoint, if it has one and it fits."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -9,11 +10,14 @@ from tf_dvdgan import errors, run_directory, terminal
 from tf_dvdgan.models import resolved
 from tf_dvdgan.training import checkpoint_manager
 
+_MAX_CHANGES = 10  # that are printed
+
 
 def restore(
     directory: run_directory.RunDirectory,
     saved: checkpoint_manager.CheckpointManager,
     class_names: Sequence[str],
+    model: Mapping[str, Any],
     allow_config_mismatch: bool,
 ) -> bool:
     """Restores the newest checkpoint of a run.
@@ -22,6 +26,7 @@ def restore(
       directory: directory of the run.
       saved: its checkpoints, with the objects to restore.
       class_names: class names of the data.
+      model: result of `resolved.resolve`.
       allow_config_mismatch: whether the run may resume with other settings or classes.
 
     Returns:
@@ -31,21 +36,23 @@ def restore(
       UserError: the data, the config and the run do not match.
     """
     if not allow_config_mismatch:
-        _check_functions(directory)
+        _check_functions(directory, model)
     resumed = saved.restore(allow_config_mismatch)
     if resumed and not allow_config_mismatch:
         _check_classes(directory, class_names)
     return resumed
 
 
-def _check_functions(directory: run_directory.RunDirectory) -> None:
+def _check_functions(
+    directory: run_directory.RunDirectory, model: Mapping[str, Any]
+) -> None:
     """Checks that functions which config.gin cannot store were passed again.
 
     Raises:
       UserError: one is missing, so that the preset's would silently replace it.
     """
     recorded = (directory.read_model() or {}).get("networks", {}).get("arguments", {})
-    current = resolved.resolve()["networks"]["arguments"]
+    current = model["networks"]["arguments"]
     for name, value in recorded.items():
         if isinstance(value, dict) and "python" in value:
             own = current.get(name)
@@ -78,19 +85,28 @@ def _check_classes(
     )
 
 
-def report(directory: run_directory.RunDirectory, step: int, resumed: bool) -> None:
-    """Prints where the run starts, and if TensorFlow's version is another one.
+def report(
+    step: int, before: Mapping[str, Any] | None, model: Mapping[str, Any]
+) -> None:
+    """Prints where the run starts, and what is different if it resumes.
 
     Args:
-      directory: directory of the run.
       step: its step.
-      resumed: whether it was restored from a checkpoint.
+      before: the run's `model.json`; None if it does not resume.
+      model: result of `resolved.resolve` now.
     """
-    terminal.say(f"{'Resuming from' if resumed else 'Starting at'} step {step}")
-    model = directory.read_model() or {}
-    before, now = model.get("tensorflow", tf.__version__), tf.__version__
-    if resumed and before != now:
+    if before is None:
+        terminal.say(f"Starting at step {step}")
+        return
+    terminal.say(f"Resuming from step {step}")
+    old, now = before.get("tensorflow", tf.__version__), tf.__version__
+    if old != now:
         terminal.say(
-            f"The run was trained with TensorFlow {before} and resumes with {now}, so "
-            "its numbers will differ in their last bits"
+            f"The run was trained with TensorFlow {old} and resumes with {now}, so its "
+            "numbers will differ in their last bits"
         )
+    changes = resolved.changes(before, model) if "networks" in before else []
+    for change in changes[:_MAX_CHANGES]:
+        terminal.say(f"Changed: {change}")
+    if len(changes) > _MAX_CHANGES:
+        terminal.say(f"and {len(changes) - _MAX_CHANGES} more settings")

@@ -1,7 +1,8 @@
 """Prepares a run, from its start or its newest checkpoint."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import gin
 import tensorflow as tf
@@ -69,11 +70,14 @@ def prepare(
     init_step: int | str | None = None,
     on_divergence: divergence.Divergence = divergence.Divergence(),
     allow_config_mismatch: bool = False,
+    build_networks: Callable[..., video_gan.Networks] = video_gan.build,
+    build_trainer: Callable[..., trainer_lib.Trainer] = trainer_lib.build,
 ) -> loop_lib.TrainingLoop | None:
     """Prepares a run, from its start or from its newest checkpoint.
 
-    Every worker calls this; only the chief writes and prints. Gin's config is not read
-    after it returns.
+    Every worker calls this; only the chief writes and prints. Gin's config sets the
+    arguments that a caller omits, here and in the functions that build; it is not read
+    after this returns.
 
     Args:
       model_dir: directory of the run; the run resumes if it has a checkpoint.
@@ -91,6 +95,9 @@ def prepare(
       init_step: step of that run's checkpoint, or 'best'; the newest by default.
       on_divergence: thresholds and actions if the run diverges.
       allow_config_mismatch: whether the run may resume with another seed or batch size.
+      build_networks: builds the networks from class names: `video_gan.build`, or a
+        `functools.partial` of it.
+      build_trainer: builds the trainer: `trainer.build`, or a partial of it.
 
     Returns:
       The loop; None if the run is complete.
@@ -100,13 +107,19 @@ def prepare(
     """
     chief = strategy_lib.is_chief(strategy)
     directory = run_directory.RunDirectory(model_dir)
+    model = resolved.resolve(
+        build_networks,
+        trainer=build_trainer,
+        schedule=schedule,
+        on_divergence=on_divergence,
+    )
     # 1. The data, before anything that takes long.
     if isinstance(data, str):
         data = training_data.Shards(data, window)
     # Networks without variables, only to find out whether they use classes.
-    data.check(video_gan.build(data.class_names).class_conditional, verbose=chief)
+    data.check(build_networks(data.class_names).class_conditional, verbose=chief)
     # 2. Networks, optimizers and their variables.
-    trainer = trainer_lib.build(strategy, data.class_names)
+    trainer = build_trainer(strategy, data.class_names, build_networks=build_networks)
     _check_augmentation(trainer, on_divergence)
     held_out = _held_out_scores(trainer, data)
     # 3. The run's newest checkpoint, else another run's weights, else none.
@@ -118,23 +131,25 @@ def prepare(
         schedule.keep_checkpoints,
         schedule.asynchronous_checkpoints,
     )
-    origin = (directory.read_model() or {}).get("initialized_from")
+    before = directory.read_model() or {}
     resumed = resuming.restore(
-        directory, saved, data.class_names, allow_config_mismatch
+        directory, saved, data.class_names, model, allow_config_mismatch
     )
     if init_from and not resumed:
-        origin = warm_start.initialize(
+        model["initialized_from"] = warm_start.initialize(
             trainer.gan, data.class_names, init_from, init_step
         )
+    elif "initialized_from" in before:
+        model["initialized_from"] = before["initialized_from"]
     step = int(trainer.step.numpy())
     if chief:
-        resuming.report(directory, step, resumed)
+        resuming.report(step, before if resumed else None, model)
     if step >= schedule.num_steps:
         _evaluate_complete_run(directory, trainer, evaluation)
         return None
     # 4. Files that are written once.
     if chief:
-        _describe(directory, data, origin)
+        _describe(directory, data, model)
     _set_frame_bank(directory, data, trainer.gan, chief)
     writer = summaries.Summaries(model_dir, writes=chief)
     board = tensorboard.TensorBoard(trainer, writer)
@@ -181,12 +196,11 @@ def _held_out_scores(
 def _describe(
     directory: run_directory.RunDirectory,
     data: training_data.TrainingData,
-    origin: dict | None,
+    model: Mapping[str, Any],
 ) -> None:
     """Writes what a run's directory says of its data, its model and its config."""
     filesystem.makedirs(directory.path)
     directory.write_dataset(data.class_names, data.name, data.num_clips)
-    model = resolved.resolve() | ({"initialized_from": origin} if origin else {})
     directory.write_model(model)
     directory.write_config(gin.config_str())  # last, because it marks a run
 

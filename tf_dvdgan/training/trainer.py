@@ -235,8 +235,11 @@ def build(
     accumulate_steps: int = 1,
     frozen: Sequence[str] = (),
     rates_for_batch_size: int | None = None,
+    build_networks: Callable[..., video_gan.Networks] = video_gan.build,
 ) -> Trainer:
-    """Builds the config's GAN and optimizers, and their trainer.
+    """Builds a GAN and its optimizers, and their trainer.
+
+    Gin's config sets the arguments that a caller omits.
 
     Args:
       strategy: distribution strategy.
@@ -258,6 +261,8 @@ def build(
       rates_for_batch_size: batch size that the learning rates are meant for. They are
         multiplied by the square root of the ratio of the batch sizes, the rule for Adam
         (Malladi et al., 2022, section 5). None leaves them as they are.
+      build_networks: builds the GAN from class names and `with_terms`:
+        `video_gan.build`, or a partial of it.
 
     Returns:
       The trainer, with its variables created.
@@ -280,7 +285,7 @@ def build(
         scale = math.sqrt(global_batch_size / rates_for_batch_size)
     with seeds.seeded(seed), strategy.scope():
         return Trainer(
-            video_gan.build(class_names, with_terms=True),
+            build_networks(class_names, with_terms=True),
             strategy,
             global_batch_size,
             moving_average(generator_optimizer(scale * generator_learning_rate)),

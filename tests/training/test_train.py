@@ -1,0 +1,166 @@
+"""Runs are prepared from constructors; Gin is only one caller of them."""
+
+import functools
+import json
+import os
+
+import gin
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import TINY
+
+import tf_dvdgan as dvd
+from tf_dvdgan import config, errors, layers, losses
+from tf_dvdgan.data import windows
+from tf_dvdgan.models import dvd_gan, video_gan
+from tf_dvdgan.training import divergence, optimizers, schedule, train, trainer
+
+pytestmark = pytest.mark.usefixtures("quick_graphs")
+
+STEPS = 2
+WINDOW = windows.Window(4, 16, 2)
+
+
+def networks(**changes) -> functools.partial:
+    """Networks of tiny.gin, from constructors."""
+    generator = functools.partial(
+        dvd_gan.Generator,
+        ch=2,
+        recurrence=layers.ConvGRU,
+        normalization=layers.ConditionalBatchNorm,
+    )
+    spatial = functools.partial(dvd_gan.SpatialDiscriminator, ch=2, num_frames=2)
+    temporal = functools.partial(
+        dvd_gan.TemporalDiscriminator, ch=2, downsampling="pool2"
+    )
+    arguments = {
+        "window": WINDOW,
+        "generator": generator,
+        "discriminators": [spatial, temporal],
+        "generator_loss": losses.hinge_generator_loss,
+        "discriminator_loss": losses.hinge_discriminator_loss,
+    }
+    return functools.partial(video_gan.build, **arguments | changes)
+
+
+def trainer_of(**changes) -> functools.partial:
+    adam = functools.partial(optimizers.adam, beta_1=0.0, beta_2=0.999)
+    average = functools.partial(
+        optimizers.with_moving_average, decay=0.99, start_step=100
+    )
+    arguments = {
+        "global_batch_size": 4,
+        "num_d_steps": 1,
+        "generator_learning_rate": 4e-4,
+        "discriminator_learning_rate": 8e-4,
+        "generator_optimizer": adam,
+        "discriminator_optimizer": adam,
+        "moving_average": average,
+    }
+    return functools.partial(trainer.build, **arguments | changes)
+
+
+def start(folder, shards, changes=(), of_trainer=()) -> None:
+    with config.isolated():  # Gin's config is empty
+        loop = train.prepare(
+            str(folder),
+            shards,
+            tf.distribute.get_strategy(),
+            window=WINDOW,
+            schedule=schedule.Schedule(STEPS, 3, 3, 1000),
+            on_divergence=divergence.Divergence(),
+            build_networks=networks(**dict(changes)),
+            build_trainer=trainer_of(**dict(of_trainer)),
+        )
+        assert gin.config_str() == ""
+    if loop:
+        loop.run()
+
+
+@pytest.fixture(scope="module")
+def run(demo_shards, tmp_path_factory) -> str:
+    """A run that was trained from constructors."""
+    folder = str(tmp_path_factory.mktemp("run"))
+    start(folder, demo_shards)
+    return folder
+
+
+def model_of(folder: str) -> dict:
+    with open(os.path.join(folder, "model.json")) as file:
+        return json.load(file)
+
+
+def test_constructors_train_the_same_as_gin(run, demo_shards, tmp_path):
+    of_gin = str(tmp_path / "gin")
+    with config.isolated():
+        config.load([TINY], [f"NUM_STEPS = {STEPS}"])
+        strategy = tf.distribute.get_strategy()
+        loop = train.prepare(of_gin, demo_shards, strategy)
+    loop.run()
+    checkpoints = [
+        tf.train.load_checkpoint(f"{folder}/checkpoints/step-{STEPS}")
+        for folder in (run, of_gin)
+    ]
+    shapes = checkpoints[0].get_variable_to_shape_map()
+    assert shapes == checkpoints[1].get_variable_to_shape_map()
+    for name in shapes:
+        if "OBJECT_GRAPH" not in name:
+            values = [checkpoint.get_tensor(name) for checkpoint in checkpoints]
+            np.testing.assert_array_equal(*values, name)
+
+
+def test_both_are_recorded_alike(run, demo_shards, tmp_path):
+    """Gin's references and macros, and partials and instances."""
+    with config.isolated():
+        config.load([TINY], [f"NUM_STEPS = {STEPS}"])
+        strategy = tf.distribute.get_strategy()
+        train.prepare(str(tmp_path), demo_shards, strategy)
+    assert model_of(run) == model_of(str(tmp_path))
+
+
+def test_the_run_is_opened_and_resumed(run, demo_shards, capsys):
+    assert dvd.load(run).sample(2, seed=1).std() > 1
+    start(run, demo_shards)
+    assert f"complete with {STEPS} steps" in capsys.readouterr().out
+    with pytest.raises(errors.UserError, match=r"without a Gin config: continue it by"):
+        dvd.load(run).fit(demo_shards, steps=9, model_dir=run)
+
+
+def test_changed_settings_are_said_when_a_run_resumes(run, demo_shards, capsys):
+    changes = {"num_d_steps": 2, "generator_optimizer": optimizers.adam}
+    start(run, demo_shards, {"discriminator_noise": 0.5}, changes)
+    said = capsys.readouterr().out
+    assert "Changed: trainer.build.num_d_steps is now 2 (was 1)" in said
+    assert "Changed: optimizers.adam.beta_1 is now 0.9 (was 0.0)" not in said
+    assert "Changed: video_gan.build.discriminator_noise is now 0.5 (was 0.0)" in said
+    assert said.count("Changed") < 5
+
+
+class Unregistered(dvd_gan.Generator):
+    pass
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"generator": Unregistered},
+            r"Unregistered is not registered, so a run could not store it: decorate",
+        ),
+        (
+            {"generator": functools.partial(dvd_gan.Generator, 3)},
+            r"Pass the arguments of Generator by name",
+        ),
+        (
+            {"generator": functools.partial(dvd_gan.Generator, ch=object())},
+            r"A run cannot store <object object",
+        ),
+    ],
+)
+def test_what_a_run_cannot_store_is_reported_before_it_starts(
+    changes, message, demo_shards, tmp_path
+):
+    with pytest.raises(errors.UserError, match=message):
+        start(tmp_path / "run", demo_shards, changes)
+    assert not (tmp_path / "run").exists()
