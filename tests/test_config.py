@@ -64,7 +64,7 @@ def test_every_gin_file_has_known_names(file):
 def test_every_gin_file_builds(file):
     load(file)
     with graph_of_shapes():
-        gan = video_gan.build(["a", "b", "c"])
+        gan = video_gan.from_config(["a", "b", "c"])
         gan.build()
         window = gin.get_configurable("data.Window")()
         assert gan.generator.num_frames == window.num_frames
@@ -165,13 +165,13 @@ def test_discriminators_are_a_list():
         ["demo.gin"], ["video_gan.build.discriminators = @mvt_gan.VideoDiscriminator"]
     )
     with pytest.raises(ValueError, match=r"must be a list, .* Received"):
-        video_gan.build(["a", "b"])
+        video_gan.from_config(["a", "b"])
 
 
 def test_precision_is_one_of_two():
     config.load(["demo.gin"], ["video_gan.build.precision = 'float8'"])
     with pytest.raises(ValueError, match="float8"):
-        video_gan.build(["a", "b"])
+        video_gan.from_config(["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_batch_norm_over_all_frames_is_the_last_one_s_too():
         ["demo.gin", "normalization/batch_over_frames.gin"],
         ["RESOLUTION = 16", "CH = 2", "NUM_FRAMES = 4"],
     )
-    gan = video_gan.build(["a", "b"])
+    gan = video_gan.from_config(["a", "b"])
     gan.generator(tf.zeros([1, 120]), tf.zeros([1], tf.int32))
     steps = [
         layer.mean_sum.shape[0]

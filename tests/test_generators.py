@@ -35,7 +35,7 @@ def make_model(file: str, *parameters: str) -> trained.TrainedModel:
     """A model with the weights that chance gave it."""
     tf.keras.utils.set_random_seed(3)
     config.load([file], [*TINY, *parameters])
-    gan = video_gan.build(NAMES)
+    gan = video_gan.from_config(NAMES)
     gan.build()
     spread = np.random.default_rng(0)
     for v in gan.generator.trainable_variables:  # at first scales do not see classes

@@ -33,7 +33,7 @@ VIDEOS = (4, 16, 16, 3)
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory) -> str:
     config.load([TINY])
-    gan = video_gan.build(NAMES)
+    gan = video_gan.from_config(NAMES)
     gan.build()
     model = trained.TrainedModel(gan, NAMES, 2000, windows.Window(4, 16))
     folder = str(tmp_path_factory.mktemp("export") / "2000")

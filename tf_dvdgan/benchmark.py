@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from tf_dvdgan import config, demo_videos, errors, flops, machine, onednn, ops, terminal
 from tf_dvdgan.data import files, training_data, transforms
+from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import input_pipeline
 from tf_dvdgan.training import trainer as trainer_lib
 
@@ -118,7 +119,9 @@ def measure(
         config.load(gin_files, parameters)
         class_names = [f"class {i}" for i in range(num_classes)]
         began = time.perf_counter()
-        trainer = trainer_lib.build(tf.distribute.get_strategy(), class_names)
+        trainer = trainer_lib.from_config(
+            tf.distribute.get_strategy(), class_names, video_gan.from_config
+        )
         results: dict[str, Any] = {
             "config": [*gin_files, *parameters],
             "machine": {

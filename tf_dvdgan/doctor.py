@@ -26,6 +26,7 @@ from packaging import requirements, specifiers
 
 from tf_dvdgan import config, errors, machine, onednn
 from tf_dvdgan.data import files, filesystem
+from tf_dvdgan.models import video_gan
 from tf_dvdgan.training import strategy as strategy_lib
 from tf_dvdgan.training import trainer as trainer_lib
 
@@ -274,7 +275,9 @@ def _train(make_strategy: Callable[[], tf.distribute.Strategy]) -> str:
     with config.isolated():
         batch = f"BATCH_SIZE = {2 * strategy.num_replicas_in_sync}"
         config.load(_CONFIG, [*_SMALL, batch])
-        trainer = trainer_lib.build(strategy, [f"class {i}" for i in range(4)])
+        trainer = trainer_lib.from_config(
+            strategy, [f"class {i}" for i in range(4)], video_gan.from_config
+        )
     before = [variable.numpy() for variable in trainer.generator_variables]
     batches = iter(
         strategy.distribute_datasets_from_function(lambda _: trainer.random_batches())

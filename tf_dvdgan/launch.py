@@ -138,7 +138,7 @@ def prepared(
                 evaluation = watch.EvaluationCallback(
                     model_dir, evaluate_on, window, plan, num_steps
                 )
-            loop = train_lib.prepare(
+            loop = train_lib.from_config(
                 model_dir,
                 data(),
                 devices,

@@ -111,6 +111,6 @@ def build(model_dir: str) -> tuple[video_gan.Networks, windows.Window]:
         return gan, resolved.window_of(model)
     with config.isolated():
         config.load_run(model_dir)
-        gan = video_gan.build(directory.class_names)
+        gan = video_gan.from_config(directory.class_names)
         gan.build()
         return gan, gin.get_configurable("data.Window")()

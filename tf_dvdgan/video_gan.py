@@ -461,7 +461,7 @@ class VideoGAN:
     def _untrained(self) -> trained.TrainedModel:
         """The model with initial weights."""
         with self._config():
-            networks = video_gan.build(self.class_names or ["video"])
+            networks = video_gan.from_config(self.class_names or ["video"])
             names = ["video"]
             if networks.class_conditional:
                 if self.class_names is None:
@@ -492,7 +492,10 @@ class VideoGAN:
                 f"label), not {type(data).__name__}."
             )
         # Without variables: only to find out whether they use classes.
-        if self.class_names is None and video_gan.build(["video"]).class_conditional:
+        if (
+            self.class_names is None
+            and video_gan.from_config(["video"]).class_conditional
+        ):
             raise errors.UserError("A dataset has no class names: pass class_names.")
         return training_data.Clips(data, self.class_names or ["video"], window)
 

@@ -67,7 +67,7 @@ if replicas == 1:
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
 else:
     strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
-train.prepare(out, shards, strategy).run()
+train.from_config(out, shards, strategy).run()
 """
 )
 

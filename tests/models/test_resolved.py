@@ -67,7 +67,7 @@ def test_networks_of_a_config_and_of_its_data_are_the_same(files):
     with config.isolated():
         config.load(files[: -1 if scoped else None], ["CH = 8", *SCOPED * scoped])
         model = json.loads(json.dumps(resolved.resolve()))
-        expected = video_gan.build(NAMES)
+        expected = video_gan.from_config(NAMES)
         window = gin.get_configurable("data.Window")()
     found = resolved.build(model, NAMES)  # Gin holds nothing now
     assert parts(found) == parts(expected)

@@ -25,7 +25,7 @@ def build(file: str, *parameters: str, num_classes: int = 3) -> video_gan.Networ
     """A GAN from shapes alone: its variables are never allocated."""
     config.load([file], parameters)
     with tf.Graph().as_default():
-        gan = video_gan.build([str(i) for i in range(num_classes)])
+        gan = video_gan.from_config([str(i) for i in range(num_classes)])
         gan.build()
     return gan
 

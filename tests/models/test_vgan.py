@@ -159,7 +159,7 @@ def test_a_spatial_code_is_that_of_the_authors():
 
 def test_the_authors_predictor_trains_on_the_first_frame_alone():
     config.load(["models/vgan_future_authors.gin"], ["RESOLUTION = 16", "CH = 2"])
-    gan = video_gan.build(["a"], with_terms=True)
+    gan = video_gan.from_config(["a"], with_terms=True)
     (term,) = gan.generator_terms
     assert isinstance(term, vgan.FirstFrameLoss) and term.weight == 10.0
 

@@ -12,7 +12,7 @@ from tf_dvdgan.sampling import sampler as sampler_lib
 
 @pytest.fixture
 def networks(tiny_config) -> video_gan.Networks:
-    made = video_gan.build(["a", "b", "c"])
+    made = video_gan.from_config(["a", "b", "c"])
     made.build()
     return made
 

@@ -462,7 +462,7 @@ def test_without_nicegui_the_error_says_how_to_install_it(monkeypatch):
 def test_an_autoencoder_cannot_be_explored(monkeypatch):
     sizes = [f"RESOLUTION = {SIDE}", f"NUM_FRAMES = {FRAMES}", f"STRIDE = {STRIDE}"]
     config.load(["models/vgan_autoencoder.gin"], [*sizes, "CH = 2"])
-    gan = video_gan.build(["video"])
+    gan = video_gan.from_config(["video"])
     gan.build()
     window = windows.Window(FRAMES, SIDE, STRIDE)
     model = trained.TrainedModel(gan, ["video"], 7, window)
@@ -514,7 +514,7 @@ def saved_model(tmp_path_factory) -> str:
     given = f"CONDITIONING_FRAMES = {GIVEN}"
     judged = "dvd_gan.SpatialDiscriminator.num_frames = 2"
     config.load(["models/dvdgan_fp_v2.gin"], [*sizes, given, judged, "CH = 2"])
-    gan = video_gan.build(["video"])
+    gan = video_gan.from_config(["video"])
     gan.build()
     gan.frame_bank = np.zeros([4, GIVEN, SIDE, SIDE, 3], np.uint8)
     window = windows.Window(FRAMES, SIDE, STRIDE)

@@ -139,7 +139,7 @@ def test_another_error_before_the_first_step_stays_as_it_is(shards, tmp_path):
     config.load([TINY_VGAN])
     strategy = strategy_lib.create("one_device")
     with pytest.raises(tf.errors.InvalidArgumentError, match="of the evaluation"):
-        train.prepare(str(tmp_path), shards, strategy, evaluation=fail).run()
+        train.from_config(str(tmp_path), shards, strategy, evaluation=fail).run()
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ if replicas == "1":
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
 else:
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-train.prepare(out, shards, strategy).run()
+train.from_config(out, shards, strategy).run()
 """
 
 
@@ -125,7 +125,7 @@ def test_a_model_computes_in_bfloat16_and_keeps_float32(model, flow_weights):
     precision = "video_gan.build.precision = 'bfloat16'"
     config.load([f"models/{model}.gin"], [*chosen, precision])
     with graph_of_shapes() as graph:
-        gan = video_gan.build(["a", "b", "c"])
+        gan = video_gan.from_config(["a", "b", "c"])
         gan.build()
         size, frames = gan.generator.resolution, gan.generator.num_frames
         real = tf.zeros([2, frames, size, size, 3])

@@ -14,7 +14,7 @@ import tf_dvdgan as dvd
 from tf_dvdgan import config, errors, layers, losses
 from tf_dvdgan.data import windows
 from tf_dvdgan.models import dvd_gan, video_gan
-from tf_dvdgan.training import divergence, optimizers, schedule, train, trainer
+from tf_dvdgan.training import optimizers, schedule, train, trainer
 
 pytestmark = pytest.mark.usefixtures("quick_graphs")
 
@@ -62,18 +62,19 @@ def trainer_of(**changes) -> functools.partial:
 
 
 def start(folder, shards, changes=(), of_trainer=()) -> None:
-    with config.isolated():  # Gin's config is empty
+    with config.isolated():
+        config.load(["models/vgan.gin"])  # another program's, which nobody may read
+        before = gin.config_str(), gin.operative_config_str()
         loop = train.prepare(
             str(folder),
             shards,
             tf.distribute.get_strategy(),
             window=WINDOW,
             schedule=schedule.Schedule(STEPS, 3, 3, 1000),
-            on_divergence=divergence.Divergence(),
             build_networks=networks(**dict(changes)),
             build_trainer=trainer_of(**dict(of_trainer)),
         )
-        assert gin.config_str() == ""
+        assert (gin.config_str(), gin.operative_config_str()) == before
     if loop:
         loop.run()
 
@@ -96,7 +97,7 @@ def test_constructors_train_the_same_as_gin(run, demo_shards, tmp_path):
     with config.isolated():
         config.load([TINY], [f"NUM_STEPS = {STEPS}"])
         strategy = tf.distribute.get_strategy()
-        loop = train.prepare(of_gin, demo_shards, strategy)
+        loop = train.from_config(of_gin, demo_shards, strategy)
     loop.run()
     checkpoints = [
         tf.train.load_checkpoint(f"{folder}/checkpoints/step-{STEPS}")
@@ -115,7 +116,7 @@ def test_both_are_recorded_alike(run, demo_shards, tmp_path):
     with config.isolated():
         config.load([TINY], [f"NUM_STEPS = {STEPS}"])
         strategy = tf.distribute.get_strategy()
-        train.prepare(str(tmp_path), demo_shards, strategy)
+        train.from_config(str(tmp_path), demo_shards, strategy)
     assert model_of(run) == model_of(str(tmp_path))
 
 

@@ -193,7 +193,7 @@ from tf_dvdgan.training import optimizers, trainer, updates
 from tf_dvdgan.training.random_numbers import fold_in
 config.load(["demo.gin"])
 import gin
-gan = video_gan.build([str(i) for i in range(9)])
+gan = video_gan.from_config([str(i) for i in range(9)])
 batch = gin.query_parameter("%BATCH_SIZE")
 t = trainer.Trainer(
     gan, tf.distribute.get_strategy(), batch,

@@ -180,8 +180,12 @@ def test_a_pattern_that_freezes_nothing_is_refused():
 def test_rates_follow_the_square_root_of_the_batch(tiny_config):
     rates = []
     for size in (None, 1):
-        t = trainer.build(
-            tf.distribute.get_strategy(), ["a", "b"], 4, rates_for_batch_size=size
+        t = trainer.from_config(
+            tf.distribute.get_strategy(),
+            ["a", "b"],
+            video_gan.from_config,
+            global_batch_size=4,
+            rates_for_batch_size=size,
         )
         rates.append(float(t.generator_optimizer.learning_rate))
     assert rates[1] == pytest.approx(2 * rates[0])

@@ -37,17 +37,15 @@ _ONLY_TRAINING = ("generator_loss", "discriminator_loss")
 
 
 def resolve(
-    networks: Callable[..., video_gan.Networks] = video_gan.build, **training: Any
+    networks: Callable[..., video_gan.Networks] = video_gan.from_config, **training: Any
 ) -> dict:
     """Returns networks, and what trains them, as JSON types.
 
-    Arguments that a `functools.partial` does not set are those of the parsed Gin
-    config, if it has them, and the constructor's defaults.
-
     Args:
-      networks: creates the networks: `video_gan.build`, or a partial of it.
-      **training: what trains them: a registered constructor, a partial of one, or an
-        instance of a registered dataclass.
+      networks: builds the networks: `video_gan.from_config`, whose arguments are those
+        of the parsed Gin config, or a `functools.partial` of `video_gan.build`.
+      **training: what trains them: a constructor that is registered in Gin, a partial
+        of one, or an instance of a registered dataclass.
 
     Returns:
       The networks and the training, with the versions of the software.
@@ -137,7 +135,7 @@ def build(model: Mapping[str, Any], class_names: Sequence[str]) -> video_gan.Net
     """
     with _damage_as_user_error():
         arguments = {n: _decoded(value) for n, value in _arguments(model).items()}
-        return inspect.unwrap(video_gan.build)(class_names, **arguments)
+        return video_gan.build(class_names, **arguments)
 
 
 def build_with_weights(

@@ -292,12 +292,12 @@ def _policy(precision: str) -> Iterator[None]:
             tf.keras.mixed_precision.set_global_policy(before)
 
 
-@gin.configurable(module="video_gan")
 def build(
     class_names: Sequence[str],
-    window: windows.Window = gin.REQUIRED,
-    generator: Callable[..., tf.keras.Model] = gin.REQUIRED,
-    discriminators: Sequence[Callable[..., tf.keras.Model]] = gin.REQUIRED,
+    *,
+    window: windows.Window,
+    generator: Callable[..., tf.keras.Model],
+    discriminators: Sequence[Callable[..., tf.keras.Model]],
     latent: Callable[[], GaussianLatent] = GaussianLatent,
     num_classes: int | None = None,
     precision: str = "float32",
@@ -310,7 +310,7 @@ def build(
     discriminator_noise: float = 0.0,
     with_terms: bool = False,
 ) -> Networks:
-    """Builds a GAN from the config.
+    """Builds a GAN; `from_config` takes what a caller omits from Gin's config.
 
     Args:
       class_names: class names of the data.
@@ -367,3 +367,6 @@ def build(
             class_conditional,
             precision,
         )
+
+
+from_config = gin.configurable("build", module="video_gan")(build)

@@ -1,12 +1,11 @@
 """What TensorBoard shows of a run besides videos: curves, texts, hyperparameters."""
 
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import gin
 import tensorflow as tf
 
-from tf_dvdgan import addons, run_directory
+from tf_dvdgan import addons
 from tf_dvdgan.data import windows
 from tf_dvdgan.training import dashboard, environment, summaries
 from tf_dvdgan.training import loop as loop_lib
@@ -31,29 +30,29 @@ class TensorBoard:
 
     def write_config(
         self,
-        directory: run_directory.RunDirectory,
         step: int,
+        config: str,
+        model: Mapping[str, Any],
         window: windows.Window,
         protocols: Sequence[str],
     ) -> None:
         """Writes the operative config, the environment and TensorBoard's layout.
 
         Args:
-          directory: directory of the run, which has the operative config, too.
           step: step at which the run starts or resumes.
+          config: the operative config.
+          model: result of `resolved.resolve`.
           window: window of the training clips.
           protocols: names of the run's evaluation protocols.
         """
         writer, trainer = self._writer, self._trainer
-        text = gin.operative_config_str()
-        directory.write_operative_config(step, text)
-        writer.text(step, "operative_config", text)
+        writer.text(step, "operative_config", config)
         described = environment.describe(trainer.strategy)
         writer.text(step, "environment", environment.to_text(described))
         names = [d.name for d in trainer.gan.discriminators]
         losses = [n for n in trainer.metric_names if n.startswith("loss/")]
         metrics = [*losses, "diversity/samples_to_real", "speed/clips_per_second"]
-        values = _hyperparameters(trainer, window)
+        values = _hyperparameters(trainer, model, window)
         writer.raw(
             [
                 dashboard.layout(names, protocols),
@@ -82,12 +81,13 @@ class TensorBoard:
 
 
 def _hyperparameters(
-    trainer: trainer_lib.Trainer, window: windows.Window
+    trainer: trainer_lib.Trainer, model: Mapping[str, Any], window: windows.Window
 ) -> dict[str, float | str]:
     gan = trainer.gan
+    of_generator = model["networks"]["arguments"]["generator"]["arguments"]
     return {
         "model": type(gan.generator).__module__.rpartition(".")[-1],
-        **_macro("CH"),
+        **{name: of_generator[name] for name in ("ch",) if name in of_generator},
         "resolution": gan.generator.resolution,
         "frames": gan.generator.num_frames,
         "stride": window.stride,
@@ -96,18 +96,10 @@ def _hyperparameters(
         "generator_learning_rate": _rounded(trainer.generator_optimizer),
         "discriminator_learning_rate": _rounded(trainer.discriminator_optimizer),
         "discriminator_steps": trainer.num_d_steps,
-        **_macro("NUM_STEPS"),
+        "num_steps": model["training"]["schedule"]["arguments"]["num_steps"],
         "precision": gan.precision,
         "seed": trainer.seed,
     }
-
-
-def _macro(name: str) -> dict[str, float]:
-    """Returns the value of a numeric macro in the config, {} if there is none."""
-    with contextlib.suppress(ValueError):  # no such macro
-        value = gin.query_parameter(f"{name}/gin.macro.value")
-        return {name.lower(): value} if isinstance(value, (int, float)) else {}
-    return {}
 
 
 def _rounded(optimizer: tf.keras.optimizers.legacy.Optimizer) -> float:

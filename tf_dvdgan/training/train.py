@@ -54,7 +54,6 @@ def locked(
     return contextlib.nullcontext()
 
 
-@gin.configurable("train", module="training")
 def prepare(
     model_dir: str,
     data: str | training_data.TrainingData,
@@ -64,20 +63,20 @@ def prepare(
     protocols: Sequence[str] = (),
     profile_steps: int = 0,
     actions: Sequence[loop_lib.Action] = (),
-    window: windows.Window = gin.REQUIRED,
+    window: windows.Window,
     schedule: schedule_lib.Schedule = schedule_lib.Schedule(),
     init_from: str | None = None,
     init_step: int | str | None = None,
     on_divergence: divergence.Divergence = divergence.Divergence(),
     allow_config_mismatch: bool = False,
-    build_networks: Callable[..., video_gan.Networks] = video_gan.build,
-    build_trainer: Callable[..., trainer_lib.Trainer] = trainer_lib.build,
+    build_networks: Callable[..., video_gan.Networks],
+    build_trainer: Callable[..., trainer_lib.Trainer],
+    config_texts: Callable[[], tuple[str, str]] = lambda: ("", ""),
 ) -> loop_lib.TrainingLoop | None:
     """Prepares a run, from its start or from its newest checkpoint.
 
-    Every worker calls this; only the chief writes and prints. Gin's config sets the
-    arguments that a caller omits, here and in the functions that build; it is not read
-    after this returns.
+    Every worker calls this; only the chief writes and prints. `from_config` takes what
+    a caller omits from Gin's config, which is not read after it returns.
 
     Args:
       model_dir: directory of the run; the run resumes if it has a checkpoint.
@@ -95,9 +94,11 @@ def prepare(
       init_step: step of that run's checkpoint, or 'best'; the newest by default.
       on_divergence: thresholds and actions if the run diverges.
       allow_config_mismatch: whether the run may resume with another seed or batch size.
-      build_networks: builds the networks from class names: `video_gan.build`, or a
-        `functools.partial` of it.
-      build_trainer: builds the trainer: `trainer.build`, or a partial of it.
+      build_networks: builds the networks from class names: a `functools.partial` of
+        `models.video_gan.build`.
+      build_trainer: builds the trainer from the strategy, class names and
+        `build_networks`: a partial of `trainer.build`.
+      config_texts: returns the Gin config and, of what was built, the operative one.
 
     Returns:
       The loop; None if the run is complete.
@@ -119,7 +120,7 @@ def prepare(
     # Networks without variables, only to find out whether they use classes.
     data.check(build_networks(data.class_names).class_conditional, verbose=chief)
     # 2. Networks, optimizers and their variables.
-    trainer = build_trainer(strategy, data.class_names, build_networks=build_networks)
+    trainer = build_trainer(strategy, data.class_names, build_networks)
     _check_augmentation(trainer, on_divergence)
     held_out = _held_out_scores(trainer, data)
     # 3. The run's newest checkpoint, else another run's weights, else none.
@@ -148,13 +149,15 @@ def prepare(
         _evaluate_complete_run(directory, trainer, evaluation)
         return None
     # 4. Files that are written once.
+    config, operative_config = config_texts()
     if chief:
-        _describe(directory, data, model)
+        _describe(directory, data, model, config)
     _set_frame_bank(directory, data, trainer.gan, chief)
     writer = summaries.Summaries(model_dir, writes=chief)
     board = tensorboard.TensorBoard(trainer, writer)
     if chief:
-        board.write_config(directory, step, window, protocols)
+        directory.write_operative_config(step, operative_config)
+        board.write_config(step, operative_config, model, window, protocols)
     # 5. The actions.
     sheets = sample_sheets.SampleSheets(trainer, writer, data, verbose=chief)
     alarms = alarms_lib.Alarms(trainer, saved, on_divergence, writer)
@@ -170,6 +173,51 @@ def prepare(
         on_start=saving.start,
         on_end=board.finish,
         actions=[*default, *actions],
+    )
+
+
+@gin.configurable("train", module="training")
+def from_config(
+    model_dir: str,
+    data: str | training_data.TrainingData,
+    strategy: tf.distribute.Strategy,
+    *,
+    window: windows.Window = gin.REQUIRED,
+    schedule: schedule_lib.Schedule = schedule_lib.Schedule(),
+    on_divergence: divergence.Divergence = divergence.Divergence(),
+    allow_config_mismatch: bool = False,
+    **options: Any,
+) -> loop_lib.TrainingLoop | None:
+    """Prepares a run by the parsed Gin config; see `prepare`.
+
+    Args:
+      model_dir: directory of the run.
+      data: folder of prepared shards, or other training data.
+      strategy: where to train.
+      window: window of each training clip.
+      schedule: schedule of checkpoints, sample sheets and the end.
+      on_divergence: thresholds and actions if the run diverges.
+      allow_config_mismatch: whether the run may resume with another seed or batch size.
+      **options: further arguments of `prepare`.
+
+    Returns:
+      The loop; None if the run is complete.
+
+    Raises:
+      UserError: the data, the config and the run do not match.
+    """
+    return prepare(
+        model_dir,
+        data,
+        strategy,
+        window=window,
+        schedule=schedule,
+        on_divergence=on_divergence,
+        allow_config_mismatch=allow_config_mismatch,
+        build_networks=video_gan.from_config,
+        build_trainer=trainer_lib.from_config,
+        config_texts=lambda: (gin.config_str(), gin.operative_config_str()),
+        **options,
     )
 
 
@@ -197,12 +245,13 @@ def _describe(
     directory: run_directory.RunDirectory,
     data: training_data.TrainingData,
     model: Mapping[str, Any],
+    config: str,
 ) -> None:
     """Writes what a run's directory says of its data, its model and its config."""
     filesystem.makedirs(directory.path)
     directory.write_dataset(data.class_names, data.name, data.num_clips)
     directory.write_model(model)
-    directory.write_config(gin.config_str())  # last, because it marks a run
+    directory.write_config(config)  # last, because it marks a run
 
 
 def _set_frame_bank(

@@ -218,10 +218,11 @@ class Trainer:
         return tf.concat(metrics, axis=0)
 
 
-@gin.configurable(module="trainer")
 def build(
     strategy: tf.distribute.Strategy,
     class_names: Sequence[str],
+    build_networks: Callable[..., video_gan.Networks],
+    *,
     global_batch_size: int = 512,
     generator_optimizer: Callable = optimizers.adam,
     generator_learning_rate: float = 1e-4,
@@ -235,15 +236,15 @@ def build(
     accumulate_steps: int = 1,
     frozen: Sequence[str] = (),
     rates_for_batch_size: int | None = None,
-    build_networks: Callable[..., video_gan.Networks] = video_gan.build,
 ) -> Trainer:
     """Builds a GAN and its optimizers, and their trainer.
 
-    Gin's config sets the arguments that a caller omits.
+    `from_config` takes what a caller omits from Gin's config.
 
     Args:
       strategy: distribution strategy.
       class_names: class names of the data.
+      build_networks: builds the GAN from class names and `with_terms`.
       global_batch_size: number of videos per update, over all replicas.
       generator_optimizer: creates the generator's optimizer from a learning rate.
       generator_learning_rate: learning rate of the generator.
@@ -261,8 +262,6 @@ def build(
       rates_for_batch_size: batch size that the learning rates are meant for. They are
         multiplied by the square root of the ratio of the batch sizes, the rule for Adam
         (Malladi et al., 2022, section 5). None leaves them as they are.
-      build_networks: builds the GAN from class names and `with_terms`:
-        `video_gan.build`, or a partial of it.
 
     Returns:
       The trainer, with its variables created.
@@ -299,6 +298,9 @@ def build(
             accumulate_steps=accumulate_steps,
             frozen=frozen,
         )
+
+
+from_config = gin.configurable("build", module="trainer")(build)
 
 
 def _not_frozen(

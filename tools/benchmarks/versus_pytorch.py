@@ -152,6 +152,7 @@ def _our_step(bfloat16: bool):
     import tensorflow as tf
 
     from tf_dvdgan import config
+    from tf_dvdgan.models import video_gan
     from tf_dvdgan.training import trainer
 
     parameters = {
@@ -164,7 +165,9 @@ def _our_step(bfloat16: bool):
     bindings = [f"{name} = {value}" for name, value in parameters.items()]
     config.load(["models/dvdgan_v2.gin"], bindings)
     class_names = [f"class {i}" for i in range(FLAGS.num_classes)]
-    the_trainer = trainer.build(tf.distribute.get_strategy(), class_names)
+    the_trainer = trainer.from_config(
+        tf.distribute.get_strategy(), class_names, video_gan.from_config
+    )
     batches = iter(the_trainer.random_batches())
     return lambda: the_trainer.run_steps(batches, 1)
 

@@ -38,7 +38,9 @@ class TrainingStep:
         with _values_do_not_matter():
             # Of the smallest batch; `hlo` sets it.
             least = _accumulate_steps()
-            self._trainer = trainer.build(strategy, class_names, least)
+            self._trainer = trainer.from_config(
+                strategy, class_names, video_gan.from_config, global_batch_size=least
+            )
         the_trainer = self._trainer
         optimizers = [the_trainer.generator_optimizer]
         if the_trainer.discriminator_variables:
@@ -95,7 +97,7 @@ class Generation:
     batches_per_step = 1
 
     def __init__(self, class_names: Sequence[str]):
-        self.gan = video_gan.build(class_names)
+        self.gan = video_gan.from_config(class_names)
         with _values_do_not_matter():
             self.gan.build()
         _release(self.gan.variables)

@@ -129,7 +129,7 @@ def test_fingerprints_identify_clips(demo_shards, folder):
 
 @pytest.fixture
 def gan(tiny_config):
-    made = video_gan.build([f"{i}" for i in range(9)])
+    made = video_gan.from_config([f"{i}" for i in range(9)])
     made.build()
     return sampler_of(made)
 
@@ -171,7 +171,7 @@ def test_labels_may_be_given(gan):
 
 def test_a_model_without_classes_makes_videos_without(tiny_config):
     config.load([TINY], ["NUM_CLASSES = 0"])
-    gan = video_gan.build(["video"])
+    gan = video_gan.from_config(["video"])
     gan.build()
     rows = [*sources.ModelSource(sampler_of(gan), 3, 0).rows(0, 0, 1)]
     assert [int(row["label"]) for row in rows] == [-1, -1, -1]
@@ -251,7 +251,7 @@ else:
 config.load([gin_file])
 tf.keras.utils.set_random_seed(0)
 with strategy.scope():
-    gan = video_gan.build([f"{i}" for i in range(9)])
+    gan = video_gan.from_config([f"{i}" for i in range(9)])
     gan.build()
 source = sources.ModelSource(sampler.Sampler(gan, strategy, 2, 8), 21, seed=5)
 feature_fn = lambda videos, labels: {"videos": tf.cast(videos, tf.int32)}

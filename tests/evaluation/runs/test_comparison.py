@@ -34,7 +34,7 @@ CLASS_NAMES = demo_videos.class_names("shapes")
 
 @pytest.fixture
 def gan(tiny_config, demo_shards) -> video_gan.Networks:
-    gan = video_gan.build(manifest.load(demo_shards).class_names)
+    gan = video_gan.from_config(manifest.load(demo_shards).class_names)
     gan.build()
     return gan
 
@@ -145,7 +145,7 @@ def continuing_gan(demo_shards) -> video_gan.Networks:
     sizes = ["RESOLUTION = 16", "STRIDE = 1", "CH = 2", "NUM_FRAMES = 6"]
     sizes += ["CONDITIONING_FRAMES = 2", "dvd_gan.SpatialDiscriminator.num_frames = 2"]
     config.load(["models/dvdgan_fp_v2.gin"], sizes)
-    gan = video_gan.build(manifest.load(demo_shards).class_names)
+    gan = video_gan.from_config(manifest.load(demo_shards).class_names)
     gan.build()
     gan.frame_bank = np.zeros([4, 2, 16, 16, 3], np.uint8)  # for the statistics
     return gan

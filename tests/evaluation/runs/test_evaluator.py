@@ -29,7 +29,7 @@ WINDOW = windows.Window(4, 16)
 
 @pytest.fixture
 def gan(tiny_config):
-    made = video_gan.build([f"{i}" for i in range(9)])
+    made = video_gan.from_config([f"{i}" for i in range(9)])
     made.build()
     return made
 
@@ -261,7 +261,7 @@ def continuing_gan():
     sizes = ["RESOLUTION = 16", "STRIDE = 1", "CH = 2", "NUM_FRAMES = 6"]
     sizes += ["CONDITIONING_FRAMES = 2", "dvd_gan.SpatialDiscriminator.num_frames = 2"]
     config.load(["models/dvdgan_fp_v2.gin"], sizes)
-    made = video_gan.build([f"{i}" for i in range(9)])
+    made = video_gan.from_config([f"{i}" for i in range(9)])
     made.build()
     made.frame_bank = np.zeros([4, 2, 16, 16, 3], np.uint8)  # for the statistics
     return made
