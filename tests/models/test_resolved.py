@@ -11,6 +11,7 @@ from conftest import TINY
 from tf_dvdgan import config, config_files, errors, layers
 from tf_dvdgan.data import windows
 from tf_dvdgan.models import dvd_gan, resolved, video_gan
+from tf_dvdgan.training import trainer
 
 NAMES = ["a", "b", "c"]
 
@@ -180,3 +181,31 @@ def test_arguments_of_a_call_win_even_if_the_signature_is_hidden():
 
     part = resolved._Part(hidden, {"name": None, "dtype": None})
     assert part(name="attention") == {"name": "attention", "dtype": None}
+
+
+@pytest.mark.parametrize("damage", [{"networks": {"part": "video_gan.build"}}, {}])
+def test_a_damaged_model_is_reported_when_its_changes_are_listed(damage):
+    with pytest.raises(errors.UserError, match=r"model\.json is damaged"):
+        resolved.changes(damage, tiny_model())
+
+
+def test_changes_are_listed_by_their_names_in_gin():
+    with config.isolated():
+        config.load([TINY])
+        before = resolved.resolve(trainer=trainer.from_config)
+    with config.isolated():
+        config.load(
+            [TINY, "small_data.gin"],
+            ["trainer.build.seed = 1", "dvd_gan.SpatialDiscriminator.num_frames = 3"],
+        )
+        now = resolved.resolve(trainer=trainer.from_config)
+    assert resolved.changes(before, before) == []
+    assert resolved.changes(before, now) == [
+        "dvd_gan.SpatialDiscriminator.num_frames is now 3 (was 2)",
+        "trainer.build.augmentation is now augmentation.Augmentation (was None)",
+        "trainer.build.seed is now 1 (was 0)",
+    ]
+    earlier = {name: value for name, value in before.items() if name != "training"}
+    assert resolved.changes(earlier, now) == [
+        "dvd_gan.SpatialDiscriminator.num_frames is now 3 (was 2)"
+    ]

@@ -79,6 +79,9 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     Returns:
       A text such as "trainer.build.seed is now 1 (was 0)" for each argument that both
       have with different values.
+
+    Raises:
+      UserError: the earlier one is damaged.
     """
     found: list[str] = []
 
@@ -98,10 +101,11 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         elif old != new:
             found.append(f"{name} is now {_short(new)} (was {_short(old)})")
 
-    compare(before["networks"], now["networks"], "")
-    trained = before.get("training", {})  # not in runs of earlier versions
-    for name in trained.keys() & now["training"].keys():
-        compare(trained[name], now["training"][name], name)
+    with _damage_as_user_error():
+        compare(before["networks"], now["networks"], "")
+        trained = before.get("training", {})  # not in runs of earlier versions
+        for name in trained.keys() & now["training"].keys():
+            compare(trained[name], now["training"][name], name)
     return sorted(set(found))
 
 

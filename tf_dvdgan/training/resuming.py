@@ -105,7 +105,7 @@ def report(
             f"The run was trained with TensorFlow {old} and resumes with {now}, so its "
             "numbers will differ in their last bits"
         )
-    changes = resolved.changes(before, model) if "networks" in before else []
+    changes = resolved.changes(before, model) if before else []
     for change in changes[:_MAX_CHANGES]:
         terminal.say(f"Changed: {change}")
     if len(changes) > _MAX_CHANGES:
