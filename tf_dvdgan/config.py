@@ -1,8 +1,8 @@
-"""Gin configs: registers configurables, loads files and the configs of runs.
+"""Gin configs: loads files and the configs of runs.
 
-Layers, ops and losses do not depend on Gin; those that configs may use are registered
-here. Models and training register themselves. All modules of `models` are imported, so
-a new model needs no entry here.
+Models and training register themselves, and `models.resolved` the layers and losses,
+which do not depend on Gin. All modules of `models` are imported, so a new model needs
+no entry here.
 """
 
 import contextlib
@@ -19,15 +19,11 @@ from tf_dvdgan import (
     config_files,
     config_names,
     errors,
-    layers,
-    losses,
     models,
     run_directory,
 )
-from tf_dvdgan.data import windows
 from tf_dvdgan.training import (
     evaluation_plan,  # noqa: F401, registers itself
-    optimizers,
     train,  # noqa: F401, registers what it uses
 )
 
@@ -47,21 +43,6 @@ _RENAMED = {  # in the configs of older runs
     "Schedule.on_failed_save = 'go_on'": "Schedule.on_failed_save = 'continue'",
 }
 
-for _name in layers.__all__:
-    gin.register(getattr(layers, _name), module="layers")
-for _loss in (
-    losses.hinge_generator_loss,
-    losses.hinge_discriminator_loss,
-    losses.cross_entropy_generator_loss,
-    losses.cross_entropy_discriminator_loss,
-    losses.relativistic_hinge_generator_loss,
-    losses.relativistic_hinge_discriminator_loss,
-    losses.OrthogonalRegularization,
-):
-    gin.register(_loss, module="losses")
-gin.register(optimizers.adam, module="optimizers")
-gin.register(optimizers.with_moving_average, module="optimizers")
-gin.register(windows.Window, module="data")
 for _module in pkgutil.iter_modules(models.__path__):
     importlib.import_module(f"{models.__name__}.{_module.name}")
 

@@ -8,12 +8,13 @@ import gin
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import TINY
+from conftest import TINY, run_process
 
 import tf_dvdgan as dvd
 from tf_dvdgan import config, errors, layers, losses
 from tf_dvdgan.data import windows
 from tf_dvdgan.models import dvd_gan, video_gan
+from tf_dvdgan.report import page
 from tf_dvdgan.training import optimizers, schedule, train, trainer
 
 pytestmark = pytest.mark.usefixtures("quick_graphs")
@@ -126,6 +127,39 @@ def test_the_run_is_opened_and_resumed(run, demo_shards, capsys):
     assert f"complete with {STEPS} steps" in capsys.readouterr().out
     with pytest.raises(errors.UserError, match=r"without a Gin config: continue it by"):
         dvd.load(run).fit(demo_shards, steps=9, model_dir=run)
+
+
+def test_reports_and_exports_need_no_gin_config(run, tmp_path):
+    page.write(run, [], None, None, [], str(tmp_path / "page.html"))
+    assert "dvd_gan.Generator" in (tmp_path / "page.html").read_text()
+    dvd.load(run).save(str(tmp_path / "exported"), as_run=True)
+    paths = run, str(tmp_path / "exported")
+    videos = [dvd.load(path).sample(2).astype(int) for path in paths]
+    np.testing.assert_allclose(*videos, atol=2)  # its weights are float16
+
+
+def test_parts_are_registered_without_the_module_of_configs(demo_shards, tmp_path):
+    script = f"""
+import functools, sys
+import tf_dvdgan
+import tensorflow as tf
+from tf_dvdgan import layers
+from tf_dvdgan.data import windows
+from tf_dvdgan.models import dvd_gan, video_gan
+from tf_dvdgan.training import optimizers, train, trainer
+window = windows.Window(4, 16)
+generator = functools.partial(dvd_gan.Generator, ch=2, recurrence=layers.ConvGRU)
+networks = functools.partial(
+    video_gan.build, window=window, generator=generator, discriminators=[])
+build = functools.partial(
+    trainer.build, global_batch_size=2, generator_optimizer=optimizers.adam)
+train.prepare({str(tmp_path / "run")!r}, {demo_shards!r}, tf.distribute.get_strategy(),
+    window=window, build_networks=networks, build_trainer=build)
+assert "tf_dvdgan.config" not in sys.modules
+"""
+    done = run_process("-c", script)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert model_of(str(tmp_path / "run"))["networks"]["part"] == "video_gan.build"
 
 
 def test_changed_settings_are_said_when_a_run_resumes(run, demo_shards, capsys):

@@ -6,7 +6,8 @@ creates the networks from them. A run stores them as `model.json`, so it can be 
 again even if defaults change in a later version.
 
 Parts have their names in Gin, such as "dvd_gan.Generator", and only registered parts
-are used: an untrusted file cannot run other code.
+are used: an untrusted file cannot run other code. Models register themselves; layers,
+losses and windows are registered here.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors, version
+from tf_dvdgan import errors, layers, losses, version
 from tf_dvdgan.data import windows
 from tf_dvdgan.models import video_gan
 
@@ -34,6 +35,22 @@ _RENAMED = {"recompute": "gradient_checkpointing"}  # arguments in models of old
 _PLAIN = (bool, int, float, str, type(None))
 # Arguments of `video_gan.build` that sampling does not call: they may be unregistered.
 _ONLY_TRAINING = ("generator_loss", "discriminator_loss")
+
+
+# These modules do not depend on Gin.
+for _name in layers.__all__:
+    gin.register(getattr(layers, _name), module="layers")
+for _loss in (
+    losses.hinge_generator_loss,
+    losses.hinge_discriminator_loss,
+    losses.cross_entropy_generator_loss,
+    losses.cross_entropy_discriminator_loss,
+    losses.relativistic_hinge_generator_loss,
+    losses.relativistic_hinge_discriminator_loss,
+    losses.OrthogonalRegularization,
+):
+    gin.register(_loss, module="losses")
+gin.register(windows.Window, module="data")
 
 
 def resolve(

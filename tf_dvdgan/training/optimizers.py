@@ -3,11 +3,13 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 
+import gin
 import tensorflow as tf
 
 from tf_dvdgan import addons
 
 
+@gin.register(module="optimizers")
 def adam(
     learning_rate: float,
     beta_1: float = 0.0,
@@ -39,6 +41,7 @@ def adam(
     return addons.LinearlyDecayingAdam(*betas, between)
 
 
+@gin.register(module="optimizers")
 def with_moving_average(
     optimizer: tf.keras.optimizers.legacy.Optimizer,
     decay: float = 0.9999,
