@@ -138,8 +138,8 @@ def load_run(model_dir: str, parameters: Sequence[str] = ()) -> None:
     text = directory.read_config()
     if not text.strip():
         raise errors.UserError(
-            f"The run in {model_dir!r} was made without a Gin config: continue it by "
-            "the program that made it, with train.prepare."
+            f"The run in {model_dir!r} has no Gin config: resume it by the program "
+            "that started it, with train.prepare."
         )
     for old, new in _RENAMED.items():
         text = text.replace(old, new)

@@ -66,10 +66,10 @@ def bind(parameter: str, value: Any) -> list[str]:
 
     def reference(constructor: Callable, scope: str) -> str:
         if not isinstance(constructor, functools.partial):
-            return f"@{scope}/{_name_of(constructor)}"
-        name = _name_of(constructor.func)
+            return f"@{scope}/{resolved.name_of(constructor)}"
+        name = resolved.name_of(constructor.func)
         if constructor.args:
-            raise errors.UserError(f"Pass the arguments of {name} by name.")
+            raise resolved.not_by_name(constructor)
         for key, argument in constructor.keywords.items():
             text = literal(argument, f"{scope}_{key}")
             bindings.append(f"{scope}/{name}.{key} = {text}")
@@ -86,22 +86,8 @@ def bind(parameter: str, value: Any) -> list[str]:
             argument = argument.item()  # Gin does not read how NumPy 2 writes it
         is_plain = isinstance(argument, bool | int | float | str | None)
         if not is_plain or argument in (math.inf, -math.inf) or argument != argument:
-            raise errors.UserError(
-                f"A run cannot store {argument!r}: pass numbers, text, or registered "
-                "classes and functions."
-            )
+            raise resolved.not_storable(argument)
         return repr(argument)
 
     text = literal(value, parameter.rpartition(".")[2])
     return [*bindings, f"{parameter} = {text}"]
-
-
-def _name_of(constructor: Callable) -> str:
-    """Returns the full name of a registered constructor."""
-    name = resolved.selector_of(constructor)
-    if name is None:
-        raise errors.UserError(
-            f"{getattr(constructor, '__name__', constructor)} is not registered, so a "
-            "run could not store it: decorate it with `tf_dvdgan.register`."
-        )
-    return name

@@ -1,4 +1,4 @@
-"""Trains and evaluates runs from Gin files, as `python -m tf_dvdgan.run` does."""
+"""Trains and evaluates runs by their Gin config, for commands and `VideoGAN.fit`."""
 
 import contextlib
 import signal
@@ -142,9 +142,9 @@ def prepared(
                 model_dir,
                 data(),
                 devices,
+                window=gin.REQUIRED,
                 evaluation=evaluation,
-                protocols=plan.protocols,
-                **options,
+                **{"protocols": plan.protocols, **options},
             )
         yield loop
 

@@ -1,7 +1,8 @@
 """The directory of a run: names and formats of its files.
 
-    config.gin                   the config of the run, parsed when it resumes
-    model.json                   class and arguments of every part of the networks
+    config.gin                   the config of the run, parsed when it resumes; empty if
+                                 it was started without Gin
+    model.json                   class and arguments of every part: networks, training
     operative_config-<step>.gin  the operative config of each start
     dataset.json                 class names, name and number of clips of the data set
     frame_bank.npz               first frames of real clips, for prediction models

@@ -299,6 +299,7 @@ class VideoGAN:
             source,
             lambda: strategy or strategy_lib.create("auto"),
             evaluate_on=str(data) if protocols else None,
+            protocols=protocols,
             actions=actions,
             init_from=init_from,
             init_step=init_step,

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shutil
 
 import gin
 import numpy as np
@@ -62,7 +63,7 @@ def trainer_of(**changes) -> functools.partial:
     return functools.partial(trainer.build, **arguments | changes)
 
 
-def start(folder, shards, changes=(), of_trainer=()) -> None:
+def start(folder, shards, changes=(), of_trainer=(), steps=STEPS, **others) -> None:
     with config.isolated():
         config.load(["models/vgan.gin"])  # another program's, which nobody may read
         before = gin.config_str(), gin.operative_config_str()
@@ -70,8 +71,8 @@ def start(folder, shards, changes=(), of_trainer=()) -> None:
             str(folder),
             shards,
             tf.distribute.get_strategy(),
-            window=WINDOW,
-            schedule=schedule.Schedule(STEPS, 3, 3, 1000),
+            **{"window": WINDOW, **others},
+            schedule=schedule.Schedule(steps, 3, 3, 1000),
             build_networks=networks(**dict(changes)),
             build_trainer=trainer_of(**dict(of_trainer)),
         )
@@ -125,7 +126,9 @@ def test_the_run_is_opened_and_resumed(run, demo_shards, capsys):
     assert dvd.load(run).sample(2, seed=1).std() > 1
     start(run, demo_shards)
     assert f"complete with {STEPS} steps" in capsys.readouterr().out
-    with pytest.raises(errors.UserError, match=r"without a Gin config: continue it by"):
+    with pytest.raises(
+        errors.UserError, match=r"has no Gin config: resume it by the prog"
+    ):
         dvd.load(run).fit(demo_shards, steps=9, model_dir=run)
 
 
@@ -163,13 +166,62 @@ assert "tf_dvdgan.config" not in sys.modules
 
 
 def test_changed_settings_are_said_when_a_run_resumes(run, demo_shards, capsys):
-    changes = {"num_d_steps": 2, "generator_optimizer": optimizers.adam}
-    start(run, demo_shards, {"discriminator_noise": 0.5}, changes)
+    adam = functools.partial(optimizers.adam, beta_2=0.99)
+    changes = {"num_d_steps": 2, "discriminator_optimizer": adam}
+    noise = {"discriminator_noise": 0.5}
+    start(run, demo_shards, noise, changes, steps=STEPS + 1)
     said = capsys.readouterr().out
-    assert "Changed: trainer.build.num_d_steps is now 2 (was 1)" in said
-    assert "Changed: optimizers.adam.beta_1 is now 0.9 (was 0.0)" not in said
-    assert "Changed: video_gan.build.discriminator_noise is now 0.5 (was 0.0)" in said
-    assert said.count("Changed") < 5
+    assert f"Resuming from step {STEPS}" in said
+    assert f"Trained {STEPS + 1} steps" in said
+    assert [line for line in said.splitlines() if line.startswith("Changed")] == [
+        "Changed: optimizers.adam.beta_2 is now 0.99 (was 0.999)",
+        "Changed: trainer.build.num_d_steps is now 2 (was 1)",
+        f"Changed: training.Schedule.num_steps is now {STEPS + 1} (was {STEPS})",
+        "Changed: video_gan.build.discriminator_noise is now 0.5 (was 0.0)",
+    ]
+    start(run, demo_shards, noise, changes, steps=STEPS + 1)
+    assert "Changed" not in capsys.readouterr().out
+
+
+def test_a_window_that_the_networks_do_not_have_is_refused(demo_shards, tmp_path):
+    with pytest.raises(errors.UserError, match=r"stride=3.*networks.*stride=2.*same"):
+        start(tmp_path / "run", demo_shards, window=windows.Window(4, 16, 3))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_gin_keeps_its_config(demo_shards, tmp_path):
+    with config.isolated():
+        config.load([TINY])
+        strategy = tf.distribute.get_strategy()
+        train.from_config(str(tmp_path), demo_shards, strategy)
+    with pytest.raises(errors.UserError, match=r"started from a Gin config: resume it"):
+        start(tmp_path, demo_shards)
+    assert "trainer.build" in (tmp_path / "config.gin").read_text()
+
+
+@pytest.mark.parametrize("damage", ['{"networks": "x"}', '{"format": 1}', "[]"])
+def test_a_damaged_description_is_one_sentence_when_a_run_resumes(
+    run, demo_shards, damage, tmp_path
+):
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    (copied / "model.json").write_text(damage)
+    with pytest.raises(errors.UserError, match=r"model\.json is damaged"):
+        start(copied, demo_shards, steps=9)
+
+
+@dvd.register
+class WithArrays(dvd_gan.Generator):
+    """Its defaults are nothing that a run stores."""
+
+    def __init__(self, *args, ch=None, mean=np.zeros(3), kinds=(tf.nn.relu,), **kwargs):
+        super().__init__(*args, ch=2, **kwargs)
+
+
+def test_defaults_that_are_no_data_are_omitted(demo_shards, tmp_path):
+    start(tmp_path, demo_shards, {"generator": WithArrays}, steps=1)
+    arguments = model_of(str(tmp_path))["networks"]["arguments"]["generator"]
+    assert arguments["arguments"] == {"ch": None}
 
 
 class Unregistered(dvd_gan.Generator):

@@ -103,37 +103,45 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     found: list[str] = []
 
     def compare(old: Any, new: Any, name: str) -> None:
-        if isinstance(old, dict) and isinstance(new, dict):
-            if "part" in new and old.get("part") == new["part"]:
-                for key in old["arguments"].keys() & new["arguments"].keys():
-                    values = old["arguments"][key], new["arguments"][key]
-                    compare(*values, f"{new['part']}.{key}")
-                return
-            if "tuple" in old and "tuple" in new:
-                old, new = old["tuple"], new["tuple"]
-        same_length = isinstance(old, list) and isinstance(new, list)
-        if same_length and len(old) == len(new):
+        old, new = _listed(old), _listed(new)
+        if _is_part(old) and _is_part(new) and old["part"] == new["part"]:
+            for key in old["arguments"].keys() & new["arguments"].keys():
+                values = old["arguments"][key], new["arguments"][key]
+                compare(*values, f"{new['part']}.{key}")
+        elif _are_parts(old) and _are_parts(new) and len(old) == len(new):
             for pair in zip(old, new, strict=True):
                 compare(*pair, name)
         elif old != new:
             found.append(f"{name} is now {_short(new)} (was {_short(old)})")
 
     with _damage_as_user_error():
-        compare(before["networks"], now["networks"], "")
+        _arguments(before).keys()
+        compare(before["networks"], now["networks"], "networks")
         trained = before.get("training", {})  # not in runs of earlier versions
         for name in trained.keys() & now["training"].keys():
             compare(trained[name], now["training"][name], name)
     return sorted(set(found))
 
 
+def _listed(value: Any) -> Any:
+    """Returns a list for an encoded tuple: Gin's lists replace tuples of defaults."""
+    return value["tuple"] if isinstance(value, dict) and "tuple" in value else value
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, dict) and "part" in value
+
+
+def _are_parts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_part, value))
+
+
 def _short(value: Any) -> str:
     """Returns an encoded value as a config has it, without arguments of parts."""
-    match value:
-        case {"part": part}:
-            return str(part)
-        case {"python": name}:
+    match _listed(value):
+        case {"part": name} | {"python": name}:
             return str(name)
-        case {"tuple": items} | list(items):
+        case list(items):
             return f"[{', '.join(map(_short, items))}]"
         case {"mapping": pairs}:
             items = [f"{_short(k)}: {_short(v)}" for k, v in pairs]
@@ -255,6 +263,20 @@ def name_of(constructor: Callable) -> str:
     return name
 
 
+def not_storable(value: Any) -> errors.UserError:
+    """Returns the error for an argument that is not data."""
+    return errors.UserError(
+        f"A run cannot store {value!r}: pass numbers, text, or registered classes and "
+        "functions."
+    )
+
+
+def not_by_name(constructor: functools.partial) -> errors.UserError:
+    """Returns the error for a partial with positional arguments."""
+    name = getattr(constructor.func, "__name__", constructor.func)
+    return errors.UserError(f"Pass the arguments of {name} by name.")
+
+
 def _not_registered(name: str) -> errors.UserError:
     return errors.UserError(
         f"{name} is not registered, so a run could not store it: decorate it with "
@@ -291,8 +313,7 @@ def _described(constructor: Callable) -> dict:
     given: Mapping[str, Any] = {}
     if isinstance(constructor, functools.partial):
         if constructor.args:
-            name = getattr(constructor.func, "__name__", constructor.func)
-            raise errors.UserError(f"Pass the arguments of {name} by name.")
+            raise not_by_name(constructor)
         given, constructor = constructor.keywords, constructor.func
     name = name_of(constructor)
     bindings: Mapping[str, Any] = {}
@@ -319,11 +340,15 @@ def _is_recordable(default: Any) -> bool:
     Functions that only their owner's code can find, such as a layer's default
     activation, cannot.
     """
-    if default in (inspect.Parameter.empty, gin.REQUIRED):
+    if default is inspect.Parameter.empty or default is gin.REQUIRED:
         return False
+    if isinstance(default, dict):
+        return all(map(_is_recordable, (*default, *default.values())))
+    if isinstance(default, list | tuple):
+        return all(map(_is_recordable, default))
     if callable(default):
         return selector_of(default) not in (None, *_ACTIONS)
-    return isinstance(default, (*_PLAIN, list, tuple, dict)) or _is_instance(default)
+    return isinstance(default, _PLAIN) or _is_instance(default)
 
 
 def _is_instance(value: Any) -> bool:
@@ -354,11 +379,9 @@ def _encoded(value: Any) -> Any:
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return _part(name_of(type(value)), fields, call=True)
     if not callable(value):
-        raise errors.UserError(
-            f"A run cannot store {value!r}: pass numbers, text, or registered classes "
-            "and functions."
-        )
-    named = inspect.unwrap(getattr(value, "func", value))
+        raise not_storable(value)
+    named = inspect.unwrap(value)
+    named = inspect.unwrap(getattr(named, "func", named))  # of a partial
     name = getattr(named, "__qualname__", type(named).__qualname__)
     return {"python": f"{named.__module__}.{name}"}
 

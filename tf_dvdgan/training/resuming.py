@@ -7,7 +7,6 @@ from typing import Any
 import tensorflow as tf
 
 from tf_dvdgan import errors, run_directory, terminal
-from tf_dvdgan.models import resolved
 from tf_dvdgan.training import checkpoint_manager
 
 _MAX_CHANGES = 10  # that are printed
@@ -17,6 +16,7 @@ def restore(
     directory: run_directory.RunDirectory,
     saved: checkpoint_manager.CheckpointManager,
     class_names: Sequence[str],
+    before: Mapping[str, Any],
     model: Mapping[str, Any],
     allow_config_mismatch: bool,
 ) -> bool:
@@ -26,7 +26,8 @@ def restore(
       directory: directory of the run.
       saved: its checkpoints, with the objects to restore.
       class_names: class names of the data.
-      model: result of `resolved.resolve`.
+      before: the run's `model.json`; empty if it has none.
+      model: result of `resolved.resolve` now.
       allow_config_mismatch: whether the run may resume with other settings or classes.
 
     Returns:
@@ -36,30 +37,28 @@ def restore(
       UserError: the data, the config and the run do not match.
     """
     if not allow_config_mismatch:
-        _check_functions(directory, model)
+        _check_functions(before, model)
     resumed = saved.restore(allow_config_mismatch)
     if resumed and not allow_config_mismatch:
         _check_classes(directory, class_names)
     return resumed
 
 
-def _check_functions(
-    directory: run_directory.RunDirectory, model: Mapping[str, Any]
-) -> None:
-    """Checks that functions which config.gin cannot store were passed again.
+def _check_functions(before: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    """Checks that functions which a run cannot store were passed again.
 
     Raises:
       UserError: one is missing, so that the preset's would silently replace it.
     """
-    recorded = (directory.read_model() or {}).get("networks", {}).get("arguments", {})
+    recorded = before["networks"]["arguments"] if before else {}
     current = model["networks"]["arguments"]
     for name, value in recorded.items():
         if isinstance(value, dict) and "python" in value:
             own = current.get(name)
             if not (isinstance(own, dict) and "python" in own):
                 raise errors.UserError(
-                    f"The run was trained with {value['python']} as {name}, which "
-                    f"config.gin cannot store: pass `{name}` to compile again."
+                    f"The run was trained with {value['python']} as {name}, which a "
+                    f"run cannot store: pass `{name}` again, as to compile."
                 )
 
 
@@ -85,15 +84,13 @@ def _check_classes(
     )
 
 
-def report(
-    step: int, before: Mapping[str, Any] | None, model: Mapping[str, Any]
-) -> None:
+def report(step: int, before: Mapping[str, Any] | None, changes: Sequence[str]) -> None:
     """Prints where the run starts, and what is different if it resumes.
 
     Args:
       step: its step.
       before: the run's `model.json`; None if it does not resume.
-      model: result of `resolved.resolve` now.
+      changes: settings that differ.
     """
     if before is None:
         terminal.say(f"Starting at step {step}")
@@ -105,7 +102,6 @@ def report(
             f"The run was trained with TensorFlow {old} and resumes with {now}, so its "
             "numbers will differ in their last bits"
         )
-    changes = resolved.changes(before, model) if before else []
     for change in changes[:_MAX_CHANGES]:
         terminal.say(f"Changed: {change}")
     if len(changes) > _MAX_CHANGES:

@@ -84,10 +84,10 @@ def _hyperparameters(
     trainer: trainer_lib.Trainer, model: Mapping[str, Any], window: windows.Window
 ) -> dict[str, float | str]:
     gan = trainer.gan
-    of_generator = model["networks"]["arguments"]["generator"]["arguments"]
+    ch = model["networks"]["arguments"]["generator"]["arguments"].get("ch")
     return {
         "model": type(gan.generator).__module__.rpartition(".")[-1],
-        **{name: of_generator[name] for name in ("ch",) if name in of_generator},
+        **({"ch": ch} if isinstance(ch, int | float) else {}),
         "resolution": gan.generator.resolution,
         "frames": gan.generator.num_frames,
         "stride": window.stride,

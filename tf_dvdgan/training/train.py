@@ -1,6 +1,7 @@
 """Prepares a run, from its start or its newest checkpoint."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -36,7 +37,9 @@ _FRAME_BANK_CLIPS = standing_statistics.NUM_BATCHES * standing_statistics.BATCH_
 def locked(
     model_dir: str, strategy: tf.distribute.Strategy
 ) -> contextlib.AbstractContextManager[None]:
-    """Keeps other trainings out of a run's directory; only the chief holds the lock.
+    """Keeps other trainings out of a run's directory while the context is active.
+
+    Of several workers the chief holds the lock.
 
     Args:
       model_dir: directory of the run.
@@ -48,6 +51,7 @@ def locked(
     Raises:
       UserError: TensorFlow cannot read checkpoints in a directory of this name.
     """
+    files.register_filesystems(model_dir, writing=True)
     files.check_name_for_checkpoints(model_dir)
     if strategy_lib.is_chief(strategy):
         return run_directory.RunDirectory(model_dir).locked()
@@ -75,8 +79,9 @@ def prepare(
 ) -> loop_lib.TrainingLoop | None:
     """Prepares a run, from its start or from its newest checkpoint.
 
-    Every worker calls this; only the chief writes and prints. `from_config` takes what
-    a caller omits from Gin's config, which is not read after it returns.
+    Every worker calls this; only the chief writes and prints. The caller holds the
+    run's lock, see `locked`. `from_config` takes what a caller omits from Gin's config,
+    which is not read after it returns.
 
     Args:
       model_dir: directory of the run; the run resumes if it has a checkpoint.
@@ -87,7 +92,7 @@ def prepare(
       protocols: names of the evaluation protocols, for TensorBoard.
       profile_steps: number of steps to trace for TensorBoard's profiler.
       actions: functions to call every n steps, after the default ones.
-      window: window of each training clip.
+      window: window of each training clip, the same as that of the networks.
       schedule: schedule of checkpoints, sample sheets and the end.
       init_from: directory of another run, whose weights this one starts from; a run
         that resumes does not read it.
@@ -97,7 +102,8 @@ def prepare(
       build_networks: builds the networks from class names: a `functools.partial` of
         `models.video_gan.build`.
       build_trainer: builds the trainer from the strategy, class names and
-        `build_networks`: a partial of `trainer.build`.
+        `build_networks`: a partial of `trainer.build`. `model.json` names all parts, so
+        they are the package's, or decorated with `tf_dvdgan.register`.
       config_texts: returns the Gin config and, of what was built, the operative one.
 
     Returns:
@@ -114,6 +120,7 @@ def prepare(
         schedule=schedule,
         on_divergence=on_divergence,
     )
+    _check_description(directory, model, window, config_texts()[0])
     # 1. The data, before anything that takes long.
     if isinstance(data, str):
         data = training_data.Shards(data, window)
@@ -133,8 +140,9 @@ def prepare(
         schedule.asynchronous_checkpoints,
     )
     before = directory.read_model() or {}
+    changes = resolved.changes(before, model) if before else []
     resumed = resuming.restore(
-        directory, saved, data.class_names, model, allow_config_mismatch
+        directory, saved, data.class_names, before, model, allow_config_mismatch
     )
     if init_from and not resumed:
         model["initialized_from"] = warm_start.initialize(
@@ -144,7 +152,7 @@ def prepare(
         model["initialized_from"] = before["initialized_from"]
     step = int(trainer.step.numpy())
     if chief:
-        resuming.report(step, before if resumed else None, model)
+        resuming.report(step, before if resumed else None, changes)
     if step >= schedule.num_steps:
         _evaluate_complete_run(directory, trainer, evaluation)
         return None
@@ -177,48 +185,35 @@ def prepare(
 
 
 @gin.configurable("train", module="training")
-def from_config(
-    model_dir: str,
-    data: str | training_data.TrainingData,
-    strategy: tf.distribute.Strategy,
-    *,
-    window: windows.Window = gin.REQUIRED,
-    schedule: schedule_lib.Schedule = schedule_lib.Schedule(),
-    on_divergence: divergence.Divergence = divergence.Divergence(),
-    allow_config_mismatch: bool = False,
-    **options: Any,
-) -> loop_lib.TrainingLoop | None:
-    """Prepares a run by the parsed Gin config; see `prepare`.
-
-    Args:
-      model_dir: directory of the run.
-      data: folder of prepared shards, or other training data.
-      strategy: where to train.
-      window: window of each training clip.
-      schedule: schedule of checkpoints, sample sheets and the end.
-      on_divergence: thresholds and actions if the run diverges.
-      allow_config_mismatch: whether the run may resume with another seed or batch size.
-      **options: further arguments of `prepare`.
-
-    Returns:
-      The loop; None if the run is complete.
-
-    Raises:
-      UserError: the data, the config and the run do not match.
-    """
+@functools.wraps(prepare)  # so that Gin knows its parameters
+def from_config(*arguments: Any, **options: Any) -> loop_lib.TrainingLoop | None:
+    """Prepares a run by the parsed Gin config; arguments are those of `prepare`."""
     return prepare(
-        model_dir,
-        data,
-        strategy,
-        window=window,
-        schedule=schedule,
-        on_divergence=on_divergence,
-        allow_config_mismatch=allow_config_mismatch,
+        *arguments,
         build_networks=video_gan.from_config,
         build_trainer=trainer_lib.from_config,
         config_texts=lambda: (gin.config_str(), gin.operative_config_str()),
         **options,
     )
+
+
+def _check_description(
+    directory: run_directory.RunDirectory,
+    model: Mapping[str, Any],
+    window: windows.Window,
+    config: str,
+) -> None:
+    """Checks that what a run says of itself is true, and stays complete."""
+    of_networks = resolved.window_of(model)
+    if window != of_networks:
+        raise errors.UserError(
+            f"The training has {window}, but its networks {of_networks}: pass the same."
+        )
+    if not config and directory.is_run and directory.read_config().strip():
+        raise errors.UserError(
+            f"The run in {directory.path} was started from a Gin config: resume it by "
+            "tf_dvdgan.run or VideoGAN.fit."
+        )
 
 
 def _check_augmentation(
