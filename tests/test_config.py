@@ -242,3 +242,8 @@ def test_the_best_checkpoint_of_table_1_is_that_of_the_best_fid(file):
     assert plan.best == "fid_dvdgan" and plan.protocols == ["fid_dvdgan", "is_dvdgan"]
     assert plan.num_videos == 10_000 and plan.num_videos_at_end is None
     assert protocols.get("fid_dvdgan").num_generated == 50_000
+
+
+def test_a_config_without_a_model_is_reported():
+    with pytest.raises(errors.UserError, match=r"no model: .*models/dvdgan_v2\.gin"):
+        config.load(["small_data.gin"])

@@ -83,8 +83,8 @@ def load(
         unused macros.
 
     Raises:
-      UserError: no file is given, a file is missing, or a name in a file or binding
-        does not exist.
+      UserError: no file is given, a file is missing, a name in a file or binding does
+        not exist, or no file has a model.
     """
     if not files and not of_run:
         raise errors.UserError("Name a config with `gin_file`, such as demo.gin.")
@@ -105,6 +105,14 @@ def load(
                 skip_unknown=list(config_names.RETIRED),
             )
         _check_sizes()
+        if (
+            not {"window", "generator"}
+            <= gin.get_bindings("video_gan.build", False).keys()
+        ):
+            raise errors.UserError(
+                "The config has no model: name one first, such as "
+                "`gin_file=models/dvdgan_v2.gin`."
+            )
         gin.finalize()
     except errors.UserError:
         raise

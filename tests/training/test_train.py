@@ -237,7 +237,7 @@ class Unregistered(dvd_gan.Generator):
         ),
         (
             {"generator": functools.partial(dvd_gan.Generator, 3)},
-            r"Pass the arguments of Generator by name",
+            r"Pass the arguments of dvd_gan.Generator by name",
         ),
         (
             {"generator": functools.partial(dvd_gan.Generator, ch=object())},

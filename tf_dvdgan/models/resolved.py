@@ -273,8 +273,9 @@ def not_storable(value: Any) -> errors.UserError:
 
 def not_by_name(constructor: functools.partial) -> errors.UserError:
     """Returns the error for a partial with positional arguments."""
-    name = getattr(constructor.func, "__name__", constructor.func)
-    return errors.UserError(f"Pass the arguments of {name} by name.")
+    return errors.UserError(
+        f"Pass the arguments of {name_of(constructor.func)} by name."
+    )
 
 
 def _not_registered(name: str) -> errors.UserError:

@@ -58,7 +58,7 @@ def _check_functions(before: Mapping[str, Any], model: Mapping[str, Any]) -> Non
             if not (isinstance(own, dict) and "python" in own):
                 raise errors.UserError(
                     f"The run was trained with {value['python']} as {name}, which a "
-                    f"run cannot store: pass `{name}` again, as to compile."
+                    f"run cannot store: pass `{name}` to compile again."
                 )
 
 
