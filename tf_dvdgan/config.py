@@ -15,13 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import gin
 
-from tf_dvdgan import (
-    config_files,
-    config_names,
-    errors,
-    models,
-    run_directory,
-)
+from tf_dvdgan import config_files, config_names, errors, models, run_directory
 from tf_dvdgan.training import (
     evaluation_plan,  # noqa: F401, registers itself
     train,  # noqa: F401, registers what it uses
@@ -105,14 +99,7 @@ def load(
                 skip_unknown=list(config_names.RETIRED),
             )
         _check_sizes()
-        if (
-            not {"window", "generator"}
-            <= gin.get_bindings("video_gan.build", False).keys()
-        ):
-            raise errors.UserError(
-                "The config has no model: name one first, such as "
-                "`gin_file=models/dvdgan_v2.gin`."
-            )
+        _check_model()
         gin.finalize()
     except errors.UserError:
         raise
@@ -143,12 +130,12 @@ def load_run(model_dir: str, parameters: Sequence[str] = ()) -> None:
         raise errors.UserError(
             f"{model_dir!r} is not a run's directory: it has no {name}."
         )
-    text = directory.read_config()
-    if not text.strip():
+    if directory.is_without_gin:
         raise errors.UserError(
             f"The run in {model_dir!r} has no Gin config: resume it by the program "
             "that started it, with train.prepare."
         )
+    text = directory.read_config()
     for old, new in _RENAMED.items():
         text = text.replace(old, new)
     # A run writes only bindings. Gin's imports load modules, and some make any function
@@ -175,3 +162,13 @@ def _check_sizes() -> None:
             raise errors.UserError(
                 f"{name} must be a whole number of at least 1, not {size!r}."
             )
+
+
+def _check_model() -> None:
+    """Rejects files that only change a model, such as small_data.gin alone."""
+    bindings = gin.get_bindings("video_gan.build", resolve_references=False)
+    if "window" not in bindings or "generator" not in bindings:
+        raise errors.UserError(
+            "The config has no model: name one first, such as "
+            "`gin_file=models/dvdgan_v2.gin`."
+        )

@@ -137,6 +137,11 @@ class RunDirectory:
         return filesystem.exists(self._of(_CONFIG))
 
     @property
+    def is_without_gin(self) -> bool:
+        """Whether a run was started in the directory without a Gin config."""
+        return self.is_run and not self.read_config().strip()
+
+    @property
     def config_path(self) -> str:
         """Path of the config, for messages."""
         return self._of(_CONFIG)

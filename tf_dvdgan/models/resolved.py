@@ -36,7 +36,6 @@ _PLAIN = (bool, int, float, str, type(None))
 # Arguments of `video_gan.build` that sampling does not call: they may be unregistered.
 _ONLY_TRAINING = ("generator_loss", "discriminator_loss")
 
-
 # These modules do not depend on Gin.
 for _name in layers.__all__:
     gin.register(getattr(layers, _name), module="layers")

@@ -61,8 +61,7 @@ def write_interpolation(
       The path of the file.
 
     Raises:
-      UserError: the model is a prediction model, or
-        lacks the classes or subspaces.
+      UserError: the model is a prediction model, or lacks the classes or subspaces.
     """
     if generator.num_conditioning_frames:
         raise errors.UserError(

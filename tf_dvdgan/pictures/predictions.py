@@ -35,8 +35,7 @@ def write_predictions(
       The path of the grid.
 
     Raises:
-      UserError: it is not a prediction model, or the
-        video is too short.
+      UserError: it is not a prediction model, or the video is too short.
     """
     given = generator.num_conditioning_frames
     if not given:

@@ -77,8 +77,8 @@ def write_samples(
       The path of the grid or panel.
 
     Raises:
-      UserError: several kinds of pictures are requested,
-        or the model does not support the kind.
+      UserError: several kinds of pictures are requested, or the model does not support
+        the kind.
     """
     kinds = {
         "truncation": len(samples.truncations) > 1,

@@ -34,8 +34,7 @@ def write_units(
       The path of the picture.
 
     Raises:
-      UserError: the model has no encoder of first
-        frames, or no such layer or unit.
+      UserError: the model has no encoder of first frames, or no such layer or unit.
     """
     if not isinstance(generator, generators.RunGenerator) or not isinstance(
         generator.gan.generator, vgan.FuturePredictor

@@ -61,8 +61,8 @@ class Run:
         directory = run_directory.RunDirectory(model_dir)
         self.name = name
         with config.isolated():
-            if not directory.is_run or directory.read_config().strip():
-                config.load_run(model_dir)  # else it was made without Gin
+            if not directory.is_without_gin:
+                config.load_run(model_dir)
             self.plan = gin.get_configurable("evaluation.Plan")()
         self.dataset = directory.dataset
         self.generator: generators.RunGenerator | None = None

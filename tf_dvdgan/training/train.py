@@ -209,7 +209,7 @@ def _check_description(
         raise errors.UserError(
             f"The training has {window}, but its networks {of_networks}: pass the same."
         )
-    if not config and directory.is_run and directory.read_config().strip():
+    if not config and directory.is_run and not directory.is_without_gin:
         raise errors.UserError(
             f"The run in {directory.path} was started from a Gin config: resume it by "
             "tf_dvdgan.run or VideoGAN.fit."
