@@ -1,5 +1,7 @@
 """LeCam and R1 against their equations."""
 
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -156,8 +158,32 @@ def test_the_exact_penalty_refuses_gradient_checkpointing():
     terms.R1(method="finite_differences").build([discriminator])
 
 
+def test_finite_differences_of_bfloat16_need_a_larger_step():
+    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    discriminator = dvd_gan.SpatialDiscriminator(16, 3, ch=2)
+    with pytest.raises(ValueError, match=r"at least 0.1 in bfloat16"):
+        terms.R1(method="finite_differences").build([discriminator])
+    terms.R1(method="finite_differences", epsilon=0.1).build([discriminator])
+    terms.R1().build([discriminator])
+
+
+def test_replicas_with_batch_norm_need_the_penalty_in_every_step(monkeypatch):
+    discriminator = vgan.Discriminator(16, 0, ch=2)
+    terms.R1(every=2).build([discriminator])
+    two = types.SimpleNamespace(num_replicas_in_sync=2)
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: two)
+    with pytest.raises(ValueError, match=r"R1 of \w+ needs every=1"):
+        terms.R1(every=2).build([discriminator])
+    terms.R1(every=1).build([discriminator])
+    terms.R1(every=2).build([dvd_gan.SpatialDiscriminator(16, 3, ch=2)])
+
+
 def test_arguments_out_of_range_are_refused():
     with pytest.raises(ValueError, match="method must be"):
         terms.R1(method="quick")
+    with pytest.raises(ValueError, match="epsilon above 0"):
+        terms.R1(epsilon=0.0)
+    with pytest.raises(ValueError, match="weight of lecam must not be negative"):
+        terms.LeCam(weight=-1.0)
     with pytest.raises(ValueError, match="decay must be"):
         terms.LeCam(decay=1.0)

@@ -44,6 +44,10 @@ class DiscriminatorTerm(tf.Module):
 
     def __init__(self, weight: float):
         super().__init__(name=type(self).__name__.lower())  # as in metrics
+        if not weight >= 0.0:
+            raise errors.InvalidValueError(
+                f"The weight of {self.name} must not be negative. Received: {weight}"
+            )
         self.weight = weight
 
     def build(self, discriminators: Sequence[tf.keras.Model]) -> None:
@@ -139,12 +143,14 @@ class R1(DiscriminatorTerm):
       method: 'exact' differentiates the gradient. 'finite_differences' takes the
         derivative along a random direction v ~ N(0, I), of which the mean square is the
         squared norm: it needs two more forward passes and no second derivative.
-      epsilon: step of 'finite_differences' along v.
+      epsilon: step of 'finite_differences' along v; at least 0.1 in bfloat16, where a
+        smaller change of a video is lost in rounding.
 
-    'exact' cannot differentiate through gradient checkpointing.
+    'exact' cannot differentiate through gradient checkpointing. Several GPUs or workers
+    need `every=1` for discriminators with batch norm.
 
     Raises:
-      InvalidValueError: the method does not exist, or `every` is less than 1.
+      InvalidValueError: the method does not exist, or a number is out of range.
     """
 
     def __init__(
@@ -155,22 +161,42 @@ class R1(DiscriminatorTerm):
         epsilon: float = 0.01,
     ):
         super().__init__(weight)
-        if method not in ("exact", "finite_differences") or every < 1:
+        if method not in ("exact", "finite_differences"):
             raise errors.InvalidValueError(
-                "method must be 'exact' or 'finite_differences', and every at least 1. "
-                f"Received: {method=}, {every=}"
+                f"method must be 'exact' or 'finite_differences'. Received: {method=}"
+            )
+        if every < 1 or not epsilon > 0.0:
+            raise errors.InvalidValueError(
+                "every must be at least 1, and epsilon above 0. Received: "
+                f"{every=}, {epsilon=}"
             )
         self._every = every
         self._exact = method == "exact"
         self._epsilon = epsilon
 
     def build(self, discriminators: Sequence[tf.keras.Model]) -> None:
+        strategy = tf.distribute.get_strategy()
+        is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+        reduces = strategy.num_replicas_in_sync > 1 and not is_tpu
         for discriminator in discriminators:
+            name = discriminator.name
             if self._exact and getattr(discriminator, "gradient_checkpointing", False):
                 raise errors.InvalidValueError(
                     "R1 needs method='finite_differences' for a discriminator with "
                     f"gradient checkpointing. Received: gradient_checkpointing="
-                    f"{discriminator.gradient_checkpointing} of {discriminator.name}"
+                    f"{discriminator.gradient_checkpointing} of {name}"
+                )
+            if self._every > 1 and reduces and discriminator.has_batch_norm:
+                raise errors.InvalidValueError(
+                    "Several GPUs or workers cannot reduce batch norm's statistics in "
+                    f"some steps only: R1 of {name} needs every=1. Received: "
+                    f"every={self._every}"
+                )
+            dtype = discriminator.compute_dtype
+            if not self._exact and dtype != "float32" and self._epsilon < 0.1:
+                raise errors.InvalidValueError(
+                    f"R1 by finite differences needs an epsilon of at least 0.1 in "
+                    f"{dtype}. Received: epsilon={self._epsilon}"
                 )
 
     def value(self, scored: Scored) -> tf.Tensor:

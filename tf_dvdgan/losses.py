@@ -80,9 +80,9 @@ def relativistic_hinge_discriminator_loss(
       Scalar: mean of max(0, 1 - (real - mean fake)) plus mean of max(0, 1 + (fake -
       mean real)).
     """
-    real = real_logits - _global_mean(fake_logits)
-    fake = fake_logits - _global_mean(real_logits)
-    return hinge_discriminator_loss(real, fake)
+    return hinge_discriminator_loss(
+        *relative_to_the_other_side(real_logits, fake_logits)
+    )
 
 
 def relativistic_hinge_generator_loss(
@@ -98,6 +98,24 @@ def relativistic_hinge_generator_loss(
       Scalar: the discriminator's loss with both sides exchanged.
     """
     return relativistic_hinge_discriminator_loss(fake_logits, real_logits)
+
+
+def relative_to_the_other_side(
+    real_logits: tf.Tensor, fake_logits: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Subtracts from scores the mean score of the other side, over all replicas.
+
+    Args:
+      real_logits: `[batch]`, scores of real videos.
+      fake_logits: `[batch]`, scores of generated videos.
+
+    Returns:
+      The relative scores of real and of generated videos, `[batch]` each.
+    """
+    return (
+        real_logits - _global_mean(fake_logits),
+        fake_logits - _global_mean(real_logits),
+    )
 
 
 def _global_mean(x: tf.Tensor) -> tf.Tensor:

@@ -47,8 +47,24 @@ def test_held_out_scores_are_compared_with_those_of_training_and_generated_clips
     assert float(adaptation.overfitting) == before  # signs play no part
 
 
+def test_the_measure_of_held_out_scores_is_between_minus_1_and_1():
+    adaptation = Adaptation(measure="held_out")
+    for training, held_out, generated, expected in (
+        (0.1, -0.3, 0.2, 0.0),  # it prefers generated clips
+        (0.1, -9.0, 0.1, 0.0),
+        (0.1, -0.3, 0.05, 1.0),
+        (0.1, 0.9, 0.05, -1.0),
+    ):
+        adaptation.measured(
+            *(tf.constant([x]) for x in (training, held_out, generated))
+        )
+        assert float(adaptation.overfitting) == expected
+
+
 def test_other_measures_are_refused():
     with pytest.raises(ValueError, match="must be one of"):
         Adaptation(measure="loss")
     with pytest.raises(ValueError, match="at least 1"):
         Adaptation(clips=0)
+    with pytest.raises(ValueError, match="must be from 0 to 1"):
+        Adaptation(target=7.0)

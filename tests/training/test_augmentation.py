@@ -116,6 +116,51 @@ def test_cutout_is_one_square_of_a_clip(size):
         np.testing.assert_array_equal(y, expected)
 
 
+def test_all_transforms_follow_one_another_in_the_documented_order():
+    """Color, reversal, then flip, zoom and shift as one motion, then cutout."""
+    height, width = 8, 10
+    videos, uniforms = clips(40, height=height, width=width), numbers(40)
+    color = {"brightness": 0.5, "saturation": 1.0, "contrast": 0.5}
+    moves = {"reverse": True, "flip": True, "zoom": 0.5, "translation": 0.25}
+    found = apply(videos, uniforms, probability=0.7, cutout=0.5, **color, **moves)
+    colored = apply(videos, uniforms, probability=0.7, **color)
+
+    def sources(size, shift, factor, flipped):
+        """For each pixel of a line, where its value comes from."""
+        for i in range(size):
+            middle = (size - 1) / 2
+            at = middle + (i - shift - middle) / factor
+            yield size - 1 - at if flipped else at
+
+    def bilinear(x, y_of, x_of):
+        total = np.zeros([len(x), 3], np.float32)
+        for k in (math.floor(y_of), math.floor(y_of) + 1):
+            for m in (math.floor(x_of), math.floor(x_of) + 1):
+                if 0 <= k < height and 0 <= m < width:
+                    total += (1 - abs(y_of - k)) * (1 - abs(x_of - m)) * x[:, k, m]
+        return total
+
+    for x, u, y in zip(colored, uniforms, found, strict=True):
+        does = u < 0.7
+        if does[REVERSE] and u[15] < 0.5:
+            x = x[::-1]
+        factor = 1.5 ** (2 * u[9] - 1) if does[ZOOM] else 1.0
+        down, right = (
+            math.floor(u[n] * (2 * most + 1)) - most if does[TRANSLATION] else 0
+            for n, most in ((10, 2), (11, 2))
+        )
+        flipped = does[FLIP] and u[14] < 0.5
+        expected = np.zeros_like(x)
+        for i, y_of in enumerate(sources(height, down, factor, False)):
+            for j, x_of in enumerate(sources(width, right, factor, flipped)):
+                expected[:, i, j] = bilinear(x, y_of, x_of)
+        if does[CUTOUT]:
+            top = math.floor(u[12] * (height + 1)) - 2
+            left = math.floor(u[13] * width) - 2  # of five columns
+            expected[:, max(top, 0) : top + 4, max(left, 0) : left + 5] = 0
+        np.testing.assert_allclose(y, expected, atol=2e-5)
+
+
 def test_each_group_applies_with_the_probability():
     count = 600
     uniforms, videos = numbers(count), clips(count, time=2)

@@ -11,14 +11,20 @@ from tf_dvdgan.training import divergence, trainer
 pytestmark = pytest.mark.usefixtures("quick_graphs")
 
 
-def monitor(**settings) -> divergence.DivergenceMonitor:
-    return divergence.DivergenceMonitor(divergence.Divergence(**settings), step=0)
+def monitor(step=0, **settings) -> divergence.DivergenceMonitor:
+    made = divergence.DivergenceMonitor(
+        divergence.Divergence(**settings), ["accuracy/c", "accuracy/d"]
+    )
+    made.start(step)
+    return made
 
 
 def test_a_value_that_is_not_finite_is_reported_with_the_last_good_step():
     seen = monitor()
-    assert not seen.check_metrics(10, {"loss/generator": 1.0})
-    (alarm,) = seen.check_metrics(20, {"loss/generator": float("nan"), "loss/a": 1.0})
+    fine = {"accuracy/c": 0.5, "accuracy/d": 0.5, "loss/generator": 1.0}
+    assert not seen.check_metrics(10, fine)
+    bad = {**fine, "loss/generator": float("nan"), "loss/a": 1.0}
+    (alarm,) = seen.check_metrics(20, bad)
     assert (alarm.kind, alarm.last_good_step, alarm.action) == (
         "non_finite",
         10,
@@ -27,20 +33,65 @@ def test_a_value_that_is_not_finite_is_reported_with_the_last_good_step():
     assert "loss/generator not finite at step 20" in alarm.message
 
 
+def pinned_alarms(seen, accuracies, first=0, length=1) -> list[divergence.Alarm]:
+    """Alarms of steps with these accuracies of d, in calls of so many steps.
+
+    As in a run, no call goes beyond a check, here at every fifth step.
+    """
+    alarms, step = [], first
+    while step < len(accuracies):
+        end = min(step + length, step - step % 5 + 5, len(accuracies))
+        mean = float(np.mean(np.float32(accuracies[step:end])))
+        alarms += seen.check_metrics(end, {"accuracy/c": 0.5, "accuracy/d": mean})
+        if end % 5 == 0:
+            alarms += seen.check_accuracies(end)
+        step = end
+    return alarms
+
+
 def test_a_pinned_discriminator_is_reported_once_until_it_recovers():
+    assert divergence.Divergence(pinned_steps=100).check_every == 5
+    assert divergence.Divergence(pinned_steps=3).check_every == 1
+    accuracies = [0.9] * 50 + [1.0] * 150 + [0.5] * 100 + [1.0] * 100
     seen = monitor(pinned_steps=100, on_pinned="roll_back")
-    alarms = []
-    for step, accuracy in [(50, 0.9), (100, 1.0), (150, 1.0), (200, 1.0), (300, 0.5)]:
-        alarms += seen.check_metrics(step, {"accuracy/d": accuracy})
-    (alarm,) = alarms
-    assert (alarm.kind, alarm.last_good_step, alarm.action) == (
+    first, second = pinned_alarms(seen, accuracies)
+    assert (first.kind, first.last_good_step, first.action) == (
         "pinned",
         50,
         "roll_back",
     )
-    assert "from step 50 to 150" in alarm.message
-    assert not seen.check_metrics(390, {"accuracy/d": 1.0})
-    assert seen.check_metrics(400, {"accuracy/d": 1.0})
+    assert "accuracy/d has been" in first.message
+    assert "from step 50 to 150" in first.message
+    assert "from step 300 to 400" in second.message
+
+
+def test_alarms_depend_neither_on_the_length_of_calls_nor_on_a_break(tmp_path):
+    """Accuracies about the threshold; the state is taken from a checkpoint."""
+    rng = np.random.default_rng(0)
+    accuracies = np.where(rng.uniform(size=2000) < 0.05, 0.9, 1.0)
+    settings = {"pinned_steps": 100, "pinned_accuracy": 0.98}
+    expected = pinned_alarms(monitor(**settings), accuracies)
+    assert len(expected) >= 2
+    assert pinned_alarms(monitor(**settings), accuracies, length=3) == expected
+    assert pinned_alarms(monitor(**settings), accuracies, length=5) == expected
+    alarm_at = expected[0].last_good_step + 100
+    breaks = [alarm_at - 48, alarm_at]
+    for end in breaks:  # within a window, before the alarm, and just at it
+        begun = monitor(**settings)
+        found = pinned_alarms(begun, accuracies[:end], length=4)
+        path = tf.train.Checkpoint(monitor=begun).write(str(tmp_path / "state"))
+        again = divergence.DivergenceMonitor(
+            divergence.Divergence(**settings), ["accuracy/c", "accuracy/d"]
+        )
+        tf.train.Checkpoint(monitor=again).read(path).assert_consumed()
+        again.start(end)
+        found += pinned_alarms(again, accuracies, first=end, length=2)
+        assert found == expected
+
+
+def test_a_state_that_an_earlier_version_did_not_save_begins_where_a_run_resumes():
+    alarms = pinned_alarms(monitor(200, pinned_steps=100), [1.0] * 400, first=200)
+    assert [alarm.last_good_step for alarm in alarms] == [200]
 
 
 def test_collapsed_samples_are_reported_with_the_last_sheet_that_varied():
@@ -60,10 +111,20 @@ def test_collapsed_samples_are_reported_with_the_last_sheet_that_varied():
         "warn",
     )
     assert not seen.check_diversity(300, 0.001)
+    seen.reset(250)
+    assert seen.check_diversity(300, 0.001)[0].last_good_step == 250
 
 
-@pytest.mark.parametrize("settings", [{"on_non_finite": "warn"}, {"on_pinned": "no"}])
-def test_unknown_actions_are_refused(settings):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"on_non_finite": "warn"},
+        {"on_pinned": "no"},
+        {"raise_by": -0.1},
+        {"pinned_steps": 0},
+    ],
+)
+def test_values_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match="Received"):
         divergence.Divergence(**settings)
 

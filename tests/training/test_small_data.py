@@ -80,10 +80,57 @@ def test_held_out_scores_need_held_out_clips():
         gan.fit(dataset, 2, "/nowhere/run")
 
 
+def test_a_run_is_continued_with_other_frozen_layers_but_not_with_other_options(
+    demo_shards, tmp_path, capsys
+):
+    run(tmp_path, demo_shards, "trainer.build.frozen = ['*']", "NUM_STEPS = 1")
+    augmented = "trainer.build.augmentation = @augmentation.Augmentation"
+    with pytest.raises(errors.UserError, match="has no augmentation: it was trained w"):
+        run(tmp_path, demo_shards, augmented, "NUM_STEPS = 2")
+    run(tmp_path, demo_shards, "NUM_STEPS = 2")
+    assert "Changed: trainer.build.frozen is now []" in capsys.readouterr().out
+    one, two = saved(tmp_path, 1), saved(tmp_path, 2)
+    end = "/kernel/.ATTRIBUTES/VARIABLE_VALUE"
+    kernels = [n for n in one if n.endswith(end) and not n.startswith("generator/")]
+    assert kernels and all((one[name] != two[name]).any() for name in kernels)
+
+
+MISTAKES = {
+    "trainer.build.rates_for_batch_size = 0": "must be at least 1. Received: 0",
+    "trainer.build.accumulate_steps = 2.0": "must be a whole number above 0",
+    "trainer.build.frozen = '*/conv_0/*'": "must be a list of patterns",
+    "trainer.build.augmentation = @augmentation.Augmentation()": "without parenthes",
+    "video_gan.build.discriminator_terms = @discriminator_terms.LeCam": "be a list",
+    "video_gan.build.discriminator_terms = "
+    "[@discriminator_terms.R1, @discriminator_terms.R1]": "must be different ones",
+    "video_gan.build.generator_loss = @losses.relativistic_hinge_generator_loss": "need"
+    "s the other one, too",
+    "video_gan.build.discriminator_loss = "
+    "@losses.relativistic_hinge_generator_loss": "is a generator's loss",
+    "training.Divergence.raise_by = -1": "raise_by must be from 0 to 1",
+}
+
+
+@pytest.mark.parametrize("parameter", MISTAKES)
+def test_a_mistake_is_reported(parameter, demo_shards, tmp_path):
+    with pytest.raises(errors.UserError, match=MISTAKES[parameter]):
+        run(tmp_path, demo_shards, parameter)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_step_without_its_run_and_a_step_that_is_none_are_reported(
+    whole, demo_shards, tmp_path
+):
+    with pytest.raises(errors.UserError, match="`init_step` needs `init_from`"):
+        run(tmp_path, demo_shards, init_step="best")
+    with pytest.raises(errors.UserError, match=r"by its step or 'best'.*'last'"):
+        run(tmp_path, demo_shards, init_from=whole, init_step="last")
+
+
 # An alarm that acts.
 
 
-def raised(model_dir, shards, monkeypatch, *parameters):
+def raised(model_dir, shards, monkeypatch, *parameters, steps=6):
     """A run of six steps, the discriminator of which is always right."""
     run_steps = trainer.Trainer.run_steps
 
@@ -96,12 +143,13 @@ def raised(model_dir, shards, monkeypatch, *parameters):
         *(model_dir, shards, "trainer.build.augmentation = @augmentation.Augmentation"),
         "augmentation.Augmentation.probability = 0.25",
         "training.Divergence.pinned_steps = 2",
-        "training.Schedule.steps_per_loop = 1",
+        f"NUM_STEPS = {steps}",
+        "training.Schedule.checkpoint_every = 3",
         *parameters,
     )
     monkeypatch.undo()
     return float(
-        saved(model_dir, 6)["augmentation/probability/.ATTRIBUTES/VARIABLE_VALUE"]
+        saved(model_dir, steps)["augmentation/probability/.ATTRIBUTES/VARIABLE_VALUE"]
     )
 
 
@@ -116,6 +164,26 @@ def test_a_pinned_discriminator_raises_the_augmentation(
     assert "ALARM" in out and "raised to 0.35 (1 of at most 5 raises)" in out
     at_alarm = saved(tmp_path, 3)["augmentation/probability/.ATTRIBUTES/VARIABLE_VALUE"]
     assert at_alarm == pytest.approx(0.35)  # saved after it was raised
+
+
+def test_a_run_with_alarms_resumes_to_the_bit(demo_shards, tmp_path, monkeypatch):
+    """It is stopped between an alarm of the samples and one of the discriminator."""
+    parameters = (
+        "training.Divergence.on_pinned = 'augment'",
+        "training.Divergence.on_collapsed = 'augment'",
+        "training.Divergence.pinned_steps = 4",
+        "training.Divergence.least_diversity = 10.0",
+        "training.Schedule.samples_every = 2",
+    )
+    whole, parts = str(tmp_path / "whole"), str(tmp_path / "parts")
+    raised(whole, demo_shards, monkeypatch, *parameters, steps=5)
+    for steps in (3, 5):
+        raised(parts, demo_shards, monkeypatch, *parameters, steps=steps)
+    expected, found = saved(whole, 5), saved(parts, 5)
+    assert expected.keys() == found.keys()
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
+    assert expected["augmentation/num_raises/.ATTRIBUTES/VARIABLE_VALUE"] == 2
 
 
 def test_an_alarm_of_the_samples_raises_the_augmentation_before_the_step_is_saved(
@@ -137,32 +205,26 @@ def test_an_alarm_of_the_samples_raises_the_augmentation_before_the_step_is_save
         assert saved(tmp_path, step)[key] == pytest.approx(0.35)
 
 
-def test_a_run_rolls_back_with_more_augmentation(
+def test_each_rollback_raises_the_augmentation_once_more(
     demo_shards, tmp_path, monkeypatch, capsys
 ):
-    with pytest.raises(errors.UserError, match="already been rolled back 1 times"):
+    """Whether its checkpoint is from before an earlier raise or from after it."""
+    with pytest.raises(errors.UserError, match="already been rolled back 4 times"):
         raised(
             *(tmp_path, demo_shards, monkeypatch),
             "training.Divergence.on_pinned = 'roll_back'",
-            "training.Divergence.max_roll_backs = 1",
+            "training.Divergence.max_roll_backs = 4",
+            "training.Divergence.max_raises = 3",
             "training.Schedule.checkpoint_every = 1",
         )
-    assert "and augmentation of probability 0.35" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    found = [line[-4:] for line in out.splitlines() if "of probability" in line]
+    assert found == ["0.35", "0.45", "0.55", "0.55"]
 
 
 def test_an_alarm_cannot_raise_what_there_is_not(demo_shards, tmp_path):
     with pytest.raises(errors.UserError, match="but there is none"):
         run(tmp_path, demo_shards, "training.Divergence.on_collapsed = 'augment'")
-
-
-def test_raises_are_counted(demo_shards, tmp_path, monkeypatch, capsys):
-    p = raised(
-        *(tmp_path, demo_shards, monkeypatch),
-        "training.Divergence.on_pinned = 'augment'",
-        "training.Divergence.max_raises = 0",
-    )
-    assert "already been raised 0 times" in capsys.readouterr().out
-    assert p == pytest.approx(0.25)
 
 
 def test_raises_end_at_their_limit(capsys):
@@ -172,7 +234,7 @@ def test_raises_end_at_their_limit(capsys):
         augmentation=augmentation.Augmentation(probability=0.0),
     )
     policy = divergence.Divergence(on_pinned="augment", max_raises=2, raise_by=0.25)
-    guard = alarms.Alarms(trainer, None, policy, None)
+    guard = alarms.Alarms(trainer, None, policy, None, None)
     for expected in (0.25, 0.5, 0.5):
         guard._raise_augmentation()
         assert float(trainer.augmentation.probability) == expected
@@ -228,6 +290,24 @@ def test_a_run_starts_from_one_of_fewer_pixels_and_other_classes(
     # Later blocks of a discriminator are too: its first ones see other pixels.
     kept = started["spatial_discriminator"]["block_3/conv_1/kernel"]
     assert any(np.array_equal(kept, value) for value in old.values())
+
+
+def test_the_average_starts_from_the_weights_of_the_other_run(
+    whole, demo_shards, tmp_path, monkeypatch
+):
+    pairs = []
+
+    def start_only(self):
+        made = self._trainer
+        for weights in made.generator_variables:
+            average = made.generator_optimizer.get_slot(weights, "average")
+            pairs.append((weights.numpy(), average.numpy()))
+
+    monkeypatch.setattr(loop.TrainingLoop, "run", start_only)
+    run(tmp_path, demo_shards, init_from=whole)
+    assert pairs
+    for weights, average in pairs:
+        np.testing.assert_array_equal(average, weights)
 
 
 def test_another_width_cannot_be_started_from(whole, demo_shards, tmp_path):

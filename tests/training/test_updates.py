@@ -6,7 +6,14 @@ import tensorflow as tf
 
 from tf_dvdgan import discriminator_terms, layers, losses
 from tf_dvdgan.models import dvd_gan, video_gan
-from tf_dvdgan.training import adaptation, augmentation, optimizers, trainer, updates
+from tf_dvdgan.training import (
+    adaptation,
+    augmentation,
+    optimizers,
+    random_numbers,
+    trainer,
+    updates,
+)
 
 BATCH, FRAMES, PIXELS = 4, 4, 16
 
@@ -115,25 +122,113 @@ def test_passes_on_several_gpus_are_refused():
         updates.Updates(trained, accumulate_steps=2)
 
 
+def recorded(monkeypatch, owner, name: str) -> list:
+    """Arguments and results of each call of a method, without `self`."""
+    calls, method = [], getattr(owner, name)
+
+    def record(self, *arguments, **named):
+        result = method(self, *arguments, **named)
+        calls.append((*arguments, result))
+        return result
+
+    monkeypatch.setattr(owner, name, record)
+    return calls
+
+
 def test_the_discriminators_see_augmented_clips_of_both_kinds(eagerly, monkeypatch):
-    seen = []
-    t = make(augmentation=augmentation.Augmentation(brightness=2.0, cutout=0.0))
-    call = type(t.gan.discriminators[1]).__call__
-
-    def record(self, videos, *rest, **named):
-        seen.append(videos.numpy())
-        return call(self, videos, *rest, **named)
-
-    monkeypatch.setattr(type(t.gan.discriminators[1]), "__call__", record)
+    t = make(augmentation=augmentation.Augmentation(flip=True, zoom=0.2))
+    generated = recorded(monkeypatch, video_gan.Networks, "generate")
+    augmented = recorded(monkeypatch, augmentation.Augmentation, "__call__")
+    seen = [
+        recorded(monkeypatch, kind, "__call__")
+        for kind in (dvd_gan.SpatialDiscriminator, dvd_gan.TemporalDiscriminator)
+    ]
     t.run_steps(batches(), 1)
-    of_discriminators, of_generator = seen
-    real, fake = np.split(of_discriminators, 2)
-    plain = next(batches())["video"].numpy() / 127.5 - 1
-    assert np.abs(real - plain).max() > 0.1
-    random = t.updates.draw(tf.constant([0, 3], tf.int64))
-    numbers = [random.augmentation(is_fake).numpy() for is_fake in (False, True)]
-    assert np.abs(numbers[0] - numbers[1]).min() > 0  # of their own
-    assert len(fake) == len(of_generator) == BATCH
+    real = next(batches())["video"].numpy() / 127.5 - 1
+    seed = random_numbers.fold_in(tf.constant([0, 0], tf.int64), 0)  # seed, step
+    expected, of_update = [], [random_numbers.fold_in(seed, i) for i in range(2)]
+    fakes = [call[-1]["videos"] for call in generated]
+    for videos, update, is_fake in (
+        (real, of_update[0], False),
+        (fakes[0], of_update[0], True),
+        (fakes[1], of_update[1], True),
+    ):
+        numbers = t.updates.draw(update).augmentation(is_fake)
+        expected.append((videos, numbers))
+    assert len(augmented) == 3
+    assert np.abs(expected[0][1] - expected[1][1]).min() > 0  # of their own
+    for (videos, numbers), (*found, result) in zip(expected, augmented, strict=True):
+        np.testing.assert_allclose(found[0], videos, atol=1e-6)
+        np.testing.assert_array_equal(found[1], numbers)
+        assert np.abs(result - videos).max() > 0.1
+    of_real, of_fake, of_generator = (call[-1] for call in augmented)
+    for calls in seen:
+        (in_d, *_), (in_g, *_) = calls
+        np.testing.assert_array_equal(in_d, tf.concat([of_real, of_fake], 0))
+        np.testing.assert_array_equal(in_g, of_generator)
+
+
+def test_averages_of_lecam_follow_the_scores_of_the_update(eagerly):
+    t = make(discriminator_terms=[discriminator_terms.LeCam(decay=0.9)])
+    metrics = t.run_steps(batches(), 1)
+    names = [d.name for d in t.gan.discriminators]
+    (lecam,) = t.gan.discriminator_terms
+    for of, average in (("real", lecam.real_average), ("fake", lecam.fake_average)):
+        expected = [0.1 * metrics[f"scores/{name}_{of}"] for name in names]
+        np.testing.assert_allclose(average, expected, rtol=1e-5)
+    real, fake = lecam.real_average.numpy(), lecam.fake_average.numpy()
+    assert np.abs(real - fake).min() > 1e-4
+
+
+def test_the_measure_of_overfitting_is_of_real_scores(eagerly, monkeypatch):
+    """Discriminators that accept all real clips and reject all generated ones."""
+
+    def score(discriminator, videos, labels, uniform_noise):
+        weights = tf.add_n(
+            [tf.reduce_sum(v) for v in discriminator.trainable_variables]
+        )
+        right = tf.fill([BATCH], 1.0 + 0.0 * weights)
+        return right, -right
+
+    monkeypatch.setattr(updates, "_score_real_and_fake", score)
+    adapted = augmentation.Augmentation(adaptation=adaptation.Adaptation)
+    t = make(augmentation=adapted)
+    t.updates.update_discriminators(next(batches()), tf.constant([0, 0], tf.int64))
+    assert float(adapted.adaptation.overfitting) == pytest.approx(BATCH / 512)
+
+
+def test_a_relativistic_discriminator_is_measured_relative_to_the_other_side(
+    eagerly, monkeypatch
+):
+    """A constant that is added to all scores changes neither loss nor measure."""
+    found = []
+    for constant in (0.0, 7.0):
+
+        def score(discriminator, videos, labels, uniform_noise, constant=constant):
+            scores = constant + videos[:, 0, 0, 0, 0]
+            return tuple(tf.split(scores, 2))
+
+        monkeypatch.setattr(updates, "_score_real_and_fake", score)
+        t = make(
+            generator_loss=losses.relativistic_hinge_generator_loss,
+            discriminator_loss=losses.relativistic_hinge_discriminator_loss,
+        )
+        random = t.updates.draw(tf.constant([0, 0], tf.int64))
+        _, values = t.updates._discriminator_pass(next(batches()), random)
+        loss, scores, rest = tf.split(values, [2, 4, 4])
+        found.append((scores, tf.concat([loss, rest], 0)))
+    (scores, rest), (more, same) = found
+    np.testing.assert_allclose(more, scores + 7.0, rtol=1e-5)
+    np.testing.assert_allclose(same, rest, rtol=1e-4, atol=1e-5)
+    accuracy, sign = rest[2:].numpy().reshape(2, 2)
+    assert (np.abs(sign) < 1).all() and ((accuracy > 0) & (accuracy < 1)).all()
+
+
+def test_r1_is_due_every_n_th_step(eagerly):
+    t = make(discriminator_terms=[discriminator_terms.R1(every=2)])
+    data = batches()
+    found = [t.run_steps(data, 1)["loss/r1"] for _ in range(3)]
+    assert found[0] > 0 and found[1] == 0 and found[2] > 0
 
 
 def test_the_relativistic_loss_gives_the_generator_real_scores(eagerly):

@@ -88,22 +88,31 @@ def create(
     Returns:
       The actions.
     """
+    saves, samples = schedule.checkpoint_every, schedule.samples_every
 
     def check_metrics(state: loop.State) -> None:
         alarms.check_metrics(state.step, state.metrics)
 
+    # What changes the run's state is not done at the end, unless it is due: a run that
+    # is continued is the same as a longer one.
+
+    def check_accuracies(state: loop.State) -> None:
+        if state.step % alarms.check_every == 0:
+            alarms.check_accuracies(state.step)
+
     def measure_overfitting(state: loop.State) -> None:
-        # Not at the end, unless it is due: a longer run has the same numbers.
         if held_out and state.step % held_out.every == 0:
             held_out.measure()
 
     def write_samples(state: loop.State) -> None:
-        alarms.check_diversity(state.step, sheets.write(state.step))
+        diversity = sheets.write(state.step)
+        if state.step % samples == 0:
+            alarms.check_diversity(state.step, diversity)
 
-    saves, samples = schedule.checkpoint_every, schedule.samples_every
     return [
         loop.Action("TensorBoard", None, board.write_metrics),
         loop.Action("alarms", None, check_metrics),
+        loop.Action("accuracies", alarms.check_every, check_accuracies),
         *(
             [loop.Action("overfitting", held_out.every, measure_overfitting)]
             if held_out

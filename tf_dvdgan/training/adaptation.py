@@ -21,10 +21,12 @@ class Adaptation(tf.Module):
     The measure is that of the discriminator that overfits most:
 
     - 'signs': r_t = E[sign(D(training clips))], 0 if it rejects as many as it accepts,
-      1 if it accepts all. A moving average over some 512 clips.
+      1 if it accepts all. A moving average over some 512 clips. With a relativistic
+      loss, D is relative to the mean score of generated videos.
     - 'held_out': r_v = (E[D(training)] - E[D(held-out)]) / (E[D(training)] -
       E[D(generated)]), 0 if it does not tell held-out clips from training clips, 1 if
-      it takes them for generated ones. Needs a split 'test' or 'validation'.
+      it takes them for generated ones, or for worse. 0 if it prefers generated ones to
+      training clips. Needs a split 'test' or 'validation'.
 
     Args:
       measure: 'signs' or 'held_out'.
@@ -56,10 +58,14 @@ class Adaptation(tf.Module):
             raise errors.InvalidValueError(
                 f"measure must be one of {[*_MEASURES]}. Received: {measure!r}"
             )
-        if clips < 1 or every < 1 or not 0.0 <= maximum <= 1.0:
+        if clips < 1 or every < 1:
             raise errors.InvalidValueError(
-                "clips and every must be at least 1, and maximum from 0 to 1. "
-                f"Received: {clips=}, {every=}, {maximum=}"
+                f"clips and every must be at least 1. Received: {clips=}, {every=}"
+            )
+        if not (0.0 <= maximum <= 1.0 and 0.0 <= target <= 1.0):
+            raise errors.InvalidValueError(
+                f"target and maximum must be from 0 to 1. Received: {target=}, "
+                f"{maximum=}"
             )
         self.measure = measure
         self.every = every
@@ -105,5 +111,8 @@ class Adaptation(tf.Module):
           held_out: the same of held-out clips, `[discriminators]`.
           generated: the same of generated videos, `[discriminators]`.
         """
-        gap = tf.maximum(training - generated, 1e-6)
-        self.overfitting.assign(tf.reduce_max((training - held_out) / gap))
+        gap = training - generated
+        share = tf.where(
+            gap > 0.0, tf.math.divide_no_nan(training - held_out, gap), 0.0
+        )
+        self.overfitting.assign(tf.reduce_max(tf.clip_by_value(share, -1.0, 1.0)))

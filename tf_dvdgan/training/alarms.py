@@ -32,7 +32,11 @@ class Alarms:
       trainer: trainer of the run, at its first step.
       saved: checkpoints of the run.
       policy: thresholds and actions.
+      monitor: detects divergence; its variables are among those of the checkpoints.
       writer: writes alarms to TensorBoard.
+
+    Attributes:
+      check_every: steps between two calls of `check_accuracies`.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class Alarms:
         trainer: trainer_lib.Trainer,
         saved: checkpoint_manager.CheckpointManager,
         policy: divergence.Divergence,
+        monitor: divergence.DivergenceMonitor,
         writer: summaries.Summaries,
     ):
         self._trainer = trainer
@@ -47,10 +52,11 @@ class Alarms:
         self._policy = policy
         self._writer = writer
         self._chief = strategy_lib.is_chief(trainer.strategy)
-        self._monitor = divergence.DivergenceMonitor(policy, int(trainer.step.numpy()))
+        self._monitor = monitor
+        self.check_every = policy.check_every
 
     def check_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Checks training metrics.
+        """Checks that training metrics are finite.
 
         Args:
           step: current step.
@@ -61,6 +67,18 @@ class Alarms:
           DivergedError: the run has to be rolled back.
         """
         self._handle(step, self._monitor.check_metrics(step, metrics))
+
+    def check_accuracies(self, step: int) -> None:
+        """Checks the discriminators' accuracies since the last call.
+
+        Args:
+          step: current step, a multiple of `check_every`.
+
+        Raises:
+          UserError: the run has to stop.
+          DivergedError: the run has to be rolled back.
+        """
+        self._handle(step, self._monitor.check_accuracies(step))
 
     def check_diversity(self, step: int, share: float) -> None:
         """Checks the diversity of samples.
@@ -96,6 +114,8 @@ class Alarms:
                 f"{alarm.message} The run has already been rolled back {count - 1} "
                 f"times. {_ADVICE}"
             )
+        augmentation = trainer.augmentation
+        num_raises = int(augmentation.num_raises.numpy()) if augmentation else 0
         step = self._saved.roll_back(alarm.last_good_step)
         if step is None:
             raise errors.UserError(
@@ -106,12 +126,13 @@ class Alarms:
             f"Rolled back to step {step}, with different random numbers and order of "
             f"the data ({count} of at most {limit} rollbacks)"
         )
-        if trainer.augmentation:
-            if alarm.kind != "non_finite":
-                # The checkpoint may be from before an earlier rollback.
-                trainer.augmentation.raise_probability(count * self._policy.raise_by)
-            probability = trainer.augmentation.probability.numpy()
-            message += f", and augmentation of probability {probability:.2f}"
+        if augmentation:
+            if alarm.kind != "non_finite" and num_raises < self._policy.max_raises:
+                num_raises += 1
+            # The checkpoint may be from before earlier raises.
+            missing = num_raises - int(augmentation.num_raises.numpy())
+            raised = augmentation.raise_probability(self._policy.raise_by, missing)
+            message += f", and augmentation of probability {raised:.2f}"
         if self._chief:
             print(message, flush=True)
         self._monitor.reset(step)

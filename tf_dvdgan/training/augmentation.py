@@ -6,6 +6,7 @@ are augmented in both updates, and the generator learns clips without the transf
 frames, so its motion stays true.
 """
 
+import numbers
 from collections.abc import Callable
 
 import gin
@@ -84,7 +85,7 @@ class Augmentation(tf.Module):
             "probability": (probability, 1.0),
         }
         for name, (value, most) in ranges.items():
-            if not 0.0 <= value <= most:
+            if not isinstance(value, numbers.Real) or not 0.0 <= value <= most:
                 raise errors.InvalidValueError(
                     f"{name} must be from 0 to {most:g}. Received: {value!r}"
                 )
@@ -112,10 +113,18 @@ class Augmentation(tf.Module):
             adapted = self.adaptation.adapted(self.probability, signs, num_clips)
             self.probability.assign(adapted)
 
-    def raise_probability(self, by: float) -> float:
-        """Raises the probability, after an alarm; returns the new one."""
-        self.num_raises.assign_add(1)
-        self.probability.assign(tf.minimum(self.probability + by, 1.0))
+    def raise_probability(self, by: float, times: int = 1) -> float:
+        """Raises the probability, after an alarm.
+
+        Args:
+          by: how much to raise it each time, up to 1.
+          times: number of raises.
+
+        Returns:
+          The new probability.
+        """
+        self.num_raises.assign_add(times)
+        self.probability.assign(tf.minimum(self.probability + times * by, 1.0))
         return float(self.probability.numpy())
 
     @property

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -26,6 +26,7 @@ class CheckpointManager:
       strategy: where the run trains; of several workers only the chief writes.
       keep: number of newest checkpoints to keep.
       asynchronous: whether a thread writes the files while training continues.
+      optional: names of objects that checkpoints of earlier versions do not have.
 
     Attributes:
       model_dir: as given.
@@ -40,6 +41,7 @@ class CheckpointManager:
         strategy: tf.distribute.Strategy,
         keep: int = 3,
         asynchronous: bool = False,
+        optional: Sequence[str] = (),
     ):
         self._objects = objects
         self._fixed = dict(fixed)
@@ -51,6 +53,7 @@ class CheckpointManager:
         self.model_dir = model_dir
         self._directory = run_directory.RunDirectory(model_dir).checkpoints
         self._keep = keep
+        self._optional = optional
         self._options = tf.train.CheckpointOptions(
             experimental_enable_async_checkpoint=asynchronous
         )
@@ -196,7 +199,7 @@ class CheckpointManager:
         with optimizers.keep_hyperparameters(all_optimizers):
             for path in reversed(paths):
                 try:
-                    checkpoints.restore(self._checkpoint, path, all_objects=True)
+                    self._restore(path)
                     return path
                 except checkpoints.UnreadableError as error:
                     print(error, flush=True)
@@ -204,6 +207,27 @@ class CheckpointManager:
             f"None of the {len(paths)} checkpoints in {self._directory} can be read. "
             "Copy an undamaged one into this folder, or use a new `model_dir`."
         )
+
+    def _restore(self, path: str) -> None:
+        """Restores all objects, those of earlier versions as far as they had them."""
+        saved = checkpoints.objects_in(path)
+        missing = [
+            name
+            for name, o in self._objects.items()
+            if name not in saved and isinstance(o, tf.Module) and o.variables
+        ]
+        for name in missing:
+            if name not in self._optional:
+                raise errors.UserError(
+                    f"The checkpoint {path} has no {name}: it was trained without. "
+                    "Start a new run from this one, with another `model_dir` and "
+                    "`init_from`, or use the config that it was trained with."
+                )
+        checkpoint = self._checkpoint
+        if missing:
+            objects = {n: o for n, o in self._objects.items() if n not in missing}
+            checkpoint = tf.train.Checkpoint(**objects, **self._saved_fixed)
+        checkpoints.restore(checkpoint, path, all_objects=True)
 
     def _remove_after(self, path: str) -> None:
         """Removes newer checkpoints from the list, then their files."""

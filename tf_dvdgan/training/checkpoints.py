@@ -9,10 +9,11 @@ is written for other programs and never read: it may be lost, and a foreign one 
 name files outside the run, which would be deleted in time.
 """
 
+import contextlib
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -215,12 +216,32 @@ def _find(model_dir: str, step: int | str | None) -> str:
     elif step is None:
         name, path = "checkpoint", newest_in(run.checkpoints)
     else:
+        if not re.fullmatch(r"\d+", str(step)):
+            raise errors.UserError(
+                f"A checkpoint is named by its step or 'best'. Received: {step!r}"
+            )
         name = f"checkpoint of step {step}"
         path = path_of(run.checkpoints, int(step))
     if path and filesystem.exists(path + ".index"):
         return path
     existing = ", ".join(map(str, steps(model_dir))) or "none"
     raise UnreadableError(f"{model_dir!r} has no {name}; it has steps: {existing}.")
+
+
+def objects_in(path: str) -> set[str]:
+    """Returns the names of the objects that a checkpoint has variables of.
+
+    Args:
+      path: path of a checkpoint.
+
+    Returns:
+      The names.
+
+    Raises:
+      UnreadableError: the checkpoint is damaged.
+    """
+    with _readable(path):
+        return {key.split("/")[0] for key, _ in tf.train.list_variables(path)}
 
 
 def restore(checkpoint: tf.train.Checkpoint, path: str, all_objects: bool) -> None:
@@ -236,21 +257,28 @@ def restore(checkpoint: tf.train.Checkpoint, path: str, all_objects: bool) -> No
       UserError: it is of another architecture.
     """
     try:
-        status = checkpoint.restore(path)
-        status.expect_partial()  # otherwise a long list of objects is printed
-        if all_objects:
-            status.assert_consumed()
-        else:
-            status.assert_existing_objects_matched()
-    except (tf.errors.OpError, IndexError) as error:  # IndexError: truncated file
-        reason = errors.reason_of(error)
-        raise UnreadableError(f"{path} cannot be read: {reason}.") from None
+        with _readable(path):
+            status = checkpoint.restore(path)
+            status.expect_partial()  # otherwise a long list of objects is printed
+            if all_objects:
+                status.assert_consumed()
+            else:
+                status.assert_existing_objects_matched()
     except (ValueError, AssertionError) as error:
         raise errors.UserError(
             f"The checkpoint {path} does not match the architecture in the config: "
             f"{_first_difference(error)} Use the config that it was trained with, or "
             "a new `model_dir`."
         ) from None
+
+
+@contextlib.contextmanager
+def _readable(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (tf.errors.OpError, IndexError) as error:  # IndexError: truncated file
+        reason = errors.reason_of(error)
+        raise UnreadableError(f"{path} cannot be read: {reason}.") from None
 
 
 def _first_difference(error: Exception) -> str:

@@ -2,14 +2,16 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import gin
 import numpy as np
+import tensorflow as tf
 
 from tf_dvdgan import errors
 
 _ACTIONS = ("warn", "augment", "stop", "roll_back")
+_UNKNOWN = -1  # step; a checkpoint of an earlier version does not have it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +49,9 @@ class Divergence:
       on_collapsed: action if the samples of a class are nearly identical.
       max_roll_backs: maximum number of rollbacks before the run stops.
       raise_by: how much 'augment' and 'roll_back' raise the probability of
-        augmentation.
-      max_raises: maximum number of raises by 'augment'; further alarms only warn.
+        augmentation, up to 1. An `Adaptation` moves it on from there.
+      max_raises: maximum number of raises, those of rollbacks included; after them
+        'augment' only warns, and 'roll_back' only rolls back.
       pinned_accuracy: threshold of a discriminator's accuracy for `on_pinned`.
       pinned_steps: number of steps at or above the threshold for `on_pinned`.
       least_diversity: threshold of the samples' diversity for `on_collapsed`, as a
@@ -76,6 +79,16 @@ class Divergence:
                 raise errors.InvalidValueError(
                     f"Actions must be one of {_ACTIONS}. Received: {action!r}"
                 )
+        if not 0.0 <= self.raise_by <= 1.0 or self.pinned_steps < 1:
+            raise errors.InvalidValueError(
+                "raise_by must be from 0 to 1, and pinned_steps at least 1. Received: "
+                f"raise_by={self.raise_by}, pinned_steps={self.pinned_steps}"
+            )
+
+    @property
+    def check_every(self) -> int:
+        """Steps between two checks for `on_pinned`: a 20th of `pinned_steps`."""
+        return max(1, self.pinned_steps // 20)
 
     @property
     def augments(self) -> bool:
@@ -83,57 +96,97 @@ class Divergence:
         return "augment" in (self.on_pinned, self.on_collapsed)
 
 
-class DivergenceMonitor:
+class DivergenceMonitor(tf.Module):
     """Raises alarms from training metrics and from the diversity of samples.
+
+    Its variables belong to a run's checkpoint: a run that resumes raises the same
+    alarms at the same steps as one that was not stopped. `start` comes first.
 
     Args:
       policy: thresholds and actions.
-      step: current step of the run.
+      accuracies: names of the discriminators' accuracies among the metrics.
     """
 
-    def __init__(self, policy: Divergence, step: int):
+    def __init__(self, policy: Divergence, accuracies: Sequence[str]):
+        super().__init__(name="divergence")
         self._policy = policy
-        self.reset(step)
+        self._accuracies = tuple(accuracies)
+        count = len(self._accuracies)
+        self._total = _variable(np.zeros(count))  # of accuracies since the last check
+        self._num_steps = _variable(0)  # that it is of
+        self._last_unpinned = _variable(np.full(count, _UNKNOWN))
+        self._is_pinned = _variable(np.zeros(count, bool))  # and that is reported
+        self._last_diverse = _variable(_UNKNOWN)
+        self._is_collapsed = _variable(False)
 
     def reset(self, step: int) -> None:
-        """Resets the monitor to a step, as after a rollback."""
+        """Forgets all that was seen, as after a rollback to a step."""
+        for variable in self.variables:
+            variable.assign(tf.zeros_like(variable))
+        for last in (self._last_unpinned, self._last_diverse):
+            last.assign(tf.fill(last.shape, np.int64(_UNKNOWN)))
+        self.start(step)
+
+    def start(self, step: int) -> None:
+        """Starts or continues at a step, with the variables of its checkpoint."""
         self._last_finite = step
-        self._last_unpinned: dict[str, int] = {}  # step, by name of the metric
-        self._start = self._last_diverse = step
-        self._reported: set[str] = set()  # alarms that have not cleared yet
+        for last in (self._last_unpinned, self._last_diverse):
+            last.assign(tf.where(last == _UNKNOWN, np.int64(step), last))
 
     def check_metrics(self, step: int, metrics: Mapping[str, float]) -> list[Alarm]:
-        """Checks training metrics.
+        """Checks for values that are not finite, and remembers the accuracies.
 
         Args:
           step: current step.
           metrics: means over the steps since the last call, by name.
 
         Returns:
-          New alarms; one that lasts is reported only once.
+          Alarms.
         """
-        policy = self._policy
         bad = [name for name, value in metrics.items() if not math.isfinite(value)]
         if bad:
             message = f"{', '.join(bad)} not finite at step {step}."
-            last_finite = self._last_finite
-            return [Alarm("non_finite", message, last_finite, policy.on_non_finite)]
-        alarms = []
+            action = self._policy.on_non_finite
+            return [Alarm("non_finite", message, self._last_finite, action)]
+        num_steps = step - self._last_finite
         self._last_finite = step
-        for name, accuracy in metrics.items():
-            if not name.startswith("accuracy/"):
-                continue
-            if accuracy < policy.pinned_accuracy:
-                self._last_unpinned[name] = step
-                self._reported.discard(name)
-            since = self._last_unpinned.get(name, self._start)
-            if step - since >= policy.pinned_steps and name not in self._reported:
-                self._reported.add(name)
+        accuracies = np.array([metrics[name] for name in self._accuracies], float)
+        self._total.assign_add(num_steps * accuracies)
+        self._num_steps.assign_add(num_steps)
+        return []
+
+    def check_accuracies(self, step: int) -> list[Alarm]:
+        """Checks the mean accuracies since the last check.
+
+        Called at multiples of `Divergence.check_every` only, so that alarms do not
+        depend on how many steps a call to the device has.
+
+        Args:
+          step: current step.
+
+        Returns:
+          New alarms; one that lasts is reported only once.
+        """
+        policy, alarms = self._policy, []
+        # Sums of other parts differ in their last bits.
+        means = np.round(self._total.numpy() / max(self._num_steps.numpy(), 1), 6)
+        is_pinned = self._is_pinned.numpy()
+        unpinned = means < policy.pinned_accuracy
+        last_unpinned = np.where(unpinned, step, self._last_unpinned.numpy())
+        is_pinned &= ~unpinned
+        for i, since in enumerate(last_unpinned):
+            if step - since >= policy.pinned_steps and not is_pinned[i]:
+                is_pinned[i] = True
                 message = (
-                    f"{name} has been at least {policy.pinned_accuracy:g} from step "
-                    f"{since} to {step}: the generator may have stopped learning."
+                    f"{self._accuracies[i]} has been at least "
+                    f"{policy.pinned_accuracy:g} from step {since} to {step}: the "
+                    "generator may have stopped learning."
                 )
-                alarms.append(Alarm("pinned", message, since, policy.on_pinned))
+                alarms.append(Alarm("pinned", message, int(since), policy.on_pinned))
+        self._last_unpinned.assign(last_unpinned)
+        self._is_pinned.assign(is_pinned)
+        self._total.assign(np.zeros_like(means))
+        self._num_steps.assign(0)
         return alarms
 
     def check_diversity(self, step: int, share: float) -> list[Alarm]:
@@ -148,17 +201,18 @@ class DivergenceMonitor:
         """
         policy = self._policy
         if share >= policy.least_diversity:
-            self._last_diverse = step
-            self._reported.discard("diversity")
+            self._last_diverse.assign(step)
+            self._is_collapsed.assign(False)
             return []
-        if "diversity" in self._reported:
+        if self._is_collapsed.numpy():
             return []
-        self._reported.add("diversity")
+        self._is_collapsed.assign(True)
         message = (
             f"The diversity of samples of a class is {100 * share:.1f} % of that of "
             f"real clips at step {step}: the generator has collapsed."
         )
-        return [Alarm("collapsed", message, self._last_diverse, policy.on_collapsed)]
+        last_diverse = int(self._last_diverse.numpy())
+        return [Alarm("collapsed", message, last_diverse, policy.on_collapsed)]
 
 
 def diversity(videos: np.ndarray, columns: int) -> float:
@@ -173,3 +227,8 @@ def diversity(videos: np.ndarray, columns: int) -> float:
     """
     rows = videos.reshape([-1, columns, *videos.shape[1:]]).astype(np.float32)
     return float(np.sqrt(rows.var(axis=1).mean()))
+
+
+def _variable(value: np.ndarray | int | bool) -> tf.Variable:
+    dtype = tf.int64 if type(value) is int else None
+    return tf.Variable(value, trainable=False, dtype=dtype)

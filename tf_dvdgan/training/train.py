@@ -121,6 +121,8 @@ def prepare(
         on_divergence=on_divergence,
     )
     _check_description(directory, model, window, config_texts()[0])
+    if init_step is not None and not init_from:
+        raise errors.UserError("`init_step` needs `init_from`, the run that it is of.")
     # 1. The data, before anything that takes long.
     if isinstance(data, str):
         data = training_data.Shards(data, window)
@@ -131,13 +133,15 @@ def prepare(
     _check_augmentation(trainer, on_divergence)
     held_out = _held_out_scores(trainer, data)
     # 3. The run's newest checkpoint, else another run's weights, else none.
+    monitor = divergence.DivergenceMonitor(on_divergence, trainer.accuracy_names)
     saved = checkpoint_manager.CheckpointManager(
         model_dir,
-        trainer.checkpoint_objects(),
+        {**trainer.checkpoint_objects(), monitor.name: monitor},
         {"seed": trainer.seed, "global_batch_size": trainer.global_batch_size},
         strategy,
         schedule.keep_checkpoints,
         schedule.asynchronous_checkpoints,
+        optional=[monitor.name],
     )
     before = directory.read_model() or {}
     changes = resolved.changes(before, model) if before else []
@@ -148,9 +152,11 @@ def prepare(
         model["initialized_from"] = warm_start.initialize(
             trainer.gan, data.class_names, init_from, init_step
         )
+        trainer.restart_average()
     elif "initialized_from" in before:
         model["initialized_from"] = before["initialized_from"]
     step = int(trainer.step.numpy())
+    monitor.start(step)
     if chief:
         resuming.report(step, before if resumed else None, changes)
     if step >= schedule.num_steps:
@@ -168,7 +174,7 @@ def prepare(
         board.write_config(step, operative_config, model, window, protocols)
     # 5. The actions.
     sheets = sample_sheets.SampleSheets(trainer, writer, data, verbose=chief)
-    alarms = alarms_lib.Alarms(trainer, saved, on_divergence, writer)
+    alarms = alarms_lib.Alarms(trainer, saved, on_divergence, monitor, writer)
     saving = actions_lib.SaveAndScore(saved, schedule, evaluation)
     default = actions_lib.create(schedule, board, alarms, held_out, sheets, saving)
     return loop_lib.TrainingLoop(

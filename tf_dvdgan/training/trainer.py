@@ -41,7 +41,8 @@ class Trainer:
       augmentation: augments what the discriminators see, real and generated; None for
         no augmentation.
       frozen: patterns of discriminator variables that keep their values, such as
-        "*/block_0/*", where "*" matches any text (FreezeD: Mo et al., 2020).
+        "*/block_0/*", where "*" matches any text (FreezeD: Mo et al., 2020). The
+        vectors u of their spectral norms are still updated.
       accumulate_steps: number of passes that each update's batch is split into, to save
         memory; their gradients are summed. Statistics over a batch, those of batch norm
         and of relativistic losses, become those of a pass.
@@ -97,7 +98,8 @@ class Trainer:
         self.generator_variables = gan.generator.trainable_variables
         self.discriminator_variables = _not_frozen(gan.discriminator_variables, frozen)
         addons.create_slots(generator_optimizer, self.generator_variables)
-        addons.create_slots(discriminator_optimizer, self.discriminator_variables)
+        # Of frozen ones, too: a run may continue without freezing them.
+        addons.create_slots(discriminator_optimizer, gan.discriminator_variables)
         for term in gan.discriminator_terms:
             term.build(gan.discriminators)
         self.augmentation = augmentation
@@ -124,6 +126,12 @@ class Trainer:
             **discriminators,
             **{other.name: other for other in others if other and other.variables},
         }
+
+    def restart_average(self) -> None:
+        """Sets the average to the generator's weights, which another run gave it."""
+        for variable in self.generator_variables:
+            average = optimizers.moving_average_of(self.generator_optimizer, variable)
+            average.assign(variable.read_value())
 
     def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
         """Gives the generator its averaged weights within a context."""
@@ -174,6 +182,11 @@ class Trainer:
             metrics = self.strategy.run(self._compiled_step, args=(step_batches,))
             total += self.strategy.reduce("MEAN", metrics, axis=None)
         return total / tf.cast(num_steps, tf.float32)
+
+    @property
+    def accuracy_names(self) -> list[str]:
+        """Names of the discriminators' accuracies among the metrics."""
+        return [name for name in self.metric_names if name.startswith("accuracy/")]
 
     def _metric_names(self) -> tuple[str, ...]:
         """Names of the values that `replica_step` returns, in order."""
@@ -279,8 +292,18 @@ def build(
             raise errors.InvalidValueError(
                 f"A learning rate must not be negative. Received: {rate}"
             )
+    if isinstance(augmentation, augmentation_lib.Augmentation):
+        raise errors.InvalidValueError(
+            "augmentation must create one, as @augmentation.Augmentation without "
+            f"parentheses does. Received: {augmentation}"
+        )
     scale = 1.0
     if rates_for_batch_size is not None:
+        if not rates_for_batch_size >= 1:
+            raise errors.InvalidValueError(
+                "rates_for_batch_size must be at least 1. Received: "
+                f"{rates_for_batch_size}"
+            )
         scale = math.sqrt(global_batch_size / rates_for_batch_size)
     with seeds.seeded(seed), strategy.scope():
         return Trainer(
@@ -311,6 +334,10 @@ def _not_frozen(
     Raises:
       InvalidValueError: a pattern matches none.
     """
+    if isinstance(patterns, str):
+        raise errors.InvalidValueError(
+            f"frozen must be a list of patterns. Received: {patterns!r}"
+        )
     frozen: set[str] = set()
     names = [variable.name.removesuffix(":0") for variable in variables]
     for pattern in patterns:

@@ -1,13 +1,13 @@
 """Updates of the discriminators and of the generator, on one replica."""
 
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import tensorflow as tf
 
 from tf_dvdgan import discriminator_terms, errors
+from tf_dvdgan import losses as losses_lib
 from tf_dvdgan.data import transforms
 from tf_dvdgan.layers import spectral_norm
 from tf_dvdgan.models import video_gan
@@ -55,7 +55,12 @@ class Updates:
         self._step = trained.step
         self._num_passes = accumulate_steps
         rows = self._batch_size // self._num_replicas
-        if accumulate_steps < 1 or rows % accumulate_steps:
+        if not isinstance(accumulate_steps, int) or accumulate_steps < 1:
+            raise errors.InvalidValueError(
+                "accumulate_steps must be a whole number above 0. Received: "
+                f"{accumulate_steps}"
+            )
+        if rows % accumulate_steps:
             raise errors.InvalidValueError(
                 f"The {rows} videos of a replica cannot be split evenly into passes. "
                 f"Received: {accumulate_steps=}"
@@ -67,8 +72,6 @@ class Updates:
                 "the loop over passes: accumulate on one device or a TPU. Received: "
                 f"{accumulate_steps=}"
             )
-        parameters = inspect.signature(self._gan.generator_loss).parameters
-        self._is_relativistic = "real_logits" in parameters
 
     def update_discriminators(self, batch: Batch, seed: tf.Tensor) -> tf.Tensor:
         """Updates all discriminators once, on real and fake videos.
@@ -142,6 +145,10 @@ class Updates:
                 ):
                     term_values.append(term.value(scored))
                 scores += [tf.reduce_mean(real_scores), tf.reduce_mean(fake_scores)]
+                if gan.is_relativistic:  # the loss has no threshold of its own
+                    real_scores, fake_scores = losses_lib.relative_to_the_other_side(
+                        real_scores, fake_scores
+                    )
                 correct = tf.concat([real_scores > 0.0, fake_scores < 0.0], axis=0)
                 accuracies.append(tf.reduce_mean(tf.cast(correct, tf.float32)))
                 signs.append(tf.reduce_mean(tf.sign(real_scores)))
@@ -202,7 +209,7 @@ class Updates:
             tape.watch(self._generator_variables)
             outputs = gan.generate(z, conditioning, training=True)
             fake = self.discriminator_input(outputs["videos"], random, fake=True)
-            if self._is_relativistic:
+            if gan.is_relativistic:
                 real_input = self.discriminator_input(real, random, fake=False)
             else:
                 real_input = None

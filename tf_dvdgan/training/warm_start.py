@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors, run_directory, terminal
+from tf_dvdgan.data import files
 from tf_dvdgan.layers import spectral_norm
 from tf_dvdgan.models import resolved, variables, video_gan
 from tf_dvdgan.training import checkpoints
@@ -64,10 +65,10 @@ def initialize(
     shares = ", ".join(
         f"{name} {100 * c['copied'] / c['all']:.0f} %" for name, c in counts.items()
     )
-    terminal.say(
-        f"Starting from step {found} of {model_dir}: {shares} of the values; "
-        f"{len(rows)} of {len(class_names)} classes are the same"
-    )
+    said = f"Starting from step {found} of {model_dir}: {shares} of the values"
+    if networks.class_conditional:
+        said += f"; {len(rows)} of {len(class_names)} classes are the same"
+    terminal.say(said)
     return {
         "run": model_dir,
         "step": found,
@@ -78,6 +79,7 @@ def initialize(
 
 def _build(model_dir: str) -> tuple[video_gan.Networks, list[str]]:
     """Builds the networks of another run; returns them and its class names."""
+    files.register_filesystems(model_dir)
     directory = run_directory.RunDirectory(model_dir)
     model = directory.read_model()
     if model is None:
