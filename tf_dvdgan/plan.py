@@ -7,7 +7,7 @@ resulting config on this machine. The rules are those of docs/small_data.md.
 import dataclasses
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,12 +23,15 @@ from tf_dvdgan.data import (
 
 _WIDTHS = (64, 48, 32, 16, 8, 4)
 _BATCH_SIZE = 16
+_PASSES = (1, 4)  # that a batch is split into, if memory lacks
 _NUM_FRAMES = (16, 12, 8, 6, 4)
 _STRIDES = (1, 2, 3, 4)
 _MAX_CLIPS = 256  # clips
 _WELL_MOVED = 0.4  # of the largest difference between frames
 _STEPS = (6_000, 100_000)  # the least that is worth training, and the most
 _SMALL = 20_000  # clips
+_VERY_FEW = 100  # clips; docs/small_data.md has no run of fewer
+_FOR_STEPS = 0.9  # of the time; the rest is for sample sheets and checkpoints
 _PRESET = "models/dvdgan_v2.gin"
 
 
@@ -84,13 +87,21 @@ def propose(data_dir: str, hours: float, memory: float) -> Plan:
       The plan.
 
     Raises:
-      UserError: there is no such data, or even the narrowest model does not fit.
+      UserError: there is no such data, the clips are too short, or even the narrowest
+        model does not fit.
     """
     loaded = manifest.load(data_dir)
     count = loaded.num_clips("train")
     lengths = _lengths(data_dir, loaded)
+    if _choose_num_frames(lengths, stride=1) is None:
+        raise errors.UserError(
+            f"A model needs clips of at least {_NUM_FRAMES[-1]} frames, and more than "
+            f"10 % of these have fewer (median {int(np.median(lengths))}). Prepare "
+            "longer ones."
+        )
     stride, changes = _choose_stride(data_dir, loaded.resolution, lengths)
     num_frames = _choose_num_frames(lengths, stride)
+    assert num_frames  # strides with too few are not chosen
     classes = len(loaded.class_names)
     parameters = [
         f"RESOLUTION = {loaded.resolution}",
@@ -102,14 +113,21 @@ def propose(data_dir: str, hours: float, memory: float) -> Plan:
         "trainer.build.num_d_steps = 1",
     ]
     files = [_PRESET, *(["small_data.gin"] if count < _SMALL else [])]
-    width, measured = _choose_width(files, parameters, max(classes, 1), hours, memory)
-    seconds, peak = measured["median"], measured["peak_gib"]
-    steps = int(min(hours * 3600 / seconds, _STEPS[1]))
+    for_steps = _FOR_STEPS * hours * 3600
+    fit = _choose_width(files, parameters, max(classes, 1), for_steps, memory)
+    if fit is None:
+        raise errors.UserError(
+            f"Even with CH = {_WIDTHS[-1]}, {hours:g} hours and {memory:g} GiB are not "
+            f"enough for {_STEPS[0]:,} steps on this machine. Prepare the data again "
+            "at a lower resolution."
+        )
+    width, passes, seconds, peak = fit
+    steps = int(min(for_steps / seconds, _STEPS[1]))
     steps -= steps % 100
-    parameters += _training(width, steps)
+    parameters += _training(width, passes, steps)
     largest = max(changes.values())
     reasons = [
-        f"{count:,} training clips of {max(classes, 1)} classes, {loaded.resolution} "
+        f"{count:,} training clips {_of_classes(classes)}, {loaded.resolution} "
         f"pixels, {min(lengths)} to {max(lengths)} frames (median "
         f"{int(np.median(lengths))}).",
         f"STRIDE = {stride}: frames this far apart differ by {changes[stride]:.1f} of "
@@ -120,7 +138,8 @@ def propose(data_dir: str, hours: float, memory: float) -> Plan:
         f"CH = {width}: the widest with at least {_STEPS[0]:,} steps in {hours:g} "
         f"hours and {memory:g} GiB: {seconds:.2f} s and {peak:.1f} GiB measured on "
         f"{machine.describe()}.",
-        f"NUM_STEPS = {steps}: what fits into the time, at most {_STEPS[1]:,}.",
+        f"NUM_STEPS = {steps}: what fits into {100 * _FOR_STEPS:.0f} % of the time, at "
+        f"most {_STEPS[1]:,}; the rest is for sample sheets and checkpoints.",
         "Learning rates, one discriminator update per step, batches of "
         f"{_BATCH_SIZE}: those of learn.gin, which were measured at CH = 8; half the "
         "rates above CH = 16, which was not measured. They decay over the last third.",
@@ -130,7 +149,20 @@ def propose(data_dir: str, hours: float, memory: float) -> Plan:
             f"small_data.gin: with fewer than {_SMALL:,} clips discriminators memorize "
             "them; see docs/small_data.md."
         )
+    if passes > 1:
+        reasons.append(
+            f"trainer.build.accumulate_steps = {passes}: the memory is too small for a "
+            "whole batch in one pass."
+        )
+    if count < _VERY_FEW:
+        reasons.append(
+            f"With {count} clips no run was measured; expect videos that repeat them."
+        )
     return Plan(files, parameters, reasons, seconds, peak, steps)
+
+
+def _of_classes(count: int) -> str:
+    return f"of {count} classes" if count > 1 else "without classes"
 
 
 def _lengths(data_dir: str, loaded: manifest.Manifest) -> list[int]:
@@ -156,67 +188,91 @@ def _choose_stride(
     data = training_data.Shards(data_dir, window)
     videos = data.sample(_MAX_CLIPS, held_out=False)
     assert videos is not None  # every data set has training clips
-    frames = videos["video"].astype(np.float32)
     changes = {
-        distance: float(np.abs(frames[:, distance:] - frames[:, :-distance]).mean())
+        distance: float(
+            np.mean([_change(frames, distance) for frames in videos["video"]])
+        )
         for distance in range(1, longest + 1)
     }
     enough = _WELL_MOVED * max(changes.values())
-    strides = [s for s in _STRIDES if s in changes]
+    strides = [s for s in _STRIDES if s in changes and _choose_num_frames(lengths, s)]
     return next((s for s in strides if changes[s] >= enough), strides[-1]), changes
 
 
-def _choose_num_frames(lengths: Sequence[int], stride: int) -> int:
+def _change(frames: np.ndarray, distance: int) -> float:
+    """Mean absolute difference of the frames of a clip at a distance."""
+    values = frames.astype(np.float32)
+    return float(np.abs(values[distance:] - values[:-distance]).mean())
+
+
+def _choose_num_frames(lengths: Sequence[int], stride: int) -> int | None:
+    """The largest number that 90 % of the clips have; None if there is none."""
     shortest = int(np.quantile(lengths, 0.1))
     for count in _NUM_FRAMES:
         if (count - 1) * stride + 1 <= shortest:
             return count
-    return _NUM_FRAMES[-1]
+    return None
 
 
 def _choose_width(
     files: Sequence[str],
     parameters: Sequence[str],
     num_classes: int,
-    hours: float,
+    seconds: float,
     memory: float,
-) -> tuple[int, Mapping[str, float]]:
-    """Measures steps, from a width that should fit downwards."""
+) -> tuple[int, int, float, float] | None:
+    """Measures steps, from a width that should fit downwards.
 
-    def measure(width: int) -> Mapping[str, float]:
-        return benchmark.measure(
+    Returns:
+      The width, the number of passes of a batch, the seconds of a step, and its peak
+      memory in GiB; None if nothing fits.
+    """
+
+    def measure(width: int, passes: int) -> tuple[float, float]:
+        found = benchmark.measure(
             files,
-            [*parameters, f"CH = {width}"],
+            [*parameters, *_passes(passes), f"CH = {width}"],
             phases=["whole step"],
             num_classes=num_classes,
             repeats=3,
         )["phases"]["whole step"]
+        return found["median"], found["peak_gib"]
 
-    allowed = hours * 3600 / _STEPS[0]
-    narrow = measure(_WIDTHS[-1])
-    wider = measure(_WIDTHS[-2])
-    # Steps take time in proportion to a power of the width, between 0 and 2.
-    power = math.log2(max(wider["median"] / narrow["median"], 1.0))
-    known = {_WIDTHS[-1]: narrow, _WIDTHS[-2]: wider}
-    for width in _WIDTHS:
-        expected = wider["median"] * (width / _WIDTHS[-2]) ** power
-        if width not in known and expected > 1.3 * allowed:
-            continue
-        found = known.get(width) or measure(width)
-        if found["median"] <= allowed and found["peak_gib"] <= memory:
-            return width, found
-    raise errors.UserError(
-        f"Even with CH = {_WIDTHS[-1]} a step takes {narrow['median']:.2f} s and "
-        f"{narrow['peak_gib']:.1f} GiB here: {hours:g} hours and {memory:g} GiB are "
-        f"not enough for {_STEPS[0]:,} steps. Prepare the data again at a "
-        "lower resolution."
-    )
+    allowed = seconds / _STEPS[0]
+    second, first = _WIDTHS[-2:]
+    for passes in _PASSES:
+        narrow = measure(first, passes)
+        if narrow[1] <= memory:
+            break
+    if narrow[0] > allowed or narrow[1] > memory:
+        return None
+    known = {second: measure(second, passes)}
+    # Steps take time in proportion to a power of the width, between 0 and 2, and memory
+    # at least in proportion. What is expected not to fit is not tried: on a small
+    # machine, the system might end the process.
+    power = math.log2(max(known[second][0] / narrow[0], 1.0))
+    memory_per_width = (known[second][1] - narrow[1]) / (second - first)
+    for width in _WIDTHS[:-1]:
+        if width not in known:
+            expected = known[second][0] * (width / second) ** power
+            needed = known[second][1] + memory_per_width * (width - second)
+            if expected > 1.3 * allowed or needed > memory:
+                continue
+            known[width] = measure(width, passes)
+        if known[width][0] <= allowed and known[width][1] <= memory:
+            return width, passes, *known[width]
+    return first, passes, *narrow
 
 
-def _training(width: int, steps: int) -> list[str]:
+def _passes(count: int) -> list[str]:
+    return [f"trainer.build.accumulate_steps = {count}"] if count > 1 else []
+
+
+def _training(width: int, passes: int, steps: int) -> list[str]:
     rate = 4e-4 if width <= 16 else 2e-4
     return [
         f"CH = {width}",
+        *_passes(passes),
         f"NUM_STEPS = {steps}",
         f"trainer.build.generator_learning_rate = {rate:g}",
         f"trainer.build.discriminator_learning_rate = {2 * rate:g}",

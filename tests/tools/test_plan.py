@@ -19,7 +19,9 @@ def measured(monkeypatch):
         config.load(files, parameters)
         width = int(parameters[-1].removeprefix("CH = "))
         widths.append(width)
-        step = {"median": 0.1 * (width / 8) ** 1.5, "peak_gib": 0.5 + width / 10}
+        split = any("accumulate_steps = 4" in parameter for parameter in parameters)
+        peak = 0.5 + width / (40 if split else 10)
+        step = {"median": 0.1 * (width / 8) ** 1.5, "peak_gib": peak}
         return {"phases": {phases[0]: step}}
 
     monkeypatch.setattr(benchmark, "measure", measure)
@@ -28,12 +30,30 @@ def measured(monkeypatch):
 
 def test_the_widest_model_that_fits_is_proposed(demo_shards, measured):
     proposal = plan.propose(demo_shards, hours=1.0, memory=8.0)
-    # 6,000 steps in an hour: 0.6 s each; 16 takes 0.28 s, 32 takes 0.8 s.
+    # 6,000 steps in 0.9 hours: 0.54 s each; 16 takes 0.28 s, 32 takes 0.8 s.
     assert "CH = 16" in proposal.parameters and 64 not in measured
-    assert proposal.num_steps == 3600 / (0.1 * 2**1.5) // 100 * 100
+    assert proposal.num_steps == 0.9 * 3600 / (0.1 * 2**1.5) // 100 * 100
     assert plan.propose(demo_shards, 1.0, memory=1.4).parameters.count("CH = 8") == 1
-    with pytest.raises(errors.UserError, match="Even with CH = 4 a step takes"):
+    with pytest.raises(
+        errors.UserError, match=r"Even with CH = 4, 0\.01 hours and 8 G"
+    ):
         plan.propose(demo_shards, hours=0.01, memory=8.0)
+
+
+def test_wide_models_are_not_tried_where_memory_cannot_hold_them(demo_shards, measured):
+    proposal = plan.propose(demo_shards, hours=1000.0, memory=2.2)  # 16 takes 2.1
+    assert "CH = 16" in proposal.parameters and measured == [4, 8, 16]
+    measured.clear()
+    with pytest.raises(errors.UserError, match=r"0\.5 GiB are not enough"):
+        plan.propose(demo_shards, hours=1.0, memory=0.5)
+    assert measured == [4, 4]  # in one pass and in four
+
+
+def test_a_batch_is_split_where_memory_is_small(demo_shards, measured):
+    proposal = plan.propose(demo_shards, hours=1.0, memory=0.75)
+    assert "trainer.build.accumulate_steps = 4" in proposal.parameters
+    assert "CH = 8" in proposal.parameters
+    assert any("too small for a whole batch" in reason for reason in proposal.reasons)
 
 
 def test_the_command_loads_and_says_why(demo_shards, measured):
@@ -70,7 +90,16 @@ def test_slow_motion_gets_a_longer_stride(demo_shards, monkeypatch):
 def test_short_clips_get_fewer_frames():
     assert plan._choose_num_frames([40] * 10, 2) == 16
     assert plan._choose_num_frames([40] * 8 + [12] * 2, 2) == 6
-    assert plan._choose_num_frames([3], 1) == 4
+    assert plan._choose_num_frames([3], 1) is None
+
+
+def test_clips_that_are_too_short_are_refused(demo_shards, measured, monkeypatch):
+    monkeypatch.setattr(plan, "_lengths", lambda *_: [2, 3] * 10)
+    with pytest.raises(errors.UserError, match=r"at least 4 frames.*median 2"):
+        plan.propose(demo_shards, 1.0, 8.0)
+    monkeypatch.setattr(plan, "_lengths", lambda *_: [5] * 10)
+    parameters = plan.propose(demo_shards, 1.0, 8.0).parameters
+    assert "STRIDE = 1" in parameters and "NUM_FRAMES = 4" in parameters
 
 
 def test_data_without_classes_get_a_model_without(demo_videos, measured, tmp_path):
@@ -81,3 +110,5 @@ def test_data_without_classes_get_a_model_without(demo_videos, measured, tmp_pat
     prepare_in_process(one, demo_videos, str(tmp_path), num_shards=1)
     proposal = plan.propose(str(tmp_path), 1.0, 8.0)
     assert "NUM_CLASSES = 0" in proposal.parameters
+    assert "24 training clips without classes" in proposal.reasons[0]
+    assert "With 24 clips no run was measured" in proposal.reasons[-1]

@@ -171,11 +171,14 @@ def groups(runs: Sequence[Run]) -> list[Group]:
 
 
 def _common_name(runs: Sequence[Run]) -> str:
-    """The common prefix of the runs' names, without a trailing 'seed' or 'run'."""
+    """The common prefix of the runs' names, without a trailing 'seed' or 'run'.
+
+    "runs" if there is none.
+    """
     if len(runs) == 1:
         return runs[0].name
     letters = zip(*(run.name for run in runs), strict=False)
     shared = itertools.takewhile(lambda column: len(set(column)) == 1, letters)
     common = "".join(column[0] for column in shared)
-    common = re.sub(r"[\W_]*(seeds?|run)?[\W_]*$", "", common) or runs[0].name
+    common = re.sub(r"[\W_]*(seeds?|run)?[\W_]*$", "", common) or "runs"
     return f"{common} ({len(runs)} seeds)"
