@@ -18,6 +18,9 @@ pytestmark = pytest.mark.usefixtures("quick_graphs")
 ALL = [
     "trainer.build.augmentation = @augmentation.Augmentation",
     "augmentation.Augmentation.probability = 0.3",
+    "augmentation.Augmentation.flip = True",
+    "augmentation.Augmentation.reverse = True",
+    "augmentation.Augmentation.zoom = 0.2",
     "augmentation.Augmentation.adaptation = @augmentation.Adaptation",
     "augmentation.Adaptation.measure = 'held_out'",
     "augmentation.Adaptation.every = 2",
@@ -26,7 +29,13 @@ ALL = [
     "[@discriminator_terms.LeCam, @discriminator_terms.R1]",
     "discriminator_terms.LeCam.start_step = 1",
     "discriminator_terms.R1.every = 2",
+    "video_gan.build.generator_loss = @losses.relativistic_hinge_generator_loss",
+    "video_gan.build.discriminator_loss = "
+    "@losses.relativistic_hinge_discriminator_loss",
     "trainer.build.accumulate_steps = 2",
+    "trainer.build.frozen = ['*/conv_0/*']",
+    "trainer.build.rates_for_batch_size = 8",
+    "trainer.build.discriminator_learning_rate = 0.01",  # it prefers real clips
 ]
 
 

@@ -104,6 +104,27 @@ def test_a_batch_in_two_passes_gives_the_weights_of_one(eagerly):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+def test_parts_of_a_batch_draw_their_rows_of_the_whole():
+    gan, seed = make().gan, tf.constant([3, 4], tf.int64)
+    whole, *parts = (
+        random_numbers.RandomNumbers(gan, BATCH, rows, seed)
+        for rows in (None, tf.constant([0]), tf.constant([1, 2, 3]))
+    )
+    draws = {
+        "latents": lambda r: r.latents(),
+        "uniform_noise": lambda r: r.uniform_noise(0, fake=True),
+        "augmentation": lambda r: r.augmentation(fake=False),
+        "noise": lambda r: r.noise([2, 3], fake=True),
+        "directions": lambda r: r.directions([2, 3], 1),
+    }
+    for name, draw in draws.items():
+        expected = draw(whole).numpy()
+        np.testing.assert_array_equal(
+            np.concatenate([draw(part) for part in parts]), expected, err_msg=name
+        )
+        assert len(np.unique(expected)) == expected.size, name
+
+
 def test_more_passes_than_clips_are_refused():
     with pytest.raises(ValueError, match="cannot be split evenly into passes"):
         make(accumulate_steps=3)
