@@ -28,6 +28,35 @@ def test_ticks_are_round_and_cover_the_range(low, high, expected):
     np.testing.assert_allclose(charts.ticks(low, high), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (1.0, 100.0, [1, 2, 5, 10, 20, 50, 100]),
+        (0.8, 146.0, [0.5, 1, 2, 5, 10, 20, 50, 100, 200]),
+        (3.0, 40000.0, [1, 10, 100, 1000, 10000, 100000]),
+    ],
+)
+def test_logarithmic_ticks_cover_the_range(low, high, expected):
+    assert charts.logarithmic_ticks(low, high) == expected
+
+
+def test_equal_ratios_are_equally_far_apart_on_a_logarithmic_axis():
+    curve = charts.Curve(np.arange(3.0), np.array([100.0, 10.0, 1.0]))
+    drawn = charts.chart("x", {"a": curve}, may_be_logarithmic=True)
+    heights = places(drawn.lines[0])[:, 1]
+    middle = (drawn.top + drawn.bottom) / 2
+    np.testing.assert_allclose(heights, [drawn.top, middle, drawn.bottom])
+    assert drawn.note == "The y axis is logarithmic."
+    # A band that reaches below 0 ends at the axis.
+    wide = charts.Curve(curve.x, curve.y, np.array([1.0, 1.0, 5.0]))
+    (line,) = charts.chart("x", {"a": wide}, may_be_logarithmic=True).lines
+    assert f" {drawn.bottom:.1f}" in line.band and "nan" not in line.band
+    # Otherwise it is linear.
+    for y in ([20.0, 1.0, 2.0], [100.0, 0.0, 1.0]):
+        curve = charts.Curve(np.arange(3.0), np.array(y))
+        assert not charts.chart("x", {"a": curve}, may_be_logarithmic=True).note
+
+
 def test_a_long_curve_may_be_mostly_nan():
     y = np.full(300, np.nan)
     y[[0, 299]] = 1.0, 3.0

@@ -19,6 +19,7 @@ _MAX_DOTS = 12  # lines with more points have no markers
 _TABLE_ROWS = 8
 _TICKS = 5
 _MIN_VALUES_TO_CLIP = 40  # with fewer, the y axis covers every value
+_WIDE = 30.0  # ratio of values from which an axis may be logarithmic
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +111,8 @@ class Chart:
       lines: in the order of the legend.
       x_ticks, y_ticks: position and text of each tick.
       table: a few of the values.
-      note: whether values were averaged or clipped; empty if not.
+      note: whether values were averaged or clipped or the y axis is logarithmic; empty
+        if not.
       left, right, top, bottom: edges of the plot area in the image.
       width, height: of the image.
     """
@@ -130,13 +132,20 @@ class Chart:
     height: int = HEIGHT
 
 
-def chart(title: str, curves: dict[str, Curve], x_label: str = "step") -> Chart | None:
+def chart(
+    title: str,
+    curves: dict[str, Curve],
+    x_label: str = "step",
+    may_be_logarithmic: bool = False,
+) -> Chart | None:
     """Lays out a chart.
 
     Args:
       title: what the chart shows.
       curves: by the name shown in the legend.
       x_label: name of the x axis.
+      may_be_logarithmic: whether the y axis is logarithmic if all values are above 0
+        and the largest is at least 30 times the smallest.
 
     Returns:
       The chart; None if no curve has a finite value.
@@ -147,8 +156,14 @@ def chart(title: str, curves: dict[str, Curve], x_label: str = "step") -> Chart 
     drawn = {name: _averaged(curve) for name, curve in curves.items()}
     x_low, x_high = _range([curve.x for curve in drawn.values()])
     x_ticks = [t for t in ticks(x_low, x_high) if x_low <= t <= x_high]
-    y_ticks = ticks(*_range_without_outliers(drawn.values()))
-    axes = _Axes(x_low, x_high, y_ticks[0], y_ticks[-1])
+    y_low, y_high = _range([curve.y for curve in drawn.values()])
+    is_logarithmic = may_be_logarithmic and y_low > 0 and y_high >= _WIDE * y_low
+    if is_logarithmic:
+        y_high = _range([curve.bounds[1] for curve in drawn.values()])[1]
+        y_ticks = logarithmic_ticks(y_low, y_high)
+    else:
+        y_ticks = ticks(*_range_without_outliers(drawn.values()))
+    axes = _Axes(x_low, x_high, y_ticks[0], y_ticks[-1], is_logarithmic)
     lines = [
         _line(name, curve, axes, _summary(name, curves[name], x_label))
         for name, curve in drawn.items()
@@ -160,7 +175,7 @@ def chart(title: str, curves: dict[str, Curve], x_label: str = "step") -> Chart 
         [(axes.x_pixels(t), short(t)) for t in x_ticks],
         [(axes.y_pixels(t), short(t)) for t in y_ticks],
         _table(title, curves, x_label),
-        _note(curves, axes.y_low, axes.y_high),
+        _note(curves, axes),
     )
 
 
@@ -172,6 +187,7 @@ class _Axes:
     x_high: float
     y_low: float
     y_high: float
+    is_logarithmic: bool
 
     def x_pixels(self, x):
         return _LEFT + (x - self.x_low) / (self.x_high - self.x_low) * (
@@ -180,7 +196,10 @@ class _Axes:
 
     def y_pixels(self, y):
         """Values beyond the axis lie on its end."""
-        up = np.clip((y - self.y_low) / (self.y_high - self.y_low), 0.0, 1.0)
+        low, high, y = self.y_low, self.y_high, np.clip(y, self.y_low, self.y_high)
+        if self.is_logarithmic:
+            low, high, y = np.log(low), np.log(high), np.log(y)
+        up = (y - low) / (high - low)
         return HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM)
 
 
@@ -212,6 +231,25 @@ def ticks(low: float, high: float) -> list[float]:
     step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
+
+
+def logarithmic_ticks(low: float, high: float) -> list[float]:
+    """Chooses round numbers that cover a range of several powers of ten.
+
+    Args:
+      low: start of the range, above 0.
+      high: end of the range, greater than `low`.
+
+    Returns:
+      1, 2 and 5 times powers of ten, or only these if the range has many; the first is
+      at most `low`, the last at least `high`.
+    """
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    digits = (1, 2, 5) if high <= 1000.0 * low else (1,)
+    all_ticks = [float(f"{digit}e{power}") for power in powers for digit in digits]
+    first = max(i for i, tick in enumerate(all_ticks) if tick <= low)
+    last = min(i for i, tick in enumerate(all_ticks) if tick >= high)
+    return all_ticks[first : last + 1]
 
 
 def short(value: float) -> str:
@@ -280,10 +318,10 @@ def _band(low: np.ndarray, high: np.ndarray) -> str:
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in outline) + "Z"
 
 
-def _note(curves: dict[str, Curve], low: float, high: float) -> str:
+def _note(curves: dict[str, Curve], axes: _Axes) -> str:
     values = np.concatenate([curve.y for curve in curves.values()])
-    beyond = np.count_nonzero((values < low) | (values > high))
-    notes = []
+    beyond = np.count_nonzero((values < axes.y_low) | (values > axes.y_high))
+    notes = ["The y axis is logarithmic."] if axes.is_logarithmic else []
     if any(len(curve.x) > _MAX_POINTS for curve in curves.values()):
         notes.append("Lines show averages of neighboring steps.")
     if beyond:

@@ -17,6 +17,7 @@ from tf_dvdgan.data import files
 from tf_dvdgan.report import charts
 
 Panels = dict[str, dict[str, charts.Curve]]  # by chart title, then by line name
+BY_STEP = " by step"  # ends the titles of scores
 
 _TITLES = {
     "loss": "Losses",
@@ -140,7 +141,7 @@ def panels(
             found[title][_words(sided[2])] = curve
         elif tag in evaluated:
             absolute = rest in ("", "real", "real_from_real")
-            title = f"{prefix} by step" if absolute else f"{prefix}: other metrics"
+            title = f"{prefix}{BY_STEP}" if absolute else f"{prefix}: other metrics"
             found[title][_words(rest or "generated")] = curve
         else:
             found[_TITLES.get(prefix, _words(prefix))][_words(rest or prefix)] = curve

@@ -34,16 +34,14 @@ class Section:
     text: list[str] = dataclasses.field(default_factory=list)
 
     def plot(
-        self, title: str, curves: dict[str, charts.Curve], x_label: str = "step"
+        self,
+        title: str,
+        curves: dict[str, charts.Curve],
+        x_label: str = "step",
+        may_be_logarithmic: bool = False,
     ) -> None:
-        """Adds a chart, unless no curve has a finite value.
-
-        Args:
-          title: what the chart shows.
-          curves: by the name shown in the legend.
-          x_label: name of the x axis.
-        """
-        drawn = charts.chart(title, curves, x_label)
+        """Adds a chart, unless no curve has a finite value; see `charts.chart`."""
+        drawn = charts.chart(title, curves, x_label, may_be_logarithmic)
         if drawn:
             self.plots.append(drawn)
 

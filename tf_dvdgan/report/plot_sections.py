@@ -60,13 +60,19 @@ def curves(runs: Sequence[run_data.Run]) -> layout.Section:
     section = layout.Section("curves", "Curves", "Curves")
     groups = run_data.groups(runs)
     for title in dict.fromkeys(title for run in runs for title in run.panels):
+        # Distances fall from hundreds to a few, and these are what counts.
+        is_score = title.endswith(history.BY_STEP)
         if len(runs) == 1:
-            section.plot(title, runs[0].panels[title])
+            section.plot(title, runs[0].panels[title], may_be_logarithmic=is_score)
             continue
         of_runs = {run.name: run.panels.get(title, {}) for run in runs}
         for line in dict.fromkeys(n for lines in of_runs.values() for n in lines):
             drawn = {n: lines[line] for n, lines in of_runs.items() if line in lines}
-            section.plot(f"{title}: {line}", _by_group(groups, drawn))
+            section.plot(
+                f"{title}: {line}",
+                _by_group(groups, drawn),
+                may_be_logarithmic=is_score,
+            )
     if any(len(group.runs) > 1 for group in groups):
         section.intro = (
             "Runs that differ only in their seed are shown as their mean, with a band "
