@@ -40,7 +40,14 @@ class Section:
         x_label: str = "step",
         may_be_logarithmic: bool = False,
     ) -> None:
-        """Adds a chart, unless no curve has a finite value; see `charts.chart`."""
+        """Adds a chart, unless no curve has a finite value.
+
+        Args:
+          title: what the chart shows.
+          curves: by the name shown in the legend.
+          x_label: name of the x axis.
+          may_be_logarithmic: whether the y axis may be logarithmic, see `charts.chart`.
+        """
         drawn = charts.chart(title, curves, x_label, may_be_logarithmic)
         if drawn:
             self.plots.append(drawn)
