@@ -192,8 +192,9 @@ class R1(DiscriminatorTerm):
                     f"some steps only: R1 of {name} needs every=1. Received: "
                     f"every={self._every}"
                 )
-            dtype = discriminator.compute_dtype
-            if not self._exact and dtype != "float32" and self._epsilon < 0.1:
+            dtype = getattr(discriminator, "compute_dtype", "float32")
+            is_coarse = tf.as_dtype(dtype).size < 4
+            if not self._exact and is_coarse and self._epsilon < 0.1:
                 raise errors.InvalidValueError(
                     f"R1 by finite differences needs an epsilon of at least 0.1 in "
                     f"{dtype}. Received: epsilon={self._epsilon}"

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Sequence
 
 import numpy as np
+import tensorflow as tf
 
 from tf_dvdgan import benchmark, errors, machine
 from tf_dvdgan.data import (
@@ -23,7 +24,6 @@ from tf_dvdgan.data import (
 
 _WIDTHS = (64, 48, 32, 16, 8, 4)
 _BATCH_SIZE = 16
-_PASSES = (1, 4)  # that a batch is split into, if memory lacks
 _NUM_FRAMES = (16, 12, 8, 6, 4)
 _STRIDES = (1, 2, 3, 4)
 _MAX_CLIPS = 256  # clips
@@ -114,17 +114,12 @@ def propose(data_dir: str, hours: float, memory: float) -> Plan:
     ]
     files = [_PRESET, *(["small_data.gin"] if count < _SMALL else [])]
     for_steps = _FOR_STEPS * hours * 3600
-    fit = _choose_width(files, parameters, max(classes, 1), for_steps, memory)
-    if fit is None:
-        raise errors.UserError(
-            f"Even with CH = {_WIDTHS[-1]}, {hours:g} hours and {memory:g} GiB are not "
-            f"enough for {_STEPS[0]:,} steps on this machine. Prepare the data again "
-            "at a lower resolution."
-        )
-    width, passes, seconds, peak = fit
+    width, seconds, peak = _choose_width(
+        files, parameters, max(classes, 1), for_steps, memory
+    )
     steps = int(min(for_steps / seconds, _STEPS[1]))
     steps -= steps % 100
-    parameters += _training(width, passes, steps)
+    parameters += _training(width, steps)
     largest = max(changes.values())
     reasons = [
         f"{count:,} training clips {_of_classes(classes)}, {loaded.resolution} "
@@ -148,11 +143,6 @@ def propose(data_dir: str, hours: float, memory: float) -> Plan:
         reasons.append(
             f"small_data.gin: with fewer than {_SMALL:,} clips discriminators memorize "
             "them; see docs/small_data.md."
-        )
-    if passes > 1:
-        reasons.append(
-            f"trainer.build.accumulate_steps = {passes}: the memory is too small for a "
-            "whole batch in one pass."
         )
     if count < _VERY_FEW:
         reasons.append(
@@ -183,7 +173,7 @@ def _choose_stride(
       The stride, and the mean difference of frames by their distance, up to eight
       frames.
     """
-    longest = min(8, int(np.quantile(lengths, 0.1)) - 1)
+    longest = min(8, sorted(lengths)[len(lengths) // 10] - 1)
     window = windows.Window(longest + 1, resolution)
     data = training_data.Shards(data_dir, window)
     videos = data.sample(_MAX_CLIPS, held_out=False)
@@ -207,7 +197,7 @@ def _change(frames: np.ndarray, distance: int) -> float:
 
 def _choose_num_frames(lengths: Sequence[int], stride: int) -> int | None:
     """The largest number that 90 % of the clips have; None if there is none."""
-    shortest = int(np.quantile(lengths, 0.1))
+    shortest = sorted(lengths)[len(lengths) // 10]
     for count in _NUM_FRAMES:
         if (count - 1) * stride + 1 <= shortest:
             return count
@@ -220,59 +210,60 @@ def _choose_width(
     num_classes: int,
     seconds: float,
     memory: float,
-) -> tuple[int, int, float, float] | None:
+) -> tuple[int, float, float]:
     """Measures steps, from a width that should fit downwards.
 
     Returns:
-      The width, the number of passes of a batch, the seconds of a step, and its peak
-      memory in GiB; None if nothing fits.
+      The width, and the seconds and the peak memory in GiB of a step.
+
+    Raises:
+      UserError: the narrowest model does not fit into the time or the memory.
     """
 
-    def measure(width: int, passes: int) -> tuple[float, float]:
-        found = benchmark.measure(
-            files,
-            [*parameters, *_passes(passes), f"CH = {width}"],
-            phases=["whole step"],
-            num_classes=num_classes,
-            repeats=3,
-        )["phases"]["whole step"]
+    def measure(width: int) -> tuple[float, float]:
+        try:
+            found = benchmark.measure(
+                files,
+                [*parameters, f"CH = {width}"],
+                phases=["whole step"],
+                num_classes=num_classes,
+                repeats=3,
+            )["phases"]["whole step"]
+        except tf.errors.ResourceExhaustedError:
+            return math.inf, math.inf
         return found["median"], found["peak_gib"]
 
     allowed = seconds / _STEPS[0]
     second, first = _WIDTHS[-2:]
-    for passes in _PASSES:
-        narrow = measure(first, passes)
-        if narrow[1] <= memory:
-            break
+    narrow = measure(first)
     if narrow[0] > allowed or narrow[1] > memory:
-        return None
-    known = {second: measure(second, passes)}
+        raise errors.UserError(
+            f"Even with CH = {first} a step takes {narrow[0]:.2f} s and {narrow[1]:.1f}"
+            f" GiB here; {_STEPS[0]:,} steps in the time need at most {allowed:.2f} s, "
+            f"and there are {memory:g} GiB. Prepare the data again at a lower "
+            "resolution, or allow more."
+        )
+    wider = measure(second)
     # Steps take time in proportion to a power of the width, between 0 and 2, and memory
     # at least in proportion. What is expected not to fit is not tried: on a small
     # machine, the system might end the process.
-    power = math.log2(max(known[second][0] / narrow[0], 1.0))
-    memory_per_width = (known[second][1] - narrow[1]) / (second - first)
+    power = math.log2(max(wider[0] / narrow[0], 1.0))
+    memory_per_width = (wider[1] - narrow[1]) / (second - first)
     for width in _WIDTHS[:-1]:
-        if width not in known:
-            expected = known[second][0] * (width / second) ** power
-            needed = known[second][1] + memory_per_width * (width - second)
-            if expected > 1.3 * allowed or needed > memory:
-                continue
-            known[width] = measure(width, passes)
-        if known[width][0] <= allowed and known[width][1] <= memory:
-            return width, passes, *known[width]
-    return first, passes, *narrow
+        expected = wider[0] * (width / second) ** power
+        needed = wider[1] + memory_per_width * (width - second)
+        if expected > 1.3 * allowed or needed > memory:
+            continue
+        found = wider if width == second else measure(width)
+        if found[0] <= allowed and found[1] <= memory:
+            return width, *found
+    return first, *narrow
 
 
-def _passes(count: int) -> list[str]:
-    return [f"trainer.build.accumulate_steps = {count}"] if count > 1 else []
-
-
-def _training(width: int, passes: int, steps: int) -> list[str]:
+def _training(width: int, steps: int) -> list[str]:
     rate = 4e-4 if width <= 16 else 2e-4
     return [
         f"CH = {width}",
-        *_passes(passes),
         f"NUM_STEPS = {steps}",
         f"trainer.build.generator_learning_rate = {rate:g}",
         f"trainer.build.discriminator_learning_rate = {2 * rate:g}",

@@ -40,6 +40,13 @@ def test_logarithmic_ticks_cover_the_range(low, high, expected):
     assert charts.logarithmic_ticks(low, high) == expected
 
 
+def test_rounding_of_logarithms_leaves_no_range_uncovered():
+    for low in (np.nextafter(100.0, 0.0), 100.0, np.nextafter(100.0, 200.0)):
+        for high in (1e4, np.nextafter(1e4, 1e5), np.nextafter(1e6, 0.0)):
+            found = charts.logarithmic_ticks(low, high)
+            assert found[0] <= low and found[-1] >= high and len(found) <= 8
+
+
 def test_equal_ratios_are_equally_far_apart_on_a_logarithmic_axis():
     curve = charts.Curve(np.arange(3.0), np.array([100.0, 10.0, 1.0]))
     drawn = charts.chart("x", {"a": curve}, may_be_logarithmic=True)

@@ -118,3 +118,5 @@ def test_runs_are_grouped_by_everything_except_the_seed():
         "k1_seed0, k1_seed1",
         "k1-run0, k1-run1",
     ]
+    (unnamed,) = run_data.groups(seeds("seed_", [1, 2], 1))
+    assert unnamed.name == "runs (2 seeds)"

@@ -80,6 +80,40 @@ def test_a_new_process_gets_all_back(tmp_path, asynchronous):
     np.testing.assert_array_equal(new.weights, old.train_to(3).weights)
 
 
+def with_more(model_dir, name, **settings):
+    """The same with one object more, which is its own and shares a variable."""
+    state = State(model_dir)
+    more = tf.Module()
+    more.value, more.shared = tf.Variable(1.0), state.weights
+    objects = {**state.saved._objects, name: more}
+    manager = checkpoint_manager.CheckpointManager(
+        *(str(model_dir), objects, SETTINGS, tf.distribute.get_strategy()), **settings
+    )
+    return manager, more
+
+
+def test_an_object_that_an_earlier_version_did_not_save_keeps_its_value(tmp_path):
+    trained_and_saved(tmp_path, 1)
+    manager, more = with_more(tmp_path, "more", optional=["more"])
+    more.value.assign(7.0)
+    assert manager.restore() and float(more.value) == 7.0
+    manager.save(2)
+    more.value.assign(8.0)
+    again, restored = with_more(tmp_path, "more", optional=["more"])
+    assert again.restore() and float(restored.value) == 7.0
+    assert again.roll_back(1) == 1  # to the one without it
+
+
+def test_objects_that_only_the_config_or_the_checkpoint_has_are_named(tmp_path):
+    trained_and_saved(tmp_path, 1)
+    manager, _ = with_more(tmp_path, "more")
+    with pytest.raises(errors.UserError, match=r"step-1 has no more\. Use the config"):
+        manager.restore()
+    manager.save(2)
+    with pytest.raises(errors.UserError, match="step-2 has more, which the config has"):
+        State(tmp_path).saved.restore()
+
+
 def test_what_a_thread_writes_is_of_the_step_it_was_saved_at(tmp_path):
     state = State(tmp_path, asynchronous=True).train_to(1)
     expected = state.weights.numpy()

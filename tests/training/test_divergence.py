@@ -53,13 +53,9 @@ def test_a_pinned_discriminator_is_reported_once_until_it_recovers():
     assert divergence.Divergence(pinned_steps=100).check_every == 5
     assert divergence.Divergence(pinned_steps=3).check_every == 1
     accuracies = [0.9] * 50 + [1.0] * 150 + [0.5] * 100 + [1.0] * 100
-    seen = monitor(pinned_steps=100, on_pinned="roll_back")
+    seen = monitor(pinned_steps=100)
     first, second = pinned_alarms(seen, accuracies)
-    assert (first.kind, first.last_good_step, first.action) == (
-        "pinned",
-        50,
-        "roll_back",
-    )
+    assert (first.kind, first.last_good_step, first.action) == ("pinned", 50, "warn")
     assert "accuracy/d has been" in first.message
     assert "from step 50 to 150" in first.message
     assert "from step 300 to 400" in second.message
@@ -87,6 +83,25 @@ def test_alarms_depend_neither_on_the_length_of_calls_nor_on_a_break(tmp_path):
         again.start(end)
         found += pinned_alarms(again, accuracies, first=end, length=2)
         assert found == expected
+
+
+def test_a_saved_alarm_is_acted_on_when_the_policy_has_changed(tmp_path):
+    """A run that only warned is resumed with 'roll_back' or 'augment'."""
+    warned = monitor(pinned_steps=100)
+    assert pinned_alarms(warned, [1.0] * 200)
+    assert warned.check_diversity(200, 0.001)
+    path = tf.train.Checkpoint(monitor=warned).write(str(tmp_path / "state"))
+    for action, count in (("warn", 0), ("roll_back", 1), ("augment", 3)):
+        policy = divergence.Divergence(
+            pinned_steps=100, on_pinned=action, on_collapsed=action
+        )
+        again = divergence.DivergenceMonitor(policy, ["accuracy/c", "accuracy/d"])
+        tf.train.Checkpoint(monitor=again).read(path).assert_consumed()
+        again.start(200)
+        length = 205 if action == "roll_back" else 405  # it would go back at once
+        alarms = pinned_alarms(again, [1.0] * length, first=200)
+        assert [alarm.action for alarm in alarms] == [action] * count
+        assert len(again.check_diversity(400, 0.001)) == min(count, 1)
 
 
 def test_a_state_that_an_earlier_version_did_not_save_begins_where_a_run_resumes():

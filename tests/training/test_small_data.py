@@ -89,19 +89,19 @@ def test_held_out_scores_need_held_out_clips():
         gan.fit(dataset, 2, "/nowhere/run")
 
 
-def test_a_run_is_continued_with_other_frozen_layers_but_not_with_other_options(
+def test_a_run_cannot_go_on_with_less_or_more_state_than_it_has(
     demo_shards, tmp_path, capsys
 ):
-    run(tmp_path, demo_shards, "trainer.build.frozen = ['*']", "NUM_STEPS = 1")
+    run(tmp_path, demo_shards, "NUM_STEPS = 1")
+    more = "NUM_STEPS = 2"
     augmented = "trainer.build.augmentation = @augmentation.Augmentation"
-    with pytest.raises(errors.UserError, match="has no augmentation: it was trained w"):
-        run(tmp_path, demo_shards, augmented, "NUM_STEPS = 2")
-    run(tmp_path, demo_shards, "NUM_STEPS = 2")
-    assert "Changed: trainer.build.frozen is now []" in capsys.readouterr().out
-    one, two = saved(tmp_path, 1), saved(tmp_path, 2)
-    end = "/kernel/.ATTRIBUTES/VARIABLE_VALUE"
-    kernels = [n for n in one if n.endswith(end) and not n.startswith("generator/")]
-    assert kernels and all((one[name] != two[name]).any() for name in kernels)
+    with pytest.raises(errors.UserError, match=r"has no augmentation\. Use the config"):
+        run(tmp_path, demo_shards, augmented, more)
+    # Layers may be frozen from a step on, but not until one.
+    run(tmp_path, demo_shards, "trainer.build.frozen = ['*']", more)
+    assert "Changed: trainer.build.frozen is now ['*']" in capsys.readouterr().out
+    with pytest.raises(errors.UserError, match=r"has frozen \['\*'\], of which"):
+        run(tmp_path, demo_shards, "NUM_STEPS = 3")
 
 
 MISTAKES = {
@@ -111,7 +111,7 @@ MISTAKES = {
     "trainer.build.augmentation = @augmentation.Augmentation()": "without parenthes",
     "video_gan.build.discriminator_terms = @discriminator_terms.LeCam": "be a list",
     "video_gan.build.discriminator_terms = "
-    "[@discriminator_terms.R1, @discriminator_terms.R1]": "must be different ones",
+    "[@discriminator_terms.R1, @discriminator_terms.R1]": "must have names of their",
     "video_gan.build.generator_loss = @losses.relativistic_hinge_generator_loss": "need"
     "s the other one, too",
     "video_gan.build.discriminator_loss = "
@@ -165,33 +165,41 @@ def raised(model_dir, shards, monkeypatch, *parameters, steps=6):
 def test_a_pinned_discriminator_raises_the_augmentation(
     demo_shards, tmp_path, monkeypatch, capsys
 ):
+    """Again and again, while it lasts; the first checkpoint is of a step with one."""
     p = raised(
-        tmp_path, demo_shards, monkeypatch, "training.Divergence.on_pinned = 'augment'"
+        *(tmp_path, demo_shards, monkeypatch),
+        "training.Divergence.on_pinned = 'augment'",
+        "training.Schedule.checkpoint_every = 2",
     )
     out = capsys.readouterr().out
-    assert p == pytest.approx(0.35)
+    assert p == pytest.approx(0.55)
     assert "ALARM" in out and "raised to 0.35 (1 of at most 5 raises)" in out
-    at_alarm = saved(tmp_path, 3)["augmentation/probability/.ATTRIBUTES/VARIABLE_VALUE"]
+    assert "raised to 0.55 (3 of at most 5 raises)" in out
+    at_alarm = saved(tmp_path, 2)["augmentation/probability/.ATTRIBUTES/VARIABLE_VALUE"]
     assert at_alarm == pytest.approx(0.35)  # saved after it was raised
 
 
 def test_a_run_with_alarms_resumes_to_the_bit(demo_shards, tmp_path, monkeypatch):
-    """It is stopped between an alarm of the samples and one of the discriminator."""
+    """It is stopped between two checks, after an alarm of the samples."""
     parameters = (
         "training.Divergence.on_pinned = 'augment'",
         "training.Divergence.on_collapsed = 'augment'",
-        "training.Divergence.pinned_steps = 4",
+        "training.Divergence.pinned_steps = 40",
         "training.Divergence.least_diversity = 10.0",
-        "training.Schedule.samples_every = 2",
+        "training.Schedule.samples_every = 30",
+        "training.Schedule.checkpoint_every = 50",
     )
     whole, parts = str(tmp_path / "whole"), str(tmp_path / "parts")
-    raised(whole, demo_shards, monkeypatch, *parameters, steps=5)
-    for steps in (3, 5):
+    raised(whole, demo_shards, monkeypatch, *parameters, steps=50)
+    for steps in (33, 50):
         raised(parts, demo_shards, monkeypatch, *parameters, steps=steps)
-    expected, found = saved(whole, 5), saved(parts, 5)
+    at_break = saved(parts, 33)["divergence/_num_steps/.ATTRIBUTES/VARIABLE_VALUE"]
+    assert at_break == 1  # since the check at step 32
+    expected, found = saved(whole, 50), saved(parts, 50)
     assert expected.keys() == found.keys()
     for key, value in expected.items():
         np.testing.assert_array_equal(found[key], value, err_msg=key)
+    # At step 30 the samples, at 40 the discriminator.
     assert expected["augmentation/num_raises/.ATTRIBUTES/VARIABLE_VALUE"] == 2
 
 
@@ -208,10 +216,10 @@ def test_an_alarm_of_the_samples_raises_the_augmentation_before_the_step_is_save
         "training.Schedule.checkpoint_every = 1",
         "training.Schedule.samples_every = 1",
     )
-    assert "raised to 0.35 (1 of at most 5 raises)" in capsys.readouterr().out
-    for step in (1, 2):
+    assert "raised to 0.45 (2 of at most 5 raises)" in capsys.readouterr().out
+    for step, expected in ((1, 0.35), (2, 0.45)):
         key = "augmentation/probability/.ATTRIBUTES/VARIABLE_VALUE"
-        assert saved(tmp_path, step)[key] == pytest.approx(0.35)
+        assert saved(tmp_path, step)[key] == pytest.approx(expected)
 
 
 def test_each_rollback_raises_the_augmentation_once_more(

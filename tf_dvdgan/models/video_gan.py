@@ -97,14 +97,11 @@ class Networks(tf.Module):
       precision: 'float32' or 'bfloat16'.
 
     Attributes:
-      is_relativistic: whether the generator's loss takes scores of real videos, too:
-        a score counts relative to the mean score of the other side.
       frame_bank: `[count, frames, height, width, 3]` uint8, real frames that samples of
         a prediction model start from by default; None for other models.
 
     Raises:
-      InvalidValueError: a network does not have what is listed here, or the losses or
-        terms do not fit together.
+      InvalidValueError: a network does not have what is listed here.
     """
 
     def __init__(
@@ -124,16 +121,12 @@ class Networks(tf.Module):
         _check_has(generator, _GENERATOR_ATTRIBUTES)
         for discriminator in discriminators:
             _check_has(discriminator, _DISCRIMINATOR_ATTRIBUTES)
-        _check_losses(generator_loss, discriminator_loss)
-        _check_terms(discriminator_terms, discriminators)
         self.precision = precision
         self.generator = generator
         self.discriminators = list(discriminators)
         self.latent = latent
         self.generator_loss = generator_loss
         self.discriminator_loss = discriminator_loss
-        parameters = inspect.signature(generator_loss).parameters
-        self.is_relativistic = "real_logits" in parameters
         self.generator_terms = list(generator_terms)
         self.discriminator_terms = list(discriminator_terms)
         self.discriminator_noise = discriminator_noise
@@ -276,46 +269,6 @@ def _check_has(network: tf.keras.Model, names: Sequence[str]) -> None:
             f"{type(network).__name__} has no attribute {', '.join(missing)}, which "
             "models.video_gan.Networks describes."
         )
-
-
-def _check_losses(generator_loss: Callable, discriminator_loss: Callable) -> None:
-    of_generator = losses.relativistic_hinge_generator_loss
-    of_discriminator = losses.relativistic_hinge_discriminator_loss
-    others = losses.hinge_discriminator_loss, losses.cross_entropy_discriminator_loss
-    received = f"Received: {_name(generator_loss)}, {_name(discriminator_loss)}"
-    if (
-        next(iter(inspect.signature(discriminator_loss).parameters), "")
-        == "fake_logits"
-    ):
-        raise errors.InvalidValueError(
-            "discriminator_loss is a generator's loss: it must take scores of real, "
-            f"then of fake videos. {received}"
-        )
-    is_relativistic = "real_logits" in inspect.signature(generator_loss).parameters
-    if (discriminator_loss is of_discriminator and not is_relativistic) or (
-        generator_loss is of_generator and discriminator_loss in others
-    ):
-        raise errors.InvalidValueError(
-            "A relativistic loss needs the other one, too: losses."
-            f"{of_generator.__name__} and losses.{of_discriminator.__name__}. "
-            f"{received}"
-        )
-
-
-def _check_terms(
-    terms: Sequence[discriminator_terms_lib.DiscriminatorTerm],
-    discriminators: Sequence[tf.keras.Model],
-) -> None:
-    names = [term.name for term in terms]
-    if len({*names}) < len(names) or (names and not discriminators):
-        raise errors.InvalidValueError(
-            "discriminator_terms must be different ones, of at least one "
-            f"discriminator. Received: {names}, {len(discriminators)} discriminators"
-        )
-
-
-def _name(function: Callable) -> str:
-    return getattr(function, "__name__", repr(function))
 
 
 def _plain(loss: Callable) -> Callable:

@@ -156,11 +156,11 @@ def chart(
     drawn = {name: _averaged(curve) for name, curve in curves.items()}
     x_low, x_high = _range([curve.x for curve in drawn.values()])
     x_ticks = [t for t in ticks(x_low, x_high) if x_low <= t <= x_high]
-    y_low, y_high = _range([curve.y for curve in drawn.values()])
+    y_low, y_high = _range([curve.y for curve in curves.values()])
     is_logarithmic = may_be_logarithmic and y_low > 0 and y_high >= _WIDE * y_low
     if is_logarithmic:
-        y_high = _range([curve.bounds[1] for curve in drawn.values()])[1]
-        y_ticks = logarithmic_ticks(y_low, y_high)
+        upper = [curve.bounds[1] for curve in drawn.values()]
+        y_ticks = logarithmic_ticks(y_low, max(y_high, _range(upper)[1]))
     else:
         y_ticks = ticks(*_range_without_outliers(drawn.values()))
     axes = _Axes(x_low, x_high, y_ticks[0], y_ticks[-1], is_logarithmic)
@@ -244,7 +244,8 @@ def logarithmic_ticks(low: float, high: float) -> list[float]:
       1, 2 and 5 times powers of ten, or only these if the range has many; the first is
       at most `low`, the last at least `high`.
     """
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    # One more on either side, as logarithms are rounded.
+    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
     digits = (1, 2, 5) if high <= 1000.0 * low else (1,)
     all_ticks = [float(f"{digit}e{power}") for power in powers for digit in digits]
     first = max(i for i, tick in enumerate(all_ticks) if tick <= low)

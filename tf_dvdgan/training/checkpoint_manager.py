@@ -50,6 +50,7 @@ class CheckpointManager:
             for name, value in fixed.items()
         }
         self._checkpoint = tf.train.Checkpoint(**objects, **self._saved_fixed)
+        self._own = {*objects, *fixed, "save_counter"}
         self.model_dir = model_dir
         self._directory = run_directory.RunDirectory(model_dir).checkpoints
         self._keep = keep
@@ -211,18 +212,17 @@ class CheckpointManager:
     def _restore(self, path: str) -> None:
         """Restores all objects, those of earlier versions as far as they had them."""
         saved = checkpoints.objects_in(path)
-        missing = [
-            name
-            for name, o in self._objects.items()
-            if name not in saved and isinstance(o, tf.Module) and o.variables
+        missing = self._objects.keys() - saved
+        differences = [
+            *(f"has no {n}" for n in sorted(missing - {*self._optional})),
+            *(f"has {n}, which the config has not" for n in sorted(saved - self._own)),
         ]
-        for name in missing:
-            if name not in self._optional:
-                raise errors.UserError(
-                    f"The checkpoint {path} has no {name}: it was trained without. "
-                    "Start a new run from this one, with another `model_dir` and "
-                    "`init_from`, or use the config that it was trained with."
-                )
+        if differences:
+            raise errors.UserError(
+                f"The checkpoint {path} {differences[0]}. Use the config that it was "
+                "trained with, or start a new run from this one, with another "
+                "`model_dir` and `init_from`."
+            )
         checkpoint = self._checkpoint
         if missing:
             objects = {n: o for n, o in self._objects.items() if n not in missing}

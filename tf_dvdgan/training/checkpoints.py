@@ -16,12 +16,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import tensorflow as tf
+from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from tf_dvdgan import addons, errors, run_directory
 from tf_dvdgan.data import files, filesystem
 from tf_dvdgan.training import optimizers
 
 NAME = "step"
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _INDEX = re.compile(rf"{NAME}-(\d+)\.index")
 _DATA = re.compile(rf"{NAME}-(\d+)\.data-.*")
 
@@ -162,7 +164,8 @@ def restore_generator(
 
     Raises:
       UnreadableError: the checkpoint does not exist, or is damaged.
-      UserError: it has another architecture.
+      UserError: it has another architecture, or the step is neither a number nor
+        'best'.
     """
     path = _find(model_dir, step)
     found = _restore_networks(path, {"generator": generator, **(others or {})})
@@ -195,7 +198,8 @@ def restore_networks(
 
     Raises:
       UnreadableError: the checkpoint does not exist, or is damaged.
-      UserError: it has another architecture.
+      UserError: it has another architecture, or the step is neither a number nor
+        'best'.
     """
     return _restore_networks(_find(model_dir, step), networks)
 
@@ -229,7 +233,7 @@ def _find(model_dir: str, step: int | str | None) -> str:
 
 
 def objects_in(path: str) -> set[str]:
-    """Returns the names of the objects that a checkpoint has variables of.
+    """Returns the names of the objects that a checkpoint was made of.
 
     Args:
       path: path of a checkpoint.
@@ -241,7 +245,9 @@ def objects_in(path: str) -> set[str]:
       UnreadableError: the checkpoint is damaged.
     """
     with _readable(path):
-        return {key.split("/")[0] for key, _ in tf.train.list_variables(path)}
+        graph = tf.train.load_checkpoint(path).get_tensor(_OBJECT_GRAPH)
+    nodes = trackable_object_graph_pb2.TrackableObjectGraph.FromString(graph).nodes
+    return {child.local_name for child in nodes[0].children}
 
 
 def restore(checkpoint: tf.train.Checkpoint, path: str, all_objects: bool) -> None:

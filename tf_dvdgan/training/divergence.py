@@ -11,7 +11,8 @@ import tensorflow as tf
 from tf_dvdgan import errors
 
 _ACTIONS = ("warn", "augment", "stop", "roll_back")
-_UNKNOWN = -1  # step; a checkpoint of an earlier version does not have it
+# A step that a checkpoint of an earlier version does not have.
+_UNKNOWN = np.int64(-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +52,12 @@ class Divergence:
       raise_by: how much 'augment' and 'roll_back' raise the probability of
         augmentation, up to 1. An `Adaptation` moves it on from there.
       max_raises: maximum number of raises, those of rollbacks included; after them
-        'augment' only warns, and 'roll_back' only rolls back.
+        'augment' only warns, and 'roll_back' only rolls back. While a problem lasts,
+        'augment' raises again after `pinned_steps`, and with each sheet of samples.
       pinned_accuracy: threshold of a discriminator's accuracy for `on_pinned`.
-      pinned_steps: number of steps at or above the threshold for `on_pinned`.
+      pinned_steps: number of steps at or above the threshold for `on_pinned`. What
+        counts is the mean accuracy of each 20th of them, from one multiple of it to the
+        next; no call to the device is longer.
       least_diversity: threshold of the samples' diversity for `on_collapsed`, as a
         fraction of that of real clips; see `diversity`.
     """
@@ -113,10 +117,11 @@ class DivergenceMonitor(tf.Module):
         self._accuracies = tuple(accuracies)
         count = len(self._accuracies)
         self._total = _variable(np.zeros(count))  # of accuracies since the last check
-        self._num_steps = _variable(0)  # that it is of
-        self._last_unpinned = _variable(np.full(count, _UNKNOWN))
-        self._is_pinned = _variable(np.zeros(count, bool))  # and that is reported
+        self._num_steps = _variable(np.int64(0))  # that it is of
+        self._last_unpinned = _variable(np.full(count, _UNKNOWN, np.int64))
         self._last_diverse = _variable(_UNKNOWN)
+        # Whether a lasting problem has been reported: a warning comes only once.
+        self._is_pinned = _variable(np.zeros(count, bool))
         self._is_collapsed = _variable(False)
 
     def reset(self, step: int) -> None:
@@ -124,7 +129,7 @@ class DivergenceMonitor(tf.Module):
         for variable in self.variables:
             variable.assign(tf.zeros_like(variable))
         for last in (self._last_unpinned, self._last_diverse):
-            last.assign(tf.fill(last.shape, np.int64(_UNKNOWN)))
+            last.assign(tf.fill(last.shape, _UNKNOWN))
         self.start(step)
 
     def start(self, step: int) -> None:
@@ -165,7 +170,8 @@ class DivergenceMonitor(tf.Module):
           step: current step.
 
         Returns:
-          New alarms; one that lasts is reported only once.
+          New alarms. If it lasts, a warning comes only once, and 'augment' again after
+          `pinned_steps`.
         """
         policy, alarms = self._policy, []
         # Sums of other parts differ in their last bits.
@@ -174,15 +180,19 @@ class DivergenceMonitor(tf.Module):
         unpinned = means < policy.pinned_accuracy
         last_unpinned = np.where(unpinned, step, self._last_unpinned.numpy())
         is_pinned &= ~unpinned
-        for i, since in enumerate(last_unpinned):
-            if step - since >= policy.pinned_steps and not is_pinned[i]:
-                is_pinned[i] = True
-                message = (
-                    f"{self._accuracies[i]} has been at least "
-                    f"{policy.pinned_accuracy:g} from step {since} to {step}: the "
-                    "generator may have stopped learning."
-                )
-                alarms.append(Alarm("pinned", message, int(since), policy.on_pinned))
+        for i, since in enumerate(last_unpinned.tolist()):
+            if step - since < policy.pinned_steps:
+                continue
+            if policy.on_pinned == "warn" and is_pinned[i]:
+                continue
+            is_pinned[i] = True
+            if policy.on_pinned == "augment":
+                last_unpinned[i] = step  # it has so long again
+            message = (
+                f"{self._accuracies[i]} has been at least {policy.pinned_accuracy:g} "
+                f"from step {since} to {step}: the generator may have stopped learning."
+            )
+            alarms.append(Alarm("pinned", message, since, policy.on_pinned))
         self._last_unpinned.assign(last_unpinned)
         self._is_pinned.assign(is_pinned)
         self._total.assign(np.zeros_like(means))
@@ -197,14 +207,14 @@ class DivergenceMonitor(tf.Module):
           share: their diversity as a fraction of that of real clips.
 
         Returns:
-          New alarms; one that lasts is reported only once.
+          New alarms. If it lasts, a warning comes only once, and 'augment' each time.
         """
         policy = self._policy
         if share >= policy.least_diversity:
             self._last_diverse.assign(step)
             self._is_collapsed.assign(False)
             return []
-        if self._is_collapsed.numpy():
+        if policy.on_collapsed == "warn" and self._is_collapsed.numpy():
             return []
         self._is_collapsed.assign(True)
         message = (
@@ -229,6 +239,5 @@ def diversity(videos: np.ndarray, columns: int) -> float:
     return float(np.sqrt(rows.var(axis=1).mean()))
 
 
-def _variable(value: np.ndarray | int | bool) -> tf.Variable:
-    dtype = tf.int64 if type(value) is int else None
-    return tf.Variable(value, trainable=False, dtype=dtype)
+def _variable(value: np.ndarray | np.int64 | bool) -> tf.Variable:
+    return tf.Variable(value, trainable=False)

@@ -38,6 +38,7 @@ def restore(
     """
     if not allow_config_mismatch:
         _check_functions(before, model)
+    _check_frozen(before, model)
     resumed = saved.restore(allow_config_mismatch)
     if resumed and not allow_config_mismatch:
         _check_classes(directory, class_names)
@@ -60,6 +61,21 @@ def _check_functions(before: Mapping[str, Any], model: Mapping[str, Any]) -> Non
                     f"The run was trained with {value['python']} as {name}, which a "
                     f"run cannot store: pass `{name}` to compile again."
                 )
+
+
+def _check_frozen(before: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    """Refuses to resume with fewer frozen layers."""
+    frozen, now = (_frozen(x) if x.get("training") else [] for x in (before, model))
+    if any(pattern not in now for pattern in frozen):
+        raise errors.UserError(
+            f"The run has frozen {frozen}, of which the optimizer has no state: start "
+            "a new run from this one, with another `model_dir` and `init_from`."
+        )
+
+
+def _frozen(model: Mapping[str, Any]) -> list[str]:
+    patterns = model["training"]["trainer"]["arguments"].get("frozen", [])
+    return patterns["tuple"] if isinstance(patterns, dict) else patterns
 
 
 def _check_classes(

@@ -23,6 +23,8 @@ from tf_dvdgan.training.random_numbers import fold_in
 
 # Added to the data seed at each rollback; the seeds of different runs are closer.
 _DATA_SEED_STRIDE = 1_000_003
+# Names of other parts of a checkpoint.
+_RESERVED = ("generator", "augmentation", "divergence", "step", "attempt")
 
 
 class Trainer:
@@ -42,7 +44,8 @@ class Trainer:
         no augmentation.
       frozen: patterns of discriminator variables that keep their values, such as
         "*/block_0/*", where "*" matches any text (FreezeD: Mo et al., 2020). The
-        vectors u of their spectral norms are still updated.
+        vectors u of their spectral norms are still updated. A run may freeze more when
+        it resumes, but not less: the optimizer has no state of frozen ones.
       accumulate_steps: number of passes that each update's batch is split into, to save
         memory; their gradients are summed. Statistics over a batch, those of batch norm
         and of relativistic losses, become those of a pass.
@@ -98,8 +101,7 @@ class Trainer:
         self.generator_variables = gan.generator.trainable_variables
         self.discriminator_variables = _not_frozen(gan.discriminator_variables, frozen)
         addons.create_slots(generator_optimizer, self.generator_variables)
-        # Of frozen ones, too: a run may continue without freezing them.
-        addons.create_slots(discriminator_optimizer, gan.discriminator_variables)
+        addons.create_slots(discriminator_optimizer, self.discriminator_variables)
         for term in gan.discriminator_terms:
             term.build(gan.discriminators)
         self.augmentation = augmentation
@@ -107,6 +109,7 @@ class Trainer:
         self.num_rollbacks = _counter("attempt")
         self.updates = updates_lib.Updates(self, accumulate_steps)
         self.metric_names = self._metric_names()
+        _check_names(gan)
         self.jit_compile = jit_compile
         # The step does not need AutoGraph, which takes a third of the tracing time.
         self._compiled_step = tf.function(
@@ -350,6 +353,22 @@ def _not_frozen(
         frozen.update(matches)
     pairs = zip(names, variables, strict=True)
     return [variable for name, variable in pairs if name not in frozen]
+
+
+def _check_names(gan: video_gan.Networks) -> None:
+    """Checks that what metrics and checkpoints name is different."""
+    terms = [term.name for term in gan.discriminator_terms]
+    discriminators = [d.name for d in gan.discriminators]
+    if terms and not discriminators:
+        raise errors.InvalidValueError(
+            f"discriminator_terms need a discriminator. Received: {terms}"
+        )
+    names = [*terms, *discriminators]
+    if len({*names} - {*_RESERVED}) < len(names):
+        raise errors.InvalidValueError(
+            "Discriminators and their terms must have names of their own, other than "
+            f"{', '.join(_RESERVED)}. Received: {names}"
+        )
 
 
 def _counter(name: str) -> tf.Variable:

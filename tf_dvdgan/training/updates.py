@@ -1,6 +1,8 @@
 """Updates of the discriminators and of the generator, on one replica."""
 
 import functools
+import inspect
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -15,6 +17,17 @@ from tf_dvdgan.training import augmentation as augmentation_lib
 from tf_dvdgan.training import gradient_accumulation
 from tf_dvdgan.training.gradient_accumulation import Batch, Pass
 from tf_dvdgan.training.random_numbers import RandomNumbers
+
+# The generator's and the discriminator's loss; and discriminators' losses that have no
+# use for a relativistic generator's.
+_RELATIVISTIC = (
+    losses_lib.relativistic_hinge_generator_loss,
+    losses_lib.relativistic_hinge_discriminator_loss,
+)
+_ABSOLUTE = (
+    losses_lib.hinge_discriminator_loss,
+    losses_lib.cross_entropy_discriminator_loss,
+)
 
 
 class Trained(Protocol):
@@ -39,8 +52,8 @@ class Updates:
       accumulate_steps: number of passes that each batch is split into.
 
     Raises:
-      InvalidValueError: the batch cannot be split into equal parts, or the strategy
-        does not support passes.
+      InvalidValueError: the batch cannot be split into equal parts, the strategy does
+        not support passes, or the losses do not fit together.
     """
 
     def __init__(self, trained: Trained, accumulate_steps: int):
@@ -55,7 +68,7 @@ class Updates:
         self._step = trained.step
         self._num_passes = accumulate_steps
         rows = self._batch_size // self._num_replicas
-        if not isinstance(accumulate_steps, int) or accumulate_steps < 1:
+        if not isinstance(accumulate_steps, numbers.Integral) or accumulate_steps < 1:
             raise errors.InvalidValueError(
                 "accumulate_steps must be a whole number above 0. Received: "
                 f"{accumulate_steps}"
@@ -72,6 +85,10 @@ class Updates:
                 "the loop over passes: accumulate on one device or a TPU. Received: "
                 f"{accumulate_steps=}"
             )
+        _check_losses(self._gan)
+        self._generator_has_real_scores: bool = "real_logits" in _parameters(
+            self._gan.generator_loss
+        )
 
     def update_discriminators(self, batch: Batch, seed: tf.Tensor) -> tf.Tensor:
         """Updates all discriminators once, on real and fake videos.
@@ -145,7 +162,7 @@ class Updates:
                 ):
                     term_values.append(term.value(scored))
                 scores += [tf.reduce_mean(real_scores), tf.reduce_mean(fake_scores)]
-                if gan.is_relativistic:  # the loss has no threshold of its own
+                if gan.discriminator_loss is _RELATIVISTIC[1]:  # without a threshold
                     real_scores, fake_scores = losses_lib.relative_to_the_other_side(
                         real_scores, fake_scores
                     )
@@ -209,7 +226,7 @@ class Updates:
             tape.watch(self._generator_variables)
             outputs = gan.generate(z, conditioning, training=True)
             fake = self.discriminator_input(outputs["videos"], random, fake=True)
-            if gan.is_relativistic:
+            if self._generator_has_real_scores:
                 real_input = self.discriminator_input(real, random, fake=False)
             else:
                 real_input = None
@@ -339,6 +356,32 @@ class Updates:
             return x
         context = tf.distribute.get_replica_context()
         return context.all_reduce(tf.distribute.ReduceOp.MEAN, x)
+
+
+def _check_losses(gan: video_gan.Networks) -> None:
+    losses = gan.generator_loss, gan.discriminator_loss
+    names = [getattr(loss, "__name__", repr(loss)) for loss in losses]
+    if _parameters(gan.discriminator_loss)[:1] == ["fake_logits"]:
+        raise errors.InvalidValueError(
+            "discriminator_loss is a generator's loss: it must take scores of real, "
+            f"then of fake videos. Received: {names}"
+        )
+    has_real_scores = "real_logits" in _parameters(gan.generator_loss)
+    if (gan.discriminator_loss is _RELATIVISTIC[1] and not has_real_scores) or (
+        gan.generator_loss is _RELATIVISTIC[0] and gan.discriminator_loss in _ABSOLUTE
+    ):
+        needed = " and ".join(f"losses.{loss.__name__}" for loss in _RELATIVISTIC)
+        raise errors.InvalidValueError(
+            f"A relativistic loss needs the other one, too: {needed}. Received: {names}"
+        )
+
+
+def _parameters(function: Callable) -> list[str]:
+    """Names of a function's parameters; none if Python does not know them."""
+    try:
+        return [*inspect.signature(function).parameters]
+    except (TypeError, ValueError):
+        return []
 
 
 def _score_real_and_fake(
