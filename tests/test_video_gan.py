@@ -17,7 +17,7 @@ import tensorflow as tf
 from conftest import run_module, run_process, run_python
 
 import tf_dvdgan as dvd
-from tf_dvdgan import scores
+from tf_dvdgan import losses, scores
 from tf_dvdgan.data import manifest, windows
 from tf_dvdgan.evaluation.features import networks as feature_networks
 from tf_dvdgan.evaluation.features.networks import weights
@@ -241,6 +241,9 @@ def test_losses_and_optimizers_of_one_s_own(tmp_path):
     data = dataset(shape=(2, 8, 8, 3))
     with pytest.raises(dvd.UserError, match=r"loss as generator_loss.*compile again"):
         opened.fit(data, steps=3, model_dir=str(tmp_path))
+    opened.compile(generator_loss=loss)
+    with pytest.raises(dvd.UserError, match=r"sgd as discriminator_optimizer.*compile"):
+        opened.fit(data, steps=3, model_dir=str(tmp_path))
     opened.compile(
         generator_loss=loss,
         discriminator_optimizer=sgd,
@@ -249,6 +252,19 @@ def test_losses_and_optimizers_of_one_s_own(tmp_path):
     calls.clear()
     opened.fit(data, steps=3, model_dir=str(tmp_path))
     assert "loss" in calls
+
+
+def test_a_run_goes_on_with_the_losses_that_it_was_compiled_with(tmp_path, capsys):
+    folder, data = str(tmp_path), dataset(shape=(2, 8, 8, 3))
+    gan = quick()
+    gan.compile(
+        generator_loss=losses.relativistic_hinge_generator_loss,
+        discriminator_loss=losses.relativistic_hinge_discriminator_loss,
+    )
+    gan.fit(data, steps=1, model_dir=folder)
+    dvd.load(folder).fit(data, steps=2, model_dir=folder)
+    out = capsys.readouterr().out
+    assert "Resuming from step 1" in out and "_loss is now" not in out
 
 
 @dvd.register

@@ -40,10 +40,10 @@ from tf_dvdgan import (
     trained,
 )
 from tf_dvdgan.data import files, filesystem, training_data
-from tf_dvdgan.models import video_gan
+from tf_dvdgan.models import resolved, video_gan
 from tf_dvdgan.sampling import latents
 from tf_dvdgan.sampling import sampler as sampler_lib
-from tf_dvdgan.training import loop, stopping
+from tf_dvdgan.training import loop, optimizers, stopping
 from tf_dvdgan.training import strategy as strategy_lib
 
 Action = loop.Action
@@ -220,6 +220,11 @@ class VideoGAN:
             "video_gan.build.discriminator_loss": discriminator_loss,
         }
         parameters = _bindings(literal)
+        for name, value in objects.items():
+            if value is not None and (part := resolved.selector_of(value)):
+                parameters.append(f"{name} = @{part}")  # a run stores its name
+                objects[name] = None
+                self._objects.pop(name, None)
         with self._config(parameters):  # reports errors now, not in `fit`
             pass
         self._parameters += parameters
@@ -588,8 +593,8 @@ def _file_of(preset: str) -> str:
 
 def _ignoring_updates(optimizer: Callable | None) -> Callable | None:
     """Wraps a user's optimizer to accept and ignore `updates_per_step`."""
-    if optimizer is None:
-        return None
+    if optimizer is None or optimizer is optimizers.adam:
+        return optimizer
 
     @functools.wraps(optimizer)
     def make(learning_rate: float, updates_per_step: int = 1):

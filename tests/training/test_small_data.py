@@ -310,7 +310,7 @@ def test_a_run_starts_from_one_of_fewer_pixels_and_other_classes(
 
 
 def test_the_average_starts_from_the_weights_of_the_other_run(
-    whole, demo_shards, tmp_path, monkeypatch
+    whole, demo_shards, tmp_path, monkeypatch, capsys
 ):
     pairs = []
 
@@ -322,6 +322,7 @@ def test_the_average_starts_from_the_weights_of_the_other_run(
 
     monkeypatch.setattr(loop.TrainingLoop, "run", start_only)
     run(tmp_path, demo_shards, init_from=whole)
+    assert "% of the values\n" in capsys.readouterr().out  # it has no classes
     assert pairs
     for weights, average in pairs:
         np.testing.assert_array_equal(average, weights)

@@ -51,8 +51,7 @@ def _check_functions(before: Mapping[str, Any], model: Mapping[str, Any]) -> Non
     Raises:
       UserError: one is missing, so that the preset's would silently replace it.
     """
-    recorded = before["networks"]["arguments"] if before else {}
-    current = model["networks"]["arguments"]
+    recorded, current = _arguments(before), _arguments(model)
     for name, value in recorded.items():
         if isinstance(value, dict) and "python" in value:
             own = current.get(name)
@@ -63,9 +62,15 @@ def _check_functions(before: Mapping[str, Any], model: Mapping[str, Any]) -> Non
                 )
 
 
+def _arguments(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of the networks and of the trainer, by name."""
+    parts = [model.get("networks"), model.get("training", {}).get("trainer")]
+    return {n: v for part in parts if part for n, v in part["arguments"].items()}
+
+
 def _check_frozen(before: Mapping[str, Any], model: Mapping[str, Any]) -> None:
     """Refuses to resume with fewer frozen layers."""
-    frozen, now = (_frozen(x) if x.get("training") else [] for x in (before, model))
+    frozen, now = _frozen(before), _frozen(model)
     if any(pattern not in now for pattern in frozen):
         raise errors.UserError(
             f"The run has frozen {frozen}, of which the optimizer has no state: start "
@@ -74,7 +79,7 @@ def _check_frozen(before: Mapping[str, Any], model: Mapping[str, Any]) -> None:
 
 
 def _frozen(model: Mapping[str, Any]) -> list[str]:
-    patterns = model["training"]["trainer"]["arguments"].get("frozen", [])
+    patterns = _arguments(model).get("frozen", [])
     return patterns["tuple"] if isinstance(patterns, dict) else patterns
 
 
