@@ -451,21 +451,43 @@ def test_an_unknown_class_is_reported_with_the_nearest_name(uneven):
         readers.load_manifest(uneven, window.classes)
 
 
-def test_half_the_clips_are_mirrored_where_asked_for(shards):
-    plain = windows.Window(4, 16, 3)
-    rows = {}
-    for flips in (False, True):
-        window = windows.Window(4, 16, 3, flips=flips)
+def test_half_the_clips_are_mirrored_or_played_backwards_where_asked_for(shards):
+    def training_clips(**options):
+        window = windows.Window(4, 16, 3, **options)
         dataset = readers.training_dataset(shards, window, 8, 1).take(200)
-        rows[flips] = [row["video"] for row in dataset.as_numpy_iterator()]
-    mirrored = 0
-    for as_it_is, perhaps in zip(rows[False], rows[True], strict=True):
-        if not np.array_equal(as_it_is, perhaps):
-            np.testing.assert_array_equal(as_it_is[:, :, ::-1], perhaps)
-            mirrored += 1
-    assert 70 < mirrored < 130
-    (one,) = readers.evaluation_dataset(shards, plain, "train").take(1)
-    (other,) = readers.evaluation_dataset(
-        shards, windows.Window(4, 16, 3, flips=True), "train"
-    ).take(1)
+        return [row["video"] for row in dataset.as_numpy_iterator()]
+
+    plain = training_clips()
+    changed = {}
+    for option, change in (
+        ("flips", lambda clip: clip[:, :, ::-1]),
+        ("reverses", lambda clip: clip[::-1]),
+    ):
+        changed[option] = []
+        for as_it_is, perhaps in zip(
+            plain, training_clips(**{option: True}), strict=True
+        ):
+            changed[option].append(not np.array_equal(as_it_is, perhaps))
+            expected = change(as_it_is) if changed[option][-1] else as_it_is
+            np.testing.assert_array_equal(expected, perhaps)
+        assert 70 < sum(changed[option]) < 130
+    # Independently of one another.
+    assert 30 < np.sum(np.logical_and(*changed.values())) < 70
+    both = training_clips(flips=True, reverses=True)
+    for clip, found, is_flipped, is_reversed in zip(
+        plain, both, *changed.values(), strict=True
+    ):
+        expected = clip[:, :, ::-1] if is_flipped else clip
+        expected = expected[::-1] if is_reversed else expected
+        np.testing.assert_array_equal(expected, found)
+
+
+def test_clips_for_scores_are_as_they_are(shards):
+    one, other = (
+        next(iter(readers.evaluation_dataset(shards, window, "train").take(1)))
+        for window in (
+            windows.Window(4, 16, 3),
+            windows.Window(4, 16, 3, flips=True, reverses=True),
+        )
+    )
     np.testing.assert_array_equal(one["video"], other["video"])

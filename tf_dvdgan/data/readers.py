@@ -29,7 +29,8 @@ _NOT_READ = (
     tf.errors.CancelledError,
 )
 _REMOTE_READS = 32  # parallel reads, each with a round trip
-_NOISE_STREAM = 1 << 32  # separates the seeds of windows from those of orders
+# They separate the seeds of windows and flips, and of reversals, from those of orders.
+_NOISE_STREAM, _REVERSES = 1 << 32, 2 << 32
 
 
 def training_dataset(
@@ -78,6 +79,9 @@ def training_dataset(
         if window.flips:
             mirrored = uniform_noise[3] < 0.5
             clip["video"] = tf.where(mirrored, clip["video"][:, :, ::-1], clip["video"])
+        if window.reverses:
+            backwards = tf.random.stateless_uniform([], [seed + _REVERSES, row]) < 0.5
+            clip["video"] = tf.where(backwards, clip["video"][::-1], clip["video"])
         return clip | {"label": tf.gather(labels, clip["label"])}
 
     rows = order.rows(global_batch_size, first_batch, worker, num_workers)

@@ -20,6 +20,7 @@ class Window:
       consecutive_if_short: whether to take consecutive frames of a clip with fewer than
         num_frames * stride frames, instead of repeating its last frame.
       flips: whether to mirror half of the training clips, left to right.
+      reverses: whether to play half of the training clips backwards.
       classes: names of the only classes to use, in the order of their labels; empty
         for all.
       balanced: whether training sees each class equally often, regardless of its number
@@ -31,6 +32,7 @@ class Window:
     stride: int = 2
     consecutive_if_short: bool = False
     flips: bool = False
+    reverses: bool = False
     classes: Sequence[str] = ()
     balanced: bool = False
 
