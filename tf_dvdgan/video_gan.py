@@ -43,7 +43,7 @@ from tf_dvdgan.data import files, filesystem, training_data
 from tf_dvdgan.models import resolved, video_gan
 from tf_dvdgan.sampling import latents
 from tf_dvdgan.sampling import sampler as sampler_lib
-from tf_dvdgan.training import loop, optimizers, stopping
+from tf_dvdgan.training import loop, stopping
 from tf_dvdgan.training import strategy as strategy_lib
 
 Action = loop.Action
@@ -213,9 +213,7 @@ class VideoGAN:
         }
         objects = {
             "trainer.build.generator_optimizer": generator_optimizer,
-            "trainer.build.discriminator_optimizer": _ignoring_updates(
-                discriminator_optimizer
-            ),
+            "trainer.build.discriminator_optimizer": discriminator_optimizer,
             "video_gan.build.generator_loss": generator_loss,
             "video_gan.build.discriminator_loss": discriminator_loss,
         }
@@ -589,16 +587,3 @@ def _file_of(preset: str) -> str:
         if os.path.isfile(os.path.join(config_files.gin_directory(), file)):
             return file
     return preset
-
-
-def _ignoring_updates(optimizer: Callable | None) -> Callable | None:
-    """Wraps a user's optimizer to accept and ignore `updates_per_step`."""
-    if optimizer is None or optimizer is optimizers.adam:
-        return optimizer
-
-    @functools.wraps(optimizer)
-    def make(learning_rate: float, updates_per_step: int = 1):
-        del updates_per_step
-        return optimizer(learning_rate)
-
-    return make

@@ -7,6 +7,7 @@ neither depends on the number of replicas.
 
 import contextlib
 import fnmatch
+import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -265,7 +266,7 @@ def build(
       generator_optimizer: creates the generator's optimizer from a learning rate.
       generator_learning_rate: learning rate of the generator.
       discriminator_optimizer: creates the discriminators' optimizer from a learning
-        rate and `updates_per_step`.
+        rate, and from `updates_per_step` if it has this parameter.
       discriminator_learning_rate: learning rate of the discriminators.
       moving_average: wraps the generator's optimizer to add a moving average of the
         weights.
@@ -308,15 +309,16 @@ def build(
                 f"{rates_for_batch_size}"
             )
         scale = math.sqrt(global_batch_size / rates_for_batch_size)
+    updates = {}
+    if "updates_per_step" in inspect.signature(discriminator_optimizer).parameters:
+        updates = {"updates_per_step": num_d_steps}
     with seeds.seeded(seed), strategy.scope():
         return Trainer(
             build_networks(class_names, with_terms=True),
             strategy,
             global_batch_size,
             moving_average(generator_optimizer(scale * generator_learning_rate)),
-            discriminator_optimizer(
-                scale * discriminator_learning_rate, updates_per_step=num_d_steps
-            ),
+            discriminator_optimizer(scale * discriminator_learning_rate, **updates),
             num_d_steps=num_d_steps,
             seed=seed,
             jit_compile=jit_compile,
