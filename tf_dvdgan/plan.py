@@ -173,7 +173,7 @@ def _choose_stride(
       The stride, and the mean difference of frames by their distance, up to eight
       frames.
     """
-    longest = min(8, sorted(lengths)[len(lengths) // 10] - 1)
+    longest = min(8, _shortest(lengths) - 1)
     window = windows.Window(longest + 1, resolution)
     data = training_data.Shards(data_dir, window)
     videos = data.sample(_MAX_CLIPS, held_out=False)
@@ -189,6 +189,11 @@ def _choose_stride(
     return next((s for s in strides if changes[s] >= enough), strides[-1]), changes
 
 
+def _shortest(lengths: Sequence[int]) -> int:
+    """The length that 90 % of the clips have."""
+    return sorted(lengths)[len(lengths) // 10]
+
+
 def _change(frames: np.ndarray, distance: int) -> float:
     """Mean absolute difference of the frames of a clip at a distance."""
     values = frames.astype(np.float32)
@@ -197,7 +202,7 @@ def _change(frames: np.ndarray, distance: int) -> float:
 
 def _choose_num_frames(lengths: Sequence[int], stride: int) -> int | None:
     """The largest number that 90 % of the clips have; None if there is none."""
-    shortest = sorted(lengths)[len(lengths) // 10]
+    shortest = _shortest(lengths)
     for count in _NUM_FRAMES:
         if (count - 1) * stride + 1 <= shortest:
             return count

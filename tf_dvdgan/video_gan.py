@@ -217,16 +217,16 @@ class VideoGAN:
             "video_gan.build.generator_loss": generator_loss,
             "video_gan.build.discriminator_loss": discriminator_loss,
         }
-        parameters = _bindings(literal)
-        for name, value in objects.items():
-            if value is not None and (part := resolved.selector_of(value)):
-                parameters.append(f"{name} = @{part}")  # a run stores its name
-                objects[name] = None
-                self._objects.pop(name, None)
+        given = {name: value for name, value in objects.items() if value is not None}
+        parts = {name: resolved.selector_of(value) for name, value in given.items()}
+        # A run stores the names of those that have one.
+        named = [f"{name} = @{part}" for name, part in parts.items() if part]
+        parameters = [*_bindings(literal), *named]
         with self._config(parameters):  # reports errors now, not in `fit`
             pass
         self._parameters += parameters
-        self._objects |= {n: v for n, v in objects.items() if v is not None}
+        self._objects |= given
+        self._objects = {n: v for n, v in self._objects.items() if not parts.get(n)}
 
     def fit(
         self,

@@ -18,13 +18,9 @@ from tf_dvdgan.training import gradient_accumulation
 from tf_dvdgan.training.gradient_accumulation import Batch, Pass
 from tf_dvdgan.training.random_numbers import RandomNumbers
 
-# The generator's and the discriminator's loss; and discriminators' losses that have no
-# use for a relativistic generator's.
-_RELATIVISTIC = (
-    losses_lib.relativistic_hinge_generator_loss,
-    losses_lib.relativistic_hinge_discriminator_loss,
-)
-_ABSOLUTE = (
+_OF_GENERATOR = losses_lib.relativistic_hinge_generator_loss
+_OF_DISCRIMINATOR = losses_lib.relativistic_hinge_discriminator_loss
+_ABSOLUTE = (  # discriminators' losses that do not fit `_OF_GENERATOR`
     losses_lib.hinge_discriminator_loss,
     losses_lib.cross_entropy_discriminator_loss,
 )
@@ -85,10 +81,9 @@ class Updates:
                 "the loop over passes: accumulate on one device or a TPU. Received: "
                 f"{accumulate_steps=}"
             )
-        _check_losses(self._gan)
-        self._generator_has_real_scores: bool = "real_logits" in _parameters(
-            self._gan.generator_loss
-        )
+        parameters = _parameters(self._gan.generator_loss)
+        self._generator_has_real_scores: bool = "real_logits" in parameters
+        _check_losses(self._gan, self._generator_has_real_scores)
 
     def update_discriminators(self, batch: Batch, seed: tf.Tensor) -> tf.Tensor:
         """Updates all discriminators once, on real and fake videos.
@@ -162,7 +157,7 @@ class Updates:
                 ):
                     term_values.append(term.value(scored))
                 scores += [tf.reduce_mean(real_scores), tf.reduce_mean(fake_scores)]
-                if gan.discriminator_loss is _RELATIVISTIC[1]:  # without a threshold
+                if gan.discriminator_loss is _OF_DISCRIMINATOR:  # without a threshold
                     real_scores, fake_scores = losses_lib.relative_to_the_other_side(
                         real_scores, fake_scores
                     )
@@ -358,7 +353,7 @@ class Updates:
         return context.all_reduce(tf.distribute.ReduceOp.MEAN, x)
 
 
-def _check_losses(gan: video_gan.Networks) -> None:
+def _check_losses(gan: video_gan.Networks, has_real_scores: bool) -> None:
     losses = gan.generator_loss, gan.discriminator_loss
     names = [getattr(loss, "__name__", repr(loss)) for loss in losses]
     if _parameters(gan.discriminator_loss)[:1] == ["fake_logits"]:
@@ -366,13 +361,13 @@ def _check_losses(gan: video_gan.Networks) -> None:
             "discriminator_loss is a generator's loss: it must take scores of real, "
             f"then of fake videos. Received: {names}"
         )
-    has_real_scores = "real_logits" in _parameters(gan.generator_loss)
-    if (gan.discriminator_loss is _RELATIVISTIC[1] and not has_real_scores) or (
-        gan.generator_loss is _RELATIVISTIC[0] and gan.discriminator_loss in _ABSOLUTE
+    if (gan.discriminator_loss is _OF_DISCRIMINATOR and not has_real_scores) or (
+        gan.generator_loss is _OF_GENERATOR and gan.discriminator_loss in _ABSOLUTE
     ):
-        needed = " and ".join(f"losses.{loss.__name__}" for loss in _RELATIVISTIC)
         raise errors.InvalidValueError(
-            f"A relativistic loss needs the other one, too: {needed}. Received: {names}"
+            "A relativistic loss needs the other one, too: "
+            f"losses.{_OF_GENERATOR.__name__} and losses.{_OF_DISCRIMINATOR.__name__}. "
+            f"Received: {names}"
         )
 
 
