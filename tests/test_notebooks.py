@@ -18,6 +18,8 @@ FOLDER = pathlib.Path(__file__).parent.parent / "notebooks"
 MAX_SECONDS = 120  # of a run
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
+pytestmark = pytest.mark.usefixtures("quick_graphs")
+
 
 def run(cells: list[str]) -> list[object]:
     """Runs code cells one after another; gives the value of each one's last line."""

@@ -414,7 +414,9 @@ def listening(process: int) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("runner", ["direct", "FnApiRunner"])
+@pytest.mark.parametrize(
+    "runner", [pytest.param("direct", marks=pytest.mark.slow), "FnApiRunner"]
+)
 def test_a_local_runner_of_the_users_listens_on_this_machine_only(
     demo_videos, tmp_path, runner
 ):
