@@ -1,5 +1,6 @@
 """Fused resampling convolutions against their reference forms; drawing frames."""
 
+import functools
 import gc
 import weakref
 
@@ -73,6 +74,50 @@ def test_pooled_3d_convolution_equals_convolution_then_pool(
         random(2, num_frames, 4, 6, 3),
         random(size, size, size, 3, 4),
     )
+
+
+def rounded(*shape: int, seed: int) -> tf.Tensor:
+    """Float32 numbers that bfloat16 has."""
+    return tf.cast(tf.cast(random(*shape, seed=seed), tf.bfloat16), tf.float32)
+
+
+def with_gradients(function, x, kernel, weights) -> list[np.ndarray]:
+    with tf.GradientTape() as tape:
+        tape.watch([x, kernel])
+        y = function(x, kernel)
+        loss = tf.reduce_sum(y * weights)
+    found = [y, *tape.gradient(loss, [x, kernel])]
+    return [tf.cast(value, tf.float32).numpy() for value in found]
+
+
+TAPS = [((3, 3, 3), (1, 1, 1)), ((3, 3, 3), (1, 2, 2)), ((4, 4, 4), (2, 2, 2))]
+
+
+@pytest.mark.parametrize("size", [(1, 1, 1), (2, 4, 4), (2, 1, 2), (4, 4, 4)])
+@pytest.mark.parametrize(("taps", "strides"), TAPS)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_gradients_in_bfloat16_are_those_of_float32(size, taps, strides, transposed):
+    """oneDNN's are not, of videos that are smaller than the kernel."""
+    larger = [n * s for n, s in zip(size, strides, strict=True)]
+    window = {"strides": [1, *strides, 1], "padding": "SAME"}
+    if transposed:
+        x, y, channels = (2, *size, 16), (2, *larger, 8), (8, 16)
+        plain = functools.partial(tf.nn.conv3d_transpose, output_shape=y, **window)
+        ours = functools.partial(ops.same_conv3d_transpose, strides=strides)
+    else:
+        x, y, channels = (2, *larger, 16), (2, *size, 32), (16, 32)
+        plain = functools.partial(tf.nn.conv3d, **window)
+        ours = functools.partial(ops.same_conv3d, strides=strides)
+    kernel = rounded(*taps, *channels, seed=1)
+    tensors = [rounded(*x, seed=2), kernel, rounded(*y, seed=3)]
+    expected = with_gradients(plain, *tensors)
+    for found in (
+        with_gradients(ours, *(tf.cast(t, tf.bfloat16) for t in tensors)),
+        with_gradients(tf.function(ours), *(tf.cast(t, tf.bfloat16) for t in tensors)),
+        with_gradients(ours, *tensors),
+    ):
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, atol=0.01 * np.abs(b).max())
 
 
 def test_pooling_an_odd_time_counts_only_real_frames():

@@ -438,8 +438,9 @@ def test_two_threads_train_at_a_time_as_each_does_alone(make, tmp_path):
     settings = [{"num_frames": 2}, {"num_frames": 4, "precision": "bfloat16"}]
 
     def train(number: int, folder, actions=()) -> None:
-        data = dataset(shape=(settings[number]["num_frames"], 8, 8, 3))
-        gan = make(resolution=8, **settings[number])
+        gan = make(**settings[number])
+        size = gan.networks.generator.resolution
+        data = dataset(shape=(settings[number]["num_frames"], size, size, 3))
         every = {"samples_every": 1, "checkpoint_every": 2}
         gan.fit(data, steps=3, model_dir=str(folder), actions=actions, **every)
 

@@ -165,8 +165,7 @@ def conv3d(
       `[batch, time', height', width', out]`.
     """
     if not pool:
-        y = tf.nn.conv3d(x, kernel, [1, *[strides] * 3, 1], "SAME")
-        return _add_bias(y, bias)
+        return _add_bias(same_conv3d(x, kernel, [strides] * 3), bias)
     if not _fused:
         return average_pool(conv3d(x, kernel, bias=bias), pool_time)
     if kernel.shape[0] == 1:
@@ -174,11 +173,68 @@ def conv3d(
     merge_time = pool_time and x.shape[1] % 2 == 0
     axes = (0, 1, 2) if merge_time else (1, 2)
     merged = _sum_neighbors(kernel, axes) / 2.0 ** len(axes)
-    x = tf.nn.conv3d(x, merged, [1, 2 if merge_time else 1, 2, 2, 1], "SAME")
-    x = _add_bias(x, bias)
+    x = _add_bias(same_conv3d(x, merged, [2 if merge_time else 1, 2, 2]), bias)
     if pool_time and not merge_time:
         x = tf.nn.avg_pool3d(x, [2, 1, 1], [2, 1, 1], "SAME")
     return x
+
+
+def same_conv3d(x: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int]) -> tf.Tensor:
+    """Convolves with 'SAME' padding; its gradients are right in bfloat16, too.
+
+    oneDNN's bfloat16 gradient of a 3-D kernel is wrong where the input is smaller than
+    the kernel along an axis: numbers up to 1e38, not finite ones, crashes (TensorFlow
+    2.15 on a CPU with AVX-512). Here such an input gets the zeros of 'SAME' padding
+    before the convolution, with which it is as large as the kernel.
+
+    Args:
+      x: `[batch, time, height, width, in]`.
+      kernel: `[kt, kh, kw, in, out]`.
+      strides: of time, height and width.
+
+    Returns:
+      `[batch, time / strides[0], height / strides[1], width / strides[2], out]`,
+      rounded up.
+    """
+    window = [1, *strides, 1]
+    if not _needs_padding(x, kernel, x.shape):
+        return tf.nn.conv3d(x, kernel, window, "SAME")
+    axes = list(zip(x.shape[1:4], kernel.shape[:3], strides, strict=True))
+    totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in axes]
+    paddings = [(total // 2, total - total // 2) for total in totals]
+    x = tf.pad(x, [(0, 0), *paddings, (0, 0)])
+    return tf.nn.conv3d(x, kernel, window, "VALID")
+
+
+def same_conv3d_transpose(
+    x: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int]
+) -> tf.Tensor:
+    """Transposed convolution with 'SAME' padding; in bfloat16 as `same_conv3d`.
+
+    Args:
+      x: `[batch, time, height, width, in]`.
+      kernel: `[kt, kh, kw, out, in]`, each size at least the axis's stride.
+      strides: of time, height and width.
+
+    Returns:
+      `[batch, strides[0] * time, strides[1] * height, strides[2] * width, out]`.
+    """
+    window = [1, *strides, 1]
+    batch = x.shape[0] if x.shape[0] is not None else tf.shape(x)[0]
+    axes = list(zip(x.shape[1:4], kernel.shape[:3], strides, strict=True))
+    shape = [batch, *(s * n for n, _, s in axes), kernel.shape[3]]
+    if not _needs_padding(x, kernel, shape):
+        return tf.nn.conv3d_transpose(x, kernel, shape, window, "SAME")
+    whole = [batch, *(s * (n - 1) + k for n, k, s in axes), kernel.shape[3]]
+    y = tf.nn.conv3d_transpose(x, kernel, whole, window, "VALID")
+    first = [0, *((k - s) // 2 for _, k, s in axes), 0]
+    return tf.slice(y, first, shape)
+
+
+def _needs_padding(x: tf.Tensor, kernel: tf.Tensor, shape: Sequence) -> bool:
+    """Whether the larger videos, of `shape`, are smaller than the kernel somewhere."""
+    sizes = zip(shape[1:4], kernel.shape[:3], strict=True)
+    return x.dtype == tf.bfloat16 and any(n is not None and n < k for n, k in sizes)
 
 
 def _add_bias(x: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:

@@ -37,7 +37,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors, layers, losses
+from tf_dvdgan import errors, layers, losses, ops
 
 _FIRST_SIZE = 4
 # Widths of the generator in multiples of ch; the discriminator's are in reverse order.
@@ -55,6 +55,21 @@ def _norm(name: str, epsilon: float = 1e-5) -> layers.BatchNorm:
         scale_initializer=tf.keras.initializers.RandomNormal(1.0, 0.02),
         name=name,
     )
+
+
+class _Conv3D(tf.keras.layers.Conv3D):
+    """With "same" padding."""
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        return ops.same_conv3d(inputs, kernel, self.strides)
+
+
+class _Conv3DTranspose(tf.keras.layers.Conv3DTranspose):
+    """With "same" padding."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        y = ops.same_conv3d_transpose(inputs, self.kernel, self.strides)
+        return tf.nn.bias_add(y, self.bias)
 
 
 def _num_doublings(resolution: int) -> int:
@@ -121,9 +136,7 @@ class Stream(tf.keras.layers.Layer):
           A transposed convolution.
         """
         size, strides = ((1, 4, 4), (1, 2, 2)) if self.still else (4, 2)
-        return tf.keras.layers.Conv3DTranspose(
-            filters, size, strides, "same", name=name, **_kernels()
-        )
+        return _Conv3DTranspose(filters, size, strides, "same", name=name, **_kernels())
 
     def call(self, z: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Runs the stream.
@@ -235,7 +248,7 @@ class VideoEncoder(tf.keras.layers.Layer):
         doublings = _num_doublings(resolution)
         widths = [w * ch for w in _WIDTHS[-doublings:][::-1]]
         self.convolutions = [
-            tf.keras.layers.Conv3D(w, 4, 2, "same", name=f"conv_{i}", **_kernels())
+            _Conv3D(w, 4, 2, "same", name=f"conv_{i}", **_kernels())
             for i, w in enumerate(widths)
         ]
         self.norms = [
@@ -358,9 +371,7 @@ class FuturePredictor(tf.keras.Model):
         doublings = _num_doublings(resolution)
         widths = [w * ch for w in _WIDTHS[-doublings:][::-1]]
         self.convolutions = [
-            tf.keras.layers.Conv3D(
-                w, (1, 4, 4), (1, 2, 2), "same", name=f"conv_{i}", **_kernels()
-            )
+            _Conv3D(w, (1, 4, 4), (1, 2, 2), "same", name=f"conv_{i}", **_kernels())
             for i, w in enumerate(widths)
         ]
         self.norms = [_norm(f"encoder_norm_{i}", 1e-3) for i in range(1, len(widths))]
