@@ -114,6 +114,44 @@ def test_videos_are_float32_in_range_under_bfloat16():
     assert float(tf.reduce_max(tf.abs(videos))) <= 1.0
 
 
+def test_gradients_in_bfloat16_are_those_of_float32():
+    """Of 65,536 pixels: sums of so many need more than bfloat16."""
+    z = tf.random.stateless_normal([4, 120], [0, 1])
+    videos = tf.random.stateless_uniform([4, 8, 32, 32, 3], [2, 3], -1.0, 1.0)
+    labels = tf.constant([0, 1, 2, 0])
+
+    def gradients(model, run) -> list[np.ndarray]:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(run(model))
+        return [g.numpy() for g in tape.gradient(loss, model.trainable_variables)]
+
+    def score(discriminator):
+        return discriminator(videos, labels, training=False)
+
+    def generate(generator):
+        return generator(z, labels, training=False) * videos
+
+    for make, run in (
+        (lambda: dvd_gan.Generator(32, 8, 3, ch=4), generate),
+        (lambda: dvd_gan.SpatialDiscriminator(32, 3, ch=8, num_frames=8), score),
+        (lambda: dvd_gan.TemporalDiscriminator(32, 3, ch=8), score),
+    ):
+        model = make()
+        run(model)
+        expected = gradients(model, run)
+        tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+        rounded = make()
+        run(rounded)
+        tf.keras.mixed_precision.set_global_policy("float32")
+        rounded.set_weights(model.get_weights())
+        found = gradients(rounded, run)
+        for variable, a, b in zip(
+            model.trainable_variables, found, expected, strict=True
+        ):
+            error = np.linalg.norm(a - b) / (np.linalg.norm(b) + 1e-3)
+            assert error < 0.3, (variable.name, error)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     "resolution",

@@ -60,8 +60,9 @@ def _norm(name: str, epsilon: float = 1e-5) -> layers.BatchNorm:
 class _Conv3D(tf.keras.layers.Conv3D):
     """With "same" padding."""
 
-    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        return ops.same_conv3d(inputs, kernel, self.strides)
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        y = ops.same_conv3d(inputs, self.kernel, self.strides)
+        return ops.add_bias(y, self.bias)
 
 
 class _Conv3DTranspose(tf.keras.layers.Conv3DTranspose):
@@ -69,7 +70,7 @@ class _Conv3DTranspose(tf.keras.layers.Conv3DTranspose):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         y = ops.same_conv3d_transpose(inputs, self.kernel, self.strides)
-        return tf.nn.bias_add(y, self.bias)
+        return ops.add_bias(y, self.bias)
 
 
 def _num_doublings(resolution: int) -> int:
