@@ -41,6 +41,16 @@ def run(
     )
 
 
+def test_that_many_models_are_traced_is_no_news():
+    done = run(
+        "import tensorflow as tf\n"
+        "    for _ in range(9): tf.function(lambda x: x)(1)\n"
+        "    tf.get_logger().warning('this is')"
+    )
+    assert done.returncode == 0
+    assert "retracing" not in done.stderr and "this is" in done.stderr, done.stderr
+
+
 def test_a_home_folder_is_expanded_in_flags_of_every_kind(monkeypatch):
     """Shells leave the "~" of --output=~/shards alone."""
     values = flags.FlagValues()

@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import gc
+import logging as python_logging
 import os
 import re
 import signal
@@ -51,6 +52,7 @@ def run(
     _if_interrupted = if_interrupted
     flags.DEFINE_bool("quiet", False, "Show no progress, only results.")
     terminal.share_with_progress()
+    _expect_many_models()
     # Tracing a model makes millions of objects; with Python's threshold of 700 a tenth
     # of the start of a training is garbage collection.
     gc.freeze()
@@ -68,6 +70,15 @@ def run(
         print("\n".join(map(terminal.printable, lines)), file=sys.stderr)
         code = 1
     _exit_now(code)
+
+
+def _expect_many_models() -> None:
+    """Omits TensorFlow's warning that each further model is traced again."""
+
+    def is_news(record: python_logging.LogRecord) -> bool:
+        return "triggered tf.function retracing" not in str(record.msg)
+
+    python_logging.getLogger("tensorflow").addFilter(is_news)
 
 
 def _print_interrupted() -> None:
