@@ -241,8 +241,7 @@ def add_bias(x: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
     """Adds a bias right after a convolution, so that TensorFlow fuses the two.
 
     `tf.nn.bias_add`'s gradient sums bfloat16 numbers in bfloat16 on CPUs: 100,000 of
-    them give a hundredth of their sum (TensorFlow 2.15). That of `+` sums in
-    float32.
+    them give a hundredth of their sum (TensorFlow 2.15). That of `+` sums in float32.
 
     Args:
       x: `[..., channels]`.

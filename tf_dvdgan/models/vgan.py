@@ -58,7 +58,7 @@ def _norm(name: str, epsilon: float = 1e-5) -> layers.BatchNorm:
 
 
 class _Conv3D(tf.keras.layers.Conv3D):
-    """With "same" padding."""
+    """With "same" padding, and with right gradients in bfloat16 (`ops`)."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         y = ops.same_conv3d(inputs, self.kernel, self.strides)
@@ -66,7 +66,7 @@ class _Conv3D(tf.keras.layers.Conv3D):
 
 
 class _Conv3DTranspose(tf.keras.layers.Conv3DTranspose):
-    """With "same" padding."""
+    """With "same" padding, and with right gradients in bfloat16 (`ops`)."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         y = ops.same_conv3d_transpose(inputs, self.kernel, self.strides)
