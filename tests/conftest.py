@@ -219,6 +219,29 @@ def _made_once(name: str, make: Callable[[str], None], tmp_path_factory) -> str:
     return str(folder)
 
 
+def gradients_by_precision(make: Callable, run: Callable) -> list[tuple]:
+    """Of two models with the same weights: names, bfloat16's gradients, float32's.
+
+    They are of the sum of `run(model)`.
+    """
+    import tensorflow as tf
+
+    def gradients(model) -> list:
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(run(model))
+        return [g.numpy() for g in tape.gradient(total, model.trainable_variables)]
+
+    model = make()
+    run(model)
+    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    rounded = make()
+    run(rounded)
+    tf.keras.mixed_precision.set_global_policy("float32")
+    rounded.set_weights(model.get_weights())
+    names = [variable.name for variable in model.trainable_variables]
+    return list(zip(names, gradients(rounded), gradients(model), strict=True))
+
+
 @contextlib.contextmanager
 def graph_of_shapes():
     """A graph for what never runs: nothing is allocated, variables begin as zeros.

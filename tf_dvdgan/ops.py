@@ -220,8 +220,8 @@ def same_conv3d_transpose(
       `[batch, strides[0] * time, strides[1] * height, strides[2] * width, out]`.
     """
     window = [1, *strides, 1]
-    batch = x.shape[0] if x.shape[0] is not None else tf.shape(x)[0]
     axes = list(zip(x.shape[1:4], kernel.shape[:3], strides, strict=True))
+    batch = _batch_size(x)
     shape = [batch, *(s * n for n, _, s in axes), kernel.shape[3]]
     if not _needs_padding(x, kernel, shape):
         return tf.nn.conv3d_transpose(x, kernel, shape, window, "SAME")
@@ -268,10 +268,13 @@ def _sum_neighbors(
 
 def _conv2d_transpose(x: tf.Tensor, kernel: tf.Tensor, strides: int = 2) -> tf.Tensor:
     """Transposed convolution; `kernel` is `[k, k, out, in]`."""
-    batch = x.shape[0] if x.shape[0] is not None else tf.shape(x)[0]
     height, width = strides * x.shape[1], strides * x.shape[2]
-    output_shape = [batch, height, width, kernel.shape[2]]
+    output_shape = [_batch_size(x), height, width, kernel.shape[2]]
     return tf.nn.conv2d_transpose(x, kernel, output_shape, strides, "SAME")
+
+
+def _batch_size(x: tf.Tensor) -> int | tf.Tensor:
+    return x.shape[0] if x.shape[0] is not None else tf.shape(x)[0]
 
 
 def conv2d_input_gradient(gradient: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import graph_of_shapes
+from conftest import gradients_by_precision, graph_of_shapes
 
 from tf_dvdgan import layers
 from tf_dvdgan.models import dvd_gan
@@ -120,11 +120,6 @@ def test_gradients_in_bfloat16_are_those_of_float32():
     videos = tf.random.stateless_uniform([4, 8, 32, 32, 3], [2, 3], -1.0, 1.0)
     labels = tf.constant([0, 1, 2, 0])
 
-    def gradients(model, run) -> list[np.ndarray]:
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(run(model))
-        return [g.numpy() for g in tape.gradient(loss, model.trainable_variables)]
-
     def score(discriminator):
         return discriminator(videos, labels, training=False)
 
@@ -136,20 +131,9 @@ def test_gradients_in_bfloat16_are_those_of_float32():
         (lambda: dvd_gan.SpatialDiscriminator(32, 3, ch=8, num_frames=8), score),
         (lambda: dvd_gan.TemporalDiscriminator(32, 3, ch=8), score),
     ):
-        model = make()
-        run(model)
-        expected = gradients(model, run)
-        tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
-        rounded = make()
-        run(rounded)
-        tf.keras.mixed_precision.set_global_policy("float32")
-        rounded.set_weights(model.get_weights())
-        found = gradients(rounded, run)
-        for variable, a, b in zip(
-            model.trainable_variables, found, expected, strict=True
-        ):
-            error = np.linalg.norm(a - b) / (np.linalg.norm(b) + 1e-3)
-            assert error < 0.3, (variable.name, error)
+        for name, found, expected in gradients_by_precision(make, run):
+            error = np.linalg.norm(found - expected) / (np.linalg.norm(expected) + 1e-3)
+            assert error < 0.3, (name, error)
 
 
 @pytest.mark.long
