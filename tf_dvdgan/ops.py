@@ -197,44 +197,14 @@ def same_conv3d(x: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int]) -> tf.T
       rounded up.
     """
     window = [1, *strides, 1]
-    if not _needs_padding(x, kernel, x.shape):
-        return tf.nn.conv3d(x, kernel, window, "SAME")
     axes = list(zip(x.shape[1:4], kernel.shape[:3], strides, strict=True))
+    is_smaller = any(n is not None and n < k for n, k, _ in axes)
+    if not (is_smaller and x.dtype == tf.bfloat16):
+        return tf.nn.conv3d(x, kernel, window, "SAME")
     totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in axes]
     paddings = [(total // 2, total - total // 2) for total in totals]
     x = tf.pad(x, [(0, 0), *paddings, (0, 0)])
     return tf.nn.conv3d(x, kernel, window, "VALID")
-
-
-def same_conv3d_transpose(
-    x: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int]
-) -> tf.Tensor:
-    """Transposed convolution with 'SAME' padding; in bfloat16 as `same_conv3d`.
-
-    Args:
-      x: `[batch, time, height, width, in]`.
-      kernel: `[kt, kh, kw, out, in]`, each size at least the axis's stride.
-      strides: of time, height and width.
-
-    Returns:
-      `[batch, strides[0] * time, strides[1] * height, strides[2] * width, out]`.
-    """
-    window = [1, *strides, 1]
-    axes = list(zip(x.shape[1:4], kernel.shape[:3], strides, strict=True))
-    batch = _batch_size(x)
-    shape = [batch, *(s * n for n, _, s in axes), kernel.shape[3]]
-    if not _needs_padding(x, kernel, shape):
-        return tf.nn.conv3d_transpose(x, kernel, shape, window, "SAME")
-    whole = [batch, *(s * (n - 1) + k for n, k, s in axes), kernel.shape[3]]
-    y = tf.nn.conv3d_transpose(x, kernel, whole, window, "VALID")
-    first = [0, *((k - s) // 2 for _, k, s in axes), 0]
-    return tf.slice(y, first, shape)
-
-
-def _needs_padding(x: tf.Tensor, kernel: tf.Tensor, shape: Sequence) -> bool:
-    """Whether the larger videos, of `shape`, are smaller than the kernel somewhere."""
-    sizes = zip(shape[1:4], kernel.shape[:3], strict=True)
-    return x.dtype == tf.bfloat16 and any(n is not None and n < k for n, k in sizes)
 
 
 def add_bias(x: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
@@ -268,13 +238,10 @@ def _sum_neighbors(
 
 def _conv2d_transpose(x: tf.Tensor, kernel: tf.Tensor, strides: int = 2) -> tf.Tensor:
     """Transposed convolution; `kernel` is `[k, k, out, in]`."""
+    batch = x.shape[0] if x.shape[0] is not None else tf.shape(x)[0]
     height, width = strides * x.shape[1], strides * x.shape[2]
-    output_shape = [_batch_size(x), height, width, kernel.shape[2]]
+    output_shape = [batch, height, width, kernel.shape[2]]
     return tf.nn.conv2d_transpose(x, kernel, output_shape, strides, "SAME")
-
-
-def _batch_size(x: tf.Tensor) -> int | tf.Tensor:
-    return x.shape[0] if x.shape[0] is not None else tf.shape(x)[0]
 
 
 def conv2d_input_gradient(gradient: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:

@@ -58,18 +58,20 @@ def _norm(name: str, epsilon: float = 1e-5) -> layers.BatchNorm:
 
 
 class _Conv3D(tf.keras.layers.Conv3D):
-    """With "same" padding, and with right gradients in bfloat16 (`ops`)."""
+    """With `ops.add_bias`, whose gradient is right in bfloat16."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        y = ops.same_conv3d(inputs, self.kernel, self.strides)
-        return ops.add_bias(y, self.bias)
+        return ops.add_bias(self.convolution_op(inputs, self.kernel), self.bias)
 
 
 class _Conv3DTranspose(tf.keras.layers.Conv3DTranspose):
-    """With "same" padding, and with right gradients in bfloat16 (`ops`)."""
+    """With "same" padding and `ops.add_bias`, whose gradient is right in bfloat16."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        y = ops.same_conv3d_transpose(inputs, self.kernel, self.strides)
+        sizes = [n * s for n, s in zip(inputs.shape[1:4], self.strides, strict=True)]
+        shape = [tf.shape(inputs)[0], *sizes, self.filters]
+        window = [1, *self.strides, 1]
+        y = tf.nn.conv3d_transpose(inputs, self.kernel, shape, window, "SAME")
         return ops.add_bias(y, self.bias)
 
 
