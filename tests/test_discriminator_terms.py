@@ -91,6 +91,23 @@ def test_finite_differences_are_right_in_the_mean():
     assert np.mean(found) == pytest.approx(float(exact), rel=0.1)
 
 
+def test_finite_differences_sum_the_scores_of_frames():
+    """As 'exact' does: for linear scores both are the same for each direction."""
+    real = tf.random.stateless_normal([3, 4, 2, 2, 3], [0, 1])
+    slope = tf.random.stateless_normal([4, 2, 2, 3], [0, 2])
+    direction = tf.random.stateless_normal(real.shape, [0, 3])
+    term = terms.R1(every=1, method="finite_differences")
+    found = term.value(
+        scored(
+            real=real,
+            score=lambda x: tf.reduce_sum(x * slope, [2, 3, 4]),
+            normal=lambda: direction,
+        )
+    )
+    along = np.sum((direction * slope).numpy(), axis=(1, 2, 3, 4))
+    assert float(found) == pytest.approx(5.0 * np.mean(along**2), rel=1e-3)
+
+
 def plain_over_sigma(matrix, sigma, u, v):
     """W / (v^T W u), left to automatic differentiation."""
     del sigma

@@ -200,6 +200,34 @@ def test_datasets_are_read_in_their_order_by_any_number_of_workers(batched, dtyp
     np.testing.assert_array_equal(data.clips(99), expected)
 
 
+def test_a_dataset_is_mirrored_and_played_backwards_as_shards_are():
+    from tf_dvdgan.data import training_data
+
+    window = windows.Window(4, 16, flips=True, reverses=True)
+    data = training_data.Clips(dataset(), NAMES, window)
+    plain = training_data.Clips(dataset(), NAMES, windows.Window(4, 16))
+
+    def rows(source, seed, first=0, count=48, worker=0, num_workers=1):
+        found = source.rows(4, seed, first, worker, num_workers).take(count)
+        return [row["video"] for row in found.as_numpy_iterator()]
+
+    kinds = []
+    for video, given in zip(rows(data, 7), rows(plain, 7), strict=True):
+        forms = [given, given[:, :, ::-1], given[::-1], given[::-1, :, ::-1]]
+        kinds += [i for i, form in enumerate(forms) if np.array_equal(video, form)]
+    assert len(kinds) == 48 and np.bincount(kinds).min() >= 5
+    # By the number of the row, wherever a run resumes and whichever worker reads it.
+    np.testing.assert_array_equal(rows(data, 7)[8:], rows(data, 7, 2, 40))
+    halves = [rows(data, 7, 2, 20, worker, 2) for worker in (0, 1)]
+    in_order = [
+        video for i in range(0, 20, 2) for half in halves for video in half[i : i + 2]
+    ]
+    np.testing.assert_array_equal(rows(data, 7, 2, 40), in_order)
+    assert not np.array_equal(rows(data, 7), rows(data, 8))
+    with pytest.raises(dvd.UserError, match=r"data\.Window\.balanced need prepared"):
+        training_data.Clips(dataset(), NAMES, windows.Window(4, 16, balanced=True))
+
+
 def test_actions_are_called_with_the_state(tmp_path):
     seen = []
 

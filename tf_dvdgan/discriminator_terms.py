@@ -18,8 +18,8 @@ class Scored(NamedTuple):
     Attributes:
       discriminator: its number.
       real: `[batch, time, height, width, 3]`, real videos as it saw them.
-      real_scores: `[batch]`.
-      fake_scores: `[batch]`.
+      real_scores: `[batch]`, or `[batch, frames]` if it scores frames.
+      fake_scores: as `real_scores`.
       score: scores other videos with the labels of the real ones, without a change of
         its state.
       normal: draws a standard normal number for each value of `real`.
@@ -211,10 +211,12 @@ class R1(DiscriminatorTerm):
         return tf.cond(due, penalty, lambda: tf.constant(0.0))
 
     def _along_a_direction(self, scored: Scored) -> tf.Tensor:
-        change = self._epsilon * scored.normal()
-        ahead = scored.score(scored.real + change)
-        behind = scored.score(scored.real - change)
-        return tf.square((ahead - behind) / (2.0 * self._epsilon))
+        offset = self._epsilon * scored.normal()
+        ahead = scored.score(scored.real + offset)
+        behind = scored.score(scored.real - offset)
+        change = (ahead - behind) / (2.0 * self._epsilon)
+        # The derivative is that of a video's score; MVT-GAN has one for each frame.
+        return tf.square(tf.reduce_sum(change, axis=[*range(1, change.shape.rank)]))
 
 
 def _exact(scored: Scored) -> tf.Tensor:

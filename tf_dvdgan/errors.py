@@ -5,6 +5,7 @@ import errno
 import os
 import re
 from collections.abc import Iterable
+from typing import Any
 
 # What TensorFlow's messages have before and around the reason.
 _AROUND = ("Graph execution error", "Detected at node", "<stack traces", 'File "')
@@ -44,6 +45,24 @@ def in_one_line(error: UserError) -> UserError:
         received = [line.strip() for line in lines if "Received: " in line]
         return InvalidValueError((received or lines)[0])
     return UserError(lines[0])
+
+
+def check_creates(name: str, value: Any) -> None:
+    """Checks that an argument is a class or a function, and not a part it creates.
+
+    Args:
+      name: name of the argument.
+      value: the argument.
+
+    Raises:
+      InvalidValueError: it is a layer, a network or another part itself.
+    """
+    is_part = hasattr(type(value), "with_name_scope")  # a tf.Module; may be callable
+    if is_part or not callable(value):
+        raise InvalidValueError(
+            f"{name} must create a part, as @A without parentheses does. Received: "
+            f"{value!r}"
+        )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

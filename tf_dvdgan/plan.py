@@ -174,7 +174,7 @@ def _choose_stride(
       frames.
     """
     longest = min(8, _shortest(lengths) - 1)
-    window = windows.Window(longest + 1, resolution)
+    window = windows.Window(longest + 1, resolution, stride=1)
     data = training_data.Shards(data_dir, window)
     videos = data.sample(_MAX_CLIPS, held_out=False)
     assert videos is not None  # every data set has training clips

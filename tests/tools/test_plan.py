@@ -9,6 +9,7 @@ from conftest import prepare_in_process
 
 from data_prep.sources import ucf101
 from tf_dvdgan import benchmark, config, errors, plan
+from tf_dvdgan.data import clips, windows
 
 
 @pytest.fixture
@@ -89,6 +90,16 @@ def test_slow_motion_gets_a_longer_stride(demo_shards, monkeypatch):
         )
         strides.append(plan._choose_stride(demo_shards, 16, [40] * 4)[0])
     assert strides == [2, 1]
+
+
+def test_differences_are_of_frames_as_far_apart_as_said(demo_shards):
+    _, found = plan._choose_stride(demo_shards, 16, [40] * 4)
+    whole = clips.open_clips(demo_shards, "train").examples(windows.Window(9, 16, 1))
+    videos = np.stack([example.video for example in whole]).astype(np.float32)
+    assert len(videos) == 108 and sorted(found) == [*range(1, 9)]
+    for distance, change in found.items():
+        expected = np.abs(videos[:, distance:] - videos[:, :-distance]).mean()
+        assert change == pytest.approx(expected, rel=1e-4), distance
 
 
 def test_short_clips_get_fewer_frames():

@@ -68,3 +68,18 @@ def test_other_measures_are_refused():
         Adaptation(clips=0)
     with pytest.raises(ValueError, match="must be from 0 to 1"):
         Adaptation(target=7.0)
+
+
+def test_a_probability_that_an_alarm_raised_above_the_maximum_only_falls():
+    adaptation = Adaptation(target=0.5, clips=100, maximum=0.2)
+    adaptation.overfitting.assign(0.9)
+    rising = adaptation.adapted(tf.constant(0.3), tf.constant([1.0]), 1)
+    assert float(rising) == pytest.approx(0.3)
+    adaptation.overfitting.assign(0.1)
+    falling = adaptation.adapted(tf.constant(0.3), tf.constant([0.0]), 1)
+    assert float(falling) == pytest.approx(0.29)
+
+
+def test_an_adaptation_itself_is_refused_where_its_class_is_needed():
+    with pytest.raises(ValueError, match="adaptation must create a part"):
+        Augmentation(adaptation=Adaptation())

@@ -10,8 +10,15 @@ from conftest import TINY, TINY_VGAN
 
 import tf_dvdgan as dvd
 from tf_dvdgan import errors, launch
-from tf_dvdgan.models import variables
-from tf_dvdgan.training import alarms, augmentation, divergence, loop, trainer
+from tf_dvdgan.models import dvd_gan, variables, video_gan
+from tf_dvdgan.training import (
+    alarms,
+    augmentation,
+    divergence,
+    loop,
+    trainer,
+    warm_start,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_graphs")
 
@@ -109,6 +116,8 @@ MISTAKES = {
     "trainer.build.accumulate_steps = 2.0": "must be a whole number above 0",
     "trainer.build.frozen = '*/conv_0/*'": "must be a list of patterns",
     "trainer.build.augmentation = @augmentation.Augmentation()": "without parenthes",
+    "video_gan.build.discriminator_terms = "
+    "[@discriminator_terms.LeCam()]": "discriminator_terms must create a part",
     "video_gan.build.discriminator_terms = @discriminator_terms.LeCam": "be a list",
     "video_gan.build.discriminator_terms = "
     "[@discriminator_terms.R1, @discriminator_terms.R1]": "must have names of their",
@@ -257,6 +266,64 @@ def test_raises_end_at_their_limit(capsys):
         assert float(trainer.augmentation.probability) == expected
     assert "(2 of at most 2 raises)" in (said := capsys.readouterr().out)
     assert "already been raised 2 times" in said
+    # Where the probability is 1, nothing is raised, and nothing counted.
+    trainer.augmentation = augmentation.Augmentation(probability=0.9)
+    for raises in (1, 1):
+        guard._raise_augmentation()
+        assert float(trainer.augmentation.probability) == 1.0
+        assert int(trainer.augmentation.num_raises) == raises
+    assert "is 1 already" in capsys.readouterr().out
+
+
+def test_a_probability_of_1_cannot_be_raised(demo_shards, tmp_path):
+    parameters = (
+        "trainer.build.augmentation = @augmentation.Augmentation",
+        "training.Divergence.on_pinned = 'augment'",
+    )
+    with pytest.raises(errors.UserError, match="which is 1 already"):
+        run(tmp_path, demo_shards, *parameters)
+
+
+def test_a_constant_probability_is_the_configured_one_when_a_run_resumes(
+    demo_shards, tmp_path, monkeypatch, capsys
+):
+    """With the raises of the alarms, of which there are two."""
+    parameters = ("training.Divergence.on_pinned = 'augment'",)
+    p = raised(tmp_path, demo_shards, monkeypatch, *parameters, steps=5)
+    assert p == pytest.approx(0.45)
+    p = raised(
+        *(tmp_path, demo_shards, monkeypatch, *parameters),
+        "augmentation.Augmentation.probability = 0.5",
+        "training.Divergence.pinned_steps = 100",
+        steps=6,
+    )
+    assert p == pytest.approx(0.7)
+    said = capsys.readouterr().out
+    assert "augmentation.Augmentation.probability is now 0.5 (was 0.25)" in said
+
+
+def test_a_rollback_reaches_back_before_a_long_problem(
+    demo_shards, tmp_path, monkeypatch, capsys
+):
+    """Although that is more checkpoints than the run keeps otherwise."""
+    run_steps = trainer.Trainer.run_steps
+
+    def pinned_from_step_4(self, batches, num_steps):
+        metrics = run_steps(self, batches, num_steps)
+        accuracy = float(self.step.numpy() >= 4)
+        return {n: accuracy if "accuracy" in n else v for n, v in metrics.items()}
+
+    monkeypatch.setattr(trainer.Trainer, "run_steps", pinned_from_step_4)
+    with pytest.raises(errors.UserError, match="already been rolled back 1 times"):
+        run(
+            *(tmp_path, demo_shards, "training.Divergence.on_pinned = 'roll_back'"),
+            "training.Divergence.pinned_steps = 8",
+            "training.Divergence.max_roll_backs = 1",
+            "training.Schedule.checkpoint_every = 1",
+            "training.Schedule.steps_per_loop = 1",
+            "NUM_STEPS = 20",
+        )
+    assert "Rolled back to step 3," in capsys.readouterr().out
 
 
 # Warm start.
@@ -326,6 +393,70 @@ def test_the_average_starts_from_the_weights_of_the_other_run(
     assert pairs
     for weights, average in pairs:
         np.testing.assert_array_equal(average, weights)
+
+
+def test_a_start_that_was_lost_is_not_claimed(
+    whole, demo_shards, tmp_path, monkeypatch
+):
+    """The process ended before the first checkpoint."""
+
+    def failing(self, batches, num_steps):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer.Trainer, "run_steps", failing)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, demo_shards, init_from=whole)
+    monkeypatch.undo()
+    monkeypatch.setattr(loop.TrainingLoop, "run", lambda self: None)
+    with pytest.raises(errors.UserError, match="pass `init_from`"):
+        run(tmp_path, demo_shards)
+    run(tmp_path, demo_shards, init_from=whole)
+    record = json.loads((tmp_path / "model.json").read_text())["initialized_from"]
+    assert record["run"] == whole
+
+
+def networks_of(resolution: int, class_names: list[str]) -> video_gan.Networks:
+    made = video_gan.Networks(
+        dvd_gan.Generator(resolution, 2, len(class_names), ch=2),
+        [
+            dvd_gan.SpatialDiscriminator(
+                resolution, len(class_names), ch=2, num_frames=1
+            )
+        ],
+        video_gan.GaussianLatent(),
+    )
+    made.build()
+    return made
+
+
+def test_frozen_layers_that_are_not_copied_are_refused(monkeypatch):
+    """A discriminator of more pixels has other first blocks."""
+    old, new = (networks_of(side, ["a", "b"]) for side in (16, 32))
+    monkeypatch.setattr(warm_start, "_build", lambda _: (old, ["a", "b"]))
+    monkeypatch.setattr(
+        warm_start.checkpoints, "restore_networks", lambda *_: 6, raising=True
+    )
+    by_name = {v.name.removesuffix(":0"): v for v in new.discriminator_variables}
+    first, last = (
+        [v for n, v in by_name.items() if block in n] for block in ("k_0/", "k_3/")
+    )
+    assert first and last
+    warm_start.initialize(new, ["a", "b"], "RUN", frozen=last)
+    with pytest.raises(errors.UserError, match=r"frozen matches '.*block_0.*random"):
+        warm_start.initialize(new, ["a", "b"], "RUN", frozen=first)
+    # Of a class that the other run does not have there is no embedding.
+    embedding = [v for n, v in by_name.items() if "embedding" in n]
+    warm_start.initialize(new, ["b", "a"], "RUN", frozen=embedding)
+    with pytest.raises(errors.UserError, match=r"frozen matches '.*embedding"):
+        warm_start.initialize(new, ["b", "c"], "RUN", frozen=embedding)
+
+
+def test_embeddings_are_not_copied_between_models_with_and_without_classes():
+    rows = {0: 0, 1: 1}
+    for initial, source in (((3, 2), (1, 2)), ((1, 2), (3, 2))):
+        found, whole = warm_start._by_class(np.zeros(initial), np.ones(source), rows)
+        np.testing.assert_array_equal(found, np.zeros(initial))
+        assert not whole
 
 
 def test_another_width_cannot_be_started_from(whole, demo_shards, tmp_path):

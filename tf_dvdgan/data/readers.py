@@ -74,18 +74,40 @@ def training_dataset(
     order = order_lib.Order(taken, labels_of_records[taken], seed, window.balanced)
 
     def read(row: tf.Tensor, number: tf.Tensor) -> dict[str, tf.Tensor]:
-        uniform_noise = tf.random.stateless_uniform([4], [seed + _NOISE_STREAM, row])
-        clip = _decode(index.read(number), window, uniform_noise[:3])
-        if window.flips:
-            mirrored = uniform_noise[3] < 0.5
-            clip["video"] = tf.where(mirrored, clip["video"][:, :, ::-1], clip["video"])
-        if window.reverses:
-            backwards = tf.random.stateless_uniform([], [seed + _REVERSES, row]) < 0.5
-            clip["video"] = tf.where(backwards, clip["video"][::-1], clip["video"])
-        return clip | {"label": tf.gather(labels, clip["label"])}
+        clip = _decode(index.read(number), window, _uniform_noise(seed, row)[:3])
+        video = with_symmetries(clip["video"], window, seed, row)
+        return {"video": video, "label": tf.gather(labels, clip["label"])}
 
     rows = order.rows(global_batch_size, first_batch, worker, num_workers)
     return _in_parallel(rows, read, files.is_remote(data_dir))
+
+
+def _uniform_noise(seed: int, row: tf.Tensor) -> tf.Tensor:
+    """Random numbers of a row of training: three of its window, one of its flip."""
+    return tf.random.stateless_uniform([4], [seed + _NOISE_STREAM, row])
+
+
+def with_symmetries(
+    video: tf.Tensor, window: windows.Window, seed: int, row: tf.Tensor
+) -> tf.Tensor:
+    """Mirrors half of the training clips and plays half backwards, if asked to.
+
+    Args:
+      video: `[time, height, width, 3]`.
+      window: says which of the two are wanted.
+      seed: seed of the run.
+      row: number of the clip's row in the run.
+
+    Returns:
+      `[time, height, width, 3]`.
+    """
+    if window.flips:
+        mirrored = _uniform_noise(seed, row)[3] < 0.5
+        video = tf.where(mirrored, video[:, :, ::-1], video)
+    if window.reverses:
+        backwards = tf.random.stateless_uniform([], [seed + _REVERSES, row]) < 0.5
+        video = tf.where(backwards, video[::-1], video)
+    return video
 
 
 def evaluation_dataset(

@@ -4,6 +4,7 @@ Row n of a run is the same for any number of workers and wherever the run resume
 Shards can be opened at any row; a dataset is read from its start to skip rows.
 """
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Protocol
@@ -147,10 +148,12 @@ class Clips(TrainingData):
         and a label, or batches of them. It is not shuffled, and must yield the same
         elements each time it is read.
       class_names: class names in the order of the labels.
-      window: window with the length and resolution of the videos.
+      window: window with the length and resolution of the videos; `flips` and
+        `reverses` apply, too.
 
     Raises:
-      UserError: the dataset has other elements.
+      UserError: the dataset has other elements, or the window selects classes, which
+        only shards can do.
     """
 
     name = ""
@@ -163,6 +166,12 @@ class Clips(TrainingData):
         window: windows.Window,
     ):
         self.class_names = list(class_names)
+        self._window = window
+        if window.classes or window.balanced:
+            raise errors.UserError(
+                "data.Window.classes and data.Window.balanced need prepared shards: "
+                "select the clips in the dataset itself."
+            )
         spec = dataset.element_spec
         if not (isinstance(spec, tuple) and len(spec) == 2):
             raise errors.UserError(
@@ -203,10 +212,19 @@ class Clips(TrainingData):
         worker: int = 0,
         num_workers: int = 1,
     ) -> tf.data.Dataset:
-        del seed  # the dataset has its own order
-        rows = self._dataset.repeat().skip(first_batch * global_batch_size)
+        # The dataset has its own order: the seed is only that of flips and reversals.
+        rows = self._dataset.repeat()
+        if self._window.flips or self._window.reverses:
+            rows = rows.enumerate().map(functools.partial(self._symmetric, seed))
+        rows = rows.skip(first_batch * global_batch_size)
         own = global_batch_size // num_workers
         return rows.batch(own).shard(num_workers, worker).unbatch()
+
+    def _symmetric(
+        self, seed: int, number: tf.Tensor, row: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        video = readers.with_symmetries(row["video"], self._window, seed, number)
+        return row | {"video": video}
 
     def clips(self, at_most: int) -> np.ndarray:
         return _stacked(self._dataset, at_most)["video"]

@@ -349,6 +349,10 @@ def build(
             raise errors.InvalidValueError(
                 f"{name} must be a list, as in [@A, @B]. Received: {value}"
             )
+        for make in value:
+            errors.check_creates(name, make)
+    errors.check_creates("generator", generator)
+    errors.check_creates("latent", latent)
     if num_classes not in (None, 0, 1):
         raise errors.InvalidValueError(
             f"num_classes must be None, 0 or 1. Received: {num_classes!r}"

@@ -34,7 +34,8 @@ class Adaptation(tf.Module):
       clips: number of training clips in which the probability rises from 0 to 1;
         500,000 in the paper, for some 25 million.
       every: steps between two measurements, for 'held_out'.
-      maximum: highest probability that it sets.
+      maximum: highest probability that it sets; alarms may raise it further, and
+        from there it only falls.
 
     Attributes:
       overfitting: variable, the current measure.
@@ -98,7 +99,8 @@ class Adaptation(tf.Module):
             change = share * (tf.reduce_max(signs) - self.overfitting)
             self.overfitting.assign(self.overfitting + change)
         step = num_clips / self._clips * tf.sign(self.overfitting - self._target)
-        return tf.clip_by_value(probability + step, 0.0, self._maximum)
+        highest = tf.maximum(self._maximum, probability)
+        return tf.clip_by_value(probability + step, 0.0, highest)
 
     def measured(
         self, training: tf.Tensor, held_out: tf.Tensor, generated: tf.Tensor

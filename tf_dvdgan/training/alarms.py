@@ -163,6 +163,9 @@ class Alarms:
         if int(augmentation.num_raises.numpy()) >= most:
             self._say(f"The augmentation has already been raised {most} times")
             return
+        if float(augmentation.probability.numpy()) >= 1.0:
+            self._say("The probability of augmentation is 1 already")
+            return
         raised = augmentation.raise_probability(self._policy.raise_by)
         count = int(augmentation.num_raises.numpy())
         self._say(

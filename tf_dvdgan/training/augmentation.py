@@ -48,7 +48,7 @@ class Augmentation(tf.Module):
       cutout: side of the rectangle that is made gray, as a fraction of height and
         width. Its center is anywhere in the frame.
       probability: probability of each of color, flip, reversal, zoom, translation and
-        cutout, at the first step.
+        cutout; with `adaptation`, at the first step.
       adaptation: creates the adaptation of the probability; None for a constant one,
         which only alarms raise.
 
@@ -97,8 +97,11 @@ class Augmentation(tf.Module):
         self.zoom = zoom
         self.translation = translation
         self.cutout = cutout
-        self.probability = _state(float(probability), "probability")
+        self._configured = float(probability)
+        self.probability = _state(self._configured, "probability")
         self.num_raises = _state(tf.constant(0, tf.int64), "num_raises")
+        if adaptation is not None:
+            errors.check_creates("adaptation", adaptation)
         self.adaptation = adaptation() if adaptation else None
 
     def adapt(self, signs: tf.Tensor, num_clips: int) -> None:
@@ -113,6 +116,21 @@ class Augmentation(tf.Module):
             adapted = self.adaptation.adapted(self.probability, signs, num_clips)
             self.probability.assign(adapted)
 
+    @property
+    def is_always_applied(self) -> bool:
+        """Whether the probability is 1 for the whole run."""
+        return self._configured >= 1.0 and not self.adaptation
+
+    def resume(self, by: float) -> None:
+        """Gives a constant probability its configured value, and the raises of the run.
+
+        Args:
+          by: how much each raise is.
+        """
+        if not self.adaptation:
+            raised = self._configured + int(self.num_raises.numpy()) * by
+            self.probability.assign(min(raised, 1.0))
+
     def raise_probability(self, by: float, times: int = 1) -> float:
         """Raises the probability, after an alarm.
 
@@ -124,7 +142,10 @@ class Augmentation(tf.Module):
           The new probability.
         """
         self.num_raises.assign_add(times)
-        self.probability.assign(tf.minimum(self.probability + times * by, 1.0))
+        if self.adaptation:
+            self.probability.assign(tf.minimum(self.probability + times * by, 1.0))
+        else:
+            self.resume(by)
         return float(self.probability.numpy())
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors
+from tf_dvdgan.training import schedule as schedule_lib
 
 _ACTIONS = ("warn", "augment", "stop", "roll_back")
 # A step that a checkpoint of an earlier version does not have.
@@ -40,7 +41,9 @@ class Divergence:
     'warn' logs a message and continues, 'augment' also raises the probability of
     augmentation, 'stop' ends the run, 'roll_back' resumes from the last good checkpoint
     with different random numbers and another order of the data, and for `on_pinned` and
-    `on_collapsed` with a higher probability of augmentation, if there is one.
+    `on_collapsed` with a higher probability of augmentation, if there is one. A run
+    that may be rolled back for a lasting problem keeps enough checkpoints to return to
+    one from before it.
 
     Attributes:
       on_non_finite: action if a loss or a gradient norm is NaN or infinite; 'stop' or
@@ -93,6 +96,22 @@ class Divergence:
     def check_every(self) -> int:
         """Steps between two checks for `on_pinned`: a 20th of `pinned_steps`."""
         return max(1, self.pinned_steps // 20)
+
+    def checkpoints_needed(self, schedule: schedule_lib.Schedule) -> int:
+        """Number of newest checkpoints of which one is from before any problem.
+
+        Args:
+          schedule: schedule of the checkpoints and of the samples.
+
+        Returns:
+          The number; 0 if the run is not rolled back for a lasting problem.
+        """
+        reach = 0
+        if self.on_pinned == "roll_back":
+            reach = self.pinned_steps + self.check_every
+        if self.on_collapsed == "roll_back":
+            reach = max(reach, schedule.samples_every)
+        return 1 + math.ceil(reach / schedule.checkpoint_every) if reach else 0
 
     @property
     def augments(self) -> bool:

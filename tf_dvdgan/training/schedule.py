@@ -21,7 +21,8 @@ class Schedule:
         after each call. A call of slow steps has fewer, to take about ten seconds.
       checkpoint_every: steps between checkpoints.
       samples_every: steps between sample sheets.
-      keep_checkpoints: number of newest checkpoints to keep.
+      keep_checkpoints: number of newest checkpoints to keep; `Divergence` may need
+        more.
       asynchronous_checkpoints: whether a thread writes checkpoints while training
         continues.
       on_failed_save: 'continue' or 'stop' if a checkpoint cannot be written; older ones

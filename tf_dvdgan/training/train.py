@@ -8,7 +8,7 @@ from typing import Any
 import gin
 import tensorflow as tf
 
-from tf_dvdgan import errors, run_directory
+from tf_dvdgan import errors, run_directory, terminal
 from tf_dvdgan.data import files, filesystem, training_data, windows
 from tf_dvdgan.models import resolved, video_gan
 from tf_dvdgan.sampling import standing_statistics
@@ -139,7 +139,7 @@ def prepare(
         {**trainer.checkpoint_objects(), monitor.name: monitor},
         {"seed": trainer.seed, "global_batch_size": trainer.global_batch_size},
         strategy,
-        schedule.keep_checkpoints,
+        max(schedule.keep_checkpoints, on_divergence.checkpoints_needed(schedule)),
         schedule.asynchronous_checkpoints,
         optional=[monitor.name],
     )
@@ -148,13 +148,13 @@ def prepare(
     resumed = resuming.restore(
         directory, saved, data.class_names, before, model, allow_config_mismatch
     )
-    if init_from and not resumed:
-        model["initialized_from"] = warm_start.initialize(
-            trainer.gan, data.class_names, init_from, init_step
-        )
-        trainer.restart_average()
-    elif "initialized_from" in before:
-        model["initialized_from"] = before["initialized_from"]
+    if resumed and trainer.augmentation:
+        trainer.augmentation.resume(on_divergence.raise_by)
+    origin = before.get("initialized_from")
+    if not resumed:
+        origin = _start(trainer, data.class_names, origin, init_from, init_step)
+    if origin:
+        model["initialized_from"] = origin
     step = int(trainer.step.numpy())
     monitor.start(step)
     if chief:
@@ -225,11 +225,61 @@ def _check_description(
 def _check_augmentation(
     trainer: trainer_lib.Trainer, policy: divergence.Divergence
 ) -> None:
-    if policy.augments and not trainer.augmentation:
+    if not policy.augments:
+        return
+    if not trainer.augmentation:
         raise errors.UserError(
             "training.Divergence raises the augmentation, but there is none: set "
             "trainer.build.augmentation, as small_data.gin does."
         )
+    if trainer.augmentation.is_always_applied:
+        raise errors.UserError(
+            "training.Divergence raises the probability of augmentation, which is 1 "
+            "already: set augmentation.Augmentation.probability below 1."
+        )
+
+
+def _start(
+    trainer: trainer_lib.Trainer,
+    class_names: Sequence[str],
+    origin: Mapping[str, Any] | None,
+    init_from: str | None,
+    init_step: int | str | None,
+) -> dict | None:
+    """Gives a new run another run's weights, if it names one.
+
+    Args:
+      trainer: trainer of the new run.
+      class_names: its class names.
+      origin: what an earlier start without a checkpoint recorded.
+      init_from: as in `prepare`.
+      init_step: as in `prepare`.
+
+    Returns:
+      The record of where they are from; None if there is no other run.
+
+    Raises:
+      UserError: the other run is missing or does not fit.
+    """
+    if init_from:
+        frozen = trainer.frozen_variables
+        record = warm_start.initialize(
+            trainer.gan, class_names, init_from, init_step, frozen
+        )
+        trainer.restart_average()
+        return record
+    if origin:
+        raise errors.UserError(
+            f"This run was to start from {origin['run']!r}, and stopped before its "
+            "first checkpoint: pass `init_from` (and `init_step`) again, or use a new "
+            "`model_dir`."
+        )
+    if trainer.frozen_variables and strategy_lib.is_chief(trainer.strategy):
+        terminal.say(
+            f"{len(trainer.frozen_variables)} frozen variables keep their initial "
+            "values, because no `init_from` names a run to copy them from"
+        )
+    return None
 
 
 def _held_out_scores(

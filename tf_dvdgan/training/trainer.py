@@ -58,6 +58,7 @@ class Trainer:
       num_d_steps: as given.
       seed: as given.
       augmentation: as given.
+      frozen_variables: variables of the discriminators that keep their values.
       step: number of generator updates so far.
       num_rollbacks: number of rollbacks so far; each changes the random numbers and the
         order of the data.
@@ -100,7 +101,9 @@ class Trainer:
         self.discriminator_optimizer = discriminator_optimizer
         gan.build()
         self.generator_variables = gan.generator.trainable_variables
-        self.discriminator_variables = _not_frozen(gan.discriminator_variables, frozen)
+        self.discriminator_variables, self.frozen_variables = _divided(
+            gan.discriminator_variables, frozen
+        )
         addons.create_slots(generator_optimizer, self.generator_variables)
         addons.create_slots(discriminator_optimizer, self.discriminator_variables)
         for term in gan.discriminator_terms:
@@ -296,11 +299,8 @@ def build(
             raise errors.InvalidValueError(
                 f"A learning rate must not be negative. Received: {rate}"
             )
-    if isinstance(augmentation, augmentation_lib.Augmentation):
-        raise errors.InvalidValueError(
-            "augmentation must create one, as @augmentation.Augmentation without "
-            f"parentheses does. Received: {augmentation}"
-        )
+    if augmentation is not None:
+        errors.check_creates("augmentation", augmentation)
     scale = 1.0
     if rates_for_batch_size is not None:
         if not rates_for_batch_size >= 1:
@@ -331,10 +331,10 @@ def build(
 from_config = gin.configurable("build", module="trainer")(build)
 
 
-def _not_frozen(
+def _divided(
     variables: list[tf.Variable], patterns: Sequence[str]
-) -> list[tf.Variable]:
-    """Returns the variables that no pattern matches.
+) -> tuple[list[tf.Variable], list[tf.Variable]]:
+    """Divides variables into those that no pattern matches, and the frozen others.
 
     Raises:
       InvalidValueError: a pattern matches none.
@@ -353,8 +353,11 @@ def _not_frozen(
                 f"{names[0]!r}."
             )
         frozen.update(matches)
-    pairs = zip(names, variables, strict=True)
-    return [variable for name, variable in pairs if name not in frozen]
+    pairs = [*zip(names, variables, strict=True)]
+    return (
+        [variable for name, variable in pairs if name not in frozen],
+        [variable for name, variable in pairs if name in frozen],
+    )
 
 
 def _check_names(gan: video_gan.Networks) -> None:

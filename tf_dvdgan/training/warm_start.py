@@ -26,6 +26,7 @@ def initialize(
     class_names: Sequence[str],
     model_dir: str,
     step: int | str | None = None,
+    frozen: Sequence[tf.Variable] = (),
 ) -> dict:
     """Gives networks the weights of another run, as far as they match.
 
@@ -34,13 +35,15 @@ def initialize(
       class_names: its class names. Embeddings are copied class by class, by name.
       model_dir: directory of the other run.
       step: step of its checkpoint, or 'best'; the newest by default.
+      frozen: variables of the discriminators that are not trained.
 
     Returns:
       A record for the new run: 'run', 'step', 'classes' that both have, and for each
       network how many of its values were 'copied' of 'all'.
 
     Raises:
-      UserError: it is not a run, or hardly anything of a network matches.
+      UserError: it is not a run, hardly anything of a network matches, or a frozen
+        variable would keep initial values.
     """
     source, old_names = _build(model_dir)
     old = {"generator": source.generator, **{d.name: d for d in source.discriminators}}
@@ -53,15 +56,23 @@ def initialize(
         for name in class_names
         if name in old_names
     }
-    counts = {}
+    counts, kept = {}, {id(variable): variable for variable in frozen}
     for name, network in own.items():
-        copied, total = _copy(network, old[name], rows)
+        copied, total, complete = _copy(network, old[name], rows)
+        for variable in complete:
+            kept.pop(id(variable), None)
         if copied < _LEAST * total:
             raise errors.UserError(
                 f"Only {100 * copied / total:.0f} % of the {name} match that of "
                 f"{model_dir!r}, which has another width or architecture."
             )
         counts[name] = {"copied": copied, "all": total}
+    for variable in kept.values():
+        raise errors.UserError(
+            f"trainer.build.frozen matches {variable.name.removesuffix(':0')!r}, which "
+            f"{model_dir!r} does not have in the same form: frozen, it would keep its "
+            "random initial values. Freeze only layers that are copied."
+        )
     shares = ", ".join(
         f"{name} {100 * c['copied'] / c['all']:.0f} %" for name, c in counts.items()
     )
@@ -93,8 +104,13 @@ def _build(model_dir: str) -> tuple[video_gan.Networks, list[str]]:
 
 def _copy(
     network: tf.keras.Model, old: tf.keras.Model, rows: Mapping[int, int]
-) -> tuple[int, int]:
-    """Copies what matches; returns the number of copied values and of all."""
+) -> tuple[int, int, list[tf.Variable]]:
+    """Copies what matches.
+
+    Returns:
+      The number of copied values and of all, and the variables that have no initial
+      value left.
+    """
     target = variables.by_path(network)
     source = {path: v.numpy() for path, v in variables.by_path(old).items()}
     embeddings = {
@@ -104,33 +120,45 @@ def _copy(
     }
     shift = _num_blocks(source) - _num_blocks(target)
     found: dict[str, np.ndarray] = {}
+    incomplete: set[str] = set()
     for aligned in (source, {_shifted(p, -shift): v for p, v in source.items()}):
-        matches = {}
+        matches, partly = {}, set()
         for path, variable in target.items():
             value = aligned.get(path)
             if value is None:
                 continue
             if id(variable) in embeddings and value.shape[1:] == variable.shape[1:]:
-                value = _by_class(variable.numpy(), value, rows)
+                value, is_whole = _by_class(variable.numpy(), value, rows)
+                partly |= set() if is_whole else {path}
             if value.shape == tuple(variable.shape):
                 matches[path] = value
         if _size(matches) > _size(found):
-            found = matches
+            found, incomplete = matches, partly
+    complete = []
     for path, value in found.items():
         target[path].assign(value)
-    return _size(found), sum(int(np.prod(v.shape)) for v in target.values())
+        if path not in incomplete:
+            complete.append(target[path])
+    total = sum(int(np.prod(v.shape)) for v in target.values())
+    return _size(found), total, complete
 
 
 def _by_class(
     initial: np.ndarray, source: np.ndarray, rows: Mapping[int, int]
-) -> np.ndarray:
-    """Rows of the classes that both have; the others keep their initial values."""
+) -> tuple[np.ndarray, bool]:
+    """Rows of the classes that both have; the others keep their initial values.
+
+    Returns:
+      The rows, and whether all are copied.
+    """
     if len(initial) == len(source) == 1:
-        return source  # without classes
+        return source, True  # without classes
     result = initial.copy()
+    if 1 in (len(initial), len(source)):  # only one of them has classes
+        return result, False
     for new, old in rows.items():
         result[new] = source[old]
-    return result
+    return result, len(rows) == len(result)
 
 
 def _size(values: Mapping[str, np.ndarray]) -> int:
