@@ -233,11 +233,11 @@ def test_the_command_shows_what_each_subspace_means(model, saved, tmp_path):
 
 def test_the_digest_is_the_one_that_stands_beside_scores():
     generator = make_model(*MODELS["vgan"]).gan.generator
-    digest = sampler.fingerprint_of_weights(generator)
+    digest = sampler.hash_of_model(generator)
     generator.trainable_variables[0].assign_add(
         tf.ones_like(generator.trainable_variables[0])
     )
-    assert digest != sampler.fingerprint_of_weights(generator)
+    assert digest != sampler.hash_of_model(generator)
 
 
 @pytest.mark.parametrize(

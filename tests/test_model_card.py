@@ -28,7 +28,7 @@ def test_a_card_says_what_the_run_knows(model, tiny_run):
     (entry,) = front["model-index"]
     assert entry["name"] == "shapes"
     names = {metric["name"] for metric in entry["results"][0]["metrics"]}
-    assert "fid_pixels" in names
+    assert "fid_pixels (24 real, 24 generated clips)" in names
     assert "# shapes" in text
     for row in (
         "| network | dvd_gan.Generator |",
@@ -56,10 +56,80 @@ def test_a_step_without_scores_has_a_card_without_scores(model, tiny_run, tmp_pa
     assert "None were recorded" in text and "was not measured" in text
 
 
+def add_score(run, value, dataset="", **metadata):
+    protocol = {"name": "fid_small", "num_real": 99, "num_generated": 2048} | metadata
+    protocol |= {"real": {"name": "clips", "dataset": dataset}, "weights": {}}
+    run_directory.add_row(
+        run_directory.RunDirectory(str(run)).scores_file,
+        {"step": 6, "scores": {"fid_small": value}, "protocol": protocol},
+    )
+
+
+def test_the_front_matter_says_only_what_a_score_is_of(model, tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    add_score(run, 3.0)
+    add_score(run, 9.0, num_generated=64)  # a quick one does not replace it
+    add_score(run, 4.0, truncation=0.5)
+    add_score(run, 5.0, dataset="kinetics")
+    front, text = parts(model_card.write(model, str(run), "", "mine"))
+    results = front["model-index"][0]["results"]
+    found = {
+        of["dataset"]["name"]: {m["name"]: m["value"] for m in of["metrics"]}
+        for of in results
+    }
+    assert found["mine"]["fid_small (99 real, 2048 generated clips)"] == 3.0
+    assert found["kinetics"] == {"fid_small (99 real, 2048 generated clips)": 5.0}
+    assert "| fid_small | 0.5 | 4 |" in text and "| fid_small | 1 | 9 |" not in text
+
+
+@pytest.mark.parametrize(
+    ("layout", "said"),
+    [("ucf101", "trained on clips in the layout of ucf101"), ("folder", "of a folder")],
+)
+def test_a_layout_is_not_claimed_to_be_the_data(
+    layout, said, model, tiny_run, tmp_path
+):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    directory = run_directory.RunDirectory(str(run))
+    directory.write_dataset(model.class_names, layout, 3)
+    _, text = parts(model_card.write(model, str(run)))
+    assert said in text
+
+
+def test_settings_are_those_that_reached_the_step(model, tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    directory = run_directory.RunDirectory(str(run))
+    now = directory.read_operative_config().replace("BATCH_SIZE = 4", "BATCH_SIZE = 8")
+    directory.write_operative_config(6, now)  # resumed there
+    assert "| batch size | `4` |" in model_card.write(model, str(run))
+
+
 def test_names_from_a_run_cannot_break_out_of_the_card(model, tiny_run, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     names = ["<script>", "a|b", "c\n---\nlicense: mit", *model.class_names[3:]]
     run_directory.RunDirectory(str(run)).write_dataset(names, "x\n# y", 3)
     front, text = parts(model_card.write(trained.load(str(run)), str(run)))
     assert front["license"] == "unknown"
-    assert "<script>" not in text and "\n# y" not in text and "a\\|b" in text
+    assert text.count("<script>") == 1  # in Python
+    assert "\n# y" not in text and "a\\|b" in text
+    name = "clip 🎬 <b> a|b"
+    front, text = parts(model_card.write(trained.load(str(run)), str(run), name, name))
+    (entry,) = front["model-index"]
+    assert entry["name"] == name
+    assert "# clip 🎬 &lt;b>" in text and "trained on clip 🎬 &lt;b> a\\|b:" in text
+    assert "gan.sample(16, class_name='<script>')" in text
+    # In the front matter nothing is escaped.
+    add_score(run, 3.0, dataset="x\n# y")
+    front, _ = parts(model_card.write(trained.load(str(run)), str(run), name, name))
+    assert name in {r["dataset"]["name"] for r in front["model-index"][0]["results"]}
+
+
+def test_how_to_load_fits_what_is_written(model, tiny_run):
+    saved, run, package = (
+        model_card.write(model, tiny_run, "shapes", saved_as=kind)
+        for kind in ("saved_model", "run", "package")
+    )
+    assert "tf.saved_model.load" in saved and "float16" not in saved
+    for card, place in ((run, "FOLDER"), (package, "shapes")):
+        assert f"dvd.load('{place}')" in card and "tf.saved_model" not in card
+        assert "kernels rounded to float16" in card

@@ -14,6 +14,7 @@ from tf_dvdgan import (
     model_card,
     pretrained,
     run_directory,
+    scores,
     trained,
     video_gan,
 )
@@ -54,7 +55,7 @@ def test_it_has_only_what_sampling_needs_and_gives_the_same_videos(
     names = {path.name for path in (exported / "tiny").iterdir()}
     assert names == {
         *("README.md", "SHA256SUMS", "config.gin", "dataset.json", "generator.npz"),
-        *("model.json", "scores.jsonl"),
+        *("model.json", "operative_config-0.gin", "scores.jsonl"),
     }
     assert pretrained.names() == ["tiny"]
     gan = video_gan.load("tiny")
@@ -63,6 +64,7 @@ def test_it_has_only_what_sampling_needs_and_gives_the_same_videos(
     videos = gan.sample(4, seed=3)
     difference = np.abs(videos.astype(int) - of_run.sample(4, seed=3))
     assert difference.max() <= 1 and difference.mean() < 0.05  # kernels are float16
+    assert gan.generator.metadata["weights"] == of_run.generator.metadata["weights"]
     directory = run_directory.RunDirectory(str(exported / "tiny"))
     assert "SMALL_CLASSIFIER = 'of_mine.h5'" in directory.read_config()
     assert {row["step"] for row in directory.read_scores()} == {6}
@@ -124,6 +126,39 @@ def test_other_files_are_not_replaced(tiny_run, tmp_path):
         ):
             export.export_run(model, tiny_run, str(tmp_path), "")
         assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_copy_of_a_copy_has_the_same_card_and_scores_that_can_be_verified(
+    tiny_run, demo_shards, tmp_path, capsys
+):
+    copies, options = [str(tmp_path / name) for name in ("a", "b")], {}
+    options = {"data_name": "shapes", "data_license": "apache-2.0"}
+    run = str(shutil.copytree(tiny_run, tmp_path / "run"))
+    numbers = {"num_generated": 40, "num_resamples": 0}
+    scores.print_scores(demo_shards, "fid_pixels", model_dir=run, **numbers)
+    for source, copy in ((run, copies[0]), (copies[0], copies[1])):
+        video_gan.load(source).save(copy, as_run=True, card_name="x", **options)
+        options = {}  # the copy knows them
+    first, second = (pathlib.Path(copy, "README.md").read_text() for copy in copies)
+    assert first == second
+    for said in ("trained on shapes", "apache-2.0", "| batch size | `4` |"):
+        assert said in second
+    record = pathlib.Path(copies[1], "scores.jsonl").read_text()
+    assert str(tmp_path) not in record and demo_shards not in record
+    capsys.readouterr()
+    assert scores.verify(copies[1], ["fid_pixels"], {"real": demo_shards})
+    shown = capsys.readouterr().out
+    assert "model: the same" in shown and "real clips: the same" in shown
+
+
+def test_scoring_a_generator_of_the_package_does_not_change_it(
+    exported, of_package, demo_shards, tmp_path, capsys
+):
+    options = {"cache_dir": str(tmp_path), "num_resamples": 0, "num_generated": 40}
+    place = pretrained.path_of("tiny")
+    scores.print_scores(demo_shards, "fid_pixels", model_dir=place, **options)
+    assert "fid_pixels at truncation 1: " in capsys.readouterr().out
+    assert pretrained.path_of("tiny") == place  # its files are as they were
 
 
 @pytest.mark.parametrize(

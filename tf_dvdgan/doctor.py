@@ -77,14 +77,17 @@ def examine(paths: Sequence[str] = (), tpu: str | None = None) -> Iterator[Findi
     Yields:
       The findings, as soon as they are known.
     """
-    yield _python()
-    yield _packages()
-    yield _processor()
-    yield _onednn()
-    yield _memory()
-    yield _decoders()
+    for part, check in {
+        "Python": _python,
+        "packages": _packages,
+        "processor": _processor,
+        "oneDNN": _onednn,
+        "memory": _memory,
+        "video decoders": _decoders,
+    }.items():
+        yield _guarded(part, check)
     for folder in dict.fromkeys([os.getcwd(), tempfile.gettempdir()]):
-        yield _disk(folder)
+        yield _guarded(f"disk of {folder}", functools.partial(_disk, folder))
     yield _object_stores()
     for path in paths:
         yield _finding(path, functools.partial(_write_and_read, path))
@@ -107,9 +110,14 @@ def examine(paths: Sequence[str] = (), tpu: str | None = None) -> Iterator[Findi
 
 
 def _finding(part: str, run: Callable[[], str]) -> Finding:
+    """Runs a check that returns what works; any error of it is a finding."""
+    return _guarded(part, lambda: Finding(part, WORKS, run()))
+
+
+def _guarded(part: str, check: Callable[[], Finding]) -> Finding:
     """Runs a check; any error of it is a finding."""
     try:
-        return Finding(part, WORKS, run())
+        return check()
     except Exception as error:  # a device or a store may fail in any way
         lines = str(error).splitlines() or [""]
         kind = (
@@ -130,16 +138,17 @@ def _python() -> Finding:
 
 def _packages() -> Finding:
     """Compares the versions that are installed with those that setup.py asks for."""
-    found = {}
-    for name in _PACKAGES:
+    found, wrong, needed = {}, [], _requirements()
+    for name in dict.fromkeys([*_PACKAGES, *needed]):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-    wrong = [
-        f"{name} {found[name]} is installed, {specifier.removeprefix('==')} is needed"
-        for name, specifier in _requirements().items()
-        if name in found and found[name] not in specifiers.SpecifierSet(specifier)
-    ]
-    text = ", ".join(f"{name} {number}" for name, number in found.items())
+        specifier = needed.get(name, "")
+        number = specifier.removeprefix("==")
+        if name not in found and name in needed:
+            wrong.append(f"{name} is not installed, {number} is needed")
+        elif name in found and found[name] not in specifiers.SpecifierSet(specifier):
+            wrong.append(f"{name} {found[name]} is installed, {number} is needed")
+    text = ", ".join(f"{name} {found[name]}" for name in _PACKAGES if name in found)
     if wrong:
         return Finding("packages", FAILS, "; ".join(wrong) + ".")
     return Finding("packages", WORKS, text)

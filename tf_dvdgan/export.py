@@ -31,7 +31,8 @@ import os
 import pathlib
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -96,12 +97,17 @@ def export(
 
 
 def export_run(
-    model: trained.TrainedModel, model_dir: str, directory: str, card: str
+    model: trained.TrainedModel,
+    model_dir: str,
+    directory: str,
+    card: str,
+    **described: str,
 ) -> None:
     """Writes what sampling needs of a run, a directory that is a run's itself.
 
     It has the averaged weights of one step, the config, the classes and the scores of
-    that step, but no optimizers, discriminators and events. It is much smaller than the
+    that step, but no optimizers, discriminators and events, and no paths of this
+    machine: of files there are only names. It is much smaller than the
     run. It can be sampled, scored, exported and explored; training cannot resume.
 
     Args:
@@ -109,6 +115,7 @@ def export_run(
       model_dir: directory of its run.
       directory: folder to write to: empty, or an earlier result.
       card: text of `README.md`, see `model_card`.
+      **described: what the card says of the data: data_name, data_license.
 
     Raises:
       UserError: the folder has other files.
@@ -121,22 +128,27 @@ def export_run(
     source = run_directory.RunDirectory(model_dir)
     with tempfile.TemporaryDirectory() as folder:
         target = run_directory.RunDirectory(folder)
-        target.write_dataset(source.class_names, source.dataset, source.num_clips)
-        described = source.read_model()
-        if described is not None:
-            target.write_model(described)
+        target.write_dataset(
+            source.class_names, source.dataset, source.num_clips, **described
+        )
+        architecture = source.read_model()
+        if architecture is not None:
+            target.write_model(architecture)
         if model.gan.frame_bank is not None:
             target.write_frame_bank(model.gan.frame_bank)
         for row in source.read_scores():
             if row.get("step") == model.step:
-                row.pop("inputs", None)  # paths on this machine
+                if "inputs" in row:
+                    row["inputs"] = _without_folders(row["inputs"])
                 run_directory.add_row(target.scores_file, row)
         arrays = variables.by_path(model.gan.generator)
-        target.write_generator({n: v.numpy() for n, v in arrays.items()}, model.step)
+        rounded = {n: variables.as_exported(v.numpy()) for n, v in arrays.items()}
+        target.write_generator(rounded, model.step)
         files.atomic_write(os.path.join(folder, _CARD), card)
-        # Of paths, such as that of a classifier, the names are enough.
-        text = re.sub(r"'/[^'\n]*/([^'/\n]+)'", r"'\1'", source.read_config())
-        target.write_config(text)
+        target.write_config(_names_for_paths(source.read_config()))
+        operative = _names_for_paths(source.read_operative_config(model.step))
+        if operative:
+            target.write_operative_config(0, operative)
         lines = []
         for path in sorted(pathlib.Path(folder).rglob("*")):
             if path.is_file():
@@ -146,6 +158,27 @@ def export_run(
         if earlier:
             _remove(directory)
         files.copy_folder(folder, directory, last=[pretrained.SUMS])
+
+
+def _names_for_paths(config: str) -> str:
+    """Of paths in a config, such as that of a classifier, the names are enough."""
+    return re.sub(r"'/[^'\n]*/([^'/\n]+)'", r"'\1'", config)
+
+
+def _without_folders(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a score with the names of files for their paths.
+
+    `scores.verify` takes the places; the run is this folder, wherever it is.
+    """
+
+    def named(value: Any) -> Any:
+        if isinstance(value, list):
+            return [named(one) for one in value]
+        return os.path.basename(value.rstrip("/")) if isinstance(value, str) else value
+
+    paths = ("real", "weights", "mean", "lpips", "held_out", "generated")
+    names = {key: named(inputs[key]) for key in paths if key in inputs}
+    return {**inputs, **names, "model_dir": None}
 
 
 def _is_exported_run(directory: str, names: Sequence[str]) -> bool:

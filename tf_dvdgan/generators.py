@@ -215,7 +215,7 @@ def describe(model: trained.TrainedModel) -> dict[str, Any]:
         "metadata": {
             "model": f"{module}.{kind.__name__}",
             "step": model.step,
-            "weights": sampler_lib.fingerprint_of_weights(generator),
+            "weights": sampler_lib.hash_of_model(generator),
             "version": version.__version__,
         },
     }

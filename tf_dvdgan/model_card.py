@@ -34,6 +34,7 @@ _TRAINING = {  # operative parameters, by title
     "seed": "trainer.build.seed",
 }
 _CLASSES_SHOWN = 20
+_LAYOUTS = {"": "", "folder": "clips of a folder"}  # of which the name says nothing
 
 
 def write(
@@ -42,6 +43,7 @@ def write(
     name: str = "",
     data_name: str = "",
     data_license: str = "",
+    saved_as: str = "saved_model",
 ) -> str:
     """Writes the card of a model.
 
@@ -49,10 +51,11 @@ def write(
       model: the model.
       model_dir: directory of its run; None for a model without one.
       name: name of the model, for the title; by default that of the network.
-      data_name: name of the training data; by default the run's, which is that of the
-        layout if the data were prepared from a folder.
+      data_name: name of the training data; '' if only their layout is known.
       data_license: identifier of the license of the training data, such as
         "apache-2.0", under which the weights are then, too; '' if unknown.
+      saved_as: 'saved_model', 'run' for an exported run, or 'package' for one that
+        comes with the package.
 
     Returns:
       Markdown with front matter.
@@ -62,19 +65,23 @@ def write(
     scores = _scores(model_dir, model.step)
     module = described["metadata"]["model"].partition(".")[0]
     name = name or f"{_PAPERS[module].partition(' (')[0]}, step {model.step}"
-    dataset = _printable(data_name or (run.dataset if run else ""))
+    name = terminal.printable(name)
+    layout = run.dataset if run else ""
+    dataset = terminal.printable(data_name) or _LAYOUTS.get(
+        layout, f"clips in the layout of {terminal.printable(layout)}"
+    )
     sections = [
-        _front_matter(module, name, dataset, scores, data_license),
-        f"# {name}",
-        _summary(model, module, dataset),
+        _front_matter(module, name, dataset, layout, scores, data_license),
+        f"# {_escaped(name)}",
+        _summary(model, module, _escaped(dataset)),
         "## Model",
-        _table(_metadata(model, described)),
+        _table(_metadata(model, described, saved_as)),
         "## Data and training",
-        _table(_training(run, model, dataset)),
+        _table(_training(run, model, _escaped(dataset))),
         "## Scores",
         _score_table(scores),
         "## How to use it",
-        _usage(model),
+        _usage(model, name, saved_as),
         "## Intended use and limits",
         _limits(model, scores),
         "## License",
@@ -89,28 +96,52 @@ def _front_matter(
     module: str,
     name: str,
     dataset: str,
+    layout: str,
     scores: Sequence[history.Score],
     data_license: str,
 ) -> str:
-    """YAML; a JSON value is one of YAML, too."""
+    """YAML; a JSON value is one of YAML, too. Its scores are those of truncation 1."""
     tags = ["video-generation", "gan", "tensorflow", module.replace("_", "-")]
-    results = {
-        "task": {"type": "video-generation"},
-        "dataset": {"name": dataset or "unknown", "type": dataset or "unknown"},
-        "metrics": [
-            {"type": score.name, "name": score.name, "value": round(score.value, 4)}
-            for score in scores
-        ],
-    }
+    metrics: dict[str, list[dict]] = {}  # by the data that they compare with
+    for score in scores:
+        if score.truncation == 1.0:
+            real = score.metadata.get("real", {"dataset": layout})
+            own = real.get("dataset") == layout
+            other = real.get("dataset") or real.get("name", "")
+            row = {
+                "type": score.name,
+                "name": "{} ({} real, {} generated clips)".format(
+                    score.name, *_counts(score)
+                ),
+                "value": round(score.value, 4),
+            }
+            of = dataset if own else terminal.printable(other)
+            metrics.setdefault(of or "unknown", []).append(row)
+    results = [
+        {
+            "task": {"type": "video-generation"},
+            "dataset": {"name": of, "type": of},
+            "metrics": rows,
+        }
+        for of, rows in metrics.items()
+    ]
     entries: dict[str, Any] = {
         "library_name": "tf_dvdgan",
         "license": data_license or "unknown",
         "tags": tags,
     }
-    if scores:
-        entries["model-index"] = [{"name": name, "results": [results]}]
-    lines = [f"{key}: {json.dumps(value)}" for key, value in entries.items()]
+    if results:
+        entries["model-index"] = [{"name": name, "results": results}]
+    lines = [
+        f"{key}: {json.dumps(value, ensure_ascii=False)}"
+        for key, value in entries.items()
+    ]
     return "\n".join(["---", *lines, "---"])
+
+
+def _counts(score: history.Score) -> tuple[Any, Any]:
+    """Numbers of real and of generated clips."""
+    return score.metadata.get("num_real"), score.metadata.get("num_generated")
 
 
 def _summary(model: trained.TrainedModel, module: str, dataset: str) -> str:
@@ -131,10 +162,10 @@ def _summary(model: trained.TrainedModel, module: str, dataset: str) -> str:
 
 
 def _metadata(
-    model: trained.TrainedModel, described: Mapping[str, Any]
+    model: trained.TrainedModel, described: Mapping[str, Any], saved_as: str
 ) -> dict[str, object]:
     window, generator = model.window, model.gan.generator
-    names = [_printable(name) for name in model.class_names]
+    names = [_escaped(terminal.printable(name)) for name in model.class_names]
     classes = ", ".join(names[:_CLASSES_SHOWN])
     classes += ", ..." if len(names) > _CLASSES_SHOWN else ""
     count = sum(int(np.prod(w.shape)) for w in generator.trainable_variables)
@@ -147,7 +178,9 @@ def _metadata(
         "given frames": generator.num_conditioning_frames or "none",
         "classes": classes if generator.num_classes > 1 else "none",
         "latent": " + ".join(map(str, model.gan.latent.sizes)),
-        "weights": f"moving average; SHA-256 {described['metadata']['weights']}",
+        "weights": "moving average"
+        + ("" if saved_as == "saved_model" else ", kernels rounded to float16"),
+        "SHA-256 of the weights": described["metadata"]["weights"],
     }
 
 
@@ -170,7 +203,8 @@ def _training(
     origin = (run.read_model() or {}).get("initialized_from")
     if origin:
         rows["initialized from"] = json.dumps(origin)
-    bindings = history.bindings(run.read_operative_config(model.step))
+    config = run.read_operative_config(model.step) or run.read_config()
+    bindings = history.bindings(config)
     for title, parameter in _TRAINING.items():
         if parameter in bindings:
             rows[title] = f"`{bindings[parameter]}`"
@@ -178,12 +212,22 @@ def _training(
 
 
 def _scores(model_dir: str | None, step: int) -> list[history.Score]:
-    """The newest score of each protocol and truncation at a step."""
-    found = {}
+    """The score of each protocol, truncation and data at a step.
+
+    Of several it is that of the most generated clips, and of these the newest.
+    """
+    found: dict[tuple, history.Score] = {}
     for score in history.scores(model_dir) if model_dir else ():
         if score.step == step:
-            found[score.name, score.truncation] = score
+            real = score.metadata.get("real", {})
+            of = score.name, score.truncation, real.get("dataset"), real.get("name")
+            if of not in found or _num_generated(score) >= _num_generated(found[of]):
+                found[of] = score
     return list(found.values())
+
+
+def _num_generated(score: history.Score) -> int:
+    return score.metadata.get("num_generated") or 0
 
 
 def _score_table(scores: Sequence[history.Score]) -> str:
@@ -195,14 +239,13 @@ def _score_table(scores: Sequence[history.Score]) -> str:
     ]
     for score in scores:
         metadata = score.metadata
-        counts = f"{metadata.get('num_real')}, {metadata.get('num_generated')}"
         digest = metadata.get("weights", {}).get("hash", "")[:12]
         also = ", ".join(f"{name} {value:.3g}" for name, value in score.others.items())
         cells = [
             score.name,
             f"{score.truncation:g}",
             str(score),
-            counts,
+            ", ".join(map(str, _counts(score))),
             f"{metadata.get('network') or 'none'} {digest}".strip(),
             also,
         ]
@@ -215,31 +258,38 @@ def _score_table(scores: Sequence[history.Score]) -> str:
     return "\n".join(lines)
 
 
-def _usage(model: trained.TrainedModel) -> str:
+def _usage(model: trained.TrainedModel, name: str, saved_as: str) -> str:
     generator = model.gan.generator
     inputs = ["truncation=tf.constant(1.0)", "seed=tf.constant(0)"]
     call = "gan.sample(16)"
     if generator.num_classes > 1:
         inputs.insert(0, "label=tf.constant(0)")
-        call = f"gan.sample(16, class_name={_printable(model.class_names[0])!r})"
+        first = terminal.printable(model.class_names[0])
+        call = f"gan.sample(16, class_name={first!r})"
     given, side = generator.num_conditioning_frames, generator.resolution
     if given:
         inputs.insert(0, "frames=frames")
         call = f"gan.predict_frames(frames)  # [{given}, {side}, {side}, 3] uint8"
     else:
         inputs.insert(0, "count=tf.constant(16)")
+    place = name if saved_as == "package" else "FOLDER"
+    lines = [
+        "With tf_dvdgan:",
+        "",
+        "```python",
+        "import tf_dvdgan as dvd",
+        "",
+        f"gan = dvd.load({place!r})",
+        f"videos = {call}",
+        "```",
+    ]
+    if saved_as != "saved_model":
+        return "\n".join(lines)
     return "\n".join(
         [
-            "With tf_dvdgan:",
+            *lines,
             "",
-            "```python",
-            "import tf_dvdgan as dvd",
-            "",
-            "gan = dvd.load('FOLDER')",
-            f"videos = {call}",
-            "```",
-            "",
-            "With TensorFlow alone, from a SavedModel:",
+            "With TensorFlow alone:",
             "",
             "```python",
             "import tensorflow as tf",
@@ -276,6 +326,6 @@ def _table(rows: Mapping[str, object]) -> str:
     return "\n".join(["| | |", "|---|---|", *lines])
 
 
-def _printable(text: str) -> str:
-    """A name from a run, which may be a stranger's, as it can stand in a table."""
-    return terminal.printable(text).replace("|", "\\|").replace("<", "&lt;")
+def _escaped(text: str) -> str:
+    """A name from a run, which may be a stranger's, as it can stand in Markdown."""
+    return text.replace("|", "\\|").replace("<", "&lt;")

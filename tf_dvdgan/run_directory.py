@@ -182,33 +182,43 @@ class RunDirectory:
         files.atomic_write(self._of(f"operative_config-{step}.gin"), text)
 
     def read_operative_config(self, step: int | None = None) -> str:
-        """Reads the newest operative config.
+        """Reads the newest operative config, or that of a step.
 
         Args:
-          step: ignores configs of later steps.
+          step: a step that was trained; the config of the start that reached it.
 
         Returns:
           The text; empty if there is none.
         """
-        newest = _newest(files.list_dir(self.path), _OPERATIVE_CONFIG, step)
+        names = files.list_dir(self.path)
+        before = None if step is None else max(step - 1, 0)
+        newest = _newest(names, _OPERATIVE_CONFIG, before)
         return _text(self._of(newest[1])) if newest else ""
 
     # The data.
 
     def write_dataset(
-        self, class_names: Sequence[str], dataset: str, num_clips: int | None = None
+        self,
+        class_names: Sequence[str],
+        dataset: str,
+        num_clips: int | None = None,
+        **described: str,
     ) -> None:
-        """Writes the properties of the data that sampling needs.
+        """Writes the properties of the data that sampling and cards need.
 
         Args:
           class_names: class names in the order of the labels.
-          dataset: name of the data set; empty if it has none.
+          dataset: name of the data set, which is that of the layout that it was
+            prepared from; empty if it has none.
           num_clips: number of training clips; None if unknown.
+          **described: what only a user knows, for the card: "data_name",
+            "data_license".
         """
         properties = {
             "class_names": list(class_names),
             "dataset": dataset,
             "num_clips": num_clips,
+            **described,
         }
         files.atomic_write(self._of(_DATASET), json.dumps(properties))
 
@@ -232,6 +242,10 @@ class RunDirectory:
     def dataset(self) -> str:
         """Name of the data set; empty if it has none."""
         return str(self._dataset().get("dataset", ""))
+
+    def described_as(self, key: str) -> str:
+        """What a user said of the data as "data_name" or "data_license", or ''."""
+        return str(self._dataset().get(key, ""))
 
     @property
     def num_clips(self) -> int | None:
@@ -268,6 +282,11 @@ class RunDirectory:
 
     # The weights, of a run that `export.export_run` made.
 
+    @property
+    def is_exported(self) -> bool:
+        """Whether `export.export_run` made it: its files have hashes, and stay."""
+        return filesystem.exists(self._of(GENERATOR))
+
     def read_generator(self) -> tuple[dict[str, np.ndarray], int] | None:
         """Reads the averaged weights of a generator.
 
@@ -285,17 +304,14 @@ class RunDirectory:
             raise errors.UserError(f"{path} is damaged ({error}).") from None
 
     def write_generator(self, variables: Mapping[str, np.ndarray], step: int) -> None:
-        """Writes the averaged weights of a generator, kernels as float16.
+        """Writes the averaged weights of a generator.
 
         Args:
           variables: its variables by path.
           step: step of the weights.
         """
-        half = {
-            name: x.astype(np.float16) if x.ndim > 1 else x
-            for name, x in variables.items()
-        }
-        _write_arrays(self._of(GENERATOR), half | {_STEP: np.array(step)})
+        arrays = {**variables, _STEP: np.array(step)}
+        _write_arrays(self._of(GENERATOR), arrays)
 
     # The results.
 

@@ -1,12 +1,20 @@
 """The Python interface to scores; `python -m tools.score` is the command."""
 
 import functools
+import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 import tensorflow as tf
 
-from tf_dvdgan import errors, run_directory, trained, video_gan
+from tf_dvdgan import (
+    errors,
+    run_directory,
+    terminal,
+    trained,
+    video_gan,
+)
 from tf_dvdgan.data import files
 from tf_dvdgan.evaluation.runs import arguments, comparison, printing, receipts
 from tf_dvdgan.evaluation.runs import scorer as scorer_lib
@@ -93,7 +101,7 @@ def print_scores(
       num_real: maximum number of real clips; the protocol's by default.
       num_repeats: number of times the run is sampled; the protocol's by default.
       output: JSON Lines file to append the scores to; the run's `scores.jsonl` by
-        default, and none for a folder.
+        default, and none for a folder or an exported run, whose files have hashes.
       receipt: file for only these scores, see `receipts`.
       **options: further arguments of `Scorer`, as in `score`.
 
@@ -112,7 +120,14 @@ def print_scores(
         files.check_writable(path)
     scored: str | scorer_lib.Model
     if model_dir is not None:
-        output = output or run_directory.RunDirectory(model_dir).scores_file
+        run = run_directory.RunDirectory(model_dir)
+        if output is None and run.is_exported:
+            terminal.say(
+                "The files of an exported run do not change: these scores are only "
+                "printed, unless --output names a file"
+            )
+        elif output is None:
+            output = run.scores_file
         scored = open_model(model_dir, step, options.get("strategy"))
     else:
         assert generated is not None
@@ -192,12 +207,13 @@ def verify(
 
     Args:
       receipt: file that `tools.score` wrote, ``--receipt`` or ``--output``, or a run's
-        `scores.jsonl`.
+        directory, for its `scores.jsonl`. Of an exported run, which has no paths, the
+        clips and weights are among the `places`.
       protocols: names of the protocols to repeat; empty for all in the file.
       places: where clips and files are now, if they have moved: "real", "generated",
-        "model_dir", "step", "weights", "mean", "held_out".
+        "model_dir", "step", "weights", "mean", "lpips", "held_out".
       **options: how scores are computed: num_resamples, batch_size, cache_dir,
-        strategy.
+        strategy. Without a `cache_dir`, no features of earlier commands are used.
 
     Returns:
       Whether all scores, clips and weights are as recorded. Scores may differ by a
@@ -208,13 +224,19 @@ def verify(
     """
     all_same = True
     moved = dict(places or {})
+    folder = receipt if files.is_folder(receipt) else os.path.dirname(receipt)
+    if run_directory.RunDirectory(folder).is_exported:
+        moved.setdefault("model_dir", folder)
     if "model_dir" in moved:
         moved["generated"] = None
-    repeat = _repeater(**options)
-    for record in receipts.read(receipt, protocols):
-        lines, is_same = receipts.compare(record, repeat(record["inputs"] | moved))
-        print("\n  ".join(lines))
-        all_same = all_same and is_same
+    records = receipts.read(receipt, protocols)
+    with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
+        options.setdefault("cache_dir", folder)
+        repeat = _repeater(**options)
+        for record in records:
+            lines, is_same = receipts.compare(record, repeat(record["inputs"] | moved))
+            print("\n  ".join(lines))
+            all_same = all_same and is_same
     return all_same
 
 
@@ -227,7 +249,7 @@ def explain(
     """Explains why two recorded scores differ, see `receipts.explain`; prints it.
 
     Args:
-      first: file that `tools.score` wrote, with one score.
+      first: file that `tools.score` wrote, or a run's directory, with one score.
       second: another such file.
       protocol: which of several scores in a file; names may differ otherwise.
       **options: how scores are computed: batch_size, cache_dir, strategy.
@@ -271,6 +293,8 @@ def _repeater(**options: Unpack[arguments.Computation]) -> receipts.Score:
                 )
             known = {n: inputs[n] for n in ("standing_batches",) if n in inputs}
             generated = opened(inputs["model_dir"], inputs["step"], **known)
+            # A record of a folder may be on its way to a model: these are its own.
+            inputs = {**inputs, **dict.fromkeys(arguments.OF_FOLDERS)}
         others = {name: inputs[name] for name in receipts.OF_SCORER}
         scorer = scorer_lib.Scorer(generated=generated, **others, **options)
         return scorer.score(protocol, inputs["truncation"])

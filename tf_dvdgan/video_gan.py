@@ -403,8 +403,10 @@ class VideoGAN:
           as_run: whether to write a run's directory with only what sampling needs,
             instead of a SavedModel.
           card_name: name of the model in its card, the file README.md.
-          data_name: name of the training data in the card.
-          data_license: license of the training data in the card, such as "apache-2.0".
+          data_name: name of the training data in the card; that of an exported run is
+            its own by default.
+          data_license: license of the training data in the card, such as "apache-2.0";
+            likewise.
 
         Returns:
           The folder.
@@ -430,9 +432,15 @@ class VideoGAN:
             raise errors.UserError("Set `directory`, the folder to write to.")
         model = self.generator.model  # type: ignore[attr-defined]  # of a run
         directory = directory or run_directory.RunDirectory(str(run)).export(model.step)
-        card = model_card.write(model, run, card_name, data_name, data_license)
+        described = {"data_name": data_name, "data_license": data_license}
+        if run:
+            known = run_directory.RunDirectory(run).described_as
+            described = {key: said or known(key) for key, said in described.items()}
+        in_package = pretrained.is_place_of(directory, card_name)
+        saved_as = "package" if in_package else "run" if as_run else "saved_model"
+        card = model_card.write(model, run, card_name, **described, saved_as=saved_as)
         if as_run:
-            export.export_run(model, str(run), directory, card)
+            export.export_run(model, str(run), directory, card, **described)
         else:
             export.export(model, directory, truncations, card=card)
         return directory
@@ -519,6 +527,12 @@ class VideoGAN:
             yield
 
 
+def _is_model(path: str) -> bool:
+    """Whether a folder is a run's or a SavedModel's."""
+    is_saved = filesystem.exists(os.path.join(path, "saved_model.pb"))
+    return is_saved or run_directory.RunDirectory(path).is_run
+
+
 def load(path: str, step: int | str | None = None, trust: bool = False) -> VideoGAN:
     """Opens a run's directory, a SavedModel, or a generator of the package.
 
@@ -537,8 +551,12 @@ def load(path: str, step: int | str | None = None, trust: bool = False) -> Video
         other operations.
     """
     files.register_filesystems(path)
-    if path in pretrained.names() and not filesystem.exists(path):
+    if path in pretrained.names() and not _is_model(path):
         path = pretrained.path_of(path)
+    elif not filesystem.exists(path) and (
+        near := errors.did_you_mean(path, pretrained.names())
+    ):
+        raise errors.UserError(f"There is nothing at {path}.{near}")
     if filesystem.exists(os.path.join(path, "saved_model.pb")):
         generator = generators.open_generator(None, step, path, trust)
         return VideoGAN("", generator.class_names, None, generator)

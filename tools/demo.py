@@ -60,7 +60,12 @@ def main(argv: list[str]) -> None:
         f"--output={samples}",
         "--num_videos=36",
     )
-    _run("SavedModel", f"{_TOOLS}.export", f"--model_dir={run_dir}")
+    _run(
+        "SavedModel",
+        f"{_TOOLS}.export",
+        f"--model_dir={run_dir}",
+        "--data_name=moving shapes (tools.make_demo_videos)",
+    )
     _show_scores(run_dir)
     print(
         f"\nDone in {terminal.duration(time.monotonic() - began)}. Look at\n"

@@ -24,8 +24,14 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> int:
     del argv
-    from tf_dvdgan import doctor, terminal
+    from tf_dvdgan import terminal
 
+    try:
+        from tf_dvdgan import doctor
+    except Exception as error:  # a library that is broken in any way
+        print(f"The packages cannot be imported: {type(error).__name__}: {error}")
+        print("Install tf_dvdgan again, in a new environment.")
+        return 1
     findings = []
     for finding in doctor.examine(FLAGS.path, FLAGS.tpu):
         terminal.say(f"examined: {finding.part}")

@@ -5,6 +5,8 @@
   python -m tools.score --protocol=fid_small --protocol=accuracy_small \
       --weights=small.weights.h5 --real=SHARDS --model_dir=RUN
 
+--pretrained=NAME scores a generator that comes with the package.
+
 A folder holds prepared shards, or videos (mp4, avi, gif, ...), arrays (.npy) and
 folders of numbered frames, with or without a sub-folder per class. Each score is
 printed with its protocol and the published scores that it is comparable with. Scores of
@@ -20,7 +22,8 @@ docs/evaluation.md lists the protocols.
   python -m tools.score --explain FIRST SECOND
 
 The first repeats recorded scores and says what differs: clips, weights, scores; flags
-such as --real say where clips and weights have moved to. The second says which of the
+such as --real say where clips and weights have moved to; all features are extracted
+again, unless --cache_dir names a folder for them. The second says which of the
 differences between two recorded scores matters how much. Both read files of --receipt
 or --output, or a run's scores.jsonl.
 """
@@ -33,7 +36,10 @@ from tf_dvdgan import cli, errors
 
 FLAGS = flags.FLAGS
 # With --verify, where they are now.
-_PLACES = ("real", "generated", "model_dir", "step", "weights", "mean", "held_out")
+_PLACES = (
+    *("real", "generated", "model_dir", "step", "weights", "mean", "lpips"),
+    "held_out",
+)
 
 
 def define_flags() -> None:
@@ -50,6 +56,11 @@ def define_flags() -> None:
     flags.DEFINE_string("generated", None, "Folder of generated clips.")
     flags.DEFINE_string("model_dir", None, "A run's folder, to score its model.")
     cli.define_step()
+    flags.DEFINE_string(
+        "pretrained",
+        None,
+        "Instead of --model_dir: name of a generator that comes with the package.",
+    )
     flags.DEFINE_multi_string("weights", [], "Weights file; may be repeated.")
     flags.DEFINE_string("mean", None, "Mean of C3D's training clips, mean2.npz.")
     flags.DEFINE_list(
@@ -96,7 +107,7 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> int:
     _check_mode(argv[1:])
-    from tf_dvdgan import scores
+    from tf_dvdgan import pretrained, scores
     from tf_dvdgan.training import strategy as strategy_lib
 
     protocols = FLAGS.protocol or []
@@ -117,16 +128,22 @@ def main(argv: list[str]) -> int:
             protocols,
             {name: FLAGS[name].value for name in _PLACES if FLAGS[name].present},
             batch_size=FLAGS.batch_size,
-            cache_dir=FLAGS.cache_dir,
             strategy=strategy,
+            # Those of the cache may be of what is to be verified.
+            **({"cache_dir": FLAGS.cache_dir} if FLAGS["cache_dir"].present else {}),
         )
         return 0 if is_same else 1
+    model_dir = FLAGS.model_dir
+    if FLAGS.pretrained:
+        if model_dir:
+            raise errors.UserError("Set either `model_dir` or `pretrained`.")
+        model_dir = pretrained.path_of(FLAGS.pretrained)
     scores.print_scores(
         FLAGS.real,
         protocols,
         FLAGS.weights,
         generated=FLAGS.generated,
-        model_dir=FLAGS.model_dir,
+        model_dir=model_dir,
         step=FLAGS.step,
         truncations=cli.numbers("truncations"),
         num_generated=FLAGS.num_generated,
@@ -191,7 +208,7 @@ def run() -> None:
         main,
         flags_parser=cli.parse_flags,  # leaves the second file of --explain
         if_interrupted="Features extracted so far are in --cache_dir; the same command "
-        "resumes from there.",
+        "resumes from there. (With --verify only if --cache_dir was named.)",
     )
 
 

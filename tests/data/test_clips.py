@@ -296,6 +296,35 @@ def test_the_key_changes_with_the_data_alone(tmp_path):
     assert clips.open_clips(str(tmp_path / "moved")).key == keys[-1]
 
 
+def test_arrays_that_were_unpacked_with_the_same_times_have_keys_of_their_own(tmp_path):
+    for name, seed in (("a", 0), ("b", 1)):
+        (tmp_path / name).mkdir()
+        write_array(tmp_path / name / "videos.npy", noise(seed))
+        os.utime(tmp_path / name / "videos.npy", (1e9, 1e9))
+    one, other = (clips.open_clips(str(tmp_path / name)) for name in ("a", "b"))
+    assert one.key != other.key
+
+
+def test_shards_of_the_same_clips_have_one_hash_wherever_they_are_from(
+    png_shards, tmp_path
+):
+    source = clips.open_clips(png_shards[1])
+    for name in os.listdir(png_shards[1]):
+        path = pathlib.Path(png_shards[1], name)
+        if path.is_file():
+            (tmp_path / name).write_bytes(path.read_bytes())
+    values = json.loads((tmp_path / "manifest.json").read_text())
+    values["made_with"] = {"input": "/elsewhere"}
+    (tmp_path / "manifest.json").write_text(json.dumps(values))
+    copy = clips.open_clips(str(tmp_path))
+    assert copy.content_hash == source.content_hash
+    other = next(tmp_path.glob(f"{copy.split}-*"))
+    data = bytearray(other.read_bytes())
+    data[-5] ^= 1
+    other.write_bytes(bytes(data))
+    assert clips.open_clips(str(tmp_path)).content_hash != source.content_hash
+
+
 def test_the_key_of_shards_changes_with_their_manifest(png_shards, tmp_path):
     source = clips.open_clips(png_shards[1])
     for name in os.listdir(png_shards[1]):

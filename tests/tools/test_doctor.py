@@ -3,6 +3,7 @@
 import collections
 import importlib.metadata
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -68,6 +69,25 @@ def test_packages_of_other_versions_fail(monkeypatch):
     assert finding.state == doctor.FAILS
     assert "tensorflow 1.0 is installed, 2." in finding.text
     assert np.__version__ not in finding.text
+
+
+def test_packages_that_are_missing_or_broken_fail(monkeypatch, quick):
+    version = importlib.metadata.version
+
+    def without(name):
+        if name in ("av", "gin-config"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without)
+    monkeypatch.setitem(sys.modules, "av", None)
+    found = by_part(doctor.examine())
+    assert found["packages"].state == doctor.FAILS
+    for name in ("av", "gin-config"):
+        assert f"{name} is not installed" in found["packages"].text
+    assert found["video decoders"].state == doctor.FAILS
+    assert "av" in found["video decoders"].text
+    assert found["training steps on CPU:0"].state == doctor.WORKS  # it goes on
 
 
 def test_full_disks_and_small_memory_are_found(monkeypatch):

@@ -10,6 +10,7 @@ TensorFlow is imported inside functions, so that commands can parse flags withou
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from tf_dvdgan.data import filesystem
 
 _OBJECT_STORES = ("s3", "gs", "az", "oss")
 _READ_ONLY = ("http", "https")
+_READ_AT_ONCE = 1 << 20  # bytes
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -312,6 +314,15 @@ def copy_folder(source: str, target: str, last: Sequence[str] = ()) -> int:
         filesystem.copy(path, copy, overwrite=True)
         progress.update(i + 1)
     return len(paths)
+
+
+def sha256(path: str) -> str:
+    """Computes the SHA-256 of a file's contents."""
+    found = hashlib.sha256()
+    with filesystem.GFile(path, "rb") as file:
+        while block := file.read(_READ_AT_ONCE):
+            found.update(block)
+    return found.hexdigest()
 
 
 def absolute(path: str) -> str:

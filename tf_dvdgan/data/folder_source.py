@@ -2,7 +2,6 @@
 
 import collections
 import functools
-import hashlib
 import os
 import threading
 from collections.abc import Iterator
@@ -26,7 +25,6 @@ from tf_dvdgan.data import (
 from tf_dvdgan.data.video_process import ClipInfo
 
 _MAX_BAD_SHARE = 0.05
-_HASHED_AT_ONCE = 1 << 20  # bytes
 
 
 class FolderSource(clip_source.ClipSource):
@@ -78,19 +76,24 @@ class FolderSource(clip_source.ClipSource):
         paths = dict.fromkeys(path for clip in self._clips for path in clip.paths)
         lines = []
         for path in paths:
-            stat = filesystem.stat(os.path.join(self._root, path))
-            lines.append(f"{path}: {stat.length} bytes, {stat.mtime_nsec}")
+            place = os.path.join(self._root, path)
+            if files.is_remote(place):
+                found = filesystem.stat(place)
+                values = [place, found.length, found.mtime_nsec]
+            else:
+                # Archives give files of other folders the same times. ctime cannot be
+                # set, and an inode is that of one file.
+                stat = os.stat(place)
+                values = [path, stat.st_size, stat.st_mtime_ns]
+                values += [stat.st_ctime_ns, stat.st_ino]
+            lines.append(": ".join(map(str, values)))
         return clip_source.sha256_of(lines)
 
     @functools.cached_property
     def content_hash(self) -> str:
         lines = [clip.name for clip in self._clips]
         for path in dict.fromkeys(path for clip in self._clips for path in clip.paths):
-            with filesystem.GFile(os.path.join(self._root, path), "rb") as file:
-                found = hashlib.sha256()
-                while block := file.read(_HASHED_AT_ONCE):
-                    found.update(block)
-            lines.append(found.hexdigest())
+            lines.append(files.sha256(os.path.join(self._root, path)))
         return clip_source.sha256_of(lines)
 
     @functools.cached_property

@@ -96,7 +96,7 @@ def with_symmetries(
       video: `[time, height, width, 3]`.
       window: says which of the two are wanted.
       seed: seed of the run.
-      row: number of the clip's row in the run.
+      row: number of the clip's row in the run, int64 scalar.
 
     Returns:
       `[time, height, width, 3]`.

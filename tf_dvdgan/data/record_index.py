@@ -127,14 +127,16 @@ def rows(paths: Sequence[str], at_most: int | None = None) -> tf.data.Dataset:
     return tf.data.TFRecordDataset(checked).take(-1 if at_most is None else at_most)
 
 
-def checksum(paths: Sequence[str]) -> str:
-    """Hashes the bytes of local TFRecord files.
+def checksum(paths: Sequence[str], read_remote: bool = False) -> str:
+    """Hashes the bytes of TFRecord files.
 
     Args:
       paths: paths of the files.
+      read_remote: whether to read remote files, too; otherwise their sizes and the
+        times of their last changes stand for them.
 
     Returns:
-      A SHA-256. Of remote files it covers size and time of the last change instead.
+      A SHA-256.
 
     Raises:
       DataLossError: a record of a local file is longer than the file.
@@ -142,11 +144,13 @@ def checksum(paths: Sequence[str]) -> str:
     found = hashlib.sha256()
     for path in paths:
         if files.is_remote(path):
-            found.update(repr(filesystem.stat(path)).encode())
+            of_file = repr(filesystem.stat(path))
+            if read_remote:
+                of_file = files.sha256(path)
+            found.update(of_file.encode())
         elif os.path.isfile(path):
             _num_records(path)  # refuses a damaged file before it is read
-            with open(path, "rb") as file:
-                found.update(hashlib.file_digest(file, "sha256").digest())
+            found.update(files.sha256(path).encode())
     return found.hexdigest()
 
 

@@ -56,9 +56,13 @@ class ShardSource(clip_source.ClipSource):
             content = record_index.checksum(self._paths)
         return clip_source.sha256_of([*lines, self.split, content])
 
-    @property
+    @functools.cached_property
     def content_hash(self) -> str:
-        return self.key
+        manifest = self._manifest
+        with readers.reading(self.path):
+            content = record_index.checksum(self._paths, read_remote=True)
+        lines = [*manifest.class_names, str(manifest.resolution), self.split, content]
+        return clip_source.sha256_of(lines)
 
     @property
     def _paths(self) -> list[str]:

@@ -1,5 +1,6 @@
 """Variables of a network by their path in it."""
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -12,3 +13,15 @@ def by_path(network: tf.keras.Model) -> dict[str, tf.Variable]:
         path = f"/{name}".partition(f"/{network.name}/")[2]
         variables[path or name] = variable
     return variables
+
+
+def as_exported(values: np.ndarray) -> np.ndarray:
+    """Rounds kernels to float16, as exported runs have them, and no vectors.
+
+    Args:
+      values: values of a variable, `[...]`.
+
+    Returns:
+      The values, `[...]` float16 if there is more than one axis.
+    """
+    return values.astype(np.float16) if values.ndim > 1 else values

@@ -7,6 +7,7 @@ docs/learned.md shows them all.
 """
 
 import hashlib
+import os
 import pathlib
 
 from tf_dvdgan import errors
@@ -48,6 +49,19 @@ def path_of(name: str) -> str:
                 f"{found} is missing or was changed; install tf_dvdgan again."
             )
     return str(folder)
+
+
+def is_place_of(directory: str, name: str) -> bool:
+    """Tells the package's own directory of a generator from others.
+
+    Args:
+      directory: a directory, which need not exist.
+      name: name of the generator; '' for none.
+
+    Returns:
+      Whether the directory is the package's for this name.
+    """
+    return bool(name) and os.path.abspath(directory) == str(_FOLDER / name)
 
 
 def hash_of(data: bytes) -> str:

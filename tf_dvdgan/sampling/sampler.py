@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tf_dvdgan.data import transforms
 from tf_dvdgan.layers import conditional_batch_norm
-from tf_dvdgan.models import video_gan
+from tf_dvdgan.models import variables, video_gan
 from tf_dvdgan.sampling import latents, standing_statistics
 
 BATCH_SIZE = 16
@@ -248,6 +248,21 @@ def fingerprint(arrays: Sequence[np.ndarray]) -> str:
 def fingerprint_of_weights(network: tf.keras.Model) -> str:
     """Computes a SHA-256 of a network's trainable weights, the same on any device."""
     return fingerprint([variable.numpy() for variable in network.trainable_variables])
+
+
+def hash_of_model(network: tf.keras.Model) -> str:
+    """Computes a SHA-256 of trainable weights, the same of a run and of its exports.
+
+    Kernels are rounded to float16, as an exported run has them.
+
+    Args:
+      network: a generator.
+
+    Returns:
+      Hexadecimal digits.
+    """
+    weights = [variable.numpy() for variable in network.trainable_variables]
+    return fingerprint([variables.as_exported(values) for values in weights])
 
 
 def _as_array(labels: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ def test_a_score_that_changed_with_the_same_clips_is_no_success(
     (tmp_path / "a.jsonl").write_text(json.dumps(record))
     assert not scores.verify(path, cache_dir=str(tmp_path / "cache"))
     shown = capsys.readouterr().out
-    assert "the score is not: it was recorded by tf_dvdgan" in shown and "2.99" in shown
+    assert "the scores are not: recorded by tf_dvdgan" in shown and "2.99" in shown
 
 
 def test_each_factor_of_a_difference_is_switched(
@@ -113,6 +113,77 @@ def test_each_factor_of_a_difference_is_switched(
     shown = capsys.readouterr().out
     assert "brighter.npy (raw, 16x16)  darker.npy (raw, 16x16)" in shown
     assert f"recorded: {before:.6g} and {after:.6g}" in shown
+
+
+def scored_run(tiny_run, demo_shards, tmp_path, name, truncation):
+    receipt = str(tmp_path / name)
+    scores.print_scores(
+        *(demo_shards, "fid_pixels"),
+        model_dir=tiny_run,
+        truncations=[truncation],
+        output=str(tmp_path / "scores.jsonl"),
+        receipt=receipt,
+        cache_dir=str(tmp_path / "cache"),
+        num_resamples=0,
+        num_generated=40,
+    )
+    return receipt
+
+
+def test_scores_of_a_model_are_explained_also_beside_those_of_a_folder(
+    tiny_run, demo_shards, generated, tmp_path
+):
+    first, second = (
+        scored_run(tiny_run, demo_shards, tmp_path, f"{t}.json", t) for t in (1.0, 0.5)
+    )
+    values = [receipts.read(p)[0]["scores"]["fid_pixels"] for p in (first, second)]
+    cache = {"cache_dir": str(tmp_path / "cache")}
+    (found,) = scores.explain(first, second, **cache)
+    assert found.names == "truncation" and found.values == ("1.0", "0.5")
+    assert found.change == pytest.approx(values[1] - values[0], rel=1e-6)
+    folder, value = scored(
+        *(demo_shards, generated / "brighter.npy", tmp_path),
+        resolution=16,
+        stride=2,
+    )
+    for pair, ends in (
+        ((first, folder), (values[0], value)),
+        ((folder, first), (value, values[0])),
+    ):
+        found = scores.explain(*pair, **cache)
+        total = sum(contribution.change for contribution in found)
+        assert total == pytest.approx(ends[1] - ends[0], rel=1e-6)
+        assert "generated clips" in " and ".join(c.names for c in found)
+
+
+def test_every_metric_of_a_record_is_verified(demo_shards, generated, tmp_path, capsys):
+    path, _ = scored(demo_shards, generated / "brighter.npy", tmp_path, stride=2)
+    record = json.loads((tmp_path / "a.jsonl").read_text())
+    names = {name.removeprefix("fid_pixels/") for name in record["scores"]}
+    assert {"kernel_distance", "precision", "recall", "density", "coverage"} <= names
+    for name in ("kernel_distance", "coverage"):
+        changed = json.loads(json.dumps(record))
+        changed["scores"][f"fid_pixels/{name}"] += 0.01
+        (tmp_path / "a.jsonl").write_text(json.dumps(changed))
+        assert not scores.verify(path)
+        shown = capsys.readouterr().out
+        assert f"fid_pixels/{name}: DIFFERENT" in shown and shown.count("DIFF") == 1
+
+
+def test_features_of_an_earlier_command_do_not_verify_themselves(
+    demo_shards, generated, tmp_path, monkeypatch
+):
+    path, _ = scored(demo_shards, generated / "brighter.npy", tmp_path, stride=2)
+    used = []
+    made = scores.scorer_lib.Scorer
+
+    def scorer(*arguments, **options):
+        used.append(options["cache_dir"])
+        return made(*arguments, **options)
+
+    monkeypatch.setattr(scores.scorer_lib, "Scorer", scorer)
+    assert scores.verify(path)
+    assert ".cache" not in used[0] and "tf_dvdgan-" in used[0]
 
 
 def test_scores_that_differ_in_nothing_say_so(demo_shards, generated, tmp_path, capsys):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import array_files, errors, terminal
+from tf_dvdgan import array_files, errors, terminal, version
 from tf_dvdgan.data import files, filesystem, prefetch
 from tf_dvdgan.evaluation.features import sources
 from tf_dvdgan.evaluation.metrics import frechet
@@ -206,7 +206,9 @@ class Extractor:
         Returns:
           The features; on the chief, those of all clips.
         """
-        text = json.dumps([source.fingerprint(), dict(seen_as)], sort_keys=True)
+        made_by = [version.__version__, tf.__version__]
+        identity = [source.fingerprint(), dict(seen_as), made_by]
+        text = json.dumps(identity, sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()
         features = Features(os.path.join(cache_dir, key[:32]))
         chief = self._worker == 0

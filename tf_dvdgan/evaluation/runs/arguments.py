@@ -10,6 +10,8 @@ import tensorflow as tf
 from tf_dvdgan import errors
 from tf_dvdgan.evaluation.runs import protocols
 
+# Arguments of `Scorer` that only apply to folders; a model has its own.
+OF_FOLDERS = ("num_frames", "stride", "resolution")
 CACHE_DIR = os.path.join("~", ".cache", "tf_dvdgan")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tf_dvdgan import errors, terminal
 from tf_dvdgan.data import clips, windows
 from tf_dvdgan.evaluation.features import extraction, sources
+from tf_dvdgan.evaluation.features.networks import lpips
 from tf_dvdgan.evaluation.metrics import prediction
 from tf_dvdgan.evaluation.runs import (
     comparability,
@@ -265,7 +266,7 @@ class ModelScores:
         self,
         protocol: protocols.Protocol,
         real: clips.ClipSource,
-        lpips_network: Callable | None = None,
+        lpips_network: lpips.LPIPS | None = None,
         batch_size: int = 16,
     ) -> comparison.Result:
         """Compares continuations of real clips with their actual frames.
@@ -311,6 +312,9 @@ class ModelScores:
         found = scores.result()
         metadata = dataclasses.asdict(protocol) | self._metadata(window, real, 1.0)
         metadata |= {"num_real": selection.num_clips, "weights": {}}
+        if lpips_network is not None:
+            name, digest = lpips_network.name, lpips_network.hash
+            metadata["weights"] = {"source": name, "hash": digest}
         metadata["num_generated"] = selection.num_clips * count
         others = _named_by_frame(found, given)
         score = scoring.Score(others["psnr_best"], others=others)
@@ -357,7 +361,7 @@ class ModelScores:
         generator = self._sampler.networks.generator
         return lambda: {
             **comparison.content_hashes(known),
-            "model": sampler_lib.fingerprint_of_weights(generator),
+            "model": sampler_lib.hash_of_model(generator),
         }
 
     def _metadata(

@@ -16,11 +16,14 @@ import tensorflow as tf
 
 from tf_dvdgan import errors, run_directory, terminal, version
 from tf_dvdgan.data import files, filesystem
-from tf_dvdgan.evaluation.runs import comparison, protocols
+from tf_dvdgan.evaluation.runs import arguments, comparison, protocols
 from tf_dvdgan.sampling import standing_statistics
 
 # Machines and versions of TensorFlow round features differently.
 TOLERANCE = 1e-3
+# Then a few of a thousand clips are on the other side of a threshold.
+_TOLERANCE_OF_SHARES = 3e-3
+_SHARES = ("precision", "recall", "density", "coverage", "memorization")
 
 # What can be switched alone, in this order, and the arguments that it consists of.
 _FACTORS = {
@@ -51,7 +54,7 @@ _FACTORS = {
 # Arguments of `Scorer` in a record's "inputs", and what else these have.
 OF_SCORER = (
     *("real", "weights", "mean", "lpips", "split", "held_out", "held_out_split"),
-    *("num_frames", "stride", "resolution"),
+    *arguments.OF_FOLDERS,
 )
 _ARGUMENTS = {*OF_SCORER, "generated", "model_dir", "step", "protocol", "truncation"}
 _EXPLAINED = (protocols.FRECHET, protocols.INCEPTION, protocols.ACCURACY)
@@ -103,7 +106,7 @@ def read(path: str, names: Sequence[str] = ()) -> list[dict]:
     """Reads the records that can be repeated, the last one of each protocol.
 
     Args:
-      path: JSON Lines file of scores.
+      path: JSON Lines file of scores, or a run's directory, for its `scores.jsonl`.
       names: names of the protocols to read; empty for all.
 
     Returns:
@@ -112,6 +115,8 @@ def read(path: str, names: Sequence[str] = ()) -> list[dict]:
     Raises:
       UserError: the file does not exist, or has no such record.
     """
+    if files.is_folder(path):
+        path = run_directory.RunDirectory(path).scores_file
     if not filesystem.exists(path):
         raise errors.UserError(f"There is nothing at {path}.")
     found = {}
@@ -206,13 +211,20 @@ def compare(recorded: Mapping, now: comparison.Result) -> tuple[list[str], bool]
       now: the score by the record's arguments.
 
     Returns:
-      What is the same and what differs, a sentence each; and whether the score is as
-      recorded, up to `TOLERANCE`, from the same clips and weights.
+      What is the same and what differs, a sentence each; and whether the score and its
+      other metrics are as recorded, up to `TOLERANCE`, from the same clips and weights.
     """
     name = recorded["protocol"]["name"]
     before, value = recorded["scores"][name], now.score.value
-    is_same = math.isclose(before, value, rel_tol=TOLERANCE, abs_tol=1e-6)
+    is_same = _is_close(name, before, value)
     lines = [f"{name}: recorded {before:.6g}, now {value:.6g}"]
+    for metric, was in recorded["scores"].items():
+        if not metric.startswith(f"{name}/"):
+            continue
+        found = now.score.others.get(metric.removeprefix(f"{name}/"), math.nan)
+        if not _is_close(metric, was, found):
+            lines.append(f"{metric}: DIFFERENT, recorded {was:.6g}, now {found:.6g}")
+            is_same = False
     hashes, of_now = recorded["hashes"], _hashes(now)
     differing = [key for key in hashes if hashes[key] != of_now.get(key)]
     for key, digest in hashes.items():
@@ -227,10 +239,17 @@ def compare(recorded: Mapping, now: comparison.Result) -> tuple[list[str], bool]
             for versions in (recorded["versions"], _versions())
         )
         lines.append(
-            "The clips and weights are the same, the score is not: it was recorded by "
+            "The clips and weights are the same, the scores are not: recorded by "
             f"{was}, this is {is_now}."
         )
     return lines, is_same and not differing
+
+
+def _is_close(metric: str, before: float, now: float) -> bool:
+    share = metric.rpartition("/")[2] in _SHARES
+    by = _TOLERANCE_OF_SHARES if share else 1e-4 if "/" in metric else 1e-6
+    is_same = math.isclose(before, now, rel_tol=TOLERANCE, abs_tol=by)
+    return is_same or (math.isnan(before) and math.isnan(now))
 
 
 @dataclasses.dataclass(frozen=True)

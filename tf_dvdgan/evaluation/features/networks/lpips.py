@@ -10,6 +10,8 @@ It scores pairs of frames and is not in `networks.NETWORKS`, which take videos.
 """
 
 import dataclasses
+import hashlib
+import itertools
 
 import numpy as np
 import tensorflow as tf
@@ -77,6 +79,10 @@ class LPIPS(tf.Module):
       backbone: 'alexnet' or 'vgg16'.
       kernels: kernel `[height, width, in, out]` and bias `[out]` of each convolution.
       channel_weights: `[channels]` for each tapped convolution, non-negative.
+
+    Attributes:
+      backbone: as given.
+      hash: SHA-256 of all values.
     """
 
     def __init__(
@@ -87,6 +93,10 @@ class LPIPS(tf.Module):
     ):
         super().__init__(name=f"lpips_{backbone}")
         self.backbone = backbone
+        found = hashlib.sha256()
+        for values in (*itertools.chain.from_iterable(kernels), *channel_weights):
+            found.update(np.ascontiguousarray(values, "<f4").tobytes())
+        self.hash = found.hexdigest()
         self._layers = _BACKBONES[backbone]
         self._kernels = [tuple(map(tf.constant, pair)) for pair in kernels]
         self._channel_weights = [tf.constant(values) for values in channel_weights]
