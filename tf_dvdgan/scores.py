@@ -15,6 +15,7 @@ from tf_dvdgan import (
     trained,
     video_gan,
 )
+from tf_dvdgan import pretrained as pretrained_lib
 from tf_dvdgan.data import files
 from tf_dvdgan.evaluation.runs import arguments, comparison, printing, receipts
 from tf_dvdgan.evaluation.runs import scorer as scorer_lib
@@ -74,6 +75,7 @@ def print_scores(
     *,
     generated: str | None = None,
     model_dir: str | None = None,
+    pretrained: str | None = None,
     step: int | str | None = None,
     truncations: Sequence[float] = (1.0,),
     num_generated: int | None = None,
@@ -95,6 +97,7 @@ def print_scores(
         fits is used.
       generated: folder of generated videos; None to score a run.
       model_dir: directory of the run; None to score a folder.
+      pretrained: instead of it, name of a generator that comes with the package.
       step: checkpoint of the run: its step or 'best'; the newest by default.
       truncations: factors of the run's latents; each is scored.
       num_generated: number of generated videos; the protocol's by default.
@@ -110,6 +113,10 @@ def print_scores(
         the weights or the model do not fit a protocol.
     """
     names = _listed(protocol)
+    if pretrained:
+        if model_dir:
+            raise errors.UserError("Set either `model_dir` or `pretrained`.")
+        model_dir = pretrained_lib.path_of(pretrained)
     if (generated is None) == (model_dir is None):
         raise errors.UserError("Set either `generated` or `model_dir`.")
     if generated is not None and step is not None:

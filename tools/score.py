@@ -107,7 +107,7 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> int:
     _check_mode(argv[1:])
-    from tf_dvdgan import pretrained, scores
+    from tf_dvdgan import scores
     from tf_dvdgan.training import strategy as strategy_lib
 
     protocols = FLAGS.protocol or []
@@ -133,17 +133,13 @@ def main(argv: list[str]) -> int:
             **({"cache_dir": FLAGS.cache_dir} if FLAGS["cache_dir"].present else {}),
         )
         return 0 if is_same else 1
-    model_dir = FLAGS.model_dir
-    if FLAGS.pretrained:
-        if model_dir:
-            raise errors.UserError("Set either `model_dir` or `pretrained`.")
-        model_dir = pretrained.path_of(FLAGS.pretrained)
     scores.print_scores(
         FLAGS.real,
         protocols,
         FLAGS.weights,
         generated=FLAGS.generated,
-        model_dir=model_dir,
+        model_dir=FLAGS.model_dir,
+        pretrained=FLAGS.pretrained,
         step=FLAGS.step,
         truncations=cli.numbers("truncations"),
         num_generated=FLAGS.num_generated,

@@ -71,6 +71,8 @@ def test_two_folders_are_scored_and_real_features_come_from_the_cache(
         (("--model_dir=c", "--truncations=0.5,x"), "--truncations must be numbers"),
         (("--model_dir=b", "--lpips=a"), "--lpips must be two files"),
         (("--generated=b", "--step=3"), "--step is for --model_dir"),
+        (("--model_dir=c", "--pretrained=d"), "either --model_dir or --pretrained"),
+        (("--pretrained=dvdgan_v2_shape",), "Did you mean 'dvdgan_v2_shapes'"),
         (("--generated=b", "--protocol=fvd_untertiner"), "Did you mean 'fvd_unterth"),
         (("--generated=b", "--lpips=a,b"), "--lpips is for the score of a m"),
         (

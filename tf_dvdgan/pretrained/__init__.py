@@ -3,7 +3,7 @@
     gan = tf_dvdgan.load("dvdgan_v2_shapes")
 
 Each folder is one that `export.export_run` wrote; its README.md is the model's card.
-docs/learned.md shows them all.
+docs/learned.md shows them all. The classifiers beside them are those of their scores.
 """
 
 import hashlib
