@@ -56,9 +56,12 @@ def test_a_step_without_scores_has_a_card_without_scores(model, tiny_run, tmp_pa
     assert "None were recorded" in text and "was not measured" in text
 
 
-def add_score(run, value, dataset="", **metadata):
+def add_score(
+    run, value, dataset="", name="clips", split="test", num_clips=9, **metadata
+):
     protocol = {"name": "fid_small", "num_real": 99, "num_generated": 2048} | metadata
-    protocol |= {"real": {"name": "clips", "dataset": dataset}, "weights": {}}
+    real = {"name": name, "dataset": dataset, "split": split, "num_clips": num_clips}
+    protocol |= {"real": real, "weights": {}}
     run_directory.add_row(
         run_directory.RunDirectory(str(run)).scores_file,
         {"step": 6, "scores": {"fid_small": value}, "protocol": protocol},
@@ -70,7 +73,9 @@ def test_the_front_matter_says_only_what_a_score_is_of(model, tiny_run, tmp_path
     add_score(run, 3.0)
     add_score(run, 9.0, num_generated=64)  # a quick one does not replace it
     add_score(run, 4.0, truncation=0.5)
-    add_score(run, 5.0, dataset="kinetics")
+    add_score(run, 5.0, dataset="kinetics", name="k")
+    add_score(run, 6.0, name="other", split="train", num_clips=7)  # of the same layout
+    add_score(run, 9.0, num_real=5)
     front, text = parts(model_card.write(model, str(run), "", "mine"))
     results = front["model-index"][0]["results"]
     found = {
@@ -78,8 +83,10 @@ def test_the_front_matter_says_only_what_a_score_is_of(model, tiny_run, tmp_path
         for of in results
     }
     assert found["mine"]["fid_small (99 real, 2048 generated clips)"] == 3.0
-    assert found["kinetics"] == {"fid_small (99 real, 2048 generated clips)": 5.0}
+    for name, value in (("k", 5.0), ("other", 6.0)):
+        assert found[name] == {"fid_small (99 real, 2048 generated clips)": value}
     assert "| fid_small | 0.5 | 4 |" in text and "| fid_small | 1 | 9 |" not in text
+    assert "| fid_small | 1 | 6 | 99 of other train | 2048 |" in text
 
 
 @pytest.mark.parametrize(
@@ -122,6 +129,13 @@ def test_names_from_a_run_cannot_break_out_of_the_card(model, tiny_run, tmp_path
     add_score(run, 3.0, dataset="x\n# y")
     front, _ = parts(model_card.write(trained.load(str(run)), str(run), name, name))
     assert name in {r["dataset"]["name"] for r in front["model-index"][0]["results"]}
+
+
+def test_a_license_from_a_run_cannot_break_out_of_the_card(model, tiny_run):
+    license_ = "mit\n<script>\n# Hi"
+    front, text = parts(model_card.write(model, tiny_run, data_license=license_))
+    assert "<script>" not in text and "\n# Hi" not in text
+    assert front["license"] == "mit\\n<script>\\n# Hi"
 
 
 def test_how_to_load_fits_what_is_written(model, tiny_run):

@@ -134,6 +134,9 @@ def test_a_copy_of_a_copy_has_the_same_card_and_scores_that_can_be_verified(
     copies, options = [str(tmp_path / name) for name in ("a", "b")], {}
     options = {"data_name": "shapes", "data_license": "apache-2.0"}
     run = str(shutil.copytree(tiny_run, tmp_path / "run"))
+    directory = run_directory.RunDirectory(run)
+    origin = {"run": "/home/me/a|b/", "step": 3, "classes": [], "networks": {}}
+    directory.write_model(directory.read_model() | {"initialized_from": origin})
     numbers = {"num_generated": 40, "num_resamples": 0}
     scores.print_scores(demo_shards, "fid_pixels", model_dir=run, **numbers)
     for source, copy in ((run, copies[0]), (copies[0], copies[1])):
@@ -143,8 +146,13 @@ def test_a_copy_of_a_copy_has_the_same_card_and_scores_that_can_be_verified(
     assert first == second
     for said in ("trained on shapes", "apache-2.0", "| batch size | `4` |"):
         assert said in second
-    record = pathlib.Path(copies[1], "scores.jsonl").read_text()
-    assert str(tmp_path) not in record and demo_shards not in record
+    texts = [
+        p.read_text() for p in pathlib.Path(copies[1]).iterdir() if p.suffix != ".npz"
+    ]
+    assert len(texts) == 7
+    for place in (str(tmp_path), demo_shards, "/home/me"):
+        assert not [text for text in texts if place in text], place
+    assert "| initialized from | step 3 of a\\|b |" in second
     capsys.readouterr()
     assert scores.verify(copies[1], ["fid_pixels"], {"real": demo_shards})
     shown = capsys.readouterr().out

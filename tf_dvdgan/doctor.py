@@ -24,11 +24,8 @@ import numpy as np
 import tensorflow as tf
 from packaging import requirements, specifiers
 
-from tf_dvdgan import config, errors, machine, onednn
+from tf_dvdgan import errors, machine, onednn
 from tf_dvdgan.data import files, filesystem
-from tf_dvdgan.models import video_gan
-from tf_dvdgan.training import strategy as strategy_lib
-from tf_dvdgan.training import trainer as trainer_lib
 
 WORKS, NOTE, FAILS = "works", "note", "fails"
 
@@ -95,7 +92,7 @@ def examine(paths: Sequence[str] = (), tpu: str | None = None) -> Iterator[Findi
     # The TPU first: TensorFlow connects to it before it uses other devices.
     makers: dict[str, Callable[[], tf.distribute.Strategy]] = {}
     if tpu:
-        makers[f"TPU {tpu}"] = lambda: strategy_lib.create("tpu", tpu)
+        makers[f"TPU {tpu}"] = functools.partial(_connect, tpu)
     gpus = tf.config.list_physical_devices("GPU")
     for number, gpu in enumerate(gpus):
         name = f"GPU:{number}"
@@ -278,8 +275,19 @@ def _gpu(name: str, gpu: tf.config.PhysicalDevice) -> Finding:
     return Finding(name, WORKS, text)
 
 
+def _connect(tpu: str) -> tf.distribute.Strategy:
+    from tf_dvdgan.training import strategy as strategy_lib
+
+    return strategy_lib.create("tpu", tpu)
+
+
 def _train(make_strategy: Callable[[], tf.distribute.Strategy]) -> str:
     """Trains a small DVD-GAN for two steps; checks its losses and weights."""
+    # Here, because they need packages that may be missing: the other checks go on.
+    from tf_dvdgan import config
+    from tf_dvdgan.models import video_gan
+    from tf_dvdgan.training import trainer as trainer_lib
+
     strategy = make_strategy()
     with config.isolated():
         batch = f"BATCH_SIZE = {2 * strategy.num_replicas_in_sync}"

@@ -133,6 +133,10 @@ def export_run(
         )
         architecture = source.read_model()
         if architecture is not None:
+            if origin := architecture.get("initialized_from"):
+                architecture["initialized_from"] = origin | {
+                    "run": _name(origin["run"])
+                }
             target.write_model(architecture)
         if model.gan.frame_bank is not None:
             target.write_frame_bank(model.gan.frame_bank)
@@ -165,6 +169,10 @@ def _names_for_paths(config: str) -> str:
     return re.sub(r"'/[^'\n]*/([^'/\n]+)'", r"'\1'", config)
 
 
+def _name(path: str) -> str:
+    return os.path.basename(path.rstrip("/"))
+
+
 def _without_folders(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a score with the names of files for their paths.
 
@@ -174,7 +182,7 @@ def _without_folders(inputs: Mapping[str, Any]) -> dict[str, Any]:
     def named(value: Any) -> Any:
         if isinstance(value, list):
             return [named(one) for one in value]
-        return os.path.basename(value.rstrip("/")) if isinstance(value, str) else value
+        return _name(value) if isinstance(value, str) else value
 
     paths = ("real", "weights", "mean", "lpips", "held_out", "generated")
     names = {key: named(inputs[key]) for key in paths if key in inputs}

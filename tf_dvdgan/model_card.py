@@ -7,6 +7,7 @@ either, it is left to be filled in.
 
 import datetime
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -66,12 +67,13 @@ def write(
     module = described["metadata"]["model"].partition(".")[0]
     name = name or f"{_PAPERS[module].partition(' (')[0]}, step {model.step}"
     name = terminal.printable(name)
+    data_license = terminal.printable(data_license)
     layout = run.dataset if run else ""
     dataset = terminal.printable(data_name) or _LAYOUTS.get(
         layout, f"clips in the layout of {terminal.printable(layout)}"
     )
     sections = [
-        _front_matter(module, name, dataset, layout, scores, data_license),
+        _front_matter(module, name, dataset, run, scores, data_license),
         f"# {_escaped(name)}",
         _summary(model, module, _escaped(dataset)),
         "## Model",
@@ -87,7 +89,7 @@ def write(
         "## License",
         "The code is licensed under Apache-2.0. The license of the training data, "
         "which may restrict the use of weights and videos: "
-        f"{data_license or '**to be filled in**'}.",
+        f"{_escaped(data_license) or '**to be filled in**'}.",
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -96,18 +98,17 @@ def _front_matter(
     module: str,
     name: str,
     dataset: str,
-    layout: str,
+    run: run_directory.RunDirectory | None,
     scores: Sequence[history.Score],
     data_license: str,
 ) -> str:
     """YAML; a JSON value is one of YAML, too. Its scores are those of truncation 1."""
     tags = ["video-generation", "gan", "tensorflow", module.replace("_", "-")]
     metrics: dict[str, list[dict]] = {}  # by the data that they compare with
+    own = _own_clips(run, scores)
     for score in scores:
         if score.truncation == 1.0:
-            real = score.metadata.get("real", {"dataset": layout})
-            own = real.get("dataset") == layout
-            other = real.get("dataset") or real.get("name", "")
+            clips = score.metadata.get("real")
             row = {
                 "type": score.name,
                 "name": "{} ({} real, {} generated clips)".format(
@@ -115,7 +116,9 @@ def _front_matter(
                 ),
                 "value": round(score.value, 4),
             }
-            of = dataset if own else terminal.printable(other)
+            of = dataset
+            if clips and clips.get("name") not in own:
+                of = terminal.printable(str(clips.get("name", "")))
             metrics.setdefault(of or "unknown", []).append(row)
     results = [
         {
@@ -137,6 +140,23 @@ def _front_matter(
         for key, value in entries.items()
     ]
     return "\n".join(["---", *lines, "---"])
+
+
+def _own_clips(
+    run: run_directory.RunDirectory | None, scores: Sequence[history.Score]
+) -> set[str]:
+    """Names of the data, among those of scores, that the model was trained on.
+
+    They have the layout and the number of training clips of the run's.
+    """
+    is_own: dict[str, bool] = {}
+    for clips in (score.metadata.get("real", {}) for score in scores):
+        fits = run is not None and clips.get("dataset") == run.dataset
+        if run and clips.get("split") == "train":
+            fits = fits and clips.get("num_clips") == run.num_clips
+        name = clips.get("name", "")
+        is_own[name] = is_own.get(name, True) and fits
+    return {name for name, fits in is_own.items() if fits}
 
 
 def _counts(score: history.Score) -> tuple[Any, Any]:
@@ -202,7 +222,9 @@ def _training(
         rows["training clips"] = f"{run.num_clips:,}"
     origin = (run.read_model() or {}).get("initialized_from")
     if origin:
-        rows["initialized from"] = json.dumps(origin)
+        name = os.path.basename(str(origin["run"]).rstrip("/"))
+        said = f"step {origin['step']} of {terminal.printable(name)}"
+        rows["initialized from"] = _escaped(said)
     config = run.read_operative_config(model.step) or run.read_config()
     bindings = history.bindings(config)
     for title, parameter in _TRAINING.items():
@@ -214,38 +236,45 @@ def _training(
 def _scores(model_dir: str | None, step: int) -> list[history.Score]:
     """The score of each protocol, truncation and data at a step.
 
-    Of several it is that of the most generated clips, and of these the newest.
+    Of several it is that of the most clips, generated and real, and then the newest.
     """
     found: dict[tuple, history.Score] = {}
     for score in history.scores(model_dir) if model_dir else ():
         if score.step == step:
             real = score.metadata.get("real", {})
-            of = score.name, score.truncation, real.get("dataset"), real.get("name")
-            if of not in found or _num_generated(score) >= _num_generated(found[of]):
+            of = score.name, score.truncation, real.get("name"), real.get("split")
+            if of not in found or _size(score) >= _size(found[of]):
                 found[of] = score
     return list(found.values())
 
 
-def _num_generated(score: history.Score) -> int:
-    return score.metadata.get("num_generated") or 0
+def _size(score: history.Score) -> tuple[int, int]:
+    real, generated = _counts(score)
+    return generated or 0, real or 0
 
 
 def _score_table(scores: Sequence[history.Score]) -> str:
     if not scores:
         return "None were recorded for this step."
     lines = [
-        "| protocol | truncation | score | real, generated clips | network | also |",
-        "|---|---:|---:|---:|---|---|",
+        "| protocol | truncation | score | real clips | generated | network | also |",
+        "|---|---:|---:|---|---:|---|---|",
     ]
     for score in scores:
         metadata = score.metadata
+        clips = metadata.get("real", {})
+        real, generated = map(str, _counts(score))
+        if clips:
+            of = f"{clips.get('name')} {clips.get('split', '')}".strip()
+            real += f" of {_escaped(terminal.printable(of))}"
         digest = metadata.get("weights", {}).get("hash", "")[:12]
         also = ", ".join(f"{name} {value:.3g}" for name, value in score.others.items())
         cells = [
             score.name,
             f"{score.truncation:g}",
             str(score),
-            ", ".join(map(str, _counts(score))),
+            real,
+            generated,
             f"{metadata.get('network') or 'none'} {digest}".strip(),
             also,
         ]

@@ -1,7 +1,6 @@
 """The Python interface to scores; `python -m tools.score` is the command."""
 
 import functools
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
@@ -22,6 +21,7 @@ from tf_dvdgan.evaluation.runs import scorer as scorer_lib
 from tf_dvdgan.models import vgan
 from tf_dvdgan.sampling import sampler as sampler_lib
 from tf_dvdgan.sampling import standing_statistics
+from tf_dvdgan.training import strategy as strategy_lib
 
 
 def score(
@@ -129,10 +129,11 @@ def print_scores(
     if model_dir is not None:
         run = run_directory.RunDirectory(model_dir)
         if output is None and run.is_exported:
-            terminal.say(
-                "The files of an exported run do not change: these scores are only "
-                "printed, unless --output names a file"
-            )
+            if strategy_lib.is_chief(_strategy_of(options)):
+                terminal.say(
+                    "The files of an exported run do not change: the scores are not "
+                    "added to them; `output` names another file"
+                )
         elif output is None:
             output = run.scores_file
         scored = open_model(model_dir, step, options.get("strategy"))
@@ -231,9 +232,6 @@ def verify(
     """
     all_same = True
     moved = dict(places or {})
-    folder = receipt if files.is_folder(receipt) else os.path.dirname(receipt)
-    if run_directory.RunDirectory(folder).is_exported:
-        moved.setdefault("model_dir", folder)
     if "model_dir" in moved:
         moved["generated"] = None
     records = receipts.read(receipt, protocols)
@@ -251,6 +249,7 @@ def explain(
     first: str,
     second: str,
     protocol: str | None = None,
+    places: Mapping[str, Any] | None = None,
     **options: Unpack[arguments.Computation],
 ) -> list[receipts.Contribution]:
     """Explains why two recorded scores differ, see `receipts.explain`; prints it.
@@ -259,13 +258,16 @@ def explain(
       first: file that `tools.score` wrote, or a run's directory, with one score.
       second: another such file.
       protocol: which of several scores in a file; names may differ otherwise.
+      places: where clips and files of both are now, if they have moved: "real",
+        "weights", "mean", "held_out".
       **options: how scores are computed: batch_size, cache_dir, strategy.
 
     Returns:
       The contribution of each factor in which the scores differ.
 
     Raises:
-      UserError: a file has no score or several, or the metrics differ.
+      UserError: a file has no score or several, the metrics differ, or one place cannot
+        be that of both.
     """
     names = [] if protocol is None else [protocol]
     records = []
@@ -278,10 +280,22 @@ def explain(
                 "or write a file with one score by tools.score --receipt."
             )
         records += found
+    for name, place in (places or {}).items():
+        of = {"real": "real clips", "held_out": "held-out clips"}.get(name, name)
+        if records[0]["hashes"].get(of) != records[1]["hashes"].get(of):
+            raise errors.UserError(
+                f"The scores have different {of}: `{name}` cannot stand for both."
+            )
+        for record in records:
+            record["inputs"][name] = place
     options["num_resamples"] = 0
     contributions = receipts.explain(records[0], records[1], _repeater(**options))
     print(receipts.table(records[0], records[1], contributions))
     return contributions
+
+
+def _strategy_of(options: arguments.Options) -> tf.distribute.Strategy:
+    return options.get("strategy") or tf.distribute.get_strategy()
 
 
 def _repeater(**options: Unpack[arguments.Computation]) -> receipts.Score:

@@ -29,17 +29,20 @@ or --output, or a run's scores.jsonl.
 """
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
 from tf_dvdgan import cli, errors
 
 FLAGS = flags.FLAGS
-# With --verify, where they are now.
+# With --verify, where they are now; with --explain, where those of both are.
 _PLACES = (
     *("real", "generated", "model_dir", "step", "weights", "mean", "lpips"),
     "held_out",
 )
+_PLACES_OF_BOTH = ("real", "weights", "mean", "held_out")
 
 
 def define_flags() -> None:
@@ -117,6 +120,7 @@ def main(argv: list[str]) -> int:
             FLAGS.explain,
             argv[1],
             protocols[0] if protocols else None,
+            _given(_PLACES_OF_BOTH),
             batch_size=FLAGS.batch_size,
             cache_dir=FLAGS.cache_dir,
             strategy=strategy,
@@ -126,7 +130,7 @@ def main(argv: list[str]) -> int:
         is_same = scores.verify(
             FLAGS.verify,
             protocols,
-            {name: FLAGS[name].value for name in _PLACES if FLAGS[name].present},
+            _given(_PLACES),
             batch_size=FLAGS.batch_size,
             strategy=strategy,
             # Those of the cache may be of what is to be verified.
@@ -163,6 +167,10 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _given(names: Sequence[str]) -> dict[str, Any]:
+    return {name: FLAGS[name].value for name in names if FLAGS[name].present}
+
+
 def _check_mode(others: list[str]) -> None:
     """Rejects flags and arguments that do not belong to --verify or --explain."""
     modes = [name for name in ("verify", "explain") if FLAGS[name].value]
@@ -188,8 +196,7 @@ def _check_mode(others: list[str]) -> None:
         "tpu",
         "quiet",
     }
-    if modes == ["verify"]:
-        allowed.update(_PLACES)
+    allowed.update(_PLACES if modes == ["verify"] else _PLACES_OF_BOTH)
     for flag in FLAGS.get_key_flags_for_module(__name__):
         if flag.present and flag.name not in allowed:
             raise errors.UserError(

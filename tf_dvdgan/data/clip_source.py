@@ -17,6 +17,7 @@ import numpy as np
 from tf_dvdgan.data import windows
 from tf_dvdgan.data.video_process import ClipInfo
 
+UNREAD = "unread:"  # begins the content hash of clips that were not read for it
 NUM_PROBED = 8  # number of clips that `ClipSource.clip_info` describes
 
 
@@ -65,7 +66,10 @@ class ClipSource(abc.ABC):
     @property
     @abc.abstractmethod
     def content_hash(self) -> str:
-        """A SHA-256 of the clips' contents and names, wherever they are."""
+        """A SHA-256 of the clips' contents and names, wherever they are.
+
+        Of remote shards, which are not read for it, it is `UNREAD` and their `key`.
+        """
 
     @property
     @abc.abstractmethod

@@ -127,16 +127,14 @@ def rows(paths: Sequence[str], at_most: int | None = None) -> tf.data.Dataset:
     return tf.data.TFRecordDataset(checked).take(-1 if at_most is None else at_most)
 
 
-def checksum(paths: Sequence[str], read_remote: bool = False) -> str:
-    """Hashes the bytes of TFRecord files.
+def checksum(paths: Sequence[str]) -> str:
+    """Hashes the bytes of local TFRecord files.
 
     Args:
       paths: paths of the files.
-      read_remote: whether to read remote files, too; otherwise their sizes and the
-        times of their last changes stand for them.
 
     Returns:
-      A SHA-256.
+      A SHA-256. Of remote files it covers size and time of the last change instead.
 
     Raises:
       DataLossError: a record of a local file is longer than the file.
@@ -144,10 +142,7 @@ def checksum(paths: Sequence[str], read_remote: bool = False) -> str:
     found = hashlib.sha256()
     for path in paths:
         if files.is_remote(path):
-            of_file = repr(filesystem.stat(path))
-            if read_remote:
-                of_file = files.sha256(path)
-            found.update(of_file.encode())
+            found.update(repr(filesystem.stat(path)).encode())
         elif os.path.isfile(path):
             _num_records(path)  # refuses a damaged file before it is read
             found.update(files.sha256(path).encode())

@@ -122,6 +122,12 @@ class Alarms:
                 f"{alarm.message} There is no checkpoint yet to roll back to. {_ADVICE}"
             )
         trainer.num_rollbacks.assign(count)
+        if step > alarm.last_good_step and self._chief:
+            print(
+                f"There is no checkpoint from before the problem: it began after step "
+                f"{alarm.last_good_step}",
+                flush=True,
+            )
         message = (
             f"Rolled back to step {step}, with different random numbers and order of "
             f"the data ({count} of at most {limit} rollbacks)"

@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 
-from tf_dvdgan import errors, scores
-from tf_dvdgan.data import clips, windows
-from tf_dvdgan.evaluation.runs import protocols, receipts
+from tf_dvdgan import errors, run_directory, scores, video_gan
+from tf_dvdgan.data import clips, shard_source, windows
+from tf_dvdgan.evaluation.runs import comparison, protocols, receipts, scoring
 
 
 def scored(real, generated, tmp_path, name="a.jsonl", **options):
@@ -154,6 +154,66 @@ def test_scores_of_a_model_are_explained_also_beside_those_of_a_folder(
         total = sum(contribution.change for contribution in found)
         assert total == pytest.approx(ends[1] - ends[0], rel=1e-6)
         assert "generated clips" in " and ".join(c.names for c in found)
+
+
+def test_scores_of_exported_runs_are_explained_with_the_places_of_both(
+    tiny_run, demo_shards, tmp_path, monkeypatch
+):
+    """They have no paths; the model is where the scores are."""
+    pairs = []
+    for name, truncation in (("a", 1.0), ("b", 0.5)):
+        run = str(shutil.copytree(tiny_run, tmp_path / f"{name}_run"))
+        scores.print_scores(
+            *(demo_shards, "fid_pixels"),
+            model_dir=run,
+            truncations=[truncation],
+            num_resamples=0,
+            num_generated=40,
+        )
+        rows = receipts.read(run)
+        copy = str(tmp_path / name)
+        video_gan.load(run).save(copy, as_run=True)
+        scores_file = run_directory.RunDirectory(copy).scores_file
+        receipts.write(scores_file, receipts.read(scores_file)[-1:])
+        pairs.append((copy, rows[-1]["scores"]["fid_pixels"]))
+    (first, before), (second, after) = pairs
+    monkeypatch.chdir(first)
+    (found,) = scores.explain(
+        "scores.jsonl", second, places={"real": demo_shards}, num_resamples=0
+    )
+    assert found.names == "truncation"
+    assert found.change == pytest.approx(after - before, rel=0.01)  # rounded kernels
+    with pytest.raises(errors.UserError, match="There is nothing at"):
+        scores.explain("scores.jsonl", second)
+
+
+def test_a_place_cannot_stand_for_different_clips(tmp_path):
+    paths = []
+    for name in ("a", "b"):
+        row = record(real=name, truncation=1.0)
+        row |= {"hashes": {"real clips": name}, "versions": {}}
+        row["inputs"] |= dict.fromkeys(receipts._ARGUMENTS - row["inputs"].keys())
+        paths.append(str(tmp_path / f"{name}.json"))
+        receipts.write(paths[-1], [row])
+    with pytest.raises(errors.UserError, match="different real clips: `real` cannot"):
+        scores.explain(*paths, places={"real": "c"})
+
+
+def test_remote_shards_are_not_read_for_a_record(demo_shards, monkeypatch):
+    source = clips.open_clips(demo_shards)
+    local = source.content_hash
+    monkeypatch.setattr(shard_source.files, "is_remote", lambda path: True)
+    remote = clips.open_clips(demo_shards)
+    remote.__dict__["_checksum"] = "of sizes and times"
+    assert remote.content_hash.startswith("unread:")
+    name = "fid_pixels"
+    recorded = {"protocol": {"name": name}, "scores": {name: 1.0}, "versions": {}}
+    recorded["hashes"] = {"real clips": remote.content_hash}
+    now = comparison.Result(
+        scoring.Score(1.0), {"weights": {}}, [], lambda: {"real clips": local}
+    )
+    lines, is_same = receipts.compare(recorded, now)
+    assert is_same and "real clips: not compared" in lines[1]
 
 
 def test_every_metric_of_a_record_is_verified(demo_shards, generated, tmp_path, capsys):

@@ -15,7 +15,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_dvdgan import errors, run_directory, terminal, version
-from tf_dvdgan.data import files, filesystem
+from tf_dvdgan.data import clip_source, files, filesystem
 from tf_dvdgan.evaluation.runs import arguments, comparison, protocols
 from tf_dvdgan.sampling import standing_statistics
 
@@ -115,7 +115,8 @@ def read(path: str, names: Sequence[str] = ()) -> list[dict]:
     Raises:
       UserError: the file does not exist, or has no such record.
     """
-    if files.is_folder(path):
+    folder = _folder_of(path)
+    if folder.rstrip("/") == path.rstrip("/"):
         path = run_directory.RunDirectory(path).scores_file
     if not filesystem.exists(path):
         raise errors.UserError(f"There is nothing at {path}.")
@@ -130,7 +131,19 @@ def read(path: str, names: Sequence[str] = ()) -> list[dict]:
             f"{path} has no score{' by ' + ' or '.join(names) if names else ''} that "
             "can be repeated; those of an earlier version cannot."
         )
+    if run_directory.RunDirectory(folder).is_exported:  # wherever it is now
+        for row in found.values():
+            if not row["inputs"]["generated"]:
+                row["inputs"]["model_dir"] = row["inputs"]["model_dir"] or folder
     return list(found.values())
+
+
+def _folder_of(path: str) -> str:
+    """The folder of a file of records, or the path itself if it is a folder."""
+    is_file = path.endswith((".json", ".jsonl"))  # not every store lists folders
+    if not is_file and files.is_folder(path):
+        return path
+    return os.path.dirname(files.absolute(path))
 
 
 def _is_repeatable(row: Mapping) -> bool:
@@ -226,13 +239,16 @@ def compare(recorded: Mapping, now: comparison.Result) -> tuple[list[str], bool]
             lines.append(f"{metric}: DIFFERENT, recorded {was:.6g}, now {found:.6g}")
             is_same = False
     hashes, of_now = recorded["hashes"], _hashes(now)
-    differing = [key for key in hashes if hashes[key] != of_now.get(key)]
+    differing = []
     for key, digest in hashes.items():
-        if key in differing:
+        if digest == of_now.get(key):
+            lines.append(f"{key}: the same, {digest[:12]}")
+        elif clip_source.UNREAD in digest + of_now.get(key, ""):
+            lines.append(f"{key}: not compared, remote shards are not read")
+        else:
+            differing.append(key)
             other = of_now.get(key, "none")
             lines.append(f"{key}: DIFFERENT, {digest[:12]} recorded, {other[:12]} now")
-        else:
-            lines.append(f"{key}: the same, {digest[:12]}")
     if not is_same and not differing:
         was, is_now = (
             ", ".join(f"{program} {number}" for program, number in versions.items())
