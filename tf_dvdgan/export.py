@@ -134,9 +134,7 @@ def export_run(
         architecture = source.read_model()
         if architecture is not None:
             if origin := architecture.get("initialized_from"):
-                architecture["initialized_from"] = origin | {
-                    "run": _name(origin["run"])
-                }
+                origin["run"] = _name(origin["run"])
             target.write_model(architecture)
         if model.gan.frame_bank is not None:
             target.write_frame_bank(model.gan.frame_bank)

@@ -244,6 +244,7 @@ def test_each_rollback_raises_the_augmentation_once_more(
             "training.Schedule.checkpoint_every = 1",
         )
     out = capsys.readouterr().out
+    assert "no checkpoint from before the problem: it began after step 0" in out
     found = [line[-4:] for line in out.splitlines() if "of probability" in line]
     assert found == ["0.35", "0.45", "0.55", "0.55"]
 
