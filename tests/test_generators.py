@@ -164,6 +164,12 @@ def test_inputs_out_of_range_are_errors_of_the_graph(from_run, saved):
             value = tf.constant(value, inputs[changed].dtype)
             with pytest.raises(tf.errors.InvalidArgumentError, match=rule):
                 saved._model.signatures[name](**inputs | {changed: value}, **given)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="count must be at least 1"
+    ):
+        saved._model.signatures["draw_latents"](
+            count=tf.constant(0), seed=tf.constant(1)
+        )
     labels = np.zeros([2], int)
     with pytest.raises(
         errors.UserError, match=r"sampled: truncation must be from 0\.5"

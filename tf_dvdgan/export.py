@@ -327,6 +327,7 @@ class _ExportedGenerator(tf.Module):
             return from_latents(z, truncation, weights, frames)
 
         def draw_latents(count, seed):
+            _check(count > 0, "count must be at least 1")
             return {"z": latents.draw(gan.latent, count, seed)}
 
         specs = _input_specs(gan)
