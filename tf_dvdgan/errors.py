@@ -48,7 +48,7 @@ def in_one_line(error: UserError) -> UserError:
 
 
 def check_creates(name: str, value: Any) -> None:
-    """Checks that an argument is a class or a function, and not a part it creates.
+    """Checks that an argument is not a part itself, where what creates it is needed.
 
     Args:
       name: name of the argument.
@@ -57,8 +57,7 @@ def check_creates(name: str, value: Any) -> None:
     Raises:
       InvalidValueError: it is a layer, a network or another part itself.
     """
-    is_part = hasattr(type(value), "with_name_scope")  # a tf.Module; may be callable
-    if is_part or not callable(value):
+    if hasattr(type(value), "with_name_scope"):  # a tf.Module, which may be callable
         raise InvalidValueError(
             f"{name} must create a part, as @A without parentheses does. Received: "
             f"{value!r}"

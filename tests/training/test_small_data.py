@@ -186,6 +186,19 @@ def test_a_pinned_discriminator_raises_the_augmentation(
     assert "raised to 0.55 (3 of at most 5 raises)" in out
     at_alarm = saved(tmp_path, 2)["augmentation/probability/.ATTRIBUTES/VARIABLE_VALUE"]
     assert at_alarm == pytest.approx(0.35)  # saved after it was raised
+    # Another constant probability applies when the run resumes, with the three raises.
+    resumed = []
+    monkeypatch.setattr(
+        loop.TrainingLoop, "run", lambda self: resumed.append(self._trainer)
+    )
+    run(
+        *(tmp_path, demo_shards, "NUM_STEPS = 7"),
+        "trainer.build.augmentation = @augmentation.Augmentation",
+        "augmentation.Augmentation.probability = 0.5",
+    )
+    assert float(resumed[0].augmentation.probability) == pytest.approx(0.8)
+    said = capsys.readouterr().out
+    assert "augmentation.Augmentation.probability is now 0.5 (was 0.25)" in said
 
 
 def test_a_run_with_alarms_resumes_to_the_bit(demo_shards, tmp_path, monkeypatch):
@@ -283,24 +296,6 @@ def test_a_probability_of_1_cannot_be_raised(demo_shards, tmp_path):
     )
     with pytest.raises(errors.UserError, match="which is 1 already"):
         run(tmp_path, demo_shards, *parameters)
-
-
-def test_a_constant_probability_is_the_configured_one_when_a_run_resumes(
-    demo_shards, tmp_path, monkeypatch, capsys
-):
-    """With the raises of the alarms, of which there are two."""
-    parameters = ("training.Divergence.on_pinned = 'augment'",)
-    p = raised(tmp_path, demo_shards, monkeypatch, *parameters, steps=5)
-    assert p == pytest.approx(0.45)
-    p = raised(
-        *(tmp_path, demo_shards, monkeypatch, *parameters),
-        "augmentation.Augmentation.probability = 0.5",
-        "training.Divergence.pinned_steps = 100",
-        steps=6,
-    )
-    assert p == pytest.approx(0.7)
-    said = capsys.readouterr().out
-    assert "augmentation.Augmentation.probability is now 0.5 (was 0.25)" in said
 
 
 def test_a_rollback_reaches_back_before_a_long_problem(

@@ -352,7 +352,6 @@ def build(
         for make in value:
             errors.check_creates(name, make)
     errors.check_creates("generator", generator)
-    errors.check_creates("latent", latent)
     if num_classes not in (None, 0, 1):
         raise errors.InvalidValueError(
             f"num_classes must be None, 0 or 1. Received: {num_classes!r}"
