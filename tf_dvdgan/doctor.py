@@ -85,10 +85,10 @@ def examine(paths: Sequence[str] = (), tpu: str | None = None) -> Iterator[Findi
         yield _guarded(part, check)
     for folder in dict.fromkeys([os.getcwd(), tempfile.gettempdir()]):
         yield _guarded(f"disk of {folder}", functools.partial(_disk, folder))
-    yield _object_stores()
+    yield _guarded("object stores", _object_stores)
     for path in paths:
         yield _finding(path, functools.partial(_write_and_read, path))
-    yield _browser()
+    yield _guarded("browser for tests", _browser)
     # The TPU first: TensorFlow connects to it before it uses other devices.
     makers: dict[str, Callable[[], tf.distribute.Strategy]] = {}
     if tpu:

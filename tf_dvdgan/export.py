@@ -107,8 +107,8 @@ def export_run(
 
     It has the averaged weights of one step, the config, the classes and the scores of
     that step, but no optimizers, discriminators and events, and no paths of this
-    machine: of files there are only names. It is much smaller than the
-    run. It can be sampled, scored, exported and explored; training cannot resume.
+    machine: of files there are only names. It is much smaller than the run. It can be
+    sampled, scored, exported and explored; training cannot resume.
 
     Args:
       model: the trained model.
@@ -134,7 +134,7 @@ def export_run(
         architecture = source.read_model()
         if architecture is not None:
             if origin := architecture.get("initialized_from"):
-                origin["run"] = _name(origin["run"])
+                origin["run"] = files.base_name(origin["run"])
             target.write_model(architecture)
         if model.gan.frame_bank is not None:
             target.write_frame_bank(model.gan.frame_bank)
@@ -167,10 +167,6 @@ def _names_for_paths(config: str) -> str:
     return re.sub(r"'/[^'\n]*/([^'/\n]+)'", r"'\1'", config)
 
 
-def _name(path: str) -> str:
-    return os.path.basename(path.rstrip("/"))
-
-
 def _without_folders(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a score with the names of files for their paths.
 
@@ -180,7 +176,7 @@ def _without_folders(inputs: Mapping[str, Any]) -> dict[str, Any]:
     def named(value: Any) -> Any:
         if isinstance(value, list):
             return [named(one) for one in value]
-        return _name(value) if isinstance(value, str) else value
+        return files.base_name(value) if isinstance(value, str) else value
 
     paths = ("real", "weights", "mean", "lpips", "held_out", "generated")
     names = {key: named(inputs[key]) for key in paths if key in inputs}

@@ -7,7 +7,6 @@ either, it is left to be filled in.
 
 import datetime
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import generators, run_directory, terminal, trained, version
+from tf_dvdgan.data import files
 from tf_dvdgan.report import history
 
 _PAPERS = {  # by module
@@ -222,8 +222,8 @@ def _training(
         rows["training clips"] = f"{run.num_clips:,}"
     origin = (run.read_model() or {}).get("initialized_from")
     if origin:
-        name = os.path.basename(str(origin["run"]).rstrip("/"))
-        said = f"step {origin['step']} of {terminal.printable(name)}"
+        name = terminal.printable(files.base_name(str(origin["run"])))
+        said = f"step {origin['step']} of {name}"
         rows["initialized from"] = _escaped(said)
     config = run.read_operative_config(model.step) or run.read_config()
     bindings = history.bindings(config)

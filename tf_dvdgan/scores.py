@@ -7,13 +7,7 @@ from typing import Any, Unpack
 
 import tensorflow as tf
 
-from tf_dvdgan import (
-    errors,
-    run_directory,
-    terminal,
-    trained,
-    video_gan,
-)
+from tf_dvdgan import errors, run_directory, terminal, trained, video_gan
 from tf_dvdgan import pretrained as pretrained_lib
 from tf_dvdgan.data import files
 from tf_dvdgan.evaluation.runs import arguments, comparison, printing, receipts
@@ -129,7 +123,8 @@ def print_scores(
     if model_dir is not None:
         run = run_directory.RunDirectory(model_dir)
         if output is None and run.is_exported:
-            if strategy_lib.is_chief(_strategy_of(options)):
+            strategy = options.get("strategy") or tf.distribute.get_strategy()
+            if strategy_lib.is_chief(strategy):
                 terminal.say(
                     "The files of an exported run do not change: the scores are not "
                     "added to them; `output` names another file"
@@ -292,10 +287,6 @@ def explain(
     contributions = receipts.explain(records[0], records[1], _repeater(**options))
     print(receipts.table(records[0], records[1], contributions))
     return contributions
-
-
-def _strategy_of(options: arguments.Options) -> tf.distribute.Strategy:
-    return options.get("strategy") or tf.distribute.get_strategy()
 
 
 def _repeater(**options: Unpack[arguments.Computation]) -> receipts.Score:

@@ -527,12 +527,6 @@ class VideoGAN:
             yield
 
 
-def _is_model(path: str) -> bool:
-    """Whether a folder is a run's or a SavedModel's."""
-    is_saved = filesystem.exists(os.path.join(path, "saved_model.pb"))
-    return is_saved or run_directory.RunDirectory(path).is_run
-
-
 def load(path: str, step: int | str | None = None, trust: bool = False) -> VideoGAN:
     """Opens a run's directory, a SavedModel, or a generator of the package.
 
@@ -551,13 +545,16 @@ def load(path: str, step: int | str | None = None, trust: bool = False) -> Video
         other operations.
     """
     files.register_filesystems(path)
-    if path in pretrained.names() and not _is_model(path):
+    is_saved_model = filesystem.exists(os.path.join(path, "saved_model.pb"))
+    if path in pretrained.names() and not (
+        is_saved_model or run_directory.RunDirectory(path).is_run
+    ):
         path = pretrained.path_of(path)
     elif not filesystem.exists(path) and (
         near := errors.did_you_mean(path, pretrained.names())
     ):
         raise errors.UserError(f"There is nothing at {path}.{near}")
-    if filesystem.exists(os.path.join(path, "saved_model.pb")):
+    if is_saved_model:
         generator = generators.open_generator(None, step, path, trust)
         return VideoGAN("", generator.class_names, None, generator)
     generator = generators.open_generator(path, step)

@@ -8,13 +8,12 @@ same way. `evaluation.runs.comparability` warns about other differences.
 import abc
 import collections
 import hashlib
-import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from tf_dvdgan.data import windows
+from tf_dvdgan.data import files, windows
 from tf_dvdgan.data.video_process import ClipInfo
 
 UNREAD = "unread:"  # begins the content hash of clips that were not read for it
@@ -135,7 +134,7 @@ class ClipSource(abc.ABC):
         """Returns the metadata that is written beside scores, as JSON types."""
         infos = self.clip_info
         return {
-            "name": os.path.basename(self.path.rstrip("/")),
+            "name": files.base_name(self.path),
             "num_clips": self.num_clips,
             "fps": sorted({info.fps for info in infos if info.fps is not None}),
             "sizes": sorted({f"{info.width}x{info.height}" for info in infos}),

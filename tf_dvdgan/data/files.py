@@ -316,8 +316,16 @@ def copy_folder(source: str, target: str, last: Sequence[str] = ()) -> int:
     return len(paths)
 
 
+def base_name(path: str) -> str:
+    """Returns the name of a file or folder, also if the path ends with a slash."""
+    return os.path.basename(path.rstrip("/"))
+
+
 def sha256(path: str) -> str:
     """Computes the SHA-256 of a file's contents."""
+    if not is_remote(path):  # a third faster than TensorFlow's files
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     found = hashlib.sha256()
     with filesystem.GFile(path, "rb") as file:
         while block := file.read(_READ_AT_ONCE):

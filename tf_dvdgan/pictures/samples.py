@@ -1,7 +1,6 @@
 """Samples of a generator, with several truncations, models or streams side by side."""
 
 import dataclasses
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -150,7 +149,7 @@ def _columns(
     columns = []
     for other in [generator, *beside]:
         theirs = [other.label_of(name) for name in names]
-        name = os.path.basename(files.absolute(other.place).rstrip("/"))
+        name = files.base_name(files.absolute(other.place))
         metadata = other.metadata | {"truncation": t, "run": name}
         videos = _videos(other, samples, theirs, t)
         columns.append(_Column(name, name, videos, metadata))

@@ -3,7 +3,6 @@
 import base64
 import functools
 import hashlib
-import os
 import pathlib
 from collections.abc import Sequence
 
@@ -155,7 +154,7 @@ def of_runs(
 
 
 def _name(model_dir: str) -> str:
-    return os.path.basename(files.absolute(model_dir).rstrip("/"))
+    return files.base_name(files.absolute(model_dir))
 
 
 def _render(title: str, subtitle: str, sections: Sequence[layout.Section]) -> str:

@@ -441,7 +441,7 @@ def _value(factor: str, record: Mapping) -> str:
     if factor in ("real clips", "generated clips"):
         described = record["protocol"].get(side)
         if described is None:  # a model's samples
-            folder = os.path.basename(str(record["inputs"]["model_dir"]).rstrip("/"))
+            folder = files.base_name(str(record["inputs"]["model_dir"]))
             return f"{folder}, step {record['inputs']['step']}"
         properties = [*described["codecs"], *described["sizes"]]
         return f"{described['name']} ({', '.join(properties)})"

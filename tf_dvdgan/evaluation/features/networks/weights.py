@@ -70,7 +70,7 @@ def convert(
     _network_class(network_name)
     check_output(output)
     arrays = _convert_names(weight_formats.read(source), network_name, source)
-    origin = os.path.basename(source.rstrip("/"))
+    origin = files.base_name(source)
     if note:
         origin = f"{origin} ({note})"
     return save(network_name, arrays, output, origin)
