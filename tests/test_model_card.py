@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tf_dvdgan import model_card, run_directory, trained
+from tf_dvdgan.sampling import sampler
 
 
 def parts(card):
@@ -57,14 +58,15 @@ def test_a_step_without_scores_has_a_card_without_scores(model, tiny_run, tmp_pa
 
 
 def add_score(
-    run, value, dataset="", name="clips", split="test", num_clips=9, **metadata
+    run, value, dataset="", name="clips", split="test", num_clips=9, row=(), **metadata
 ):
+    """Adds a score that the run's evaluation wrote, or with a `row` another."""
     protocol = {"name": "fid_small", "num_real": 99, "num_generated": 2048} | metadata
     real = {"name": name, "dataset": dataset, "split": split, "num_clips": num_clips}
     protocol |= {"real": real, "weights": {}}
     run_directory.add_row(
         run_directory.RunDirectory(str(run)).scores_file,
-        {"step": 6, "scores": {"fid_small": value}, "protocol": protocol},
+        {"step": 6, "scores": {"fid_small": value}, "protocol": protocol} | dict(row),
     )
 
 
@@ -76,16 +78,25 @@ def test_the_front_matter_says_only_what_a_score_is_of(model, tiny_run, tmp_path
     add_score(run, 5.0, dataset="kinetics", name="k")
     add_score(run, 6.0, name="other", split="train", num_clips=7)  # of the same layout
     add_score(run, 9.0, num_real=5)
+    by_command = {"inputs": {}}
+    add_score(run, 7.0, name="strangers", row=by_command)  # of the same layout, too
+    of_others = {"hashes": {"model": "of weights that were rolled back"}}
+    add_score(run, 8.0, num_generated=9999, row=of_others)
+    own = {"model": sampler.hashes_of_model(model.gan)["model"]}
+    add_score(run, 3.5, num_generated=4096, row={"hashes": own})
     front, text = parts(model_card.write(model, str(run), "", "mine"))
     results = front["model-index"][0]["results"]
     found = {
         of["dataset"]["name"]: {m["name"]: m["value"] for m in of["metrics"]}
         for of in results
     }
-    assert found["mine"]["fid_small (99 real, 2048 generated clips)"] == 3.0
-    for name, value in (("k", 5.0), ("other", 6.0)):
+    assert found["mine"]["fid_small (99 real, 4096 generated clips)"] == 3.5
+    for name, value in (("k", 5.0), ("other", 6.0), ("strangers", 7.0)):
         assert found[name] == {"fid_small (99 real, 2048 generated clips)": value}
     assert "| fid_small | 0.5 | 4 |" in text and "| fid_small | 1 | 9 |" not in text
+    assert "8" not in {
+        line.split(" | ")[2] for line in text.splitlines() if "fid_s" in line
+    }
     assert "| fid_small | 1 | 6 | 99 of other train | 2048 |" in text
 
 

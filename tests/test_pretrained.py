@@ -18,6 +18,7 @@ from tf_dvdgan import (
     trained,
     video_gan,
 )
+from tf_dvdgan.data import filesystem
 
 pytestmark = pytest.mark.usefixtures("quick_graphs")
 
@@ -126,6 +127,48 @@ def test_other_files_are_not_replaced(tiny_run, tmp_path):
         ):
             export.export_run(model, tiny_run, str(tmp_path), "")
         assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_an_export_that_is_killed_leaves_the_earlier_one(
+    tiny_run, tmp_path, monkeypatch
+):
+    model, place = trained.load(tiny_run), tmp_path / "exported"
+    export.export_run(model, tiny_run, str(place), "first")
+    copy, copied = filesystem.copy, []
+
+    def killed(source, target, overwrite=False):
+        copied.append(target)
+        if len(copied) == 3:
+            raise KeyboardInterrupt
+        copy(source, target, overwrite)
+
+    monkeypatch.setattr(filesystem, "copy", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export.export_run(model, tiny_run, str(place), "second")
+    monkeypatch.undo()
+    assert (place / "README.md").read_text() == "first"
+    assert trained.load(str(place)).step == model.step
+    export.export_run(model, tiny_run, str(place), "second")
+    assert (place / "README.md").read_text() == "second"
+    assert [path.name for path in tmp_path.iterdir()] == ["exported"]
+
+
+def test_no_path_of_a_config_is_exported():
+    config = """
+        a.x = "/home/o'brien/x/w.h5"
+        a.y = ['/home/me/folder/', 'gs://bucket/me/v.h5', '../me/private/u.h5']
+        a.z = 'results/classifiers/t.weights.h5'
+        a.long = \\
+            ('/home/a very long path with spaces that Gin splits over lines and/'
+             'results/classifiers/s.h5')
+        b.frozen = ['*/block_0/*', 'discriminator/block_1/conv_1/kernel']
+        b.text = 'color'
+        b.classes = ["it's", 'a/b']
+    """
+    found = export._names_for_paths(config)
+    for text in ("'w.h5'", "['folder', 'v.h5', 'u.h5']", "'t.weights.h5'", "('s.h5')"):
+        assert text in found
+    assert found.partition("b.frozen")[2] == config.partition("b.frozen")[2]
 
 
 def test_a_copy_of_a_copy_has_the_same_card_and_scores_that_can_be_verified(

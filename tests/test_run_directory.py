@@ -90,6 +90,8 @@ def test_undamaged_rows_of_scores_are_read(directory, capsys):
     assert "2 damaged lines are skipped" in capsys.readouterr().out
     run_directory.add_row(directory.scores_file, {"step": 3})
     assert directory.read_scores() == [{"step": 1}, {"step": 3}]
+    with open(directory.scores_file) as file:
+        assert file.read().splitlines()[2] == '{"step": 2, "sco'  # for who mends it
 
 
 NESTED = "[" * 100_000  # more than Python parses

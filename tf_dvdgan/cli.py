@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import gc
 import logging as python_logging
+import math
 import os
 import re
 import signal
@@ -109,6 +110,7 @@ class _Main:
             logging.set_verbosity(logging.WARNING)
         try:
             _expand_home()
+            _check_numbers()
             for name, value in flags.FLAGS.flag_values_dict().items():
                 files.register_filesystems(
                     *_remote_paths(value), by_tensorflow=name not in self._any_store
@@ -178,6 +180,13 @@ def _expand_home() -> None:
             flags.FLAGS[name].value = expand(value)
         elif isinstance(value, list) and all(isinstance(v, str) for v in value):
             flags.FLAGS[name].value = [expand(v) for v in value]
+
+
+def _check_numbers() -> None:
+    """Checks that numbers of flags are finite, which bounds of flags do not."""
+    for name, value in flags.FLAGS.flag_values_dict().items():
+        if isinstance(value, float) and not math.isfinite(value):
+            exit_with_flag_error(f"--{name} must be a number, not {value}")
 
 
 def _remote_paths(value: object) -> list[str]:

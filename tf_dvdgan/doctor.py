@@ -83,8 +83,11 @@ def examine(paths: Sequence[str] = (), tpu: str | None = None) -> Iterator[Findi
         "video decoders": _decoders,
     }.items():
         yield _guarded(part, check)
-    for folder in dict.fromkeys([os.getcwd(), tempfile.gettempdir()]):
-        yield _guarded(f"disk of {folder}", functools.partial(_disk, folder))
+    for part, find in {
+        "working folder": os.getcwd,
+        "temporary folder": tempfile.gettempdir,
+    }.items():
+        yield _guarded(part, functools.partial(_disk, part, find))
     yield _guarded("object stores", _object_stores)
     for path in paths:
         yield _finding(path, functools.partial(_write_and_read, path))
@@ -96,7 +99,7 @@ def examine(paths: Sequence[str] = (), tpu: str | None = None) -> Iterator[Findi
     gpus = tf.config.list_physical_devices("GPU")
     for number, gpu in enumerate(gpus):
         name = f"GPU:{number}"
-        yield _gpu(name, gpu)
+        yield _guarded(name, functools.partial(_gpu, name, gpu))
         makers[name] = functools.partial(tf.distribute.OneDeviceStrategy, name)
     if len(gpus) > 1:
         makers[f"{len(gpus)} GPUs"] = tf.distribute.MirroredStrategy
@@ -211,9 +214,10 @@ def _decoders() -> Finding:
     return Finding("video decoders", WORKS, f"{library}: {', '.join(_CODECS)}, ...")
 
 
-def _disk(folder: str) -> Finding:
+def _disk(part: str, find: Callable[[], str]) -> Finding:
+    folder = find()  # fails where no folder can be written to
     free = shutil.disk_usage(folder).free / 2**30
-    part, text = f"disk of {folder}", f"{free:.1f} GiB free"
+    text = f"{free:.1f} GiB free at {folder}"
     if free < _DISK_NEEDED:
         return Finding(part, FAILS, f"{text}; at least {_DISK_NEEDED:g} are needed.")
     return Finding(part, WORKS, text)

@@ -25,6 +25,7 @@ Assets: `class_names.txt`, one name per line; `generator.json`, the result of
 requests.
 """
 
+import ast
 import contextlib
 import json
 import os
@@ -51,6 +52,12 @@ from tf_dvdgan.sampling import latents, sampler, standing_statistics
 TRUNCATIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _GRAPH = "saved_model.pb"  # written last
 _CARD = "README.md"
+_IN_EXPORTED_RUN = (
+    r"README\.md|SHA256SUMS|(frame_bank|generator)\.npz|scores\.jsonl"
+    r"|(dataset|model)\.json|(config|operative_config-\d+)\.gin"
+)
+_STRING = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""  # in a Gin config
+_UNFINISHED = ".unfinished"  # ends the name of a folder that is being written
 _ASSETS = ("class_names.txt", generators.DESCRIPTION)
 # Names in a SavedModel; of its folders, what names in them match.
 _CONTENTS = {
@@ -90,7 +97,7 @@ def export(
         assets = _write_assets(model, folder)
         statistics = _grid(model.gan, truncations, num_batches, batch_size)
         module = _ExportedGenerator(model.gan, assets, truncations, statistics)
-        with _replacing(directory) as place:
+        with _replacing(directory, [_GRAPH], _check_replaceable) as place:
             tf.saved_model.save(module, place, module.signatures(model.gan))
             if card:
                 files.atomic_write(os.path.join(place, _CARD), card)
@@ -120,12 +127,9 @@ def export_run(
     Raises:
       UserError: the folder has other files.
     """
-    earlier = files.list_dir(directory)
-    if earlier and not _is_exported_run(directory, earlier):
-        raise errors.UserError(
-            f"{directory} is not empty and is not an exported run; name another folder."
-        )
+    _check_exported_run(directory)
     source = run_directory.RunDirectory(model_dir)
+    own = sampler.hashes_of_model(model.gan)["model"]
     with tempfile.TemporaryDirectory() as folder:
         target = run_directory.RunDirectory(folder)
         target.write_dataset(
@@ -139,7 +143,8 @@ def export_run(
         if model.gan.frame_bank is not None:
             target.write_frame_bank(model.gan.frame_bank)
         for row in source.read_scores():
-            if row.get("step") == model.step:
+            weights = (row.get("hashes") or {}).get("model")
+            if row.get("step") == model.step and weights in (None, own):
                 if "inputs" in row:
                     row["inputs"] = _without_folders(row["inputs"])
                 run_directory.add_row(target.scores_file, row)
@@ -155,16 +160,35 @@ def export_run(
         for path in sorted(pathlib.Path(folder).rglob("*")):
             if path.is_file():
                 name = path.relative_to(folder).as_posix()
-                lines.append(f"{pretrained.hash_of(path.read_bytes())}  {name}\n")
+                lines.append(f"{files.sha256(str(path))}  {name}\n")
         (pathlib.Path(folder) / pretrained.SUMS).write_text("".join(lines))
-        if earlier:
-            _remove(directory)
-        files.copy_folder(folder, directory, last=[pretrained.SUMS])
+        last = [run_directory.GENERATOR, pretrained.SUMS]
+        with _replacing(directory, last, _check_exported_run) as place:
+            files.copy_folder(folder, place, last)
 
 
 def _names_for_paths(config: str) -> str:
-    """Of paths in a config, such as that of a classifier, the names are enough."""
-    return re.sub(r"'/[^'\n]*/([^'/\n]+)'", r"'\1'", config)
+    """Of paths in a config, such as that of a classifier, the names are enough.
+
+    Args:
+      config: a Gin config, of which Python can read the strings.
+
+    Returns:
+      The config with `files.base_name` of each string that is a path.
+    """
+
+    def named(found: re.Match) -> str:
+        text = ast.literal_eval(f"({found[0]})")  # long ones are in several parts
+        return repr(files.base_name(text)) if _is_path(text) else found[0]
+
+    return re.sub(rf"{_STRING}(\\?\s+{_STRING})*", named, config)
+
+
+def _is_path(text: str) -> bool:
+    """Whether a string of a config names a place, and not parts of a network."""
+    folder, _, name = text.rstrip("/").rpartition("/")
+    is_rooted = text.startswith(("/", "~", "./", "../")) or "://" in text
+    return is_rooted or bool(folder and os.path.splitext(name)[1] and "*" not in text)
 
 
 def _without_folders(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,15 +207,25 @@ def _without_folders(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {**inputs, **names, "model_dir": None}
 
 
-def _is_exported_run(directory: str, names: Sequence[str]) -> bool:
-    """Whether a folder holds what `export_run` wrote, and nothing else."""
-    if pretrained.SUMS not in names:
-        return False
-    with filesystem.GFile(os.path.join(directory, pretrained.SUMS)) as file:
-        listed = {line.partition("  ")[2] for line in file.read().splitlines()}
-    return run_directory.GENERATOR in listed and set(names) <= listed | {
-        pretrained.SUMS
-    }
+def _check_exported_run(directory: str) -> None:
+    """Checks that a folder holds at most what `export_run` wrote, maybe not all of it.
+
+    Raises:
+      UserError: it holds other files.
+    """
+    names = set(files.list_dir(directory))
+    listed = {pretrained.SUMS}
+    if pretrained.SUMS in names:
+        with filesystem.GFile(os.path.join(directory, pretrained.SUMS)) as file:
+            listed |= {line.partition("  ")[2] for line in file.read().splitlines()}
+    is_whole = run_directory.GENERATOR in listed and names <= listed
+    is_part = directory.endswith(_UNFINISHED) and all(
+        re.fullmatch(_IN_EXPORTED_RUN, name.partition(".tmp")[0]) for name in names
+    )
+    if names and not (is_whole or is_part):
+        raise errors.UserError(
+            f"{directory} is not empty and is not an exported run; name another folder."
+        )
 
 
 def _write_assets(model: trained.TrainedModel, folder: str) -> dict[str, str]:
@@ -236,25 +270,35 @@ def _foreign(directory: str, name: str) -> errors.UserError:
 
 
 @contextlib.contextmanager
-def _replacing(directory: str) -> Iterator[str]:
-    """Yields a folder to write a SavedModel to, which then replaces the directory.
+def _replacing(
+    directory: str, last: Sequence[str], check: Callable[[str], None]
+) -> Iterator[str]:
+    """Yields a folder to write an export to, which then replaces the directory.
 
-    If the process is killed, there is a complete SavedModel or none. Object stores
-    cannot rename folders; there the old `saved_model.pb` is removed first, and the new
-    one is written after all other files.
+    If the process is killed, there is a complete export or none. Object stores cannot
+    rename folders; there the first of the `last` files, without which it is none, is
+    removed first, and they are written after all others.
+
+    Args:
+      directory: folder of the export.
+      last: names of the files that mark an export as complete.
+      check: checks that a folder may be replaced, complete or not.
     """
     if files.is_object_store(directory):
-        graph = os.path.join(directory, _GRAPH)
-        if filesystem.exists(graph):
-            filesystem.remove(graph)
+        mark = os.path.join(directory, last[0])
+        if filesystem.exists(mark):
+            filesystem.remove(mark)
         with tempfile.TemporaryDirectory() as folder:
             yield folder
-            files.copy_folder(folder, directory, last=[_GRAPH])
+            files.copy_folder(folder, directory, last)
+            names = {name.rstrip("/") for name in files.list_dir(directory)}
+            for name in names - set(os.listdir(folder)):  # of the export before
+                filesystem.remove(os.path.join(directory, name))
         return
     directory = files.absolute(directory).rstrip("/")
-    unfinished, replaced = f"{directory}.unfinished", f"{directory}.replaced"
+    unfinished, replaced = directory + _UNFINISHED, f"{directory}.replaced"
     for leftover in (unfinished, replaced):
-        _check_replaceable(leftover)
+        check(leftover)
     if filesystem.exists(replaced) and not filesystem.exists(directory):
         filesystem.rename(replaced, directory)
     _remove(unfinished, replaced)

@@ -215,7 +215,7 @@ def describe(model: trained.TrainedModel) -> dict[str, Any]:
         "metadata": {
             "model": f"{module}.{kind.__name__}",
             "step": model.step,
-            "weights": sampler_lib.hash_of_model(generator),
+            "weights": sampler_lib.hashes_of_model(model.gan)["model"],
             "version": version.__version__,
         },
     }

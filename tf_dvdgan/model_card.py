@@ -63,7 +63,7 @@ def write(
     """
     described = generators.describe(model)
     run = run_directory.RunDirectory(model_dir) if model_dir else None
-    scores = _scores(model_dir, model.step)
+    scores = _scores(model_dir, model.step, described["metadata"]["weights"])
     module = described["metadata"]["model"].partition(".")[0]
     name = name or f"{_PAPERS[module].partition(' (')[0]}, step {model.step}"
     name = terminal.printable(name)
@@ -147,16 +147,24 @@ def _own_clips(
 ) -> set[str]:
     """Names of the data, among those of scores, that the model was trained on.
 
-    They have the layout and the number of training clips of the run's.
+    They have the run's layout and number of training clips, or the run's own evaluation
+    scored with them; other splits are own beside such a score.
     """
-    is_own: dict[str, bool] = {}
-    for clips in (score.metadata.get("real", {}) for score in scores):
-        fits = run is not None and clips.get("dataset") == run.dataset
-        if run and clips.get("split") == "train":
+    own: set[str] = set()
+    others: set[str] = set()
+    if run is None:
+        return own
+    for score in scores:
+        clips = score.metadata.get("real", {})
+        is_train = clips.get("split") == "train"
+        fits = clips.get("dataset") == run.dataset
+        if is_train:
             fits = fits and clips.get("num_clips") == run.num_clips
-        name = clips.get("name", "")
-        is_own[name] = is_own.get(name, True) and fits
-    return {name for name, fits in is_own.items() if fits}
+        if not fits:
+            others.add(clips.get("name", ""))
+        elif is_train or score.evaluation:
+            own.add(clips.get("name", ""))
+    return own - others
 
 
 def _counts(score: history.Score) -> tuple[Any, Any]:
@@ -233,14 +241,14 @@ def _training(
     return rows
 
 
-def _scores(model_dir: str | None, step: int) -> list[history.Score]:
-    """The score of each protocol, truncation and data at a step.
+def _scores(model_dir: str | None, step: int, weights: str) -> list[history.Score]:
+    """The score of each protocol, truncation and data at a step, of these weights.
 
     Of several it is that of the most clips, generated and real, and then the newest.
     """
     found: dict[tuple, history.Score] = {}
     for score in history.scores(model_dir) if model_dir else ():
-        if score.step == step:
+        if score.step == step and score.model in (None, weights):
             real = score.metadata.get("real", {})
             of = score.name, score.truncation, real.get("name"), real.get("split")
             if of not in found or _size(score) >= _size(found[of]):

@@ -91,6 +91,8 @@ def propose(data_dir: str, hours: float, memory: float) -> Plan:
         model does not fit.
     """
     loaded = manifest.load(data_dir)
+    if not loaded.splits.get("train"):
+        raise errors.UserError(f"{data_dir} has no clips in the split 'train'.")
     count = loaded.num_clips("train")
     lengths = _lengths(data_dir, loaded)
     if _choose_num_frames(lengths, stride=1) is None:

@@ -336,12 +336,27 @@ class RunDirectory:
 def add_row(path: str, *rows: Mapping) -> None:
     """Adds a row to a JSON Lines file, or several, completely or not at all.
 
+    What the file has stays as it is, damaged lines too.
+
     Args:
       path: path of the file, which is created if it does not exist.
       *rows: the rows, of JSON types.
     """
-    text = "".join(json.dumps(entry) + "\n" for entry in [*read_rows(path), *rows])
+    text = _text(path)
+    if text and not text.endswith("\n"):
+        text += "\n"
+    text += "".join(json.dumps(row) + "\n" for row in rows)
     files.atomic_write(path, text)
+
+
+def check_rows(path: str) -> None:
+    """Checks that a file to add rows to has some, or does not exist.
+
+    Raises:
+      UserError: it is another file.
+    """
+    if _text(path).strip() and not read_rows(path):
+        raise errors.UserError(f"{path} is not a JSON Lines file; name another one.")
 
 
 def read_rows(path: str) -> list[dict]:

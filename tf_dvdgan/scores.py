@@ -119,6 +119,10 @@ def print_scores(
     arguments.check_all(names, model_dir is not None, truncations, changes, options)
     for path in filter(None, (output, receipt)):
         files.check_writable(path)
+    if output:
+        run_directory.check_rows(output)
+    if receipt:
+        receipts.check_replaceable(receipt, output)
     scored: str | scorer_lib.Model
     if model_dir is not None:
         run = run_directory.RunDirectory(model_dir)
@@ -219,12 +223,13 @@ def verify(
         strategy. Without a `cache_dir`, no features of earlier commands are used.
 
     Returns:
-      Whether all scores, clips and weights are as recorded. Scores may differ by a
-      thousandth, as those of two machines do.
+      Whether all scores, clips and weights are as recorded; of several workers the
+      chief finds out. Scores may differ by a thousandth, as those of two machines do.
 
     Raises:
       UserError: the file has no such scores, or they cannot be computed.
     """
+    strategy = options.get("strategy") or tf.distribute.get_strategy()
     all_same = True
     moved = dict(places or {})
     if "model_dir" in moved:
@@ -234,7 +239,10 @@ def verify(
         options.setdefault("cache_dir", folder)
         repeat = _repeater(**options)
         for record in records:
-            lines, is_same = receipts.compare(record, repeat(record["inputs"] | moved))
+            result = repeat(record["inputs"] | moved)
+            if not strategy_lib.is_chief(strategy):  # which has the features of all
+                continue
+            lines, is_same = receipts.compare(record, result)
             print("\n  ".join(lines))
             all_same = all_same and is_same
     return all_same
@@ -285,7 +293,9 @@ def explain(
             record["inputs"][name] = place
     options["num_resamples"] = 0
     contributions = receipts.explain(records[0], records[1], _repeater(**options))
-    print(receipts.table(records[0], records[1], contributions))
+    strategy = options.get("strategy") or tf.distribute.get_strategy()
+    if strategy_lib.is_chief(strategy):
+        print(receipts.table(records[0], records[1], contributions))
     return contributions
 
 

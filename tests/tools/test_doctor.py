@@ -2,7 +2,9 @@
 
 import collections
 import importlib.metadata
+import os
 import shutil
+import tempfile
 
 import numpy as np
 import pytest
@@ -98,10 +100,21 @@ def test_a_package_that_cannot_be_imported_ends_only_what_needs_it(tmp_path):
     assert "memory: works" in done.stdout
 
 
+def test_a_machine_without_a_temporary_folder_gets_its_table(quick, monkeypatch):
+    def none():
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    found = by_part(doctor.examine())
+    assert found["temporary folder"].state == doctor.FAILS
+    assert "No usable temporary" in found["temporary folder"].text
+    assert found["training steps on CPU:0"].state == doctor.WORKS
+
+
 def test_full_disks_and_small_memory_are_found(monkeypatch):
     usage = collections.namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2**29))
-    assert doctor._disk("/").state == doctor.FAILS
+    assert doctor._disk("disk", os.getcwd).state == doctor.FAILS
     monkeypatch.setattr(doctor, "_MEMORY_NEEDED", 1e6)
     assert doctor._memory().state == doctor.NOTE
 

@@ -1,6 +1,8 @@
 """The proposed command: a config that loads, and a reason for each choice."""
 
+import json
 import shlex
+import shutil
 
 import numpy as np
 import pytest
@@ -36,6 +38,15 @@ def test_the_widest_model_that_fits_is_proposed(demo_shards, measured):
     assert plan.propose(demo_shards, 1.0, memory=1.4).parameters.count("CH = 8") == 1
     with pytest.raises(errors.UserError, match=r"takes 0\.04 s.*at most 0\.01 s"):
         plan.propose(demo_shards, hours=0.01, memory=8.0)
+
+
+def test_clips_without_a_training_split_are_one_sentence(demo_shards, tmp_path):
+    shards = shutil.copytree(demo_shards, tmp_path / "shards")
+    found = json.loads((shards / "manifest.json").read_text())
+    del found["splits"]["train"]
+    (shards / "manifest.json").write_text(json.dumps(found))
+    with pytest.raises(errors.UserError, match="no clips in the split 'train'"):
+        plan.propose(str(shards), hours=1.0, memory=8.0)
 
 
 def test_wide_models_are_not_tried_where_memory_cannot_hold_them(demo_shards, measured):

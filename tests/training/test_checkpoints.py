@@ -216,6 +216,10 @@ def test_the_best_is_kept_when_the_run_has_taken_it_away(tmp_path):
     best = tf.train.latest_checkpoint(f"{tmp_path}/best")
     assert best.endswith("step-1")
     assert tf.train.load_checkpoint(best) is not None
+    found = [checkpoints._find(str(tmp_path), step) for step in ("best", 1, "1", 2)]
+    assert found == [best] * 3 + [f"{tmp_path}/checkpoints/step-2"]
+    with pytest.raises(errors.UserError, match="no checkpoint of step 3"):
+        checkpoints._find(str(tmp_path), 3)
     checkpoints.keep_as_best(str(tmp_path), 2)
     assert not [name for name in os.listdir(tmp_path / "best") if "step-1" in name]
     with pytest.raises(tf.errors.NotFoundError):

@@ -6,7 +6,7 @@ import tensorflow as tf
 from conftest import TINY_VGAN
 
 import tf_dvdgan as dvd
-from tf_dvdgan.training import divergence, trainer
+from tf_dvdgan.training import checkpoints, divergence, trainer
 
 pytestmark = pytest.mark.usefixtures("quick_graphs")
 
@@ -155,11 +155,12 @@ def test_a_run_rolls_back_and_continues_with_other_random_numbers(
     demo_shards, tmp_path, monkeypatch, capsys
 ):
     """Its fifth step gives no number, the first time it comes to it."""
-    run_steps, seen = trainer.Trainer.run_steps, []
+    run_steps, seen, on_disk = trainer.Trainer.run_steps, [], []
 
     def failing(self, batches, num_steps):
         metrics = run_steps(self, batches, num_steps)
         step, num_rollbacks = int(self.step), int(self.num_rollbacks)
+        on_disk.append((step, checkpoints.num_rollbacks(str(tmp_path), 3)))
         if step - num_steps < 5 <= step and num_rollbacks == 0:
             metrics["loss/generator"] = float("nan")
             self.generator_variables[0].assign_add(
@@ -188,6 +189,8 @@ def test_a_run_rolls_back_and_continues_with_other_random_numbers(
         *[(step, 0) for step in (1, 2, 3, 4)],
         *[(step, 1) for step in (4, 5, 6)],
     ]
+    # Killed in step 4, it would not repeat step 5 as it was.
+    assert on_disk[3:6] == [(4, 0), (5, 0), (4, 1)]
     assert seen[3][2] != seen[4][2]  # step 4, with other data
     saved = tf.train.load_checkpoint(f"{tmp_path}/checkpoints/step-6")
     assert saved.get_tensor("attempt/.ATTRIBUTES/VARIABLE_VALUE") == 1

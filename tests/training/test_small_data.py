@@ -16,6 +16,7 @@ from tf_dvdgan.training import (
     augmentation,
     divergence,
     loop,
+    resuming,
     trainer,
     warm_start,
 )
@@ -107,8 +108,16 @@ def test_a_run_cannot_go_on_with_less_or_more_state_than_it_has(
     # Layers may be frozen from a step on, but not until one.
     run(tmp_path, demo_shards, "trainer.build.frozen = ['*']", more)
     assert "Changed: trainer.build.frozen is now ['*']" in capsys.readouterr().out
-    with pytest.raises(errors.UserError, match=r"has frozen \['\*'\], of which"):
+    with pytest.raises(errors.UserError, match=r"has frozen \['\*'\], so its"):
         run(tmp_path, demo_shards, "NUM_STEPS = 3")
+
+
+def test_a_wider_pattern_freezes_no_less():
+    frozen = {"training": {"trainer": {"arguments": {"frozen": ["*/block_0/*"]}}}}
+    last, first = (tf.Variable(0.0, name=f"d/block_{i}/kernel") for i in (1, 0))
+    resuming._check_frozen(frozen, [last])
+    with pytest.raises(errors.UserError, match="no state of 'd/block_0/kernel'"):
+        resuming._check_frozen(frozen, [last, first])
 
 
 MISTAKES = {

@@ -9,7 +9,7 @@ import gin
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import TINY, run_process
+from conftest import TINY, TINY_VGAN, run_process
 
 import tf_dvdgan as dvd
 from tf_dvdgan import config, errors, layers, losses
@@ -132,13 +132,19 @@ def test_the_run_is_opened_and_resumed(run, demo_shards, capsys):
         dvd.load(run).fit(demo_shards, steps=9, model_dir=run)
 
 
-def test_reports_and_exports_need_no_gin_config(run, tmp_path):
+def test_reports_and_exports_need_no_gin_config(run, demo_shards, tmp_path):
     page.write(run, [], None, None, [], str(tmp_path / "page.html"))
     assert "dvd_gan.Generator" in (tmp_path / "page.html").read_text()
     dvd.load(run).save(str(tmp_path / "exported"), as_run=True)
     paths = run, str(tmp_path / "exported")
     videos = [dvd.load(path).sample(2).astype(int) for path in paths]
     np.testing.assert_allclose(*videos, atol=2)  # its weights are float16
+    for arguments in (
+        {"model_dir": paths[1]},
+        {"model_dir": str(tmp_path / "new"), "init_from": paths[1]},
+    ):
+        with pytest.raises(errors.UserError, match="is an exported run, which has no"):
+            dvd.VideoGAN.from_preset(TINY_VGAN).fit(demo_shards, 9, **arguments)
 
 
 def test_parts_are_registered_without_the_module_of_configs(demo_shards, tmp_path):

@@ -108,6 +108,20 @@ def test_a_batch_in_two_passes_gives_the_weights_of_one(eagerly):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+def test_r1_in_two_passes_is_that_of_one(eagerly):
+    """With kernels of which all vectors are right: it scores after their update."""
+    found = []
+    for passes in (1, 2):
+        r1 = discriminator_terms.R1(every=1, weight=1000.0)
+        t = make(accumulate_steps=passes, discriminator_terms=[r1])
+        metrics = t.run_steps(batches(), 1)
+        found.append((metrics["loss/r1"], all_values(t)))
+    (one, values), (two, values_of_two) = found
+    assert one > 0.1 and two == pytest.approx(one, rel=1e-4)
+    for a, b in zip(values, values_of_two, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
 def test_parts_of_a_batch_draw_their_rows_of_the_whole():
     gan, seed = make().gan, tf.constant([3, 4], tf.int64)
     whole, *parts = (

@@ -6,11 +6,11 @@ Each folder is one that `export.export_run` wrote; its README.md is the model's 
 docs/learned.md shows them all. The classifiers beside them are those of their scores.
 """
 
-import hashlib
 import os
 import pathlib
 
 from tf_dvdgan import errors
+from tf_dvdgan.data import files
 
 DEFAULT = "dvdgan_v2_shapes"  # what the explorer opens if nothing is named
 SUMS = "SHA256SUMS"  # of a folder: a line for each other file, hash and name
@@ -44,7 +44,7 @@ def path_of(name: str) -> str:
     for line in (folder / SUMS).read_text().splitlines():
         digest, _, file = line.partition("  ")
         found = folder / file
-        if not found.exists() or hash_of(found.read_bytes()) != digest:
+        if not found.exists() or files.sha256(str(found)) != digest:
             raise errors.UserError(
                 f"{found} is missing or was changed; install tf_dvdgan again."
             )
@@ -62,8 +62,3 @@ def is_place_of(directory: str, name: str) -> bool:
       Whether the directory is the package's for this name.
     """
     return bool(name) and os.path.abspath(directory) == str(_FOLDER / name)
-
-
-def hash_of(data: bytes) -> str:
-    """Returns the SHA-256 that `SUMS` has for a file's contents."""
-    return hashlib.sha256(data).hexdigest()

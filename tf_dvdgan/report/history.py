@@ -14,6 +14,7 @@ from tensorboard.util import tensor_util
 
 from tf_dvdgan import run_directory
 from tf_dvdgan.data import files
+from tf_dvdgan.evaluation.runs import receipts
 from tf_dvdgan.report import charts
 
 Panels = dict[str, dict[str, charts.Curve]]  # by chart title, then by line name
@@ -44,6 +45,8 @@ class Score:
       others: additional metrics of the same features, by name.
       truncation: factor of the latents.
       metadata: settings of the protocol, with weights and clips.
+      model: SHA-256 of the model's weights; None if unknown.
+      evaluation: whether a run scored its checkpoint, with its own data.
     """
 
     name: str
@@ -54,6 +57,8 @@ class Score:
     others: dict[str, float]
     truncation: float
     metadata: dict
+    model: str | None = None
+    evaluation: bool = False
 
     @property
     def protocol(self) -> tuple[str, str]:
@@ -195,6 +200,8 @@ def _score(row: dict) -> Score:
         others,
         metadata.get("truncation", 1.0),
         {k: v for k, v in metadata.items() if k not in ("step", "truncation")},
+        (row.get("hashes") or {}).get("model"),
+        receipts.of_training(row),
     )
 
 

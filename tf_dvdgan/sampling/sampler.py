@@ -250,19 +250,22 @@ def fingerprint_of_weights(network: tf.keras.Model) -> str:
     return fingerprint([variable.numpy() for variable in network.trainable_variables])
 
 
-def hash_of_model(network: tf.keras.Model) -> str:
-    """Computes a SHA-256 of trainable weights, the same of a run and of its exports.
-
-    Kernels are rounded to float16, as an exported run has them.
+def hashes_of_model(networks: video_gan.Networks) -> dict[str, str]:
+    """Computes a SHA-256 of what samples depend on, the same of a run and its exports.
 
     Args:
-      network: a generator.
+      networks: the networks of a model.
 
     Returns:
-      Hexadecimal digits.
+      "model", of the trainable weights, with kernels rounded to float16, as an exported
+      run has them; and "frame bank", if the model has one: of the frames that its
+      standing statistics are computed with.
     """
-    weights = [variable.numpy() for variable in network.trainable_variables]
-    return fingerprint([variables.as_exported(values) for values in weights])
+    weights = [variable.numpy() for variable in networks.generator.trainable_variables]
+    found = {"model": fingerprint([variables.as_exported(v) for v in weights])}
+    if networks.frame_bank is not None:
+        found["frame bank"] = fingerprint([networks.frame_bank])
+    return found
 
 
 def _as_array(labels: Sequence[int] | np.ndarray) -> np.ndarray:

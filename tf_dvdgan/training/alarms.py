@@ -142,6 +142,12 @@ class Alarms:
         if self._chief:
             print(message, flush=True)
         self._monitor.reset(step)
+        # A run that is killed now must not repeat what it was rolled back from.
+        try:
+            self._saved.save(step, wait=True)
+        except checkpoint_manager.SaveError as error:
+            if self._chief:
+                print(f"The rollback is not saved yet: {error}", flush=True)
         return step
 
     def _handle(self, step: int, alarms: Sequence[divergence.Alarm]) -> None:

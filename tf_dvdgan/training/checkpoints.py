@@ -24,6 +24,7 @@ from tf_dvdgan.training import optimizers
 
 NAME = "step"
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_ROLLBACKS = "attempt/.ATTRIBUTES/VARIABLE_VALUE"  # a key of `Trainer`'s objects
 _INDEX = re.compile(rf"{NAME}-(\d+)\.index")
 _DATA = re.compile(rf"{NAME}-(\d+)\.data-.*")
 
@@ -54,6 +55,23 @@ def steps(model_dir: str) -> list[int]:
     """Returns the steps of a run's checkpoints, in order."""
     paths = all_in(run_directory.RunDirectory(model_dir).checkpoints)
     return [step_of(path) for path in paths]
+
+
+def num_rollbacks(model_dir: str, step: int) -> int:
+    """Returns the number of rollbacks of a run before one of its checkpoints.
+
+    Args:
+      model_dir: directory of the run.
+      step: step of the checkpoint.
+
+    Returns:
+      The number; 0 if the checkpoint has none or cannot be read.
+    """
+    path = path_of(run_directory.RunDirectory(model_dir).checkpoints, step)
+    try:
+        return int(tf.train.load_variable(path, _ROLLBACKS))
+    except (tf.errors.OpError, ValueError, IndexError):  # or removed by the run
+        return 0
 
 
 def all_in(directory: str) -> list[str]:
@@ -156,7 +174,7 @@ def restore_generator(
     Args:
       model_dir: directory of the run.
       generator: the generator, with its variables.
-      step: step of the checkpoint, or 'best'; the newest by default.
+      step: step of a checkpoint, also of the best, or 'best'; the newest by default.
       others: other models to restore, by their names in the checkpoint.
 
     Returns:
@@ -226,6 +244,8 @@ def _find(model_dir: str, step: int | str | None) -> str:
             )
         name = f"checkpoint of step {step}"
         path = path_of(run.checkpoints, int(step))
+        if not filesystem.exists(path + ".index"):  # may be kept as the best
+            path = path_of(run.best, int(step))
     if path and filesystem.exists(path + ".index"):
         return path
     existing = ", ".join(map(str, steps(model_dir))) or "none"

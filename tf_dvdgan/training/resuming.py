@@ -1,5 +1,6 @@
 """Resumes a run from its newest checkpoint, if it has one and it fits."""
 
+import fnmatch
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ def restore(
     class_names: Sequence[str],
     before: Mapping[str, Any],
     model: Mapping[str, Any],
+    trained: Sequence[tf.Variable],
     allow_config_mismatch: bool,
 ) -> bool:
     """Restores the newest checkpoint of a run.
@@ -28,6 +30,7 @@ def restore(
       class_names: class names of the data.
       before: the run's `model.json`; empty if it has none.
       model: result of `resolved.resolve` now.
+      trained: variables of the discriminators that are not frozen now.
       allow_config_mismatch: whether the run may resume with other settings or classes.
 
     Returns:
@@ -38,7 +41,8 @@ def restore(
     """
     if not allow_config_mismatch:
         _check_functions(before, model)
-    _check_frozen(before, model)
+    if saved.newest:
+        _check_frozen(before, trained)
     resumed = saved.restore(allow_config_mismatch)
     if resumed and not allow_config_mismatch:
         _check_classes(directory, class_names)
@@ -68,19 +72,19 @@ def _arguments(model: Mapping[str, Any]) -> dict[str, Any]:
     return {n: v for part in parts if part for n, v in part["arguments"].items()}
 
 
-def _check_frozen(before: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+def _check_frozen(before: Mapping[str, Any], trained: Sequence[tf.Variable]) -> None:
     """Refuses to resume with fewer frozen layers."""
-    frozen, now = _frozen(before), _frozen(model)
-    if any(pattern not in now for pattern in frozen):
-        raise errors.UserError(
-            f"The run has frozen {frozen}, of which the optimizer has no state: start "
-            "a new run from this one, with another `model_dir` and `init_from`."
-        )
-
-
-def _frozen(model: Mapping[str, Any]) -> list[str]:
-    patterns = _arguments(model).get("frozen", [])
-    return patterns["tuple"] if isinstance(patterns, dict) else patterns
+    patterns = _arguments(before).get("frozen", [])
+    if isinstance(patterns, dict):
+        patterns = patterns["tuple"]
+    names = [variable.name.removesuffix(":0") for variable in trained]
+    for pattern in patterns:
+        for name in fnmatch.filter(names, pattern):
+            raise errors.UserError(
+                f"The run has frozen {patterns}, so its optimizer has no state of "
+                f"{name!r}: start a new run from this one, with another `model_dir` "
+                "and `init_from`."
+            )
 
 
 def _check_classes(

@@ -49,12 +49,19 @@ def locked(
       A context manager; entering it raises `UserError` if the directory is in use.
 
     Raises:
-      UserError: TensorFlow cannot read checkpoints in a directory of this name.
+      UserError: TensorFlow cannot read checkpoints in a directory of this name, or it
+        is an exported run.
     """
     files.register_filesystems(model_dir, writing=True)
     files.check_name_for_checkpoints(model_dir)
+    directory = run_directory.RunDirectory(model_dir)
+    if directory.is_exported:
+        raise errors.UserError(
+            f"{model_dir} is an exported run, which has no discriminators and "
+            "optimizers to train on: resume the run it is of, or use a new `model_dir`."
+        )
     if strategy_lib.is_chief(strategy):
-        return run_directory.RunDirectory(model_dir).locked()
+        return directory.locked()
     return contextlib.nullcontext()
 
 
@@ -146,7 +153,13 @@ def prepare(
     before = directory.read_model() or {}
     changes = resolved.changes(before, model) if before else []
     resumed = resuming.restore(
-        directory, saved, data.class_names, before, model, allow_config_mismatch
+        directory,
+        saved,
+        data.class_names,
+        before,
+        model,
+        trainer.discriminator_variables,
+        allow_config_mismatch,
     )
     if resumed and trainer.augmentation:
         trainer.augmentation.resume(on_divergence.raise_by)

@@ -92,6 +92,11 @@ def _build(model_dir: str) -> tuple[video_gan.Networks, list[str]]:
     """Builds the networks of another run; returns them and its class names."""
     files.register_filesystems(model_dir)
     directory = run_directory.RunDirectory(model_dir)
+    if directory.is_exported:
+        raise errors.UserError(
+            f"{model_dir!r} is an exported run, which has no discriminators to start "
+            "from: name the run it is of."
+        )
     model = directory.read_model()
     if model is None:
         raise errors.UserError(

@@ -217,6 +217,35 @@ def test_distances_by_frame_are_of_clips_that_stand_still_from_it_on(
         assert of_copy == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
+def test_what_a_prediction_model_continues_is_recorded(
+    continuing_gan, demo_shards, monkeypatch
+):
+    """Also for a score that compares with no real clips."""
+    monkeypatch.setattr(
+        feature_metric.pixels.Pixels,
+        "call",
+        lambda self, videos, training=False: {"logits": videos[:, 0, 0, :4, 0]},
+    )
+    inception = dataclasses.replace(PIXELS, metric=protocols.INCEPTION, num_real=5)
+    metric = feature_metric.FeatureMetric(inception)
+    real = clips.open_clips(demo_shards, "test")
+    found = scores_of(continuing_gan, 6, 1).by_features(metric, real)
+    assert found.metadata["num_real"] == 5
+    assert found.hashes()["real clips"] == real.content_hash
+    before = found.hashes()
+    _, [samples] = scores_of(continuing_gan, 6, 1).sides(inception, real)
+    cached = samples.fingerprint()
+    bank = continuing_gan.frame_bank
+    try:
+        continuing_gan.frame_bank = bank + np.uint8(9)
+        after = scores_of(continuing_gan, 6, 1).by_features(metric, real).hashes()
+        assert before["frame bank"] != after["frame bank"]
+        assert before["model"] == after["model"]
+        assert samples.fingerprint() != cached
+    finally:
+        continuing_gan.frame_bank = bank
+
+
 def test_classes_go_by_their_names_whatever_their_numbers(tmp_path, monkeypatch):
     """Of folders with some of the classes the first would else be the first's."""
     for side, names in (("real", "abc"), ("generated", "bc")):

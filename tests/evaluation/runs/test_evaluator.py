@@ -63,11 +63,18 @@ def evaluator(evaluator_of, tmp_path):
     return evaluator_of()
 
 
-def write(evaluator, step, score, at_end=False):
+def write(evaluator, step, score, at_end=False, **of_step):
     """Writes a score as if it had been computed."""
     settings = evaluator._scorer.settings(evaluator._protocol(NAME, at_end))
     record = {"step": step, "scores": {NAME: score}, "evaluation": True, **settings}
+    record |= of_step
     evaluator._write(step, [json.loads(json.dumps(record))], at_end)
+
+
+def steps_of(evaluator) -> set[int]:
+    """Steps with scores, of a run that was never rolled back."""
+    assert {rollbacks for _, rollbacks in evaluator.evaluated()} <= {0}
+    return {step for step, _ in evaluator.evaluated()}
 
 
 def best(tmp_path) -> str:
@@ -83,13 +90,28 @@ def test_the_best_step_is_kept_and_scores_carry_their_protocol(evaluator, tmp_pa
     for step, score, expected in ((1, 5.0, 1), (2, 3.0, 2), (3, 4.0, 2)):
         write(evaluator, step, score)
         assert best(tmp_path) == f"step-{expected}"
-    assert evaluator.evaluated() == {1, 2, 3}
+    assert steps_of(evaluator) == {1, 2, 3}
     rows = rows_of(tmp_path)
     assert [row["scores"][NAME] for row in rows] == [5.0, 3.0, 4.0]
     protocol = rows[0]["protocol"]
     assert protocol["num_generated"] == protocol["num_real"] == 4
     assert protocol["real"]["split"] == "test"
     assert protocol["resolution"] == 16
+
+
+def test_after_a_rollback_a_step_is_scored_again_and_the_best_stays(
+    evaluator, tmp_path
+):
+    for step, score in ((1, 5.0), (2, 3.0), (3, 1.0)):
+        write(evaluator, step, score)
+    write(evaluator, 3, 2.5, rollbacks=1)
+    assert evaluator.evaluated() == {(1, 0), (2, 0), (3, 0), (3, 1)}
+    (kept,) = (tmp_path / "best").glob("*.index")
+    before = kept.read_bytes()
+    write(evaluator, 2, 2.0, rollbacks=1)
+    assert kept.read_bytes() == before  # still the one with a score of 1
+    write(evaluator, 2, 0.5, rollbacks=1)
+    assert best(tmp_path) == "step-2"
 
 
 def test_scores_by_another_protocol_are_not_compared(evaluator, evaluator_of, tmp_path):
@@ -109,12 +131,12 @@ def test_scores_of_an_earlier_version_count(evaluator, tmp_path):
     scores = {NAME: 2.0, f"{NAME}/recall": 0.5, "scores/d_held_out": 1.0}
     earlier = {"step": 2, "scores": scores, "protocol": {"window": window, NAME: own}}
     run_directory.add_row(str(tmp_path / "scores.jsonl"), earlier)
-    assert evaluator.evaluated() == {1, 2}
+    assert steps_of(evaluator) == {1, 2}
     write(evaluator, 3, 4.0)
     assert best(tmp_path) == "step-1"  # step 2 is better, but was not kept
     earlier["protocol"][NAME]["num_real"] = 3
     run_directory.add_row(str(tmp_path / "scores.jsonl"), {**earlier, "step": 4})
-    assert evaluator.evaluated() == {1, 2, 3}
+    assert steps_of(evaluator) == {1, 2, 3}
 
 
 def test_scores_of_the_command_are_not_an_evaluation(evaluator, tmp_path):
@@ -124,7 +146,7 @@ def test_scores_of_the_command_are_not_an_evaluation(evaluator, tmp_path):
     del row["evaluation"]
     others = [row | {"step": 2, "scores": {NAME: 1.0}}, {"step": 3, "protocol": {}}]
     run_directory.add_row(str(tmp_path / "scores.jsonl"), *others)
-    assert evaluator.evaluated() == {1}
+    assert steps_of(evaluator) == {1}
     write(evaluator, 3, 4.0)
     assert best(tmp_path) == "step-3"
 
@@ -137,7 +159,7 @@ def test_standing_statistics_are_a_setting(evaluator, evaluator_of):
 def test_a_checkpoint_that_is_gone_costs_no_score(evaluator, tmp_path, capsys):
     write(evaluator, 7, 1.0)
     assert "The best checkpoint, step 7, cannot be copied" in capsys.readouterr().out
-    assert evaluator.evaluated() == {7}
+    assert steps_of(evaluator) == {7}
 
 
 def test_a_full_disk_is_reported(evaluator, tmp_path, capsys):
@@ -189,19 +211,19 @@ def test_the_last_step_is_scored_twice(evaluator_of, tmp_path):
         found[NAME],
         found[f"at_end/{NAME}"],
     ]
-    assert evaluator.evaluated() == {2, 3}
+    assert steps_of(evaluator) == {2, 3}
 
 
 def test_a_last_step_without_its_second_scores_is_not_done(evaluator_of):
     evaluator = evaluator_of(3, num_videos_at_end=12)
     write(evaluator, 2, 1.0)
     write(evaluator, 3, 1.0)
-    assert evaluator.evaluated() == {2}
+    assert steps_of(evaluator) == {2}
     write(evaluator, 3, 1.0, at_end=True)
-    assert evaluator.evaluated() == {2, 3}
+    assert steps_of(evaluator) == {2, 3}
     longer = evaluator_of(6, num_videos_at_end=12)
     write(longer, 6, 1.0)
-    assert longer.evaluated() == {2, 3}
+    assert steps_of(longer) == {2, 3}
 
 
 def test_the_last_step_is_scored_once_where_the_numbers_are_the_same(
@@ -209,7 +231,7 @@ def test_the_last_step_is_scored_once_where_the_numbers_are_the_same(
 ):
     evaluator = evaluator_of(3, num_videos_at_end=4, standing_batches=1)
     evaluator.evaluate(3)
-    assert len(rows_of(tmp_path)) == 1 and evaluator.evaluated() == {3}
+    assert len(rows_of(tmp_path)) == 1 and steps_of(evaluator) == {3}
 
 
 def test_real_clips_are_read_once_and_warnings_printed_once(
@@ -321,4 +343,4 @@ def test_scores_in_training_are_those_of_the_same_step_afterwards(
         others |= {"copy", "copy_until_frame_3"}
     assert {f"{NAME}/{name}" for name in others} <= own.keys()
     row.pop("scores"), afterwards.pop("scores")
-    assert row == afterwards | {"evaluation": True}
+    assert row == afterwards | {"evaluation": True, "rollbacks": 0}

@@ -248,6 +248,118 @@ def test_scores_that_differ_in_nothing_say_so(demo_shards, generated, tmp_path, 
     assert "differ in nothing that is scored" in capsys.readouterr().out
 
 
+def test_clips_that_were_replaced_are_not_explained(demo_shards, generated, tmp_path):
+    place = generated / "brighter.npy"
+    first, _ = scored(demo_shards, place, tmp_path, "a.jsonl", stride=2)
+    shutil.copy(generated / "darker.npy", place)
+    second, _ = scored(demo_shards, place, tmp_path, "b.jsonl", stride=2)
+    with pytest.raises(errors.UserError, match=r"generated clips .* at the same place"):
+        scores.explain(first, second)
+    # Of other places, too, the clips must still be those of the score.
+    third, _ = scored(
+        demo_shards, generated / "darker.npy", tmp_path, "c.jsonl", stride=1
+    )
+    scores.explain(second, third)  # the same clips, at two places
+    for pair in ((first, third), (third, first)):
+        with pytest.raises(errors.UserError, match=r"generated clips .* been replaced"):
+            scores.explain(*pair)
+
+
+def test_all_scores_of_a_file_are_verified(demo_shards, generated, tmp_path, capsys):
+    options = {"stride": 2}
+    rows = []
+    for name in ("brighter", "darker", "brighter"):
+        path, _ = scored(demo_shards, generated / f"{name}.npy", tmp_path, **options)
+        rows += [json.loads((tmp_path / "a.jsonl").read_text())]
+    rows[0]["scores"]["fid_pixels"] = rows[1]["scores"]["fid_pixels"] = 12345.0
+    receipts.write(path, rows)  # the third repeats the first
+    assert not scores.verify(path)
+    shown = capsys.readouterr().out
+    assert shown.count("fid_pixels: recorded") == 2 and "recorded 12345" in shown
+
+
+def test_of_several_workers_the_chief_verifies(
+    demo_shards, generated, tmp_path, monkeypatch, capsys
+):
+    path, _ = scored(demo_shards, generated / "brighter.npy", tmp_path, stride=2)
+    monkeypatch.setattr(scores.strategy_lib, "is_chief", lambda strategy: False)
+    assert scores.verify(path)
+    assert "DIFFERENT" not in capsys.readouterr().out
+
+
+def test_scores_in_a_copied_run_are_of_the_copy(tiny_run, tmp_path):
+    copy = str(shutil.copytree(tiny_run, tmp_path / "copy"))
+    assert {r["inputs"]["model_dir"] for r in receipts.read(tiny_run)} == {tiny_run}
+    for place in (copy, run_directory.RunDirectory(copy).scores_file):
+        assert {r["inputs"]["model_dir"] for r in receipts.read(place)} == {copy}
+    receipt = str(tmp_path / "copy" / "receipt.json")
+    receipts.write(receipt, receipts.read(tiny_run))
+    assert {r["inputs"]["model_dir"] for r in receipts.read(receipt)} == {tiny_run}
+
+
+def test_a_receipt_replaces_no_history(tiny_run, demo_shards, generated, tmp_path):
+    run = str(shutil.copytree(tiny_run, tmp_path / "run"))
+    history = run_directory.RunDirectory(run).scores_file
+    notes = tmp_path / "notes.txt"
+    notes.write_text("My notes.\n")
+    others = {"generated": str(generated / "darker.npy")}
+    for kind, arguments, message in (
+        ({"model_dir": run}, {"receipt": history}, "a receipt would replace it"),
+        (others, {"output": "x.jsonl", "receipt": "./x.jsonl"}, "would replace it"),
+        (others, {"output": str(notes)}, "not a JSON Lines file"),
+        (others, {"receipt": str(notes)}, "not a JSON Lines file"),
+    ):
+        with pytest.raises(errors.UserError, match=message):
+            scores.print_scores(demo_shards, "fid_pixels", **kind, **arguments)
+    assert notes.read_text() == "My notes.\n"
+
+
+def test_a_share_may_differ_by_a_few_clips():
+    for name, metric, change, same in (
+        ("accuracy_small", protocols.ACCURACY, 1 / 2048, True),
+        ("accuracy_small/word_1", protocols.ACCURACY, 1 / 720, True),
+        ("accuracy_small", protocols.ACCURACY, 0.01, False),
+        ("fid_small/recall", protocols.FRECHET, 1 / 720, True),
+        ("fid_small", protocols.FRECHET, 1 / 720, False),
+    ):
+        is_share = metric == protocols.ACCURACY
+        assert receipts._is_close(name, 0.4, 0.4 + change, is_share) == same, name
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "factors"),
+    [
+        # An I3D of 400 classes and one of 600, of one list of files.
+        ({}, {"protocol.num_classes": 600}, ["weights"]),
+        (
+            {"hash.weights": "a"},
+            {"hash.weights": "a", "mean": "m", "hash.mean": "c"},
+            [],
+        ),
+        (
+            {"hash.weights": "a", "mean": "l", "hash.mean": "b"},
+            {"hash.weights": "a", "mean": "m", "hash.mean": "c"},
+            ["weights"],
+        ),
+        ({"hash.model": "a"}, {"model_dir": "r", "hash.model": "a"}, []),
+        (
+            {"hash.model": "a", "hash.frame bank": "b"},
+            {"model_dir": "r", "hash.model": "a", "hash.frame bank": "c"},
+            ["generated clips"],
+        ),
+    ],
+)
+def test_contents_decide_whether_a_factor_differs(first, second, factors):
+    records = [record(), record()]
+    for changes, row in zip((first, second), records, strict=True):
+        for key, value in changes.items():
+            kind, _, name = key.rpartition(".")
+            target = row["hashes"] if kind == "hash" else row["inputs"]
+            target = row["inputs"]["protocol"] if kind == "protocol" else target
+            target[name] = value
+    assert receipts._differing(*records) == factors
+
+
 def record(metric="frechet_distance", **inputs):
     protocol = {"metric": metric, "network": "n", "num_frames": 4, "stride": 1}
     fields = {
@@ -285,6 +397,13 @@ class Result:
     @property
     def score(self):
         return self
+
+    @property
+    def metadata(self):
+        return {"weights": {}}
+
+    def hashes(self):
+        return {}
 
 
 def test_factors_that_do_not_fit_each_other_are_switched_together():

@@ -249,8 +249,10 @@ class ModelSource(Source):
 
     def fingerprint(self) -> dict:
         generator, frames = self._networks.generator, self._frames
+        bank = self._networks.frame_bank  # for the standing statistics
         return {
             "weights": sampler_lib.fingerprint_of_weights(generator),
+            "frame_bank": None if bank is None else sampler_lib.fingerprint([bank]),
             "standing_batches": self._sampler.num_batches,
             "size": [self._num_frames, generator.resolution],
             "z": sampler_lib.fingerprint([self._z]),

@@ -108,17 +108,24 @@ class Evaluator:
         self._warned: set[str] = set()
         self._summaries = summaries.Summaries(model_dir, "eval", self._writes)
 
-    def evaluated(self) -> set[int]:
-        """Returns the steps that already have scores by this plan."""
+    def evaluated(self) -> set[tuple[int, int]]:
+        """Returns the steps that have scores by this plan, with their rollbacks.
+
+        Returns:
+          Pairs of a step and the number of rollbacks before it: a run that was rolled
+          back reaches a step again, with other weights.
+        """
         rows = self._directory.read_scores()
         done, at_end = (self._steps_with_scores(rows, end) for end in (False, True))
-        return done - ({self._last_step} - at_end)
+        return done - ({pair for pair in done if pair[0] == self._last_step} - at_end)
 
-    def _steps_with_scores(self, rows: Sequence[Mapping], at_end: bool) -> set[int]:
+    def _steps_with_scores(
+        self, rows: Sequence[Mapping], at_end: bool
+    ) -> set[tuple[int, int]]:
         """Returns the steps that have scores by all protocols of the plan."""
         of_protocols = (
             {
-                row["step"]
+                (row["step"], row.get("rollbacks", 0))
                 for row in rows
                 if receipts.of_training(row) and receipts.settings(row) == settings
             }
@@ -126,7 +133,7 @@ class Evaluator:
         )
         return set.intersection(*of_protocols)
 
-    def evaluate(self, step: int) -> dict[str, float]:
+    def evaluate(self, step: int, rollbacks: int = 0) -> dict[str, float]:
         """Scores the generator, with the averaged weights of a checkpoint.
 
         Computes new standing statistics, writes the scores, prints new warnings, and
@@ -135,6 +142,7 @@ class Evaluator:
 
         Args:
           step: step of the checkpoint.
+          rollbacks: number of rollbacks of the run before it.
 
         Returns:
           The scores by name; those with `num_videos_at_end` begin with "at_end/".
@@ -145,7 +153,7 @@ class Evaluator:
             plans.append(True)
         found: dict[str, float] = {}
         for at_end in plans:
-            records = self._records(at_end)
+            records = self._records(at_end, {"rollbacks": rollbacks})
             if not self._writes:  # only the chief has the features of all workers
                 continue
             with _skipping_failures(f"Scores of step {step} cannot be written"):
@@ -163,8 +171,9 @@ class Evaluator:
             protocol, num_generated=count, num_real=count, num_repeats=1
         )
 
-    def _records(self, at_end: bool) -> list[dict[str, Any]]:
+    def _records(self, at_end: bool, of_step: Mapping) -> list[dict[str, Any]]:
         """Scores by each protocol; the best's record has the discriminators' scores."""
+        of_step = {"evaluation": True, **of_step}
         records = []
         for name in self._plan.protocols:
             protocol = self._protocol(name, at_end)
@@ -174,7 +183,7 @@ class Evaluator:
                 others = self._discriminated(protocol)
             if self._writes:
                 self._warn(name, result)
-                record = receipts.record_of(result) | {"evaluation": True}
+                record = receipts.record_of(result) | of_step
                 record["scores"] |= others
                 records.append(record)
         return records
@@ -214,8 +223,7 @@ class Evaluator:
         earlier = [
             row["scores"][best]
             for row in self._directory.read_scores()
-            if row["step"] != step
-            and receipts.of_training(row)
+            if receipts.of_training(row)
             and receipts.settings(row) == self._settings[at_end][best]
         ]
         (score,) = (r["scores"][best] for r in records if best in r["scores"])

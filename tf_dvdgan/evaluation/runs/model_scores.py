@@ -99,15 +99,16 @@ class ModelScores:
         score = metric.score(
             scoring.Sides(of_real, of_generated, of_held_out, of_copies), num_resamples
         )
-        metadata["num_real"] = selection.num_clips if metric.needs_real else 0
+        compared = [real, held_out] if metric.needs_real else []
+        used = compared or ([real] if self._given_frames else [])  # or continued
+        metadata["num_real"] = selection.num_clips if used else 0
         metadata["num_generated"] = generated[0].num_clips
         found = comparability.warnings_of_model(
             selection if metric.needs_real else None,
             generated[0].num_clips,
             metric.covariance_size,
         )
-        hashes = self._hashes(*([real, held_out] if metric.needs_real else []))
-        return comparison.Result(score, metadata, found, hashes)
+        return comparison.Result(score, metadata, found, self._hashes(*used))
 
     def metadata(
         self,
@@ -358,10 +359,10 @@ class ModelScores:
         """Returns what computes the hashes of clips and of the model."""
         sides = {"real": real, "held-out": held_out}
         known = {name: source for name, source in sides.items() if source is not None}
-        generator = self._sampler.networks.generator
+        networks = self._sampler.networks
         return lambda: {
             **comparison.content_hashes(known),
-            "model": sampler_lib.hash_of_model(generator),
+            **sampler_lib.hashes_of_model(networks),
         }
 
     def _metadata(

@@ -31,7 +31,7 @@ _FACTORS = {
         *("protocol.network", "protocol.num_classes", "protocol.output"),
         *("protocol.preprocessing", "weights", "mean"),
     ),
-    "weights": ("weights", "mean"),
+    "weights": ("weights", "mean", "protocol.num_classes"),
     "resize": ("protocol.preprocessing",),
     "output": ("protocol.output",),
     "real clips": ("real", "split"),
@@ -50,6 +50,12 @@ _FACTORS = {
     "stride": ("protocol.stride",),
     "resolution": ("resolution",),
     "batches of standing statistics": ("standing_batches",),
+}
+# Of these the contents count, not the place: their hashes in a record.
+_CONTENTS = {
+    "weights": ("weights", "mean"),
+    "real clips": ("real clips",),
+    "generated clips": ("generated clips", "model", "frame bank"),
 }
 # Arguments of `Scorer` in a record's "inputs", and what else these have.
 OF_SCORER = (
@@ -102,11 +108,33 @@ def write(path: str, records: Sequence[Mapping]) -> None:
     files.atomic_write(path, text)
 
 
-def read(path: str, names: Sequence[str] = ()) -> list[dict]:
-    """Reads the records that can be repeated, the last one of each protocol.
+def check_replaceable(path: str, output: str | None = None) -> None:
+    """Checks that a receipt replaces no file that scores are added to.
 
     Args:
-      path: JSON Lines file of scores, or a run's directory, for its `scores.jsonl`.
+      path: the receipt's file, see `write`.
+      output: file that scores are added to, if there is one besides a run's.
+
+    Raises:
+      UserError: it does.
+    """
+    run = run_directory.RunDirectory(_folder_of(path))
+    is_of_run = run.is_run and files.absolute(path) == files.absolute(run.scores_file)
+    if is_of_run or (output and files.absolute(path) == files.absolute(output)):
+        raise errors.UserError(
+            f"{path} is a file that scores are added to, and a receipt would replace "
+            "it; name another file."
+        )
+    run_directory.check_rows(path)
+
+
+def read(path: str, names: Sequence[str] = ()) -> list[dict]:
+    """Reads the records that can be repeated.
+
+    Args:
+      path: JSON Lines file of scores, or a run's directory, for its `scores.jsonl`. Of
+        a run's scores, the last by each protocol are read, and they are of the model
+        in this directory; of other files, the last of those by equal arguments.
       names: names of the protocols to read; empty for all.
 
     Returns:
@@ -116,8 +144,10 @@ def read(path: str, names: Sequence[str] = ()) -> list[dict]:
       UserError: the file does not exist, or has no such record.
     """
     folder = _folder_of(path)
+    run = run_directory.RunDirectory(folder)
     if folder.rstrip("/") == path.rstrip("/"):
-        path = run_directory.RunDirectory(path).scores_file
+        path = run.scores_file
+    is_of_run = run.is_run and files.absolute(path) == files.absolute(run.scores_file)
     if not filesystem.exists(path):
         raise errors.UserError(f"There is nothing at {path}.")
     found = {}
@@ -125,16 +155,17 @@ def read(path: str, names: Sequence[str] = ()) -> list[dict]:
         if _is_repeatable(row):
             name = row["protocol"]["name"]
             if not names or name in names:
-                found[name, row["inputs"]["truncation"]] = row
+                same = row["inputs"]["truncation"] if is_of_run else row["inputs"]
+                found[name, json.dumps(same, sort_keys=True)] = row
     if not found:
         raise errors.UserError(
             f"{path} has no score{' by ' + ' or '.join(names) if names else ''} that "
             "can be repeated; those of an earlier version cannot."
         )
-    if run_directory.RunDirectory(folder).is_exported:  # wherever it is now
-        for row in found.values():
-            if not row["inputs"]["generated"]:
-                row["inputs"]["model_dir"] = row["inputs"]["model_dir"] or folder
+    for row in found.values():
+        if not row["inputs"]["generated"] and (is_of_run or run.is_exported):
+            known = None if is_of_run else row["inputs"]["model_dir"]
+            row["inputs"]["model_dir"] = known or folder  # wherever it is now
     return list(found.values())
 
 
@@ -228,14 +259,15 @@ def compare(recorded: Mapping, now: comparison.Result) -> tuple[list[str], bool]
       other metrics are as recorded, up to `TOLERANCE`, from the same clips and weights.
     """
     name = recorded["protocol"]["name"]
+    is_share = recorded["protocol"].get("metric") == protocols.ACCURACY
     before, value = recorded["scores"][name], now.score.value
-    is_same = _is_close(name, before, value)
+    is_same = _is_close(name, before, value, is_share)
     lines = [f"{name}: recorded {before:.6g}, now {value:.6g}"]
     for metric, was in recorded["scores"].items():
         if not metric.startswith(f"{name}/"):
             continue
         found = now.score.others.get(metric.removeprefix(f"{name}/"), math.nan)
-        if not _is_close(metric, was, found):
+        if not _is_close(metric, was, found, is_share):
             lines.append(f"{metric}: DIFFERENT, recorded {was:.6g}, now {found:.6g}")
             is_same = False
     hashes, of_now = recorded["hashes"], _hashes(now)
@@ -261,9 +293,9 @@ def compare(recorded: Mapping, now: comparison.Result) -> tuple[list[str], bool]
     return lines, is_same and not differing
 
 
-def _is_close(metric: str, before: float, now: float) -> bool:
-    share = metric.rpartition("/")[2] in _SHARES
-    by = _TOLERANCE_OF_SHARES if share else 1e-4 if "/" in metric else 1e-6
+def _is_close(metric: str, before: float, now: float, is_share: bool) -> bool:
+    is_share = is_share or metric.rpartition("/")[2] in _SHARES
+    by = _TOLERANCE_OF_SHARES if is_share else 1e-4 if "/" in metric else 1e-6
     is_same = math.isclose(before, now, rel_tol=TOLERANCE, abs_tol=by)
     return is_same or (math.isnan(before) and math.isnan(now))
 
@@ -302,7 +334,8 @@ def explain(first: Mapping, second: Mapping, score: Score) -> list[Contribution]
       difference from `alone` shows.
 
     Raises:
-      UserError: the metrics differ, or cannot be explained.
+      UserError: the metrics differ or cannot be explained, or what a record is of does
+        not exist any more.
     """
     metrics = [record["protocol"]["metric"] for record in (first, second)]
     if metrics[0] != metrics[1] or metrics[0] not in _EXPLAINED:
@@ -311,6 +344,16 @@ def explain(first: Mapping, second: Mapping, score: Score) -> list[Contribution]
             f"explained: both must use the same one of {', '.join(_EXPLAINED)}."
         )
     here, there = _flat(first), _flat(second)
+    differing = _differing(first, second)
+    for factor in _CONTENTS:
+        keys = *_FACTORS[factor], *(["protocol.network"] if factor == "weights" else [])
+        at_one_place = all(here[key] == there[key] for key in keys)
+        if at_one_place and _contents_differ(factor, first, second):
+            raise errors.UserError(
+                f"The {factor} of the two scores differ, but are at the same place: "
+                "those of the earlier one have been replaced, and cannot be scored "
+                "again."
+            )
     known: dict[str, float | None] = {}
 
     def score_of(arguments: dict[str, Any]) -> float | None:
@@ -323,18 +366,22 @@ def explain(first: Mapping, second: Mapping, score: Score) -> list[Contribution]
                 known[key] = None
         return known[key]
 
-    before = start = score(_nested(here)).score.value
+    def score_of_record(record: Mapping, arguments: dict[str, Any]) -> float:
+        """The score, of what the record is of."""
+        result = score(_nested(arguments))
+        _check_contents(record, _hashes(result))
+        return result.score.value
+
+    before = start = score_of_record(first, here)
     at, found, waiting = dict(here), [], []
-    differing = _differing(first, second)
     for factor in differing:
         switched = {key: there[key] for key in _FACTORS[factor]}
         at |= switched
         waiting.append(factor)
-        value = score_of(at)
+        is_last = factor == differing[-1]
+        value = score_of_record(second, at) if is_last else score_of(at)
         if value is None:
-            if factor != differing[-1]:
-                continue
-            value = score(_nested(at)).score.value  # raises what is wrong
+            continue
         alone = score_of({**here, **switched}) if len(waiting) == 1 else None
         here_value, there_value = (
             ", ".join(_value(name, record) for name in waiting)
@@ -390,10 +437,7 @@ def _differing(first: Mapping, second: Mapping) -> list[str]:
         return any(here[key] != there[key] for key in keys)
 
     found = {factor for factor, keys in _FACTORS.items() if differ(*keys)}
-    for factor in ("real clips", "generated clips", "weights"):
-        hashes = [_hash_of(factor, record) for record in (first, second)]
-        if hashes[0] and hashes[0] == hashes[1]:  # the same, at another place
-            found.discard(factor)
+    found -= {f for f in _CONTENTS if _contents_differ(f, first, second) is False}
     found.discard("split" if differ("real") else "real clips")
     if differ("protocol.network"):
         found -= {"weights", "resize", "output"}
@@ -402,9 +446,29 @@ def _differing(first: Mapping, second: Mapping) -> list[str]:
     return [factor for factor in _FACTORS if factor in found]
 
 
-def _hash_of(factor: str, record: Mapping) -> str | None:
-    hashes = record["hashes"]
-    return hashes.get(factor) or hashes.get({"generated clips": "model"}.get(factor))
+def _contents_differ(factor: str, first: Mapping, second: Mapping) -> bool | None:
+    """Whether what a factor stands for differs; None if no hash of it is in both."""
+    here, there = first["hashes"], second["hashes"]
+    common = [name for name in _CONTENTS[factor] if name in here and name in there]
+    return any(here[name] != there[name] for name in common) if common else None
+
+
+def _check_contents(record: Mapping, now: Mapping[str, str]) -> None:
+    """Checks that what was scored again is what a record is of.
+
+    Raises:
+      UserError: it has another content.
+    """
+    for names in _CONTENTS.values():
+        for name in names:
+            was, found = record["hashes"].get(name, ""), now.get(name, "")
+            unread = clip_source.UNREAD in was + found
+            if was and found and was != found and not unread:
+                raise errors.UserError(
+                    f"The {name} of the score {record['protocol']['name']} have been "
+                    f"replaced: {was[:12]} recorded, {found[:12]} now. Say where they "
+                    "are, or score again."
+                )
 
 
 def _flat(record: Mapping) -> dict[str, Any]:

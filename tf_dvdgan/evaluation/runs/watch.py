@@ -36,21 +36,24 @@ def watch(
     done = evaluator.evaluated()
     print(f"Watching {model_dir}; {len(done)} steps have scores", flush=True)
     skipped = []
-    while last_step not in done:
-        new = [step for step in checkpoints.steps(model_dir) if step not in done]
+    while not any(step == last_step for step, _ in done):
+        new = [pair for pair in _reached(model_dir) if pair not in done]
         # Workers may see a folder change at different times; the chief's view counts.
-        step = int(strategy_lib.broadcast_from_chief(strategy, new[0] if new else -1))
+        step, rollbacks = (
+            int(strategy_lib.broadcast_from_chief(strategy, number))
+            for number in (new[0] if new else (-1, 0))
+        )
         if step < 0:
             time.sleep(_POLL_SECONDS)
             continue
-        done.add(step)
+        done.add((step, rollbacks))
         try:
             with strategy.scope():
                 checkpoints.restore_generator(
                     model_dir, networks.generator, step, others
                 )
             networks.frame_bank = directory.read_frame_bank()
-            scores = evaluator.evaluate(step)
+            scores = evaluator.evaluate(step, rollbacks)
         except checkpoints.UnreadableError as error:  # or removed by the run
             print(f"Step {step} is skipped: {error}", flush=True)
             skipped.append(str(step))
@@ -59,6 +62,14 @@ def watch(
                 _print_scores(step, scores)
     steps = f"all steps except {', '.join(skipped)}" if skipped else "all steps"
     print(f"The run ended at step {last_step}; {steps} have been evaluated")
+
+
+def _reached(model_dir: str) -> list[tuple[int, int]]:
+    """Steps of a run's checkpoints, each with the number of rollbacks before it."""
+    return [
+        (step, checkpoints.num_rollbacks(model_dir, step))
+        for step in checkpoints.steps(model_dir)
+    ]
 
 
 class EvaluationCallback(loop.Evaluation):
@@ -91,13 +102,13 @@ class EvaluationCallback(loop.Evaluation):
         """Scores the averaged weights; does not change the training state."""
         evaluator = self._evaluator_of(state)
         with state.averaged_weights():
-            scores = evaluator.evaluate(state.step)
+            scores = evaluator.evaluate(*_reached_by(state))
         if strategy_lib.is_chief(state.trainer.strategy):
             _print_scores(state.step, scores)
 
     def evaluate_if_missing(self, state: loop.State) -> None:
         strategy = state.trainer.strategy
-        is_missing = state.step not in self._evaluator_of(state).evaluated()
+        is_missing = _reached_by(state) not in self._evaluator_of(state).evaluated()
         # Workers may see different versions of the file; the chief's counts.
         if strategy_lib.broadcast_from_chief(strategy, is_missing):
             self(state)
@@ -110,6 +121,11 @@ class EvaluationCallback(loop.Evaluation):
                 *self._arguments, trainer.gan, trainer.strategy
             )
         return self._evaluator
+
+
+def _reached_by(state: loop.State) -> tuple[int, int]:
+    """The step that a run has reached, and the number of rollbacks before it."""
+    return state.step, int(state.trainer.num_rollbacks.numpy())
 
 
 def _print_scores(step: int, scores: dict[str, float]) -> None:
