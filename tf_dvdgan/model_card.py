@@ -182,8 +182,9 @@ def _summary(model: trained.TrainedModel, module: str, dataset: str) -> str:
         f" of {len(model.class_names)} classes" if generator.num_classes > 1 else ""
     )
     of = f", trained on {dataset}" if dataset else ""
+    article = "An" if _PAPERS[module].startswith("M") else "A"  # an MVT-GAN
     return (
-        f"A {_PAPERS[module]} that {what}{classes}{of}: {window.num_frames} frames of "
+        f"{article} {_PAPERS[module]} that {what}{classes}{of}: {window.num_frames} frames of "
         f"{window.resolution}x{window.resolution} pixels. Made with "
         f"tf_dvdgan {version.__version__}."
     )
