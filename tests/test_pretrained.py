@@ -147,10 +147,19 @@ def test_an_export_that_is_killed_leaves_the_earlier_one(
         export.export_run(model, tiny_run, str(place), "second")
     monkeypatch.undo()
     assert (place / "README.md").read_text() == "first"
+    (tmp_path / "exported.replaced").mkdir()  # as if killed while it was removed
+    (tmp_path / "exported.replaced" / "model.json").touch()
     assert trained.load(str(place)).step == model.step
     export.export_run(model, tiny_run, str(place), "second")
     assert (place / "README.md").read_text() == "second"
     assert [path.name for path in tmp_path.iterdir()] == ["exported"]
+    (tmp_path / "exported.replaced").write_text("mine")
+    with pytest.raises(errors.UserError, match="is a file"):
+        export.export_run(model, tiny_run, str(place), "third")
+    (tmp_path / "empty").mkdir()  # may be mounted: it is not renamed
+    inode = (tmp_path / "empty").stat().st_ino
+    export.export_run(model, tiny_run, str(tmp_path / "empty"), "")
+    assert (tmp_path / "empty").stat().st_ino == inode
 
 
 def test_no_path_of_a_config_is_exported():
@@ -163,8 +172,10 @@ def test_no_path_of_a_config_is_exported():
              'results/classifiers/s.h5')
         b.frozen = ['*/block_0/*', 'discriminator/block_1/conv_1/kernel']
         b.text = 'color'
-        b.classes = ["it's", 'a/b']
+        b.slashes = ['/', 'w/o.mask']
+        data.Window.classes = ["it's", '/m/09x0r']
     """
+    config = "\n".join(line.strip() for line in config.splitlines())
     found = export._names_for_paths(config)
     for text in ("'w.h5'", "['folder', 'v.h5', 'u.h5']", "'t.weights.h5'", "('s.h5')"):
         assert text in found

@@ -183,9 +183,9 @@ def _expand_home() -> None:
 
 
 def _check_numbers() -> None:
-    """Checks that numbers of flags are finite, which bounds of flags do not."""
+    """Checks that numbers of flags are numbers, which bounds of flags do not."""
     for name, value in flags.FLAGS.flag_values_dict().items():
-        if isinstance(value, float) and not math.isfinite(value):
+        if isinstance(value, float) and math.isnan(value):
             exit_with_flag_error(f"--{name} must be a number, not {value}")
 
 

@@ -57,7 +57,8 @@ _IN_EXPORTED_RUN = (
     r"|(dataset|model)\.json|(config|operative_config-\d+)\.gin"
 )
 _STRING = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""  # in a Gin config
-_UNFINISHED = ".unfinished"  # ends the name of a folder that is being written
+# They end the names of folders that are being written, and of those before.
+_UNFINISHED, _REPLACED = ".unfinished", ".replaced"
 _ASSETS = ("class_names.txt", generators.DESCRIPTION)
 # Names in a SavedModel; of its folders, what names in them match.
 _CONTENTS = {
@@ -97,7 +98,7 @@ def export(
         assets = _write_assets(model, folder)
         statistics = _grid(model.gan, truncations, num_batches, batch_size)
         module = _ExportedGenerator(model.gan, assets, truncations, statistics)
-        with _replacing(directory, [_GRAPH], _check_replaceable) as place:
+        with _replacing(directory) as place:
             tf.saved_model.save(module, place, module.signatures(model.gan))
             if card:
                 files.atomic_write(os.path.join(place, _CARD), card)
@@ -181,14 +182,21 @@ def _names_for_paths(config: str) -> str:
         text = ast.literal_eval(f"({found[0]})")  # long ones are in several parts
         return repr(files.base_name(text)) if _is_path(text) else found[0]
 
-    return re.sub(rf"{_STRING}(\\?\s+{_STRING})*", named, config)
+    strings = rf"{_STRING}(\\?\s+{_STRING})*"
+    bindings = re.split(r"^(?=\w)", config, flags=re.MULTILINE)
+    return "".join(
+        binding
+        if re.match(r"\S*\bclasses\s*=", binding)  # any names
+        else re.sub(strings, named, binding)
+        for binding in bindings
+    )
 
 
 def _is_path(text: str) -> bool:
     """Whether a string of a config names a place, and not parts of a network."""
-    folder, _, name = text.rstrip("/").rpartition("/")
     is_rooted = text.startswith(("/", "~", "./", "../")) or "://" in text
-    return is_rooted or bool(folder and os.path.splitext(name)[1] and "*" not in text)
+    is_file = re.search(r"/[^/]*\.(h5|hdf5|np[yz]|pth?|pkl|mat|gin|json|txt)$", text)
+    return bool((is_rooted or is_file) and "*" not in text and files.base_name(text))
 
 
 def _without_folders(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,15 +219,22 @@ def _check_exported_run(directory: str) -> None:
     """Checks that a folder holds at most what `export_run` wrote, maybe not all of it.
 
     Raises:
-      UserError: it holds other files.
+      UserError: it is a file, or holds other files.
     """
+    if filesystem.exists(directory) and not files.is_folder(directory):
+        raise errors.UserError(f"{directory} is a file; name a folder to export to.")
     names = set(files.list_dir(directory))
     listed = {pretrained.SUMS}
     if pretrained.SUMS in names:
         with filesystem.GFile(os.path.join(directory, pretrained.SUMS)) as file:
             listed |= {line.partition("  ")[2] for line in file.read().splitlines()}
     is_whole = run_directory.GENERATOR in listed and names <= listed
-    is_part = directory.endswith(_UNFINISHED) and all(
+    # The card is the first that is written, and nothing that a run begins with.
+    began = _CARD in names and (
+        directory.endswith(_UNFINISHED)
+        or (files.is_object_store(directory) and run_directory.GENERATOR not in names)
+    )
+    is_part = (began or directory.endswith(_REPLACED)) and all(
         re.fullmatch(_IN_EXPORTED_RUN, name.partition(".tmp")[0]) for name in names
     )
     if names and not (is_whole or is_part):
@@ -271,32 +286,36 @@ def _foreign(directory: str, name: str) -> errors.UserError:
 
 @contextlib.contextmanager
 def _replacing(
-    directory: str, last: Sequence[str], check: Callable[[str], None]
+    directory: str,
+    last: Sequence[str] = (_GRAPH,),
+    check: Callable[[str], None] = _check_replaceable,
 ) -> Iterator[str]:
     """Yields a folder to write an export to, which then replaces the directory.
 
     If the process is killed, there is a complete export or none. Object stores cannot
-    rename folders; there the first of the `last` files, without which it is none, is
-    removed first, and they are written after all others.
+    rename folders, nor can folders that are mounted be; into those, and into empty
+    folders, files are copied: the first of the `last` ones, without which it is no
+    export, is removed before, and they are written after all others.
 
     Args:
       directory: folder of the export.
       last: names of the files that mark an export as complete.
       check: checks that a folder may be replaced, complete or not.
     """
-    if files.is_object_store(directory):
+    earlier = {name.rstrip("/") for name in files.list_dir(directory)}
+    is_empty = filesystem.exists(directory) and not earlier
+    if files.is_object_store(directory) or is_empty:
         mark = os.path.join(directory, last[0])
         if filesystem.exists(mark):
             filesystem.remove(mark)
         with tempfile.TemporaryDirectory() as folder:
             yield folder
             files.copy_folder(folder, directory, last)
-            names = {name.rstrip("/") for name in files.list_dir(directory)}
-            for name in names - set(os.listdir(folder)):  # of the export before
+            for name in earlier - set(os.listdir(folder)):
                 filesystem.remove(os.path.join(directory, name))
         return
     directory = files.absolute(directory).rstrip("/")
-    unfinished, replaced = directory + _UNFINISHED, f"{directory}.replaced"
+    unfinished, replaced = directory + _UNFINISHED, directory + _REPLACED
     for leftover in (unfinished, replaced):
         check(leftover)
     if filesystem.exists(replaced) and not filesystem.exists(directory):

@@ -183,10 +183,10 @@ def _summary(model: trained.TrainedModel, module: str, dataset: str) -> str:
     )
     of = f", trained on {dataset}" if dataset else ""
     article = "An" if _PAPERS[module].startswith("M") else "A"  # an MVT-GAN
+    size = f"{window.resolution}x{window.resolution}"
     return (
-        f"{article} {_PAPERS[module]} that {what}{classes}{of}: {window.num_frames} frames of "
-        f"{window.resolution}x{window.resolution} pixels. Made with "
-        f"tf_dvdgan {version.__version__}."
+        f"{article} {_PAPERS[module]} that {what}{classes}{of}: {window.num_frames} "
+        f"frames of {size} pixels. Made with tf_dvdgan {version.__version__}."
     )
 
 

@@ -8,6 +8,7 @@
     frame_bank.npz               first frames of real clips, for prediction models
     checkpoints/, best/          TensorFlow checkpoints
     generator.npz                instead of them: only the averaged weights of one step
+    rollback.json                the last rollback, while no later checkpoint has it
     scores.jsonl                 scores with their protocols
     classify.jsonl               results of tools.classify
     train/, eval/                TensorBoard events
@@ -41,6 +42,7 @@ _CONFIG = "config.gin"
 _MODEL = "model.json"
 _DATASET = "dataset.json"
 _FRAME_BANK = "frame_bank.npz"
+_ROLLBACK = "rollback.json"
 _CLASSIFICATION = "classify.jsonl"
 _STEP = "step"  # an array of `GENERATOR`
 _WINDOW = ("num_frames", "stride", "resolution")  # of a row of scores
@@ -313,6 +315,25 @@ class RunDirectory:
         arrays = {**variables, _STEP: np.array(step)}
         _write_arrays(self._of(GENERATOR), arrays)
 
+    def write_rollback(self, step: int, count: int, num_raises: int) -> None:
+        """Writes what differs from a checkpoint after a rollback to it.
+
+        Args:
+          step: step of the checkpoint.
+          count: number of rollbacks of the run.
+          num_raises: number of raises of the augmentation.
+        """
+        row = {"step": step, "count": count, "num_raises": num_raises}
+        files.atomic_write(self._of(_ROLLBACK), json.dumps(row))
+
+    def read_rollback(self) -> tuple[int, int, int] | None:
+        """Reads the arguments of `write_rollback`; None if there is no such file."""
+        try:
+            row = files.parse_json(_text(self._of(_ROLLBACK)) or "{}")
+            return int(row["step"]), int(row["count"]), int(row["num_raises"])
+        except (KeyError, TypeError, ValueError):
+            return None
+
     # The results.
 
     def read_scores(self) -> list[dict]:
@@ -350,13 +371,14 @@ def add_row(path: str, *rows: Mapping) -> None:
 
 
 def check_rows(path: str) -> None:
-    """Checks that a file to add rows to has some, or does not exist.
+    """Checks that a file to add scores to has some, or does not exist.
 
     Raises:
       UserError: it is another file.
     """
-    if _text(path).strip() and not read_rows(path):
-        raise errors.UserError(f"{path} is not a JSON Lines file; name another one.")
+    text = _text(path).strip()
+    if text and '"scores"' not in text:  # which a damaged line may have too
+        raise errors.UserError(f"{path} is not a file of scores; name another one.")
 
 
 def read_rows(path: str) -> list[dict]:

@@ -234,12 +234,19 @@ def verify(
     moved = dict(places or {})
     if "model_dir" in moved:
         moved["generated"] = None
-    records = receipts.read(receipt, protocols)
+    records = receipts.read(receipt, protocols, every=True)
     with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
         options.setdefault("cache_dir", folder)
         repeat = _repeater(**options)
         for record in records:
-            result = repeat(record["inputs"] | moved)
+            try:
+                result = repeat(record["inputs"] | moved)
+            except errors.UserError as error:
+                if len(records) == 1:
+                    raise
+                terminal.say(f"{record['protocol']['name']}: not repeated. {error}")
+                all_same = False
+                continue
             if not strategy_lib.is_chief(strategy):  # which has the features of all
                 continue
             lines, is_same = receipts.compare(record, result)

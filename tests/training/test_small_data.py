@@ -283,7 +283,8 @@ def test_raises_end_at_their_limit(capsys):
         augmentation=augmentation.Augmentation(probability=0.0),
     )
     policy = divergence.Divergence(on_pinned="augment", max_raises=2, raise_by=0.25)
-    guard = alarms.Alarms(trainer, None, policy, None, None)
+    saved = types.SimpleNamespace(model_dir="/nowhere")
+    guard = alarms.Alarms(trainer, saved, policy, None, None)
     for expected in (0.25, 0.5, 0.5):
         guard._raise_augmentation()
         assert float(trainer.augmentation.probability) == expected

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from tf_dvdgan import errors, terminal
+from tf_dvdgan import errors, run_directory, terminal
 from tf_dvdgan.training import checkpoint_manager, divergence, summaries
 from tf_dvdgan.training import strategy as strategy_lib
 from tf_dvdgan.training import trainer as trainer_lib
@@ -49,6 +49,7 @@ class Alarms:
     ):
         self._trainer = trainer
         self._saved = saved
+        self._directory = run_directory.RunDirectory(saved.model_dir)
         self._policy = policy
         self._writer = writer
         self._chief = strategy_lib.is_chief(trainer.strategy)
@@ -121,7 +122,6 @@ class Alarms:
             raise errors.UserError(
                 f"{alarm.message} There is no checkpoint yet to roll back to. {_ADVICE}"
             )
-        trainer.num_rollbacks.assign(count)
         if step > alarm.last_good_step and self._chief:
             print(
                 f"There is no checkpoint from before the problem: it began after step "
@@ -132,23 +132,40 @@ class Alarms:
             f"Rolled back to step {step}, with different random numbers and order of "
             f"the data ({count} of at most {limit} rollbacks)"
         )
+        if alarm.kind != "non_finite" and num_raises < self._policy.max_raises:
+            num_raises += 1
+        self._continue_after(step, count, num_raises)
         if augmentation:
-            if alarm.kind != "non_finite" and num_raises < self._policy.max_raises:
-                num_raises += 1
-            # The checkpoint may be from before earlier raises.
-            missing = num_raises - int(augmentation.num_raises.numpy())
-            raised = augmentation.raise_probability(self._policy.raise_by, missing)
-            message += f", and augmentation of probability {raised:.2f}"
+            probability = float(augmentation.probability.numpy())
+            message += f", and augmentation of probability {probability:.2f}"
         if self._chief:
             print(message, flush=True)
-        self._monitor.reset(step)
-        # A run that is killed now must not repeat what it was rolled back from.
-        try:
-            self._saved.save(step, wait=True)
-        except checkpoint_manager.SaveError as error:
-            if self._chief:
-                print(f"The rollback is not saved yet: {error}", flush=True)
+            # A run that is killed now must not repeat what it was rolled back from; the
+            # checkpoint stays as it is.
+            self._directory.write_rollback(step, count, num_raises)
         return step
+
+    def resume(self, step: int) -> None:
+        """Continues after a rollback to the checkpoint that a run resumes from.
+
+        Args:
+          step: step of the checkpoint.
+        """
+        at, count, num_raises = (
+            int(strategy_lib.broadcast_from_chief(self._trainer.strategy, number))
+            for number in self._directory.read_rollback() or (-1, 0, 0)
+        )
+        if at == step and count > int(self._trainer.num_rollbacks.numpy()):
+            self._continue_after(step, count, num_raises)
+
+    def _continue_after(self, step: int, num_rollbacks: int, num_raises: int) -> None:
+        """Sets what is different from the checkpoint after a rollback to it."""
+        self._trainer.num_rollbacks.assign(num_rollbacks)
+        if augmentation := self._trainer.augmentation:
+            # The checkpoint may be from before earlier raises.
+            missing = num_raises - int(augmentation.num_raises.numpy())
+            augmentation.raise_probability(self._policy.raise_by, missing)
+        self._monitor.reset(step)
 
     def _handle(self, step: int, alarms: Sequence[divergence.Alarm]) -> None:
         for alarm in alarms:

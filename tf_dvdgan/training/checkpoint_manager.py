@@ -61,7 +61,6 @@ class CheckpointManager:
         self._strategy = strategy
         self._writes = strategy_lib.is_chief(strategy)
         self.last_saved: int | None = None
-        self._rolled_back = False  # since the last checkpoint was written
         self._manager = self._new_manager()
 
     def _new_manager(self) -> tf.train.CheckpointManager:
@@ -81,10 +80,7 @@ class CheckpointManager:
         return checkpoints.newest_in(self._directory)
 
     def save(self, step: int, wait: bool = False) -> None:
-        """Writes a checkpoint; all workers call this.
-
-        It does nothing if that of the step exists, unless the run was rolled back to
-        it: its other random numbers, and whatever else changed, replace it.
+        """Writes a checkpoint, unless that of the step exists; all workers call this.
 
         Args:
           step: step of the run.
@@ -111,12 +107,10 @@ class CheckpointManager:
 
     def _write(self, step: int) -> None:
         path = checkpoints.path_of(self._directory, step)
-        exists = self.newest == path and not self._rolled_back
-        if not self._writes or exists:
+        if not self._writes or self.newest == path:
             return
         with self._cleaning_up():
             self._manager.save(checkpoint_number=step, options=self._options)
-        self._rolled_back = False
 
     def wait(self) -> None:
         """Waits until a thread has written the last checkpoint.
@@ -192,7 +186,6 @@ class CheckpointManager:
             :1
         ]
         restored = self._restore_newest_of(good)
-        self._rolled_back = True
         if self._writes:
             self._remove_after(restored)
         return checkpoints.step_of(restored)

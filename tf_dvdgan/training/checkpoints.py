@@ -74,6 +74,23 @@ def num_rollbacks(model_dir: str, step: int) -> int:
         return 0
 
 
+def changed_at(model_dir: str, step: int) -> int:
+    """Returns when a run's checkpoint was written, in nanoseconds.
+
+    Args:
+      model_dir: directory of the run.
+      step: step of the checkpoint.
+
+    Returns:
+      The time of its index.
+
+    Raises:
+      FileNotFoundError, NotFoundError: the run has no such checkpoint.
+    """
+    path = path_of(run_directory.RunDirectory(model_dir).checkpoints, step)
+    return filesystem.stat(path + ".index").mtime_nsec
+
+
 def all_in(directory: str) -> list[str]:
     """Returns the paths of a folder's complete checkpoints, in order of their steps."""
     return _named(directory, _INDEX)
@@ -168,6 +185,7 @@ def restore_generator(
     generator: tf.keras.Model,
     step: int | str | None = None,
     others: Mapping[str, tf.keras.Model] | None = None,
+    among_best: bool = True,
 ) -> int:
     """Restores a generator for sampling, with averaged weights if there are any.
 
@@ -176,6 +194,7 @@ def restore_generator(
       generator: the generator, with its variables.
       step: step of a checkpoint, also of the best, or 'best'; the newest by default.
       others: other models to restore, by their names in the checkpoint.
+      among_best: whether a step may be the one that was kept as the best.
 
     Returns:
       The step of the checkpoint.
@@ -185,7 +204,7 @@ def restore_generator(
       UserError: it has another architecture, or the step is neither a number nor
         'best'.
     """
-    path = _find(model_dir, step)
+    path = _find(model_dir, step, among_best)
     found = _restore_networks(path, {"generator": generator, **(others or {})})
     if any(
         "generator_optimizer/average" in key for key, _ in tf.train.list_variables(path)
@@ -229,7 +248,7 @@ def _restore_networks(path: str, networks: Mapping[str, tf.keras.Model]) -> int:
     return int(found.numpy())  # a MirroredVariable has no int
 
 
-def _find(model_dir: str, step: int | str | None) -> str:
+def _find(model_dir: str, step: int | str | None, among_best: bool = True) -> str:
     """Returns the path of a run's checkpoint: of a step, the best, or the newest."""
     files.check_name_for_checkpoints(model_dir)
     run = run_directory.RunDirectory(model_dir)
@@ -244,11 +263,13 @@ def _find(model_dir: str, step: int | str | None) -> str:
             )
         name = f"checkpoint of step {step}"
         path = path_of(run.checkpoints, int(step))
-        if not filesystem.exists(path + ".index"):  # may be kept as the best
+        if among_best and not filesystem.exists(path + ".index"):
             path = path_of(run.best, int(step))
     if path and filesystem.exists(path + ".index"):
         return path
     existing = ", ".join(map(str, steps(model_dir))) or "none"
+    if (best := newest_in(run.best)) and among_best:
+        existing += f"; the best is {step_of(best)}"
     raise UnreadableError(f"{model_dir!r} has no {name}; it has steps: {existing}.")
 
 

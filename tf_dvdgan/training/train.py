@@ -188,6 +188,8 @@ def prepare(
     # 5. The actions.
     sheets = sample_sheets.SampleSheets(trainer, writer, data, verbose=chief)
     alarms = alarms_lib.Alarms(trainer, saved, on_divergence, monitor, writer)
+    if resumed:
+        alarms.resume(step)
     saving = actions_lib.SaveAndScore(saved, schedule, evaluation)
     default = actions_lib.create(schedule, board, alarms, held_out, sheets, saving)
     return loop_lib.TrainingLoop(

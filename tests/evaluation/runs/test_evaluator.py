@@ -73,7 +73,7 @@ def write(evaluator, step, score, at_end=False, **of_step):
 
 def steps_of(evaluator) -> set[int]:
     """Steps with scores, of a run that was never rolled back."""
-    assert {rollbacks for _, rollbacks in evaluator.evaluated()} <= {0}
+    assert {rollbacks for _, rollbacks in evaluator.evaluated()} <= {0, None}
     return {step for step, _ in evaluator.evaluated()}
 
 
@@ -103,15 +103,18 @@ def test_after_a_rollback_a_step_is_scored_again_and_the_best_stays(
     evaluator, tmp_path
 ):
     for step, score in ((1, 5.0), (2, 3.0), (3, 1.0)):
-        write(evaluator, step, score)
-    write(evaluator, 3, 2.5, rollbacks=1)
-    assert evaluator.evaluated() == {(1, 0), (2, 0), (3, 0), (3, 1)}
-    (kept,) = (tmp_path / "best").glob("*.index")
+        write(evaluator, step, score, rollbacks=0)
+    kept, again = (tmp_path / name / "step-3.index" for name in ("best", "checkpoints"))
     before = kept.read_bytes()
-    write(evaluator, 2, 2.0, rollbacks=1)
+    again.write_bytes(b"of other weights")
+    write(evaluator, 3, 2.5, rollbacks=1)
+    done = evaluator.evaluated()
+    assert done == {(1, 0), (2, 0), (3, 0), (3, 1)}
+    assert evaluator_lib.is_in(3, 1, done) and not evaluator_lib.is_in(2, 1, done)
+    assert evaluator_lib.is_in(2, 1, {(2, None)})  # a row of an earlier version
     assert kept.read_bytes() == before  # still the one with a score of 1
-    write(evaluator, 2, 0.5, rollbacks=1)
-    assert best(tmp_path) == "step-2"
+    write(evaluator, 3, 0.5, rollbacks=2)
+    assert kept.read_bytes() == b"of other weights"
 
 
 def test_scores_by_another_protocol_are_not_compared(evaluator, evaluator_of, tmp_path):

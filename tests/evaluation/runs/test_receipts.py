@@ -253,7 +253,7 @@ def test_clips_that_were_replaced_are_not_explained(demo_shards, generated, tmp_
     first, _ = scored(demo_shards, place, tmp_path, "a.jsonl", stride=2)
     shutil.copy(generated / "darker.npy", place)
     second, _ = scored(demo_shards, place, tmp_path, "b.jsonl", stride=2)
-    with pytest.raises(errors.UserError, match=r"generated clips .* at the same place"):
+    with pytest.raises(errors.UserError, match=r"generated clips .* been replaced"):
         scores.explain(first, second)
     # Of other places, too, the clips must still be those of the score.
     third, _ = scored(
@@ -272,10 +272,15 @@ def test_all_scores_of_a_file_are_verified(demo_shards, generated, tmp_path, cap
         path, _ = scored(demo_shards, generated / f"{name}.npy", tmp_path, **options)
         rows += [json.loads((tmp_path / "a.jsonl").read_text())]
     rows[0]["scores"]["fid_pixels"] = rows[1]["scores"]["fid_pixels"] = 12345.0
-    receipts.write(path, rows)  # the third repeats the first
+    gone = json.loads(json.dumps(rows[2]))
+    gone["inputs"]["generated"] = "/nowhere"
+    receipts.write(path, [gone, *rows])  # the last repeats the first of them
     assert not scores.verify(path)
     shown = capsys.readouterr().out
     assert shown.count("fid_pixels: recorded") == 2 and "recorded 12345" in shown
+    assert "fid_pixels: not repeated. There is nothing at /nowhere" in shown
+    receipts.write(path, [gone, rows[2]])
+    assert not scores.verify(path)
 
 
 def test_of_several_workers_the_chief_verifies(
@@ -306,8 +311,8 @@ def test_a_receipt_replaces_no_history(tiny_run, demo_shards, generated, tmp_pat
     for kind, arguments, message in (
         ({"model_dir": run}, {"receipt": history}, "a receipt would replace it"),
         (others, {"output": "x.jsonl", "receipt": "./x.jsonl"}, "would replace it"),
-        (others, {"output": str(notes)}, "not a JSON Lines file"),
-        (others, {"receipt": str(notes)}, "not a JSON Lines file"),
+        (others, {"output": str(notes)}, "not a file of scores"),
+        (others, {"receipt": str(notes)}, "not a file of scores"),
     ):
         with pytest.raises(errors.UserError, match=message):
             scores.print_scores(demo_shards, "fid_pixels", **kind, **arguments)
@@ -342,6 +347,12 @@ def test_a_share_may_differ_by_a_few_clips():
             ["weights"],
         ),
         ({"hash.model": "a"}, {"model_dir": "r", "hash.model": "a"}, []),
+        # Remote shards, of which only names and sizes are known.
+        (
+            {"real": "a", "hash.real clips": "unread:1"},
+            {"real": "b", "hash.real clips": "unread:1"},
+            ["real clips"],
+        ),
         (
             {"hash.model": "a", "hash.frame bank": "b"},
             {"model_dir": "r", "hash.model": "a", "hash.frame bank": "c"},

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,12 +108,13 @@ class Evaluator:
         self._warned: set[str] = set()
         self._summaries = summaries.Summaries(model_dir, "eval", self._writes)
 
-    def evaluated(self) -> set[tuple[int, int]]:
+    def evaluated(self) -> set[tuple[int, int | None]]:
         """Returns the steps that have scores by this plan, with their rollbacks.
 
         Returns:
-          Pairs of a step and the number of rollbacks before it: a run that was rolled
-          back reaches a step again, with other weights.
+          Pairs of a step and the number of rollbacks before it, see `is_in`: a run that
+          was rolled back reaches a step again, with other weights. None in rows of
+          earlier versions, which stands for any number.
         """
         rows = self._directory.read_scores()
         done, at_end = (self._steps_with_scores(rows, end) for end in (False, True))
@@ -121,11 +122,11 @@ class Evaluator:
 
     def _steps_with_scores(
         self, rows: Sequence[Mapping], at_end: bool
-    ) -> set[tuple[int, int]]:
+    ) -> set[tuple[int, int | None]]:
         """Returns the steps that have scores by all protocols of the plan."""
         of_protocols = (
             {
-                (row["step"], row.get("rollbacks", 0))
+                (row["step"], row.get("rollbacks"))
                 for row in rows
                 if receipts.of_training(row) and receipts.settings(row) == settings
             }
@@ -218,12 +219,13 @@ class Evaluator:
     def _write(
         self, step: int, records: Sequence[Mapping[str, Any]], at_end: bool
     ) -> None:
-        best = self._plan.best
+        best, rollbacks = self._plan.best, records[0].get("rollbacks")
         self._summaries.scalars(step, _tagged(records, at_end))
         earlier = [
             row["scores"][best]
             for row in self._directory.read_scores()
-            if receipts.of_training(row)
+            if (row["step"], row.get("rollbacks")) != (step, rollbacks)
+            and receipts.of_training(row)
             and receipts.settings(row) == self._settings[at_end][best]
         ]
         (score,) = (r["scores"][best] for r in records if best in r["scores"])
@@ -235,6 +237,22 @@ class Evaluator:
             ):
                 checkpoints.keep_as_best(self._directory.path, step)
         run_directory.add_row(self._directory.scores_file, *records)
+
+
+def is_in(
+    step: int, rollbacks: int, evaluated: Collection[tuple[int, int | None]]
+) -> bool:
+    """Returns whether `Evaluator.evaluated` has a step of a run.
+
+    Args:
+      step: the step.
+      rollbacks: number of rollbacks of the run before it.
+      evaluated: pairs of steps and rollbacks.
+
+    Returns:
+      True or False.
+    """
+    return (step, rollbacks) in evaluated or (step, None) in evaluated
 
 
 def _discriminators_of(

@@ -128,14 +128,15 @@ def check_replaceable(path: str, output: str | None = None) -> None:
     run_directory.check_rows(path)
 
 
-def read(path: str, names: Sequence[str] = ()) -> list[dict]:
+def read(path: str, names: Sequence[str] = (), every: bool = False) -> list[dict]:
     """Reads the records that can be repeated.
 
     Args:
-      path: JSON Lines file of scores, or a run's directory, for its `scores.jsonl`. Of
-        a run's scores, the last by each protocol are read, and they are of the model
-        in this directory; of other files, the last of those by equal arguments.
+      path: JSON Lines file of scores, or a run's directory, for its `scores.jsonl`, of
+        which the scores are of the model in this directory.
       names: names of the protocols to read; empty for all.
+      every: whether to read all scores that differ in their arguments, the last of
+        equal ones; by default only the last by each protocol, as of a run.
 
     Returns:
       The records.
@@ -155,7 +156,8 @@ def read(path: str, names: Sequence[str] = ()) -> list[dict]:
         if _is_repeatable(row):
             name = row["protocol"]["name"]
             if not names or name in names:
-                same = row["inputs"]["truncation"] if is_of_run else row["inputs"]
+                only_last = is_of_run or not every
+                same = row["inputs"]["truncation"] if only_last else row["inputs"]
                 found[name, json.dumps(same, sort_keys=True)] = row
     if not found:
         raise errors.UserError(
@@ -345,15 +347,6 @@ def explain(first: Mapping, second: Mapping, score: Score) -> list[Contribution]
         )
     here, there = _flat(first), _flat(second)
     differing = _differing(first, second)
-    for factor in _CONTENTS:
-        keys = *_FACTORS[factor], *(["protocol.network"] if factor == "weights" else [])
-        at_one_place = all(here[key] == there[key] for key in keys)
-        if at_one_place and _contents_differ(factor, first, second):
-            raise errors.UserError(
-                f"The {factor} of the two scores differ, but are at the same place: "
-                "those of the earlier one have been replaced, and cannot be scored "
-                "again."
-            )
     known: dict[str, float | None] = {}
 
     def score_of(arguments: dict[str, Any]) -> float | None:
@@ -447,9 +440,11 @@ def _differing(first: Mapping, second: Mapping) -> list[str]:
 
 
 def _contents_differ(factor: str, first: Mapping, second: Mapping) -> bool | None:
-    """Whether what a factor stands for differs; None if no hash of it is in both."""
+    """Whether what a factor stands for differs; None if the hashes do not say."""
     here, there = first["hashes"], second["hashes"]
     common = [name for name in _CONTENTS[factor] if name in here and name in there]
+    if any(clip_source.UNREAD in here[name] + there[name] for name in common):
+        return None
     return any(here[name] != there[name] for name in common) if common else None
 
 
@@ -466,8 +461,8 @@ def _check_contents(record: Mapping, now: Mapping[str, str]) -> None:
             if was and found and was != found and not unread:
                 raise errors.UserError(
                     f"The {name} of the score {record['protocol']['name']} have been "
-                    f"replaced: {was[:12]} recorded, {found[:12]} now. Say where they "
-                    "are, or score again."
+                    f"replaced: {was[:12]} recorded, {found[:12]} now. Put them back, "
+                    "or score again."
                 )
 
 
@@ -481,7 +476,8 @@ def _flat(record: Mapping) -> dict[str, Any]:
     flat["standing_batches"] = _standing_batches(used)
     if "real" in used:
         flat["split"] = used["real"].get("split")
-        flat["protocol.num_real"] = used["num_real"]
+        # 0 by earlier versions, of a score that only continues them.
+        flat["protocol.num_real"] = used["num_real"] or flat["protocol.num_real"]
     if inputs["protocol"]["samples_per_clip"] == 1:
         flat["protocol.num_generated"] = used["num_generated"]
     return flat

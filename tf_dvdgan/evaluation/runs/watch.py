@@ -35,9 +35,13 @@ def watch(
     chief = strategy_lib.is_chief(strategy)
     done = evaluator.evaluated()
     print(f"Watching {model_dir}; {len(done)} steps have scores", flush=True)
-    skipped = []
+    skipped, reached = [], _Reached()
     while not any(step == last_step for step, _ in done):
-        new = [pair for pair in _reached(model_dir) if pair not in done]
+        new = [
+            pair
+            for pair in (reached(model_dir) if chief else ())
+            if not evaluator_lib.is_in(*pair, done)
+        ]
         # Workers may see a folder change at different times; the chief's view counts.
         step, rollbacks = (
             int(strategy_lib.broadcast_from_chief(strategy, number))
@@ -50,7 +54,7 @@ def watch(
         try:
             with strategy.scope():
                 checkpoints.restore_generator(
-                    model_dir, networks.generator, step, others
+                    model_dir, networks.generator, step, others, among_best=False
                 )
             networks.frame_bank = directory.read_frame_bank()
             scores = evaluator.evaluate(step, rollbacks)
@@ -64,12 +68,27 @@ def watch(
     print(f"The run ended at step {last_step}; {steps} have been evaluated")
 
 
-def _reached(model_dir: str) -> list[tuple[int, int]]:
-    """Steps of a run's checkpoints, each with the number of rollbacks before it."""
-    return [
-        (step, checkpoints.num_rollbacks(model_dir, step))
-        for step in checkpoints.steps(model_dir)
-    ]
+class _Reached:
+    """Finds the steps of a run's checkpoints, with the rollbacks before each."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple, int] = {}
+
+    def __call__(self, model_dir: str) -> list[tuple[int, int]]:
+        """Returns pairs of a step and a number of rollbacks, in order.
+
+        A checkpoint is read once, and again when its file has changed.
+        """
+        found = []
+        for step in checkpoints.steps(model_dir):
+            try:
+                key = step, checkpoints.changed_at(model_dir, step)
+            except (tf.errors.OpError, OSError):  # removed by the run
+                continue
+            if key not in self._known:
+                self._known[key] = checkpoints.num_rollbacks(model_dir, step)
+            found.append((step, self._known[key]))
+        return found
 
 
 class EvaluationCallback(loop.Evaluation):
@@ -102,13 +121,17 @@ class EvaluationCallback(loop.Evaluation):
         """Scores the averaged weights; does not change the training state."""
         evaluator = self._evaluator_of(state)
         with state.averaged_weights():
-            scores = evaluator.evaluate(*_reached_by(state))
+            rollbacks = int(state.trainer.num_rollbacks.numpy())
+            scores = evaluator.evaluate(state.step, rollbacks)
         if strategy_lib.is_chief(state.trainer.strategy):
             _print_scores(state.step, scores)
 
     def evaluate_if_missing(self, state: loop.State) -> None:
         strategy = state.trainer.strategy
-        is_missing = _reached_by(state) not in self._evaluator_of(state).evaluated()
+        # That of the checkpoint, which a rollback to it does not change.
+        rollbacks = checkpoints.num_rollbacks(state.model_dir, state.step)
+        done = self._evaluator_of(state).evaluated()
+        is_missing = not evaluator_lib.is_in(state.step, rollbacks, done)
         # Workers may see different versions of the file; the chief's counts.
         if strategy_lib.broadcast_from_chief(strategy, is_missing):
             self(state)
@@ -121,11 +144,6 @@ class EvaluationCallback(loop.Evaluation):
                 *self._arguments, trainer.gan, trainer.strategy
             )
         return self._evaluator
-
-
-def _reached_by(state: loop.State) -> tuple[int, int]:
-    """The step that a run has reached, and the number of rollbacks before it."""
-    return state.step, int(state.trainer.num_rollbacks.numpy())
 
 
 def _print_scores(step: int, scores: dict[str, float]) -> None:
