@@ -1,5 +1,6 @@
 """Small runs: exported, opened by name, checked; and those that the package has."""
 
+import os
 import pathlib
 import shutil
 
@@ -156,9 +157,14 @@ def test_an_export_that_is_killed_leaves_the_earlier_one(
     (tmp_path / "exported.replaced").write_text("mine")
     with pytest.raises(errors.UserError, match="is a file"):
         export.export_run(model, tiny_run, str(place), "third")
-    (tmp_path / "empty").mkdir()  # may be mounted: it is not renamed
+    monkeypatch.setattr(os.path, "ismount", lambda _: True)  # it is not renamed
+    (tmp_path / "empty").mkdir()
     inode = (tmp_path / "empty").stat().st_ino
     export.export_run(model, tiny_run, str(tmp_path / "empty"), "")
+    (tmp_path / "empty" / "generator.npz").unlink()  # as if killed
+    (tmp_path / "empty" / "SHA256SUMS").unlink()
+    export.export_run(model, tiny_run, str(tmp_path / "empty"), "again")
+    assert (tmp_path / "empty" / "README.md").read_text() == "again"
     assert (tmp_path / "empty").stat().st_ino == inode
 
 

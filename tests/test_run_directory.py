@@ -82,6 +82,18 @@ def test_the_map_of_the_repository_names_the_same_files():
     assert len(documented) >= 12 and documented == [m.rstrip(",") for m in mapped]
 
 
+def test_a_rollback_is_that_of_its_checkpoint(directory):
+    assert directory.read_rollback(2, 7) is None
+    directory.write_rollback(2, 7, count=1, num_raises=3)
+    directory.write_rollback(4, 8, count=2, num_raises=3)
+    assert directory.read_rollback(2, 7) == (1, 3)  # if that of 4 is damaged
+    assert directory.read_rollback(4, 8) == (2, 3)
+    assert directory.read_rollback(4, 9) is None  # of another start
+    directory.write_rollback(2, 7, count=3, num_raises=4)
+    assert directory.read_rollback(2, 7) == (3, 4)
+    assert directory.read_rollback(4, 8) is None  # it is removed
+
+
 def test_undamaged_rows_of_scores_are_read(directory, capsys):
     run_directory.add_row(directory.scores_file, {"step": 1})
     with open(directory.scores_file, "a") as file:

@@ -57,6 +57,7 @@ _IN_EXPORTED_RUN = (
     r"|(dataset|model)\.json|(config|operative_config-\d+)\.gin"
 )
 _STRING = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""  # in a Gin config
+_SUFFIXES = "h5|hdf5|keras|np[yz]|pth?|pkl|mat|ckpt|pb|onnx|gin|json|ya?ml|csv|txt"
 # They end the names of folders that are being written, and of those before.
 _UNFINISHED, _REPLACED = ".unfinished", ".replaced"
 _ASSETS = ("class_names.txt", generators.DESCRIPTION)
@@ -195,8 +196,8 @@ def _names_for_paths(config: str) -> str:
 def _is_path(text: str) -> bool:
     """Whether a string of a config names a place, and not parts of a network."""
     is_rooted = text.startswith(("/", "~", "./", "../")) or "://" in text
-    is_file = re.search(r"/[^/]*\.(h5|hdf5|np[yz]|pth?|pkl|mat|gin|json|txt)$", text)
-    return bool((is_rooted or is_file) and "*" not in text and files.base_name(text))
+    is_file = re.search(rf"/[^/*]*\.({_SUFFIXES})$", text)
+    return bool((is_rooted or is_file) and files.base_name(text))
 
 
 def _without_folders(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,7 +233,7 @@ def _check_exported_run(directory: str) -> None:
     # The card is the first that is written, and nothing that a run begins with.
     began = _CARD in names and (
         directory.endswith(_UNFINISHED)
-        or (files.is_object_store(directory) and run_directory.GENERATOR not in names)
+        or (_must_stay(directory) and run_directory.GENERATOR not in names)
     )
     is_part = (began or directory.endswith(_REPLACED)) and all(
         re.fullmatch(_IN_EXPORTED_RUN, name.partition(".tmp")[0]) for name in names
@@ -293,8 +294,8 @@ def _replacing(
     """Yields a folder to write an export to, which then replaces the directory.
 
     If the process is killed, there is a complete export or none. Object stores cannot
-    rename folders, nor can folders that are mounted be; into those, and into empty
-    folders, files are copied: the first of the `last` ones, without which it is no
+    rename folders, and those may be mounted or in a folder that cannot be written to;
+    into such, files are copied: the first of the `last` ones, without which it is no
     export, is removed before, and they are written after all others.
 
     Args:
@@ -303,8 +304,7 @@ def _replacing(
       check: checks that a folder may be replaced, complete or not.
     """
     earlier = {name.rstrip("/") for name in files.list_dir(directory)}
-    is_empty = filesystem.exists(directory) and not earlier
-    if files.is_object_store(directory) or is_empty:
+    if _must_stay(directory):
         mark = os.path.join(directory, last[0])
         if filesystem.exists(mark):
             filesystem.remove(mark)
@@ -326,6 +326,16 @@ def _replacing(
         filesystem.rename(directory, replaced)
     filesystem.rename(unfinished, directory)
     _remove(replaced)
+
+
+def _must_stay(directory: str) -> bool:
+    """Whether a folder cannot be renamed."""
+    if files.is_object_store(directory):
+        return True
+    if files.is_remote(directory) or not os.path.isdir(directory):
+        return False
+    parent = os.path.dirname(os.path.abspath(directory))
+    return os.path.ismount(directory) or not os.access(parent, os.W_OK)
 
 
 def _remove(*folders: str) -> None:

@@ -8,7 +8,7 @@
     frame_bank.npz               first frames of real clips, for prediction models
     checkpoints/, best/          TensorFlow checkpoints
     generator.npz                instead of them: only the averaged weights of one step
-    rollback.json                the last rollback, while no later checkpoint has it
+    rollback.json                rollbacks, with what differs from their checkpoints
     scores.jsonl                 scores with their protocols
     classify.jsonl               results of tools.classify
     train/, eval/                TensorBoard events
@@ -315,24 +315,43 @@ class RunDirectory:
         arrays = {**variables, _STEP: np.array(step)}
         _write_arrays(self._of(GENERATOR), arrays)
 
-    def write_rollback(self, step: int, count: int, num_raises: int) -> None:
+    def write_rollback(
+        self, step: int, written_at: int, count: int, num_raises: int
+    ) -> None:
         """Writes what differs from a checkpoint after a rollback to it.
 
         Args:
           step: step of the checkpoint.
+          written_at: when it was written, which tells it from those of other starts.
           count: number of rollbacks of the run.
           num_raises: number of raises of the augmentation.
         """
-        row = {"step": step, "count": count, "num_raises": num_raises}
-        files.atomic_write(self._of(_ROLLBACK), json.dumps(row))
+        earlier = [row for row in self._rollbacks() if row[0] < step]
+        rows = [*earlier, [step, written_at, count, num_raises]]
+        files.atomic_write(self._of(_ROLLBACK), json.dumps(rows))
 
-    def read_rollback(self) -> tuple[int, int, int] | None:
-        """Reads the arguments of `write_rollback`; None if there is no such file."""
+    def read_rollback(self, step: int, written_at: int) -> tuple[int, int] | None:
+        """Reads what `write_rollback` wrote of a checkpoint.
+
+        Args:
+          step: step of the checkpoint.
+          written_at: when it was written.
+
+        Returns:
+          The numbers of rollbacks and of raises; None if the run was not rolled back to
+          it.
+        """
+        for row in self._rollbacks():
+            if row[:2] == [step, written_at]:
+                return row[2], row[3]
+        return None
+
+    def _rollbacks(self) -> list[list[int]]:
         try:
-            row = files.parse_json(_text(self._of(_ROLLBACK)) or "{}")
-            return int(row["step"]), int(row["count"]), int(row["num_raises"])
-        except (KeyError, TypeError, ValueError):
-            return None
+            rows = files.parse_json(_text(self._of(_ROLLBACK)) or "[]")
+            return [[int(number) for number in row] for row in rows if len(row) == 4]
+        except (TypeError, ValueError):
+            return []
 
     # The results.
 
@@ -376,8 +395,9 @@ def check_rows(path: str) -> None:
     Raises:
       UserError: it is another file.
     """
-    text = _text(path).strip()
-    if text and '"scores"' not in text:  # which a damaged line may have too
+    lines = _text(path).split("\n")
+    is_known = any(line[:1] == "{" and '"scores"' in line for line in lines)
+    if not is_known and any(map(str.strip, lines)):
         raise errors.UserError(f"{path} is not a file of scores; name another one.")
 
 

@@ -165,7 +165,8 @@ def test_a_run_rolls_back_and_continues_with_other_random_numbers(
         step, num_rollbacks = int(self.step), int(self.num_rollbacks)
         if (step, num_rollbacks) == (4, 1):  # as it is if the run is killed now
             if not killed.exists():
-                shutil.copytree(tmp_path, killed)
+                shutil.copytree(tmp_path, killed)  # with the files' times
+                assert checkpoints.num_rollbacks(str(killed), 3) == 0
         if step - num_steps < 5 <= step and num_rollbacks == 0:
             metrics["loss/generator"] = float("nan")
             self.generator_variables[0].assign_add(
@@ -197,8 +198,10 @@ def test_a_run_rolls_back_and_continues_with_other_random_numbers(
     # A run that is killed after the rollback does not repeat step 4 as it was first.
     again = dvd.VideoGAN.from_preset(TINY_VGAN, parameters=parameters)
     again.fit(demo_shards, 6, str(killed))
-    assert "Resuming from step 3" in capsys.readouterr().out
-    assert seen[7:] == seen[4:7] and checkpoints.num_rollbacks(str(tmp_path), 3) == 0
+    assert "Resuming from step 3" in (out := capsys.readouterr().out)
+    assert "It was rolled back to this step (rollback 1)" in out
+    assert seen[7:] == seen[4:7]
+    assert checkpoints.num_rollbacks(str(killed), 6) == 1
     assert seen[3][2] != seen[4][2]  # step 4, with other data
     saved = tf.train.load_checkpoint(f"{tmp_path}/checkpoints/step-6")
     assert saved.get_tensor("attempt/.ATTRIBUTES/VARIABLE_VALUE") == 1

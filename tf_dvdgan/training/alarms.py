@@ -2,8 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
+import tensorflow as tf
+
 from tf_dvdgan import errors, run_directory, terminal
-from tf_dvdgan.training import checkpoint_manager, divergence, summaries
+from tf_dvdgan.training import (
+    checkpoint_manager,
+    checkpoints,
+    divergence,
+    summaries,
+)
 from tf_dvdgan.training import strategy as strategy_lib
 from tf_dvdgan.training import trainer as trainer_lib
 
@@ -142,7 +149,12 @@ class Alarms:
             print(message, flush=True)
             # A run that is killed now must not repeat what it was rolled back from; the
             # checkpoint stays as it is.
-            self._directory.write_rollback(step, count, num_raises)
+            try:
+                written_at = checkpoints.written_at(self._directory.path, step)
+                self._directory.write_rollback(step, written_at, count, num_raises)
+            except (tf.errors.OpError, OSError) as error:
+                reason = errors.reason_of(error)
+                print(f"The rollback cannot be recorded: {reason}", flush=True)
         return step
 
     def resume(self, step: int) -> None:
@@ -151,12 +163,17 @@ class Alarms:
         Args:
           step: step of the checkpoint.
         """
-        at, count, num_raises = (
+        found = None
+        if self._chief:
+            written_at = checkpoints.written_at(self._directory.path, step)
+            found = self._directory.read_rollback(step, written_at)
+        count, num_raises = (
             int(strategy_lib.broadcast_from_chief(self._trainer.strategy, number))
-            for number in self._directory.read_rollback() or (-1, 0, 0)
+            for number in found or (0, 0)
         )
-        if at == step and count > int(self._trainer.num_rollbacks.numpy()):
+        if count > int(self._trainer.num_rollbacks.numpy()):
             self._continue_after(step, count, num_raises)
+            self._say(f"It was rolled back to this step (rollback {count})")
 
     def _continue_after(self, step: int, num_rollbacks: int, num_raises: int) -> None:
         """Sets what is different from the checkpoint after a rollback to it."""

@@ -61,6 +61,7 @@ class CheckpointManager:
         self._strategy = strategy
         self._writes = strategy_lib.is_chief(strategy)
         self.last_saved: int | None = None
+        self._intact: str | None = None  # path that was last written or restored
         self._manager = self._new_manager()
 
     def _new_manager(self) -> tf.train.CheckpointManager:
@@ -81,6 +82,8 @@ class CheckpointManager:
 
     def save(self, step: int, wait: bool = False) -> None:
         """Writes a checkpoint, unless that of the step exists; all workers call this.
+
+        One that could not be read when the run resumed is written again.
 
         Args:
           step: step of the run.
@@ -107,10 +110,11 @@ class CheckpointManager:
 
     def _write(self, step: int) -> None:
         path = checkpoints.path_of(self._directory, step)
-        if not self._writes or self.newest == path:
+        if not self._writes or self.newest == path == self._intact:
             return
         with self._cleaning_up():
             self._manager.save(checkpoint_number=step, options=self._options)
+        self._intact = path
 
     def wait(self) -> None:
         """Waits until a thread has written the last checkpoint.
@@ -201,6 +205,7 @@ class CheckpointManager:
             for path in reversed(paths):
                 try:
                     self._restore(path)
+                    self._intact = path
                     return path
                 except checkpoints.UnreadableError as error:
                     print(error, flush=True)

@@ -65,16 +65,20 @@ def num_rollbacks(model_dir: str, step: int) -> int:
       step: step of the checkpoint.
 
     Returns:
-      The number; 0 if the checkpoint has none or cannot be read.
+      The number; 0 if the checkpoint has none.
+
+    Raises:
+      UnreadableError: the checkpoint is damaged or does not exist.
     """
     path = path_of(run_directory.RunDirectory(model_dir).checkpoints, step)
-    try:
-        return int(tf.train.load_variable(path, _ROLLBACKS))
-    except (tf.errors.OpError, ValueError, IndexError):  # or removed by the run
-        return 0
+    with _readable(path):
+        if not filesystem.exists(path + ".index"):
+            raise tf.errors.NotFoundError(None, None, "it does not exist")
+        saved = tf.train.load_checkpoint(path)
+        return int(saved.get_tensor(_ROLLBACKS)) if saved.has_tensor(_ROLLBACKS) else 0
 
 
-def changed_at(model_dir: str, step: int) -> int:
+def written_at(model_dir: str, step: int) -> int:
     """Returns when a run's checkpoint was written, in nanoseconds.
 
     Args:

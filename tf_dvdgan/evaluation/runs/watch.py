@@ -82,12 +82,18 @@ class _Reached:
         found = []
         for step in checkpoints.steps(model_dir):
             try:
-                key = step, checkpoints.changed_at(model_dir, step)
+                key = step, checkpoints.written_at(model_dir, step)
+                rollbacks = self._known.get(key)
+                if rollbacks is None:
+                    rollbacks = checkpoints.num_rollbacks(model_dir, step)
+            except checkpoints.UnreadableError:  # reported when it is restored
+                found.append((step, 0))
             except (tf.errors.OpError, OSError):  # removed by the run
                 continue
-            if key not in self._known:
-                self._known[key] = checkpoints.num_rollbacks(model_dir, step)
-            found.append((step, self._known[key]))
+            else:
+                found.append((step, rollbacks))
+                if key[1]:  # a file system may not know the time
+                    self._known[key] = rollbacks
         return found
 
 
@@ -119,9 +125,11 @@ class EvaluationCallback(loop.Evaluation):
 
     def __call__(self, state: loop.State) -> None:
         """Scores the averaged weights; does not change the training state."""
+        self._evaluate(state, int(state.trainer.num_rollbacks.numpy()))
+
+    def _evaluate(self, state: loop.State, rollbacks: int) -> None:
         evaluator = self._evaluator_of(state)
         with state.averaged_weights():
-            rollbacks = int(state.trainer.num_rollbacks.numpy())
             scores = evaluator.evaluate(state.step, rollbacks)
         if strategy_lib.is_chief(state.trainer.strategy):
             _print_scores(state.step, scores)
@@ -129,12 +137,15 @@ class EvaluationCallback(loop.Evaluation):
     def evaluate_if_missing(self, state: loop.State) -> None:
         strategy = state.trainer.strategy
         # That of the checkpoint, which a rollback to it does not change.
-        rollbacks = checkpoints.num_rollbacks(state.model_dir, state.step)
+        try:
+            rollbacks = checkpoints.num_rollbacks(state.model_dir, state.step)
+        except checkpoints.UnreadableError:
+            rollbacks = 0
         done = self._evaluator_of(state).evaluated()
         is_missing = not evaluator_lib.is_in(state.step, rollbacks, done)
         # Workers may see different versions of the file; the chief's counts.
         if strategy_lib.broadcast_from_chief(strategy, is_missing):
-            self(state)
+            self._evaluate(state, rollbacks)
 
     def _evaluator_of(self, state: loop.State) -> evaluator_lib.Evaluator:
         """Returns the evaluator, which is created once because it is traced."""
