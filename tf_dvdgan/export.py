@@ -145,7 +145,7 @@ def export_run(
         if model.gan.frame_bank is not None:
             target.write_frame_bank(model.gan.frame_bank)
         for row in source.read_scores():
-            weights = (row.get("hashes") or {}).get("model")
+            weights = run_directory.model_of(row)
             if row.get("step") == model.step and weights in (None, own):
                 if "inputs" in row:
                     row["inputs"] = _without_folders(row["inputs"])
@@ -216,14 +216,18 @@ def _without_folders(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {**inputs, **names, "model_dir": None}
 
 
+def _check_is_no_file(directory: str) -> None:
+    if filesystem.exists(directory) and not files.is_folder(directory):
+        raise errors.UserError(f"{directory} is a file; name a folder to export to.")
+
+
 def _check_exported_run(directory: str) -> None:
     """Checks that a folder holds at most what `export_run` wrote, maybe not all of it.
 
     Raises:
       UserError: it is a file, or holds other files.
     """
-    if filesystem.exists(directory) and not files.is_folder(directory):
-        raise errors.UserError(f"{directory} is a file; name a folder to export to.")
+    _check_is_no_file(directory)
     names = set(files.list_dir(directory))
     listed = {pretrained.SUMS}
     if pretrained.SUMS in names:
@@ -266,8 +270,7 @@ def _check_replaceable(directory: str) -> None:
     Raises:
       UserError: it is a file, or contains other files.
     """
-    if filesystem.exists(directory) and not files.is_folder(directory):
-        raise errors.UserError(f"{directory} is a file; name a folder to export to.")
+    _check_is_no_file(directory)
     for name in files.list_dir(directory):
         inside = _CONTENTS.get(name.partition(".tmp")[0])
         if inside is None:
@@ -303,8 +306,8 @@ def _replacing(
       last: names of the files that mark an export as complete.
       check: checks that a folder may be replaced, complete or not.
     """
-    earlier = {name.rstrip("/") for name in files.list_dir(directory)}
     if _must_stay(directory):
+        earlier = {name.rstrip("/") for name in files.list_dir(directory)}
         mark = os.path.join(directory, last[0])
         if filesystem.exists(mark):
             filesystem.remove(mark)

@@ -418,6 +418,11 @@ def read_rows(path: str) -> list[dict]:
     return rows
 
 
+def model_of(row: Mapping) -> str | None:
+    """SHA-256 of the model that a row of scores is of; None if the row has none."""
+    return (row.get("hashes") or {}).get("model")
+
+
 def _with_present_names(row: dict) -> dict:
     """Renames the metrics that earlier versions called otherwise."""
     if not isinstance(row.get("scores"), dict):

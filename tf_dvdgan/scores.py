@@ -127,8 +127,7 @@ def print_scores(
     if model_dir is not None:
         run = run_directory.RunDirectory(model_dir)
         if output is None and run.is_exported:
-            strategy = options.get("strategy") or tf.distribute.get_strategy()
-            if strategy_lib.is_chief(strategy):
+            if strategy_lib.is_chief(_strategy_of(options)):
                 terminal.say(
                     "The files of an exported run do not change: the scores are not "
                     "added to them; `output` names another file"
@@ -229,7 +228,7 @@ def verify(
     Raises:
       UserError: the file has no such scores, or they cannot be computed.
     """
-    strategy = options.get("strategy") or tf.distribute.get_strategy()
+    strategy = _strategy_of(options)
     all_same = True
     moved = dict(places or {})
     if "model_dir" in moved:
@@ -300,10 +299,13 @@ def explain(
             record["inputs"][name] = place
     options["num_resamples"] = 0
     contributions = receipts.explain(records[0], records[1], _repeater(**options))
-    strategy = options.get("strategy") or tf.distribute.get_strategy()
-    if strategy_lib.is_chief(strategy):
+    if strategy_lib.is_chief(_strategy_of(options)):
         print(receipts.table(records[0], records[1], contributions))
     return contributions
+
+
+def _strategy_of(options: Mapping[str, Any]) -> tf.distribute.Strategy:
+    return options.get("strategy") or tf.distribute.get_strategy()
 
 
 def _repeater(**options: Unpack[arguments.Computation]) -> receipts.Score:

@@ -200,7 +200,7 @@ def _score(row: dict) -> Score:
         others,
         metadata.get("truncation", 1.0),
         {k: v for k, v in metadata.items() if k not in ("step", "truncation")},
-        (row.get("hashes") or {}).get("model"),
+        run_directory.model_of(row),
         receipts.of_training(row),
     )
 

@@ -343,14 +343,16 @@ def _divided(
         raise errors.InvalidValueError(
             f"frozen must be a list of patterns. Received: {patterns!r}"
         )
+    frozen: set[str] = set()
     names = [variable.name.removesuffix(":0") for variable in variables]
     for pattern in patterns:
-        if not fnmatch.filter(names, pattern):
+        matches = fnmatch.filter(names, pattern)
+        if not matches:
             raise errors.InvalidValueError(
                 f"frozen: {pattern!r} matches no variable of a discriminator, such as "
                 f"{names[0]!r}."
             )
-    frozen = {n for pattern in patterns for n in fnmatch.filter(names, pattern)}
+        frozen.update(matches)
     pairs = [*zip(names, variables, strict=True)]
     return (
         [variable for name, variable in pairs if name not in frozen],

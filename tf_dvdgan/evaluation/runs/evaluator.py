@@ -154,7 +154,7 @@ class Evaluator:
             plans.append(True)
         found: dict[str, float] = {}
         for at_end in plans:
-            records = self._records(at_end, {"rollbacks": rollbacks})
+            records = self._records(at_end, rollbacks)
             if not self._writes:  # only the chief has the features of all workers
                 continue
             with _skipping_failures(f"Scores of step {step} cannot be written"):
@@ -172,9 +172,8 @@ class Evaluator:
             protocol, num_generated=count, num_real=count, num_repeats=1
         )
 
-    def _records(self, at_end: bool, of_step: Mapping) -> list[dict[str, Any]]:
+    def _records(self, at_end: bool, rollbacks: int) -> list[dict[str, Any]]:
         """Scores by each protocol; the best's record has the discriminators' scores."""
-        of_step = {"evaluation": True, **of_step}
         records = []
         for name in self._plan.protocols:
             protocol = self._protocol(name, at_end)
@@ -184,7 +183,8 @@ class Evaluator:
                 others = self._discriminated(protocol)
             if self._writes:
                 self._warn(name, result)
-                record = receipts.record_of(result) | of_step
+                record = receipts.record_of(result)
+                record |= {"evaluation": True, "rollbacks": rollbacks}
                 record["scores"] |= others
                 records.append(record)
         return records

@@ -118,9 +118,8 @@ def check_replaceable(path: str, output: str | None = None) -> None:
     Raises:
       UserError: it does.
     """
-    run = run_directory.RunDirectory(_folder_of(path))
-    is_of_run = run.is_run and files.absolute(path) == files.absolute(run.scores_file)
-    if is_of_run or (output and files.absolute(path) == files.absolute(output)):
+    is_output = output and files.absolute(path) == files.absolute(output)
+    if is_output or _is_of_run(path):
         raise errors.UserError(
             f"{path} is a file that scores are added to, and a receipt would replace "
             "it; name another file."
@@ -148,7 +147,7 @@ def read(path: str, names: Sequence[str] = (), every: bool = False) -> list[dict
     run = run_directory.RunDirectory(folder)
     if folder.rstrip("/") == path.rstrip("/"):
         path = run.scores_file
-    is_of_run = run.is_run and files.absolute(path) == files.absolute(run.scores_file)
+    is_of_run, is_exported = _is_of_run(path), run.is_exported
     if not filesystem.exists(path):
         raise errors.UserError(f"There is nothing at {path}.")
     found = {}
@@ -164,11 +163,17 @@ def read(path: str, names: Sequence[str] = (), every: bool = False) -> list[dict
             f"{path} has no score{' by ' + ' or '.join(names) if names else ''} that "
             "can be repeated; those of an earlier version cannot."
         )
-    for row in found.values():
-        if not row["inputs"]["generated"] and (is_of_run or run.is_exported):
-            known = None if is_of_run else row["inputs"]["model_dir"]
-            row["inputs"]["model_dir"] = known or folder  # wherever it is now
+    for inputs in (row["inputs"] for row in found.values()):
+        is_without_place = is_exported and not inputs["model_dir"]
+        if not inputs["generated"] and (is_of_run or is_without_place):
+            inputs["model_dir"] = folder  # wherever it is now
     return list(found.values())
+
+
+def _is_of_run(path: str) -> bool:
+    """Whether a file is the `scores.jsonl` of the run in its folder."""
+    run = run_directory.RunDirectory(_folder_of(path))
+    return run.is_run and files.absolute(path) == files.absolute(run.scores_file)
 
 
 def _folder_of(path: str) -> str:
@@ -347,32 +352,32 @@ def explain(first: Mapping, second: Mapping, score: Score) -> list[Contribution]
         )
     here, there = _flat(first), _flat(second)
     differing = _differing(first, second)
-    known: dict[str, float | None] = {}
+    known: dict[str, comparison.Result] = {}
 
-    def score_of(arguments: dict[str, Any]) -> float | None:
-        """The score, or None if these arguments do not fit each other."""
+    def score_of(
+        arguments: dict[str, Any], record: Mapping | None = None
+    ) -> float | None:
+        """The score; None if these arguments are no record's and do not fit."""
         key = json.dumps(arguments, sort_keys=True)
         if key not in known:
             try:
-                known[key] = score(_nested(arguments)).score.value
+                known[key] = score(_nested(arguments))
             except errors.UserError:
-                known[key] = None
-        return known[key]
+                if record:
+                    raise
+                return None
+        if record:
+            _check_contents(record, _hashes(known[key]))
+        return known[key].score.value
 
-    def score_of_record(record: Mapping, arguments: dict[str, Any]) -> float:
-        """The score, of what the record is of."""
-        result = score(_nested(arguments))
-        _check_contents(record, _hashes(result))
-        return result.score.value
-
-    before = start = score_of_record(first, here)
-    at, found, waiting = dict(here), [], []
+    start = score_of(here, first)
+    assert start is not None  # as of every record
+    before, at, found, waiting = start, dict(here), [], []
     for factor in differing:
         switched = {key: there[key] for key in _FACTORS[factor]}
         at |= switched
         waiting.append(factor)
-        is_last = factor == differing[-1]
-        value = score_of_record(second, at) if is_last else score_of(at)
+        value = score_of(at, second if factor == differing[-1] else None)
         if value is None:
             continue
         alone = score_of({**here, **switched}) if len(waiting) == 1 else None
