@@ -280,9 +280,10 @@ def compare(recorded: Mapping, now: comparison.Result) -> tuple[list[str], bool]
     hashes, of_now = recorded["hashes"], _hashes(now)
     differing = []
     for key, digest in hashes.items():
-        if digest == of_now.get(key):
+        is_equal = _is_equal(key, hashes, of_now)
+        if is_equal:
             lines.append(f"{key}: the same, {digest[:12]}")
-        elif clip_source.UNREAD in digest + of_now.get(key, ""):
+        elif is_equal is None and key in of_now:
             lines.append(f"{key}: not compared, remote shards are not read")
         else:
             differing.append(key)
@@ -446,11 +447,12 @@ def _differing(first: Mapping, second: Mapping) -> list[str]:
 
 def _contents_differ(factor: str, first: Mapping, second: Mapping) -> bool | None:
     """Whether what a factor stands for differs; None if the hashes do not say."""
-    here, there = first["hashes"], second["hashes"]
-    common = [name for name in _CONTENTS[factor] if name in here and name in there]
-    if any(clip_source.UNREAD in here[name] + there[name] for name in common):
-        return None
-    return any(here[name] != there[name] for name in common) if common else None
+    hashes = first["hashes"], second["hashes"]
+    common = [name for name in _CONTENTS[factor] if all(name in h for h in hashes)]
+    are_equal = [_is_equal(name, *hashes) for name in common]
+    if False in are_equal:
+        return True
+    return False if common and all(are_equal) else None
 
 
 def _check_contents(record: Mapping, now: Mapping[str, str]) -> None:
@@ -461,14 +463,24 @@ def _check_contents(record: Mapping, now: Mapping[str, str]) -> None:
     """
     for names in _CONTENTS.values():
         for name in names:
-            was, found = record["hashes"].get(name, ""), now.get(name, "")
-            unread = clip_source.UNREAD in was + found
-            if was and found and was != found and not unread:
+            if _is_equal(name, record["hashes"], now) is False:
+                was, found = record["hashes"][name], now[name]
                 raise errors.UserError(
                     f"The {name} of the score {record['protocol']['name']} have been "
                     f"replaced: {was[:12]} recorded, {found[:12]} now. Put them back, "
                     "or score again."
                 )
+
+
+def _is_equal(
+    name: str, first: Mapping[str, str], second: Mapping[str, str]
+) -> bool | None:
+    """Whether a content is the same; None if one side did not read or hash it."""
+    if name not in first or name not in second:
+        return None
+    if clip_source.UNREAD in first[name] + second[name]:
+        return None
+    return first[name] == second[name]
 
 
 def _flat(record: Mapping) -> dict[str, Any]:
