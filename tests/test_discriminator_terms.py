@@ -19,7 +19,7 @@ def scored(real_scores=(), fake_scores=(), discriminator=0, step=0, **given):
         real_scores=tf.constant(real_scores, tf.float32),
         fake_scores=tf.constant(fake_scores, tf.float32),
         score=given.get("score"),
-        normal=given.get("normal"),
+        normal=given.get("normal", lambda: tf.ones_like(given["real"])),
         step=tf.constant(step, tf.int64),
     )
 
@@ -60,6 +60,35 @@ def test_r1_is_half_the_mean_squared_norm_of_the_gradient():
     norms = (np.array([1, 2, 3]) ** 2) * np.sum(real.numpy() ** 2, axis=(1, 2, 3, 4))
     found = term.value(scored(real=real, score=quadratic))
     assert float(found) == pytest.approx(5.0 * norms.mean(), rel=1e-5)
+
+
+def centered(x):
+    """Scores as with batch norm: the sum of a video less the mean over the batch."""
+    sums = tf.reduce_sum(x, [1, 2, 3, 4])
+    return sums - tf.reduce_mean(sums)
+
+
+@pytest.mark.parametrize("method", ["exact", "finite_differences"])
+def test_with_batch_norm_r1_is_of_each_score_by_all_videos(method):
+    """The gradient of the sum of centered scores is 0, that of each is not.
+
+    By video j, score i has the derivative (i == j) - 1/n of each of its values.
+    """
+    shape = n, *_ = [4, 1, 2, 2, 3]
+    real = tf.random.stateless_normal(shape, [0, 1])
+    term = terms.R1(weight=2.0, every=1, method=method)
+    directions = [[1 if (k >> i) & 1 else -1 for i in range(n)] for k in range(2**n)]
+    found = []
+    for i, signs in enumerate(directions * 40):
+        normal = tf.random.stateless_normal(shape, [2, i])
+        if method == "exact":  # only the sign of one value counts, in all combinations
+            signs = tf.reshape(tf.constant(signs, tf.float32), [n, 1, 1, 1, 1])
+            normal = tf.abs(normal) * signs
+        found.append(
+            term.value(scored(real=real, score=centered, normal=lambda v=normal: v))
+        )
+    tolerance = 1e-4 if method == "exact" else 0.1
+    assert np.mean(found) == pytest.approx(12 * (1 - 1 / n), rel=tolerance)
 
 
 def test_every_n_th_step_has_n_times_the_penalty():

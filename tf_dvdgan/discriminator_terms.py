@@ -22,7 +22,8 @@ class Scored(NamedTuple):
       fake_scores: as `real_scores`.
       score: scores other videos with the labels of the real ones, without a change of
         its state.
-      normal: draws a standard normal number for each value of `real`.
+      normal: draws a standard normal number for each value of `real`, the same ones in
+        each call.
       step: number of generator updates so far, an int64 scalar.
     """
 
@@ -143,6 +144,9 @@ class R1(DiscriminatorTerm):
       method: 'exact' differentiates the gradient. 'finite_differences' takes the
         derivative along a random direction v ~ N(0, I), of which the mean square is the
         squared norm: it needs two more forward passes and no second derivative.
+        Batch norm makes a video's score depend on all videos of a replica's batch:
+        both methods then have, in the mean, the squared norm of its gradient with
+        respect to all of them.
       epsilon: step of 'finite_differences' along v; at least 0.1 in bfloat16, where a
         smaller change of a video is lost in rounding.
 
@@ -220,9 +224,17 @@ class R1(DiscriminatorTerm):
 
 
 def _exact(scored: Scored) -> tf.Tensor:
-    """Squared norm of the score's gradient for each video, `[batch]`."""
+    """Squared norm of the score's gradient for each video, `[batch]`.
+
+    One backward pass for all scores, each with a random sign. Where each depends on its
+    own video alone, signs change nothing; with batch norm, products of two scores'
+    gradients would remain without them, and vanish in the mean.
+    """
+    signs = tf.sign(scored.normal()[:, 0, 0, 0, 0])
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(scored.real)
-        total = tf.reduce_sum(scored.score(scored.real))
+        scores = scored.score(scored.real)
+        scores = tf.reduce_sum(scores, axis=[*range(1, scores.shape.rank)])
+        total = tf.reduce_sum(signs * scores)
     gradient = tape.gradient(total, scored.real)
     return tf.reduce_sum(tf.square(gradient), axis=[1, 2, 3, 4])

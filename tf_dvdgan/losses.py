@@ -118,6 +118,25 @@ def relative_to_the_other_side(
     )
 
 
+def relative_to_the_middle(
+    real_logits: tf.Tensor, fake_logits: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Subtracts from scores the middle between both sides' means, over all replicas.
+
+    A relativistic discriminator's scores may be shifted by any number; relative to this
+    threshold they are above 0 for videos that it takes for real.
+
+    Args:
+      real_logits: `[batch]`, scores of real videos.
+      fake_logits: `[batch]`, scores of generated videos.
+
+    Returns:
+      The relative scores of real and of generated videos, `[batch]` each.
+    """
+    middle = (_global_mean(real_logits) + _global_mean(fake_logits)) / 2.0
+    return real_logits - middle, fake_logits - middle
+
+
 def _global_mean(x: tf.Tensor) -> tf.Tensor:
     """Mean over the batches of all replicas."""
     mean = tf.reduce_mean(x)

@@ -122,14 +122,14 @@ def propose(data_dir: str, hours: float, memory: float) -> Plan:
     steps = int(min(for_steps / seconds, _STEPS[1]))
     steps -= steps % 100
     parameters += _training(width, steps)
-    largest = max(changes.values())
+    farthest = max(changes, key=lambda apart: changes[apart])
     reasons = [
         f"{count:,} training clips {_of_classes(classes)}, {loaded.resolution} "
         f"pixels, {min(lengths)} to {max(lengths)} frames (median "
         f"{int(np.median(lengths))}).",
         f"STRIDE = {stride}: frames this far apart differ by {changes[stride]:.1f} of "
-        f"255 on average, {100 * changes[stride] / max(largest, 1e-6):.0f} % of what "
-        f"they do at {max(changes)} frames.",
+        f"255 on average, {100 * changes[stride] / max(changes[farthest], 1e-6):.0f} %"
+        f" of what they do at {_frames(farthest)}, where they differ most.",
         f"NUM_FRAMES = {num_frames}: at least 90 % of the clips have the "
         f"{(num_frames - 1) * stride + 1} frames that it takes.",
         f"CH = {width}: the widest with at least {_STEPS[0]:,} steps in {hours:g} "
@@ -151,6 +151,10 @@ def propose(data_dir: str, hours: float, memory: float) -> Plan:
             f"With {count} clips no run was measured; expect videos that repeat them."
         )
     return Plan(files, parameters, reasons, seconds, peak, steps)
+
+
+def _frames(count: int) -> str:
+    return f"{count} frames" if count > 1 else "1 frame"
 
 
 def _of_classes(count: int) -> str:
@@ -243,6 +247,11 @@ def _choose_width(
     allowed = seconds / _STEPS[0]
     second, first = _WIDTHS[-2:]
     narrow = measure(first)
+    if math.isinf(narrow[0]):
+        raise errors.UserError(
+            f"Even with CH = {first} a step does not fit into the memory of this "
+            "device. Prepare the data again at a lower resolution."
+        )
     if narrow[0] > allowed or narrow[1] > memory:
         raise errors.UserError(
             f"Even with CH = {first} a step takes {narrow[0]:.2f} s and {narrow[1]:.1f}"

@@ -47,6 +47,12 @@ def test_held_out_scores_are_compared_with_those_of_training_and_generated_clips
     assert float(adaptation.overfitting) == before  # signs play no part
 
 
+def test_nothing_changes_before_the_first_measurement_of_held_out_scores():
+    adaptation = Adaptation(measure="held_out", clips=100)
+    found = adaptation.adapted(tf.constant(0.5), tf.constant([1.0]), 8)
+    assert float(found) == 0.5
+
+
 def test_the_measure_of_held_out_scores_is_between_minus_1_and_1():
     adaptation = Adaptation(measure="held_out")
     for training, held_out, generated, expected in (

@@ -10,12 +10,13 @@ from conftest import TINY, TINY_VGAN
 
 import tf_dvdgan as dvd
 from tf_dvdgan import errors, launch
-from tf_dvdgan.models import dvd_gan, variables, video_gan
+from tf_dvdgan.models import dvd_gan, dvd_gan_fp, variables, vgan, video_gan
 from tf_dvdgan.training import (
     alarms,
     augmentation,
     divergence,
     loop,
+    overfitting,
     resuming,
     trainer,
     warm_start,
@@ -89,6 +90,40 @@ def test_such_a_run_is_sampled_and_exported_as_any(whole, tmp_path):
     assert np.abs(videos.astype(int) - again).max() <= 1
 
 
+class Brightness(tf.keras.Model):
+    """A discriminator: the score of a clip is its mean, plus its label."""
+
+    def num_uniforms(self, num_frames):
+        return 0
+
+    def call(self, videos, labels, uniform_noise, training=None):
+        return tf.reduce_mean(videos, [1, 2, 3, 4]) + tf.cast(labels, tf.float32)
+
+
+def test_held_out_scores_are_those_of_the_clips_and_labels():
+    """Training clips of 0.5 and label 1, held-out ones of -0.5 and 2, generated: 0."""
+    clips = {
+        False: {"video": np.full([8, 2, 4, 4, 3], 191.25), "label": np.ones(8, int)},
+        True: {"video": np.full([8, 2, 4, 4, 3], 63.75), "label": np.full(8, 2)},
+    }
+    gan = types.SimpleNamespace(
+        discriminators=[Brightness()],
+        latent=video_gan.GaussianLatent(),
+        conditioning=lambda labels, videos: {"labels": labels},
+        generate=lambda z, conditioning, training: {
+            "videos": tf.zeros([4, 2, 4, 4, 3])
+        },
+    )
+    made = types.SimpleNamespace(
+        gan=gan, global_batch_size=4, seed=0, step=tf.constant(0, tf.int64)
+    )
+    measured = []
+    taking = types.SimpleNamespace(every=1, measured=lambda *m: measured.extend(m))
+    data = types.SimpleNamespace(sample=lambda count, held_out: clips[held_out])
+    overfitting.HeldOutScores(made, taking, data).measure()
+    np.testing.assert_allclose(tf.concat(measured, 0), [1.5, 1.5, 1.0], atol=1e-6)
+
+
 def test_held_out_scores_need_held_out_clips():
     videos = np.zeros([4, 8, 16, 16, 3], np.uint8)
     dataset = tf.data.Dataset.from_tensor_slices((videos, [0] * 4))
@@ -105,19 +140,45 @@ def test_a_run_cannot_go_on_with_less_or_more_state_than_it_has(
     augmented = "trainer.build.augmentation = @augmentation.Augmentation"
     with pytest.raises(errors.UserError, match=r"has no augmentation\. Use the config"):
         run(tmp_path, demo_shards, augmented, more)
-    # Layers may be frozen from a step on, but not until one.
+    # Layers may be frozen from a step on: the optimizer keeps its state of them.
     run(tmp_path, demo_shards, "trainer.build.frozen = ['*']", more)
     assert "Changed: trainer.build.frozen is now ['*']" in capsys.readouterr().out
-    with pytest.raises(errors.UserError, match=r"has frozen \['\*'\], so its"):
-        run(tmp_path, demo_shards, "NUM_STEPS = 3")
+    run(tmp_path, demo_shards, "NUM_STEPS = 3")
 
 
-def test_a_wider_pattern_freezes_no_less():
+def test_layers_that_were_never_trained_stay_frozen(whole, demo_shards):
+    parameters = [p for p in ALL if "frozen" not in p]
+    with pytest.raises(
+        errors.UserError, match=r"has frozen \['\*/conv_0/\*'\], so its"
+    ):
+        run(whole, demo_shards, *parameters, "NUM_STEPS = 5")
+
+
+def test_an_attempt_that_froze_nothing_does_not_bind_the_run(
+    demo_shards, tmp_path, monkeypatch
+):
+    """It ended before it saved a checkpoint."""
+    run(tmp_path, demo_shards, "NUM_STEPS = 1")
+
+    def failing(self, batches, num_steps):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer.Trainer, "run_steps", failing)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, demo_shards, "trainer.build.frozen = ['*']", "NUM_STEPS = 2")
+    monkeypatch.undo()
+    run(tmp_path, demo_shards, "NUM_STEPS = 2")
+    with pytest.raises(errors.UserError, match="has no augmentation"):  # it trained
+        run(tmp_path, demo_shards, ALL[0], "NUM_STEPS = 3")
+
+
+def test_a_wider_pattern_freezes_no_less(monkeypatch):
+    monkeypatch.setattr(resuming.checkpoints, "with_state_in", lambda *_: set())
     frozen = {"training": {"trainer": {"arguments": {"frozen": ["*/block_0/*"]}}}}
     last, first = (tf.Variable(0.0, name=f"d/block_{i}/kernel") for i in (1, 0))
-    resuming._check_frozen(frozen, [last])
+    resuming._check_frozen(frozen, [last], "CHECKPOINT")
     with pytest.raises(errors.UserError, match="no state of 'd/block_0/kernel'"):
-        resuming._check_frozen(frozen, [last, first])
+        resuming._check_frozen(frozen, [last, first], "CHECKPOINT")
 
 
 MISTAKES = {
@@ -422,6 +483,77 @@ def test_a_start_that_was_lost_is_not_claimed(
     assert record["run"] == whole
 
 
+def vgan_of(resolution: int) -> video_gan.Networks:
+    made = video_gan.Networks(
+        vgan.Generator(resolution, 8, 0, ch=24),
+        [vgan.Discriminator(resolution, 0, ch=24)],
+        video_gan.GaussianLatent((100,)),
+        class_conditional=False,
+    )
+    made.build()
+    return made
+
+
+def continuing(resolution: int, skip_connections: bool) -> video_gan.Networks:
+    made = video_gan.Networks(
+        dvd_gan_fp.Generator(
+            *(resolution, 4, 1),
+            num_conditioning_frames=2,
+            ch=2,
+            skip_connections=skip_connections,
+        ),
+        [dvd_gan.TemporalDiscriminator(resolution, 1, ch=2)],
+        video_gan.GaussianLatent(),
+    )
+    made.build()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "copies"),
+    [
+        (
+            lambda: vgan_of(16),
+            lambda: vgan_of(32),
+            {"foreground/conv_2/kernel": "foreground/conv_1/kernel"},
+        ),
+        (
+            lambda: continuing(16, False),
+            lambda: continuing(32, False),
+            {
+                "conditioned/stage_2/stage_2_block_1/conv_1/kernel": "conditioned"
+                "/stage_1/stage_1_block_1/conv_1/kernel",
+                "encoder/block_3/conv_1/kernel": "encoder/block_2/conv_1/kernel",
+            },
+        ),
+        (
+            lambda: continuing(32, True),
+            lambda: continuing(16, True),
+            {
+                "encoder/block_2/conv_1/kernel": "encoder/block_3/conv_1/kernel",
+            },
+        ),
+    ],
+    ids=["vgan", "fp_v2", "fp_v1_to_fewer_pixels"],
+)
+def test_blocks_within_a_part_of_a_generator_are_matched(old, new, copies, monkeypatch):
+    old, new = old(), new()
+    monkeypatch.setattr(warm_start, "_build", lambda _: (old, ["a"]))
+    monkeypatch.setattr(warm_start.checkpoints, "restore_networks", lambda *_: 6)
+    warm_start.initialize(new, ["a"], "RUN")
+    target, source = (variables.by_path(gan.generator) for gan in (new, old))
+    for path, of_old in copies.items():
+        np.testing.assert_array_equal(target[path], source[of_old], err_msg=path)
+
+
+def test_classes_are_not_the_same_if_only_one_model_has_them(monkeypatch, capsys):
+    old, new = networks_of(16, []), networks_of(16, ["a", "b"])
+    monkeypatch.setattr(warm_start, "_build", lambda _: (old, ["a", "b"]))
+    monkeypatch.setattr(warm_start.checkpoints, "restore_networks", lambda *_: 6)
+    assert warm_start.initialize(new, ["a", "b"], "RUN")["classes"] == []
+    assert "classes are the same" not in capsys.readouterr().out
+
+
 def networks_of(resolution: int, class_names: list[str]) -> video_gan.Networks:
     made = video_gan.Networks(
         dvd_gan.Generator(resolution, 2, len(class_names), ch=2),
@@ -431,6 +563,7 @@ def networks_of(resolution: int, class_names: list[str]) -> video_gan.Networks:
             )
         ],
         video_gan.GaussianLatent(),
+        class_conditional=bool(class_names),
     )
     made.build()
     return made

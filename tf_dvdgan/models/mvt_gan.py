@@ -302,9 +302,9 @@ class MotionConstraint(losses.Term):
     """alpha (1 - L_M): aligns the motion of real and fake videos of a class.
 
     L_M is the mean cosine similarity of the optical flows of all pairs of a real and a
-    fake video with the same label, over the global batch. Without such a pair the term
-    is 0 (section 4.3, equations 5 and 6). The flow network is frozen; the gradient
-    passes through it.
+    fake video with the same label, over the global batch, or over a pass of it if
+    gradients are accumulated. Without such a pair the term is 0 (section 4.3,
+    equations 5 and 6). The flow network is frozen; the gradient passes through it.
 
     Args:
       weights: path of PWC-Net's weights; see `flow.pwc_net.load`.

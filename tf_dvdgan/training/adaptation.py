@@ -22,7 +22,8 @@ class Adaptation(tf.Module):
 
     - 'signs': r_t = E[sign(D(training clips))], 0 if it rejects as many as it accepts,
       1 if it accepts all. A moving average over some 512 clips. With a relativistic
-      loss, D is relative to the mean score of generated videos.
+      loss, D is relative to the middle between the mean scores of training clips and of
+      generated videos.
     - 'held_out': r_v = (E[D(training)] - E[D(held-out)]) / (E[D(training)] -
       E[D(generated)]), 0 if it does not tell held-out clips from training clips, 1 if
       it takes them for generated ones, or for worse. 0 if it prefers generated ones to
@@ -74,7 +75,8 @@ class Adaptation(tf.Module):
         self._clips = clips
         self._maximum = maximum
         self.overfitting = tf.Variable(
-            0.0,
+            # No change of the probability before the first measurement.
+            target if measure == "held_out" else 0.0,
             trainable=False,
             name="overfitting",
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,

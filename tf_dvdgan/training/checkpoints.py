@@ -289,10 +289,38 @@ def objects_in(path: str) -> set[str]:
     Raises:
       UnreadableError: the checkpoint is damaged.
     """
+    return {child.local_name for child in _nodes_of(path)[0].children}
+
+
+def with_state_in(path: str, optimizer: str) -> set[str]:
+    """Returns the names of the variables that an optimizer has state of.
+
+    Args:
+      path: path of a checkpoint.
+      optimizer: name of the optimizer in the checkpoint.
+
+    Returns:
+      The variables' names; empty if it keeps no state.
+
+    Raises:
+      UnreadableError: the checkpoint is damaged.
+    """
+    nodes = _nodes_of(path)
+    numbers = {child.local_name: child.node_id for child in nodes[0].children}
+    if optimizer not in numbers:
+        return set()
+    return {
+        attribute.full_name
+        for slot in nodes[numbers[optimizer]].slot_variables
+        for attribute in nodes[slot.original_variable_node_id].attributes
+    }
+
+
+def _nodes_of(path: str) -> Sequence:
+    """Reads the graph of the objects that a checkpoint was made of."""
     with _readable(path):
         graph = tf.train.load_checkpoint(path).get_tensor(_OBJECT_GRAPH)
-    nodes = trackable_object_graph_pb2.TrackableObjectGraph.FromString(graph).nodes
-    return {child.local_name for child in nodes[0].children}
+    return trackable_object_graph_pb2.TrackableObjectGraph.FromString(graph).nodes
 
 
 def restore(checkpoint: tf.train.Checkpoint, path: str, all_objects: bool) -> None:

@@ -22,8 +22,9 @@ def accumulate(
     """Sums gradients and averages values over the passes of a batch.
 
     All passes use the same spectrally normalized kernels: the vectors are updated in
-    the last one. Only R1, which scores again after the update, does so with slightly
-    other ones in the last pass than before, until the vectors have converged.
+    the last one. Only R1, which scores again after the update, and the generated videos
+    of a discriminator with batch norm, which are scored after the real ones, get
+    slightly other ones in the last pass than before, until the vectors have converged.
 
     Args:
       function: computes gradients and values from a part of the batch and the number of

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_dvdgan import errors, run_directory, terminal
-from tf_dvdgan.training import checkpoint_manager
+from tf_dvdgan.training import checkpoint_manager, checkpoints
 
 _MAX_CHANGES = 10  # that are printed
 
@@ -42,7 +42,7 @@ def restore(
     if not allow_config_mismatch:
         _check_functions(before, model)
     if saved.newest:
-        _check_frozen(before, trained)
+        _check_frozen(before, trained, saved.newest)
     resumed = saved.restore(allow_config_mismatch)
     if resumed and not allow_config_mismatch:
         _check_classes(directory, class_names)
@@ -72,12 +72,21 @@ def _arguments(model: Mapping[str, Any]) -> dict[str, Any]:
     return {n: v for part in parts if part for n, v in part["arguments"].items()}
 
 
-def _check_frozen(before: Mapping[str, Any], trained: Sequence[tf.Variable]) -> None:
-    """Refuses to resume with fewer frozen layers."""
+def _check_frozen(
+    before: Mapping[str, Any], trained: Sequence[tf.Variable], checkpoint: str
+) -> None:
+    """Refuses to resume with fewer frozen layers.
+
+    An attempt with more that ended before it saved a checkpoint froze nothing.
+    """
     patterns = _arguments(before).get("frozen", [])
     if isinstance(patterns, dict):
         patterns = patterns["tuple"]
+    if not patterns:
+        return
+    with_state = checkpoints.with_state_in(checkpoint, "discriminator_optimizer")
     names = [variable.name.removesuffix(":0") for variable in trained]
+    names = [name for name in names if name not in with_state]
     for pattern in patterns:
         for name in fnmatch.filter(names, pattern):
             raise errors.UserError(

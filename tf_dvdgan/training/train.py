@@ -277,9 +277,13 @@ def _start(
       UserError: the other run is missing or does not fit.
     """
     if init_from:
-        frozen = trainer.frozen_variables
         record = warm_start.initialize(
-            trainer.gan, class_names, init_from, init_step, frozen
+            trainer.gan,
+            class_names,
+            init_from,
+            init_step,
+            trainer.frozen_variables,
+            strategy_lib.is_chief(trainer.strategy),
         )
         trainer.restart_average()
         return record

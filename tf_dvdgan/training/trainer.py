@@ -114,6 +114,7 @@ class Trainer:
         self.updates = updates_lib.Updates(self, accumulate_steps)
         self.metric_names = self._metric_names()
         _check_names(gan)
+        _check_augmentation(gan, augmentation)
         self.jit_compile = jit_compile
         # The step does not need AutoGraph, which takes a third of the tracing time.
         self._compiled_step = tf.function(
@@ -343,6 +344,10 @@ def _divided(
         raise errors.InvalidValueError(
             f"frozen must be a list of patterns. Received: {patterns!r}"
         )
+    if patterns and not variables:
+        raise errors.InvalidValueError(
+            f"frozen needs a discriminator. Received: {patterns!r}"
+        )
     frozen: set[str] = set()
     names = [variable.name.removesuffix(":0") for variable in variables]
     for pattern in patterns:
@@ -373,6 +378,25 @@ def _check_names(gan: video_gan.Networks) -> None:
         raise errors.InvalidValueError(
             "Discriminators and their terms must have names of their own, other than "
             f"{', '.join(_RESERVED)}. Received: {names}"
+        )
+
+
+def _check_augmentation(
+    gan: video_gan.Networks, augmentation: augmentation_lib.Augmentation | None
+) -> None:
+    """Checks that there is something to augment, and that frames keep their order."""
+    if not augmentation:
+        return
+    if not gan.discriminators:
+        raise errors.InvalidValueError(
+            "An augmentation, as of small_data.gin, changes what discriminators see, "
+            "and this model has none: train it without."
+        )
+    if augmentation.reverse and gan.generator.num_conditioning_frames:
+        raise errors.InvalidValueError(
+            "A model that continues frames cannot have them reversed: discriminators "
+            "would take given frames for new ones. Received: reverse=True of the "
+            "augmentation"
         )
 
 

@@ -158,7 +158,7 @@ class Updates:
                     term_values.append(term.value(scored))
                 scores += [tf.reduce_mean(real_scores), tf.reduce_mean(fake_scores)]
                 if gan.discriminator_loss is _OF_DISCRIMINATOR:  # without a threshold
-                    real_scores, fake_scores = losses_lib.relative_to_the_other_side(
+                    real_scores, fake_scores = losses_lib.relative_to_the_middle(
                         real_scores, fake_scores
                     )
                 correct = tf.concat([real_scores > 0.0, fake_scores < 0.0], axis=0)

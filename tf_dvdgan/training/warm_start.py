@@ -1,12 +1,13 @@
 """Starts a run from the weights of another one.
 
 The other run may have other classes or another resolution. Variables are matched by
-path and shape. If the numbers of blocks differ, blocks are matched from the first or
-from the last one, whichever copies more. All other variables keep their initial values.
+path and shape. If a network has other numbers of blocks, they are matched from the
+first or from the last one, whichever copies more. All other variables keep their
+initial values.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +19,8 @@ from tf_dvdgan.models import resolved, variables, video_gan
 from tf_dvdgan.training import checkpoints
 
 _LEAST = 0.1  # of a network's values must match
-_BLOCK = re.compile(r"(\w*[a-z])_(\d+)/")  # at the start of a path
+# The first numbered part of a path, "stage_0/..." or "conditioned/stage_0/...".
+_BLOCK = re.compile(r"((?:[^/]+/)*?[^/]*[a-z])_(\d+)/")
 
 
 def initialize(
@@ -27,6 +29,7 @@ def initialize(
     model_dir: str,
     step: int | str | None = None,
     frozen: Sequence[tf.Variable] = (),
+    verbose: bool = True,
 ) -> dict:
     """Gives networks the weights of another run, as far as they match.
 
@@ -36,6 +39,7 @@ def initialize(
       model_dir: directory of the other run.
       step: step of its checkpoint, or 'best'; the newest by default.
       frozen: variables of the discriminators that are not trained.
+      verbose: whether to print what was copied.
 
     Returns:
       A record for the new run: 'run', 'step', 'classes' that both have, and for each
@@ -51,10 +55,11 @@ def initialize(
     own |= {d.name: d for d in networks.discriminators if d.name in old}
     old = {name: old[name] for name in own}
     found = checkpoints.restore_networks(model_dir, old, step)
+    both_have_classes = networks.class_conditional and source.class_conditional
     rows = {
         class_names.index(name): old_names.index(name)
         for name in class_names
-        if name in old_names
+        if both_have_classes and name in old_names
     }
     counts, kept = {}, {id(variable): variable for variable in frozen}
     for name, network in own.items():
@@ -64,7 +69,7 @@ def initialize(
         if copied < _LEAST * total:
             raise errors.UserError(
                 f"Only {100 * copied / total:.0f} % of the {name} match that of "
-                f"{model_dir!r}, which has another width or architecture."
+                f"{model_dir!r}: another width, architecture or resolution."
             )
         counts[name] = {"copied": copied, "all": total}
     for variable in kept.values():
@@ -77,9 +82,10 @@ def initialize(
         f"{name} {100 * c['copied'] / c['all']:.0f} %" for name, c in counts.items()
     )
     said = f"Starting from step {found} of {model_dir}: {shares} of the values"
-    if networks.class_conditional:
+    if both_have_classes:
         said += f"; {len(rows)} of {len(class_names)} classes are the same"
-    terminal.say(said)
+    if verbose:
+        terminal.say(said)
     return {
         "run": model_dir,
         "step": found,
@@ -123,10 +129,11 @@ def _copy(
         for layer in network.submodules
         if isinstance(layer, spectral_norm.SpectralEmbedding)
     }
-    shift = _num_blocks(source) - _num_blocks(target)
+    before, now = _num_blocks(source), _num_blocks(target)
+    shifts = {name: now[name] - before[name] for name in before if name in now}
     found: dict[str, np.ndarray] = {}
     incomplete: set[str] = set()
-    for aligned in (source, {_shifted(p, -shift): v for p, v in source.items()}):
+    for aligned in (source, {_shifted(p, shifts): v for p, v in source.items()}):
         matches, partly = {}, set()
         for path, variable in target.items():
             value = aligned.get(path)
@@ -170,16 +177,20 @@ def _size(values: Mapping[str, np.ndarray]) -> int:
     return sum(value.size for value in values.values())
 
 
-def _num_blocks(paths: Mapping[str, object]) -> int:
-    numbers = [int(m[2]) for path in paths if (m := _BLOCK.match(path))]
-    return max(numbers, default=-1) + 1
+def _num_blocks(paths: Iterable[str]) -> dict[str, int]:
+    """The number of blocks of each name, such as "stage" or "conditioned/stage"."""
+    counts: dict[str, int] = {}
+    for path in paths:
+        if match := _BLOCK.match(path):
+            counts[match[1]] = max(counts.get(match[1], 0), int(match[2]) + 1)
+    return counts
 
 
-def _shifted(path: str, by: int) -> str:
+def _shifted(path: str, shifts: Mapping[str, int]) -> str:
     """Adds to the number of a path's block, "stage_0/stage_0_block_1/..."."""
     match = _BLOCK.match(path)
     if not match:
         return path
-    old = f"{match[1]}_{match[2]}"
-    new = f"{match[1]}_{int(match[2]) + by}"
+    name, number = match[1].rpartition("/")[2], int(match[2])
+    old, new = f"{name}_{number}", f"{name}_{number + shifts.get(match[1], 0)}"
     return re.sub(rf"(?<![a-z]){old}(?!\d)", new, path)
