@@ -106,6 +106,31 @@ def test_exit_codes_say_how_it_went(ending, code, last_line, loaded):
     assert bool(result.stderr) == bool(last_line)
 
 
+def test_a_reader_that_ends_is_no_error():
+    """As `head` does, which closes the pipe after some lines."""
+    script = SCRIPT.format(ending="print('x' * 100_000, flush=True)")
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 128 + signal.SIGPIPE
+    # A pipe to something else is one.
+    assert "BrokenPipeError" in run("raise BrokenPipeError").stderr
+
+
+def test_commands_in_texts_are_those_of_the_installation(monkeypatch):
+    text = "Run python -m data_prep.prepare, python -m tools.score or tf_dvdgan.run."
+    assert cli.as_installed(text) == text  # in a checkout
+    monkeypatch.setattr(cli, "_INSTALLED", True)
+    assert cli.as_installed(text) == (
+        "Run tf_dvdgan_prepare, tf_dvdgan_score or tf_dvdgan.run."
+    )
+
+
 def test_a_wrong_flag_exits_with_code_2():
     result = run("return", "--paht=x")
     assert result.returncode == 2 and "Did you mean" in result.stderr

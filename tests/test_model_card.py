@@ -101,6 +101,41 @@ def test_the_front_matter_says_only_what_a_score_is_of(model, tiny_run, tmp_path
 
 
 @pytest.mark.parametrize(
+    "name", ["moving shapes (tools.make_demo_videos)", "été", "🎬", "ucf101", ""]
+)
+def test_hubs_accept_the_front_matter(name, model, tiny_run):
+    """They reject a data set's type that is no identifier."""
+    front, _ = parts(model_card.write(model, tiny_run, "", name))
+    for result in front["model-index"][0]["results"]:
+        assert re.fullmatch(r"([\w-]+/)?[\w.-]+", result["dataset"]["type"], re.ASCII)
+
+
+@pytest.mark.parametrize(
+    ("data_license", "in_front"),
+    [
+        ("CC-BY-4.0", {"license": "cc-by-4.0"}),
+        ("my own terms", {"license": "other", "license_name": "my own terms"}),
+    ],
+)
+def test_a_license_is_an_identifier_or_another_one(
+    data_license, in_front, model, tiny_run
+):
+    card = model_card.write(model, tiny_run, data_license=data_license)
+    front, text = parts(card)
+    assert in_front.items() <= front.items() and data_license in text
+
+
+def test_an_accuracy_of_real_clips_is_of_held_out_ones(model, tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    held_out = {"name": "clips", "split": "test", "num_clips": 36}
+    of_held_out = {"held-out": held_out, "num_held-out": 36, "metric": "accuracy"}
+    add_score(run, 0.9, split="train", name="clips", **of_held_out)
+    front, text = parts(model_card.write(model, str(run)))
+    assert "| 36 of clips test | 2048 |" in text
+    assert "(36 real, 2048 generated clips)" in str(front)
+
+
+@pytest.mark.parametrize(
     ("layout", "said"),
     [("ucf101", "trained on clips in the layout of ucf101"), ("folder", "of a folder")],
 )
@@ -146,7 +181,8 @@ def test_a_license_from_a_run_cannot_break_out_of_the_card(model, tiny_run):
     license_ = "mit\n<script>\n# Hi"
     front, text = parts(model_card.write(model, tiny_run, data_license=license_))
     assert "<script>" not in text and "\n# Hi" not in text
-    assert front["license"] == "mit\\n<script>\\n# Hi"
+    assert front["license"] == "other"
+    assert front["license_name"] == "mit\\n<script>\\n# Hi"
 
 
 def test_how_to_load_fits_what_is_written(model, tiny_run):

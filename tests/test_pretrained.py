@@ -20,6 +20,7 @@ from tf_dvdgan import (
     video_gan,
 )
 from tf_dvdgan.data import filesystem
+from tf_dvdgan.report import page
 
 pytestmark = pytest.mark.usefixtures("quick_graphs")
 
@@ -70,6 +71,34 @@ def test_it_has_only_what_sampling_needs_and_gives_the_same_videos(
     directory = run_directory.RunDirectory(str(exported / "tiny"))
     assert "SMALL_CLASSIFIER = 'of_mine.h5'" in directory.read_config()
     assert {row["step"] for row in directory.read_scores()} == {6}
+
+
+def test_a_name_stands_for_it_everywhere(
+    of_package, exported, demo_shards, tmp_path, monkeypatch, capsys
+):
+    (exported / "small.weights.h5").touch()
+    monkeypatch.chdir(tmp_path)
+    assert pretrained.resolve("tiny") == str(exported / "tiny")
+    assert pretrained.resolve("small") == str(exported / "small.weights.h5")
+    for path in ("other", "./tiny", "s3://bucket/tiny"):
+        assert pretrained.resolve(path) == path
+    assert generators.open_generator("tiny").place == str(exported / "tiny")
+    numbers = {"num_generated": 40, "num_resamples": 0, "receipt": "scores.json"}
+    scores.print_scores(demo_shards, "fid_pixels", model_dir="tiny", **numbers)
+    assert "output" not in capsys.readouterr().out  # the receipt is one
+    assert scores.verify("scores.json", places={"model_dir": "tiny"})
+    (tmp_path / "tiny").mkdir()
+    assert pretrained.resolve("tiny") == "tiny"
+
+
+def test_an_exported_run_is_not_written_to_and_not_trained(of_package, demo_shards):
+    gan = video_gan.load("tiny")
+    with pytest.raises(errors.UserError, match="Set `directory`"):
+        gan.save()
+    with pytest.raises(errors.UserError, match="which can only be sampled"):
+        gan.fit(demo_shards, 1, "new_run")
+    with pytest.raises(errors.UserError, match="set `output`, the page to write"):
+        page.write("tiny")
 
 
 def test_metrics_of_older_runs_are_exported_by_their_present_names(exported):
@@ -213,6 +242,9 @@ def test_a_copy_of_a_copy_has_the_same_card_and_scores_that_can_be_verified(
     for place in (str(tmp_path), demo_shards, "/home/me"):
         assert not [text for text in texts if place in text], place
     assert "| initialized from | step 3 of a\\|b |" in second
+    video_gan.load(copies[1]).save(str(tmp_path / "saved_model"), [0.5, 1])
+    card = (tmp_path / "saved_model" / "README.md").read_text()
+    assert "kernels rounded to float16" in card  # those that it was made of
     capsys.readouterr()
     assert scores.verify(copies[1], ["fid_pixels"], {"real": demo_shards})
     shown = capsys.readouterr().out

@@ -6,13 +6,15 @@ import gc
 import logging as python_logging
 import math
 import os
+import pathlib
 import re
+import select
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from absl import app, flags, logging
 
@@ -24,6 +26,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 flags.disclaim_key_flags()  # --help lists flags defined here as the command's own
 
+# There, commands lie inside the package, see setup.py.
+_INSTALLED = (pathlib.Path(__file__).parent / "tools").is_dir()
 _if_interrupted = ""  # set by `run`
 
 
@@ -66,11 +70,20 @@ def run(
     except KeyboardInterrupt:
         _print_interrupted()
         code = 128 + signal.SIGINT
-    except Exception:
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
+            _exit_now(128 + signal.SIGPIPE)  # as without Python, quietly
         lines = traceback.format_exc().splitlines()
         print("\n".join(map(terminal.printable, lines)), file=sys.stderr)
         code = 1
     _exit_now(code)
+
+
+def _is_unread(stream: TextIO) -> bool:
+    """Whether a stream is a pipe to a command that has ended, such as `head`."""
+    poll = select.poll()
+    poll.register(stream.fileno(), select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _expect_many_models() -> None:
@@ -102,7 +115,8 @@ class _Main:
     def __init__(self, main, any_store):
         self._main = main
         self._any_store = any_store
-        self.__doc__ = sys.modules[main.__module__].__doc__  # --help prints it
+        # --help prints it.
+        self.__doc__ = as_installed(sys.modules[main.__module__].__doc__ or "")
 
     def __call__(self, argv: list[str]) -> int | None:
         terminal.be_quiet(flags.FLAGS.quiet)
@@ -127,7 +141,8 @@ class _Main:
             if not message:
                 raise
             logging.info("It was raised here:", exc_info=True)
-        print(f"error: {terminal.printable(with_flags(message))}", file=sys.stderr)
+        message = as_installed(with_flags(message))
+        print(f"error: {terminal.printable(message)}", file=sys.stderr)
         return 1
 
 
@@ -147,6 +162,20 @@ def with_flags(message: str) -> str:
         return f"--{known[0]}{value}" if known else found[0]
 
     return re.sub(r"`(\w+)(=[^`]*)?`", replace, message)
+
+
+def as_installed(text: str) -> str:
+    """Writes commands in a text as they are where the package is installed.
+
+    Args:
+      text: has commands of a checkout, such as `python -m tools.sample`.
+
+    Returns:
+      The text, with the console script for each of them if this is no checkout.
+    """
+    if not _INSTALLED:
+        return text
+    return re.sub(r"python -m (?:tools|data_prep)\.(\w+)", r"tf_dvdgan_\1", text)
 
 
 def _resource_error(error: Exception) -> str:

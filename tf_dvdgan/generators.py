@@ -163,7 +163,8 @@ def open_generator(
     """Opens a run, a SavedModel, or a generator that comes with the package.
 
     Args:
-      model_dir: directory of a run; None for one of the others.
+      model_dir: directory of a run, or the name of a generator that comes with the
+        package; None for one of the others.
       step: checkpoint of the run: its step or 'best'; the newest by default.
       saved_model: folder of a SavedModel from `tools.export`; None to open a run.
       trust: whether the SavedModel may have any operations, see `graph_check`.
@@ -191,6 +192,7 @@ def open_generator(
         generator = SavedModelGenerator(saved_model, trust)
         generator.place = saved_model
     elif model_dir and not saved_model:
+        model_dir = pretrained_lib.resolve(model_dir)
         generator = RunGenerator(trained.load(model_dir, step))
         generator.place = model_dir
     else:

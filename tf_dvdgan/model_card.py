@@ -7,6 +7,7 @@ either, it is left to be filled in.
 
 import datetime
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import tensorflow as tf
 
 from tf_dvdgan import generators, run_directory, terminal, trained, version
 from tf_dvdgan.data import files
+from tf_dvdgan.evaluation.runs import protocols
 from tf_dvdgan.report import history
 
 _PAPERS = {  # by module
@@ -54,7 +56,7 @@ def write(
       name: name of the model, for the title; by default that of the network.
       data_name: name of the training data; '' if only their layout is known.
       data_license: identifier of the license of the training data, such as
-        "apache-2.0", under which the weights are then, too; '' if unknown.
+        "apache-2.0", or its name, under which the weights are then, too; '' if unknown.
       saved_as: 'saved_model', 'run' for an exported run, or 'package' for one that
         comes with the package.
 
@@ -65,6 +67,7 @@ def write(
     run = run_directory.RunDirectory(model_dir) if model_dir else None
     scores = _scores(model_dir, model.step, described["metadata"]["weights"])
     module = described["metadata"]["model"].partition(".")[0]
+    is_rounded = saved_as != "saved_model" or (run is not None and run.is_exported)
     name = name or f"{_PAPERS[module].partition(' (')[0]}, step {model.step}"
     name = terminal.printable(name)
     data_license = terminal.printable(data_license)
@@ -77,7 +80,7 @@ def write(
         f"# {_escaped(name)}",
         _summary(model, module, _escaped(dataset)),
         "## Model",
-        _table(_metadata(model, described, saved_as)),
+        _table(_metadata(model, described, is_rounded)),
         "## Data and training",
         _table(_training(run, model, _escaped(dataset))),
         "## Scores",
@@ -123,14 +126,14 @@ def _front_matter(
     results = [
         {
             "task": {"type": "video-generation"},
-            "dataset": {"name": of, "type": of},
+            "dataset": {"name": of, "type": _identifier(of)},
             "metrics": rows,
         }
         for of, rows in metrics.items()
     ]
     entries: dict[str, Any] = {
         "library_name": "tf_dvdgan",
-        "license": data_license or "unknown",
+        **_license(data_license),
         "tags": tags,
     }
     if results:
@@ -140,6 +143,20 @@ def _front_matter(
         for key, value in entries.items()
     ]
     return "\n".join(["---", *lines, "---"])
+
+
+def _identifier(name: str) -> str:
+    """A name without what hubs reject in a data set's type, such as spaces."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-") or "unknown"
+
+
+def _license(name: str) -> dict[str, str]:
+    """The front matter's license, in lower case; 'other' if it is no identifier."""
+    if not name:
+        return {"license": "unknown"}
+    if re.fullmatch(r"[a-z0-9.+-]+", name.lower()):
+        return {"license": name.lower()}
+    return {"license": "other", "license_name": name}
 
 
 def _own_clips(
@@ -169,7 +186,14 @@ def _own_clips(
 
 def _counts(score: history.Score) -> tuple[Any, Any]:
     """Numbers of real and of generated clips."""
-    return score.metadata.get("num_real"), score.metadata.get("num_generated")
+    of_real = score.metadata.get(f"num_{_real_side(score)}")
+    return of_real, score.metadata.get("num_generated")
+
+
+def _real_side(score: history.Score) -> str:
+    """Which real clips a score has: an accuracy of real ones is of held-out ones."""
+    is_accuracy = score.metadata.get("metric") == protocols.ACCURACY
+    return "held-out" if is_accuracy and "held-out" in score.metadata else "real"
 
 
 def _summary(model: trained.TrainedModel, module: str, dataset: str) -> str:
@@ -191,7 +215,7 @@ def _summary(model: trained.TrainedModel, module: str, dataset: str) -> str:
 
 
 def _metadata(
-    model: trained.TrainedModel, described: Mapping[str, Any], saved_as: str
+    model: trained.TrainedModel, described: Mapping[str, Any], is_rounded: bool
 ) -> dict[str, object]:
     window, generator = model.window, model.gan.generator
     names = [_escaped(terminal.printable(name)) for name in model.class_names]
@@ -208,7 +232,7 @@ def _metadata(
         "classes": classes if generator.num_classes > 1 else "none",
         "latent": " + ".join(map(str, model.gan.latent.sizes)),
         "weights": "moving average"
-        + ("" if saved_as == "saved_model" else ", kernels rounded to float16"),
+        + (", kernels rounded to float16" if is_rounded else ""),
         "SHA-256 of the weights": described["metadata"]["weights"],
     }
 
@@ -271,7 +295,7 @@ def _score_table(scores: Sequence[history.Score]) -> str:
     ]
     for score in scores:
         metadata = score.metadata
-        clips = metadata.get("real", {})
+        clips = metadata.get(_real_side(score), {})
         real, generated = map(str, _counts(score))
         if clips:
             of = f"{clips.get('name')} {clips.get('split', '')}".strip()

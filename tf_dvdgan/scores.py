@@ -111,6 +111,8 @@ def print_scores(
         if model_dir:
             raise errors.UserError("Set either `model_dir` or `pretrained`.")
         model_dir = pretrained_lib.path_of(pretrained)
+    if model_dir:
+        model_dir = pretrained_lib.resolve(model_dir)
     if (generated is None) == (model_dir is None):
         raise errors.UserError("Set either `generated` or `model_dir`.")
     if generated is not None and step is not None:
@@ -127,7 +129,7 @@ def print_scores(
     if model_dir is not None:
         run = run_directory.RunDirectory(model_dir)
         if output is None and run.is_exported:
-            if strategy_lib.is_chief(_strategy_of(options)):
+            if not receipt and strategy_lib.is_chief(_strategy_of(options)):
                 terminal.say(
                     "The files of an exported run do not change: the scores are not "
                     "added to them; `output` names another file"
@@ -232,7 +234,10 @@ def verify(
     all_same = True
     moved = dict(places or {})
     if "model_dir" in moved:
-        moved["generated"] = None
+        moved |= {
+            "generated": None,
+            "model_dir": pretrained_lib.resolve(moved["model_dir"]),
+        }
     records = receipts.read(receipt, protocols, every=True)
     with tempfile.TemporaryDirectory(prefix="tf_dvdgan-") as folder:
         options.setdefault("cache_dir", folder)

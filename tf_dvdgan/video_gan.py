@@ -37,6 +37,7 @@ from tf_dvdgan import (
     pretrained,
     run_directory,
     seeds,
+    terminal,
     trained,
 )
 from tf_dvdgan.data import files, filesystem, training_data
@@ -274,6 +275,7 @@ class VideoGAN:
           UserError: an argument is invalid; the data, the config and the run do not
             match; or the run has diverged.
         """
+        self._check_start(model_dir, init_from)
         _check_numbers(
             steps=steps, checkpoint_every=checkpoint_every, samples_every=samples_every
         )
@@ -397,7 +399,8 @@ class VideoGAN:
         """Writes a SavedModel that needs only TensorFlow; `load` opens it, too.
 
         Args:
-          directory: folder to write to; by default in the run's directory.
+          directory: folder to write to; by default in the run's directory, unless it
+            is an exported run, whose files stay.
           truncations: truncations to compute standing statistics for; others are
             interpolated.
           as_run: whether to write a run's directory with only what sampling needs,
@@ -428,7 +431,7 @@ class VideoGAN:
             raise errors.UserError("`as_run` needs a run: fit this GAN first.")
         if directory:
             files.check_writable(directory, as_folder=True)
-        elif as_run or not run:
+        elif as_run or not run or run_directory.RunDirectory(run).is_exported:
             raise errors.UserError("Set `directory`, the folder to write to.")
         model = self.generator.model  # type: ignore[attr-defined]  # of a run
         directory = directory or run_directory.RunDirectory(str(run)).export(model.step)
@@ -469,6 +472,23 @@ class VideoGAN:
         if model is None:
             raise errors.UserError("A SavedModel has no Keras models, only functions.")
         return model.gan
+
+    def _check_start(self, model_dir: str, init_from: str | None) -> None:
+        """Checks that weights which this GAN has are not silently left behind."""
+        if self.model_dir is None or init_from:
+            return
+        if run_directory.RunDirectory(self.model_dir).is_exported:
+            raise errors.UserError(
+                f"{self.model_dir} is an exported run, which can only be sampled: it "
+                "has no discriminators to go on training with. Load the run it is of, "
+                "or train a new GAN of VideoGAN.from_preset."
+            )
+        is_other = files.absolute(model_dir) != files.absolute(self.model_dir)
+        if is_other and not run_directory.RunDirectory(model_dir).is_run:
+            terminal.say(
+                f"{model_dir} starts from new weights, not from those of "
+                f"{self.model_dir}, which `init_from` would take"
+            )
 
     def _untrained(self) -> trained.TrainedModel:
         """The model with initial weights."""
@@ -538,23 +558,20 @@ def load(path: str, step: int | str | None = None, trust: bool = False) -> Video
         may read or write files.
 
     Returns:
-      The GAN. One from a run can be trained further, a SavedModel only sampled.
+      The GAN. One from a run can be trained further; a SavedModel and an exported run,
+      such as the package's, can only be sampled.
 
     Raises:
       UserError: the path is neither, the checkpoint does not exist, or a SavedModel has
         other operations.
     """
     files.register_filesystems(path)
-    is_saved_model = filesystem.exists(os.path.join(path, "saved_model.pb"))
-    if path in pretrained.names() and not (
-        is_saved_model or run_directory.RunDirectory(path).is_run
-    ):
-        path = pretrained.path_of(path)
-    elif not filesystem.exists(path) and (
+    path = pretrained.resolve(path)
+    if not filesystem.exists(path) and (
         near := errors.did_you_mean(path, pretrained.names())
     ):
         raise errors.UserError(f"There is nothing at {path}.{near}")
-    if is_saved_model:
+    if filesystem.exists(os.path.join(path, "saved_model.pb")):
         generator = generators.open_generator(None, step, path, trust)
         return VideoGAN("", generator.class_names, None, generator)
     generator = generators.open_generator(path, step)

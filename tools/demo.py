@@ -65,6 +65,7 @@ def main(argv: list[str]) -> None:
         f"{_TOOLS}.export",
         f"--model_dir={run_dir}",
         "--data_name=moving shapes (tools.make_demo_videos)",
+        "--data_license=apache-2.0",
     )
     _show_scores(run_dir)
     print(

@@ -18,9 +18,18 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("model_dir", None, "The run's folder.", required=True)
+    flags.DEFINE_string(
+        "model_dir",
+        None,
+        "The run's folder, or the name of a generator that comes with the package.",
+        required=True,
+    )
     cli.define_step()
-    flags.DEFINE_string("output", None, "Folder; <model_dir>/export/<step> by default.")
+    flags.DEFINE_string(
+        "output",
+        None,
+        "Folder; <model_dir>/export/<step> by default, if this is not an exported run.",
+    )
     flags.DEFINE_enum("format", "saved_model", ["saved_model", "run"], "What to write.")
     flags.DEFINE_string("card_name", "", "Name of the model in its card, README.md.")
     flags.DEFINE_string("data_name", "", "Name of the training data in the card.")

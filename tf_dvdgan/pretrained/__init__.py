@@ -4,6 +4,7 @@
 
 Each folder is one that `export.export_run` wrote; its README.md is the model's card.
 docs/learned.md shows them all. The classifiers beside them are those of their scores.
+Wherever a run or a weights file is expected, a name stands for them.
 """
 
 import os
@@ -14,6 +15,7 @@ from tf_dvdgan.data import files
 
 DEFAULT = "dvdgan_v2_shapes"  # what the explorer opens if nothing is named
 SUMS = "SHA256SUMS"  # of a folder: a line for each other file, hash and name
+_WEIGHTS = ".weights.h5"  # ends the names of classifiers' files
 
 _FOLDER = pathlib.Path(__file__).parent
 
@@ -49,6 +51,27 @@ def path_of(name: str) -> str:
                 f"{found} is missing or was changed; install tf_dvdgan again."
             )
     return str(folder)
+
+
+def resolve(path: str) -> str:
+    """Finds what a name stands for where a path is expected.
+
+    Args:
+      path: any path; or the name of a generator, or of a classifier such as
+        "classifier_shapes16", if there is no such file or folder.
+
+    Returns:
+      The package's path for a name, else the path as it is.
+
+    Raises:
+      UserError: the files of the generator were changed.
+    """
+    if os.path.basename(path) != path or os.path.exists(path):
+        return path
+    weights = _FOLDER / f"{path}{_WEIGHTS}"
+    if weights.exists():
+        return str(weights)
+    return path_of(path) if path in names() else path
 
 
 def is_place_of(directory: str, name: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jinja2
 import markupsafe
 
-from tf_dvdgan import errors, run_directory, terminal, version
+from tf_dvdgan import errors, pretrained, run_directory, terminal, version
 from tf_dvdgan.data import files
 from tf_dvdgan.report import (
     film_sections,
@@ -59,6 +59,14 @@ def write(
         raise errors.UserError(
             "`weights` needs `model_dir`; it has no effect with `compare`."
         )
+    compare = [pretrained.resolve(path) for path in compare]
+    if model_dir:
+        model_dir = pretrained.resolve(model_dir)
+        if not output and run_directory.RunDirectory(model_dir).is_exported:
+            raise errors.UserError(
+                f"{model_dir} is an exported run, whose files stay: set `output`, the "
+                "page to write."
+            )
     if output:
         files.check_writable(output)
     if compare:

@@ -58,7 +58,7 @@ def locked(
     if directory.is_exported:
         raise errors.UserError(
             f"{model_dir} is an exported run, which has no discriminators and "
-            "optimizers to train on: resume the run it is of, or use a new `model_dir`."
+            "optimizers to train on: resume the run it is of."
         )
     if strategy_lib.is_chief(strategy):
         return directory.locked()

@@ -11,6 +11,7 @@ from tf_dvdgan import config, demo_videos, errors
 from tf_dvdgan.data import clips, manifest, windows
 from tf_dvdgan.evaluation.features import sources
 from tf_dvdgan.evaluation.runs import (
+    comparability,
     comparison,
     feature_metric,
     model_scores,
@@ -71,6 +72,27 @@ def test_a_folder_is_not_far_from_itself_and_an_inverted_one_is(demo_shards, tmp
     assert metadata["num_frames"] == 4
     assert any("too few for the covariance" in text for text in results[0].warnings)
     assert any("jpeg" in text for text in results[0].warnings)
+
+
+@pytest.mark.parametrize(("pixels", "warns"), [(16, False), (8, True), (32, True)])
+def test_shards_of_another_resolution_than_the_model_are_noticed(
+    pixels, warns, demo_shards
+):
+    selection = sources.ClipSelection(
+        clips.open_clips(demo_shards), windows.Window(4, pixels)
+    )
+    found = comparability.warnings_of_model(selection, 100, 0)
+    said = f"is 16 pixels, the model's videos have {pixels}"
+    assert [said in text for text in found] == [True] * warns
+
+
+def test_larger_videos_than_the_model_s_are_not_noticed(tmp_path):
+    """Its shards were made of such videos."""
+    np.save(tmp_path / "a.npy", np.zeros([4, 8, 64, 64, 3], np.uint8))
+    selection = sources.ClipSelection(
+        clips.open_clips(str(tmp_path / "a.npy")), windows.Window(4, 16)
+    )
+    assert comparability.warnings_of_model(selection, 100, 0) == []
 
 
 def test_a_model_is_scored_with_the_statistics_of_each_truncation(gan, demo_shards):

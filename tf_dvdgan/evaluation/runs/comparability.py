@@ -4,7 +4,7 @@ import collections
 from collections.abc import Iterator
 
 from tf_dvdgan import terminal
-from tf_dvdgan.data import clips
+from tf_dvdgan.data import clips, shard_source
 from tf_dvdgan.evaluation.features import sources
 
 _LOSSLESS = {"raw", "rawvideo", "png", "bmp", "ffv1", "huffyuv", "ffvhuff", "utvideo"}
@@ -58,6 +58,7 @@ def warnings_of_model(
     if real is not None:
         found += _few("real", real.num_clips, feature_size)
         found += warnings_of("real", real)
+        found += _other_resolution(real)
     return found
 
 
@@ -103,6 +104,21 @@ def _few(side: str, num_clips: int, feature_size: int) -> list[str]:
         f"features, which needs at least {feature_size + 1}, and many more to be "
         "stable."
     ]
+
+
+def _other_resolution(real: sources.ClipSelection) -> Iterator[str]:
+    """Warns if real clips cannot be those that a model was trained on, by size.
+
+    Larger videos may be: preparation makes shards of the model's resolution of them.
+    """
+    size = real.window.resolution
+    sides = {min(clip.height, clip.width) for clip in real.source.clip_info}
+    is_as_trained = isinstance(real.source, shard_source.ShardSource)
+    if size and sides and (min(sides) < size or (is_as_trained and sides != {size})):
+        yield (
+            f"The smaller side of real frames is {_listed(sides)} pixels, the model's "
+            f"videos have {size}: the score measures the resizing, too."
+        )
 
 
 def _differences(real: clips.ClipSource, generated: clips.ClipSource) -> Iterator[str]:

@@ -89,6 +89,8 @@ class ModelScores:
                     protocol, held_out, selection.window, protocol.num_real
                 )
                 of_held_out = self._features(metric, others, "held-out clips")
+                metadata["held-out"] = held_out.describe()
+                metadata["num_held-out"] = others.num_clips
         of_generated = [
             self._features(metric, source, "generated clips", samples_dir)
             for source in generated

@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_dvdgan import errors, run_directory, terminal, version
+from tf_dvdgan import errors, pretrained, run_directory, terminal, version
 from tf_dvdgan.data import clip_source, files, filesystem
 from tf_dvdgan.evaluation.runs import arguments, comparison, protocols
 from tf_dvdgan.sampling import standing_statistics
@@ -131,8 +131,9 @@ def read(path: str, names: Sequence[str] = (), every: bool = False) -> list[dict
     """Reads the records that can be repeated.
 
     Args:
-      path: JSON Lines file of scores, or a run's directory, for its `scores.jsonl`, of
-        which the scores are of the model in this directory.
+      path: JSON Lines file of scores; or a run's directory, or the name of a generator
+        of the package, for its `scores.jsonl`, of which the scores are of the model in
+        this directory.
       names: names of the protocols to read; empty for all.
       every: whether to read all scores that differ in their arguments, the last of
         equal ones; by default only the last by each protocol, as of a run.
@@ -143,6 +144,7 @@ def read(path: str, names: Sequence[str] = (), every: bool = False) -> list[dict
     Raises:
       UserError: the file does not exist, or has no such record.
     """
+    path = pretrained.resolve(path)
     folder = _folder_of(path)
     run = run_directory.RunDirectory(folder)
     if folder.rstrip("/") == path.rstrip("/"):

@@ -15,6 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_dvdgan import pretrained
 from tf_dvdgan.data import clips as clips_lib
 from tf_dvdgan.data import files, windows
 from tf_dvdgan.evaluation.features import sources
@@ -112,7 +113,8 @@ class Scorer:
             is_model, lpips=lpips, num_repeats=changes.num_repeats, **of_folders
         )
         self.strategy = strategy or tf.distribute.get_strategy()
-        self._weights, self._mean, self._lpips = list(weights), mean, lpips
+        weights = [pretrained.resolve(path) for path in weights]
+        self._weights, self._mean, self._lpips = weights, mean, lpips
         self._changes = changes
         self._num_resamples, self._batch_size = num_resamples, batch_size
         self._set_cache(cache_dir)
