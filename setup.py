@@ -110,7 +110,7 @@ setuptools.setup(
     cmdclass={"build_py": BuildPy},
     package_data={
         "tf_dvdgan": ["py.typed"],
-        "tf_dvdgan.pretrained": ["*/*", "*.weights.h5"],
+        "tf_dvdgan.pretrained": ["*/*", "*.weights.h5", "README.md"],
         "tf_dvdgan.gin": ["*.gin", "**/*.gin", "**/**/*.gin"],
         "tf_dvdgan.evaluation.runs": ["*.csv"],
         "tf_dvdgan.explorer": ["*.css"],

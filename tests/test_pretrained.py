@@ -20,6 +20,7 @@ from tf_dvdgan import (
     video_gan,
 )
 from tf_dvdgan.data import filesystem
+from tf_dvdgan.evaluation.features.networks import weights
 from tf_dvdgan.report import page
 
 pytestmark = pytest.mark.usefixtures("quick_graphs")
@@ -276,6 +277,17 @@ def test_a_generator_of_the_package_gives_its_recorded_frames(name):
     assert difference.max() <= 8 and difference.mean() < 0.2
     assert recorded.std() > 20
     assert "to be filled in" not in (FOLDER / name / "README.md").read_text()
+
+
+def test_the_card_of_the_classifiers_names_each_with_its_hash_and_accuracy():
+    text = (FOLDER / "README.md").read_text()
+    for path in FOLDER.glob("*.weights.h5"):
+        metadata = weights.read_metadata(str(path))
+        name = path.name.removesuffix(".weights.h5")
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{name}`")]
+        accuracy = metadata.source.rpartition("; ")[2].partition("%")[0]
+        assert metadata.hash[:12] in row and f"{accuracy} %" in row
+        assert f"| {len(metadata.class_names)} |" in row
 
 
 def test_those_of_the_package_are_small():

@@ -133,6 +133,13 @@ class ModelScores:
             compares classes and they differ.
         """
         window = self._window(metric.protocol)
+        is_of_classes = self._sampler.networks.class_conditional
+        if metric.protocol.metric == protocols.ACCURACY and not is_of_classes:
+            raise errors.UserError(
+                f"{metric.protocol.name} needs a model with classes, and this one has "
+                "none: omit it. (In training: evaluation.Plan.protocols = "
+                "['fid_small'].)"
+            )
         metric.check_classes(self._class_names, "the model")
         comparison.check_classes(metric.protocol, real, self._class_names)
         return metric.metadata | self._metadata(window, real, truncation)
