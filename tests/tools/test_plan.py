@@ -71,6 +71,22 @@ def test_a_device_without_room_for_a_model_gets_a_narrower_one(
     monkeypatch.setattr(benchmark, "measure", measure)
     assert "CH = 8" in plan.propose(demo_shards, 100.0, 100.0).parameters
 
+    def too_large(*arguments, **options):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM")
+
+    monkeypatch.setattr(benchmark, "measure", too_large)
+    with pytest.raises(errors.UserError, match="CH = 4 a step does not fit into the"):
+        plan.propose(demo_shards, 100.0, 100.0)
+
+
+def test_motion_is_compared_with_the_distance_at_which_frames_differ_most(
+    demo_shards, measured, monkeypatch
+):
+    blinking = {1: 80.0, 2: 3.0, 4: 100.0, 8: 0.0}
+    monkeypatch.setattr(plan, "_choose_stride", lambda *_: (1, blinking))
+    said = " ".join(plan.propose(demo_shards, 1.0, 8.0).reasons)
+    assert "80.0 of 255 on average, 80 % of what they do at 4 frames, where" in said
+
 
 def test_the_command_loads_and_says_why(demo_shards, measured):
     proposal = plan.propose(demo_shards, hours=1.0, memory=8.0)
