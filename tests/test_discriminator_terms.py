@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tf_dvdgan import discriminator_terms as terms
+from tf_dvdgan import layers
 from tf_dvdgan.layers import spectral_norm
 from tf_dvdgan.models import dvd_gan, vgan
 from tf_dvdgan.training import updates
@@ -19,7 +20,7 @@ def scored(real_scores=(), fake_scores=(), discriminator=0, step=0, **given):
         real_scores=tf.constant(real_scores, tf.float32),
         fake_scores=tf.constant(fake_scores, tf.float32),
         score=given.get("score"),
-        normal=given.get("normal", lambda: tf.ones_like(given["real"])),
+        normal=given.get("normal", lambda shape: tf.ones([len(given["real"]), *shape])),
         step=tf.constant(step, tf.int64),
     )
 
@@ -80,15 +81,41 @@ def test_with_batch_norm_r1_is_of_each_score_by_all_videos(method):
     directions = [[1 if (k >> i) & 1 else -1 for i in range(n)] for k in range(2**n)]
     found = []
     for i, signs in enumerate(directions * 40):
-        normal = tf.random.stateless_normal(shape, [2, i])
-        if method == "exact":  # only the sign of one value counts, in all combinations
-            signs = tf.reshape(tf.constant(signs, tf.float32), [n, 1, 1, 1, 1])
-            normal = tf.abs(normal) * signs
-        found.append(
-            term.value(scored(real=real, score=centered, normal=lambda v=normal: v))
-        )
+        normal = tf.constant(signs, tf.float32)  # in all combinations
+        if method == "finite_differences":
+            normal = tf.random.stateless_normal(shape, [2, i])
+        given = scored(real=real, score=centered, normal=lambda _, v=normal: v)
+        found.append(term.value(given))
     tolerance = 1e-4 if method == "exact" else 0.1
     assert np.mean(found) == pytest.approx(12 * (1 - 1 / n), rel=tolerance)
+
+
+def test_the_exact_gradient_of_r1_passes_batch_norm():
+    """By a kernel, against batch norm written plainly."""
+    real = tf.random.stateless_normal([4, 2, 3, 3, 3], [0, 1]) + 1.5
+    kernel = tf.Variable(tf.random.stateless_normal([3], [0, 2]))
+    norm = layers.BatchNorm(per_time_step=False)
+    norm(real, training=True)
+
+    def plain(x):
+        mean = tf.reduce_mean(x, [0, 1, 2, 3])  # tf.nn.moments stops the gradient
+        variance = tf.reduce_mean(tf.square(x - mean), [0, 1, 2, 3])
+        return (x - mean) / tf.sqrt(variance + norm.epsilon)
+
+    found = []
+    for normalize in (lambda x: norm(x, training=True), plain):
+
+        def score(x, normalize=normalize):
+            return tf.reduce_sum(
+                tf.tanh(normalize(tf.square(x * kernel))), [1, 2, 3, 4]
+            )
+
+        with tf.GradientTape() as tape:
+            value = terms.R1(every=1).value(scored(real=real, score=score))
+        found.append((value, tape.gradient(value, kernel)))
+    (value, gradient), (of_plain, expected) = found
+    assert float(value) == pytest.approx(float(of_plain), rel=1e-5)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-3)
 
 
 def test_every_n_th_step_has_n_times_the_penalty():
@@ -111,7 +138,9 @@ def test_finite_differences_are_right_in_the_mean():
                 scored(
                     real=real,
                     score=quadratic,
-                    normal=lambda i=i: tf.random.stateless_normal(real.shape, [1, i]),
+                    normal=lambda _, i=i: tf.random.stateless_normal(
+                        real.shape, [1, i]
+                    ),
                 )
             )
         )
@@ -130,7 +159,7 @@ def test_finite_differences_sum_the_scores_of_frames():
         scored(
             real=real,
             score=lambda x: tf.reduce_sum(x * slope, [2, 3, 4]),
-            normal=lambda: direction,
+            normal=lambda _: direction,
         )
     )
     along = np.sum((direction * slope).numpy(), axis=(1, 2, 3, 4))

@@ -22,6 +22,7 @@ from tf_dvdgan import (
 from tf_dvdgan.data import filesystem
 from tf_dvdgan.evaluation.features.networks import weights
 from tf_dvdgan.report import page
+from tf_dvdgan.training import warm_start
 
 pytestmark = pytest.mark.usefixtures("quick_graphs")
 
@@ -88,8 +89,12 @@ def test_a_name_stands_for_it_everywhere(
     scores.print_scores(demo_shards, "fid_pixels", model_dir="tiny", **numbers)
     assert "output" not in capsys.readouterr().out  # the receipt is one
     assert scores.verify("scores.json", places={"model_dir": "tiny"})
-    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny").mkdir()  # of samples, for example
+    assert pretrained.resolve("tiny") == str(exported / "tiny")
+    (tmp_path / "tiny" / "config.gin").touch()
     assert pretrained.resolve("tiny") == "tiny"
+    with pytest.raises(errors.UserError, match="is an exported run, which has no disc"):
+        warm_start._build(str(exported / "tiny"))
 
 
 def test_an_exported_run_is_not_written_to_and_not_trained(of_package, demo_shards):

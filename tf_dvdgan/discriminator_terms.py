@@ -10,6 +10,7 @@ import gin
 import tensorflow as tf
 
 from tf_dvdgan import errors
+from tf_dvdgan.layers import conditional_batch_norm
 
 
 class Scored(NamedTuple):
@@ -22,7 +23,7 @@ class Scored(NamedTuple):
       fake_scores: as `real_scores`.
       score: scores other videos with the labels of the real ones, without a change of
         its state.
-      normal: draws a standard normal number for each value of `real`, the same ones in
+      normal: draws standard normal numbers of a shape for each video, the same ones in
         each call.
       step: number of generator updates so far, an int64 scalar.
     """
@@ -32,7 +33,7 @@ class Scored(NamedTuple):
     real_scores: tf.Tensor
     fake_scores: tf.Tensor
     score: Callable[[tf.Tensor], tf.Tensor]
-    normal: Callable[[], tf.Tensor]
+    normal: Callable[[Sequence[int]], tf.Tensor]
     step: tf.Tensor
 
 
@@ -144,9 +145,9 @@ class R1(DiscriminatorTerm):
       method: 'exact' differentiates the gradient. 'finite_differences' takes the
         derivative along a random direction v ~ N(0, I), of which the mean square is the
         squared norm: it needs two more forward passes and no second derivative.
-        Batch norm makes a video's score depend on all videos of a replica's batch:
-        both methods then have, in the mean, the squared norm of its gradient with
-        respect to all of them.
+        Batch norm makes a video's score depend on all videos of a batch: both methods
+        then have, in the mean, the squared norm of its gradient with respect to all of
+        them.
       epsilon: step of 'finite_differences' along v; at least 0.1 in bfloat16, where a
         smaller change of a video is lost in rounding.
 
@@ -215,7 +216,7 @@ class R1(DiscriminatorTerm):
         return tf.cond(due, penalty, lambda: tf.constant(0.0))
 
     def _along_a_direction(self, scored: Scored) -> tf.Tensor:
-        offset = self._epsilon * scored.normal()
+        offset = self._epsilon * scored.normal(scored.real.shape[1:])
         ahead = scored.score(scored.real + offset)
         behind = scored.score(scored.real - offset)
         change = (ahead - behind) / (2.0 * self._epsilon)
@@ -230,8 +231,9 @@ def _exact(scored: Scored) -> tf.Tensor:
     own video alone, signs change nothing; with batch norm, products of two scores'
     gradients would remain without them, and vanish in the mean.
     """
-    signs = tf.sign(scored.normal()[:, 0, 0, 0, 0])
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
+    signs = tf.sign(scored.normal([]))
+    tape = tf.GradientTape(watch_accessed_variables=False)
+    with conditional_batch_norm.twice_differentiable(), tape:
         tape.watch(scored.real)
         scores = scored.score(scored.real)
         scores = tf.reduce_sum(scores, axis=[*range(1, scores.shape.rank)])

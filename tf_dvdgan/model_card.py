@@ -16,7 +16,6 @@ import tensorflow as tf
 
 from tf_dvdgan import generators, run_directory, terminal, trained, version
 from tf_dvdgan.data import files
-from tf_dvdgan.evaluation.runs import protocols
 from tf_dvdgan.report import history
 
 _PAPERS = {  # by module
@@ -35,6 +34,17 @@ _TRAINING = {  # operative parameters, by title
     "augmentation": "trainer.build.augmentation",
     "precision": "video_gan.build.precision",
     "seed": "trainer.build.seed",
+}
+_LICENSES = {  # of data, by the identifiers that model hubs accept
+    *("apache-2.0", "mit", "isc", "bsd", "bsd-2-clause", "bsd-3-clause", "unlicense"),
+    *("cc", "cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "wtfpl"),
+    *("cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nd-4.0"),
+    *("cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0"),
+    *("cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0"),
+    *("cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "c-uda", "etalab-2.0"),
+    *("cdla-sharing-1.0", "cdla-permissive-1.0", "cdla-permissive-2.0"),
+    *("odc-by", "odbl", "pddl", "gfdl", "gpl", "gpl-2.0", "gpl-3.0", "agpl-3.0"),
+    *("lgpl", "lgpl-2.1", "lgpl-3.0", "mpl-2.0", "unknown", "other"),
 }
 _CLASSES_SHOWN = 20
 _LAYOUTS = {"": "", "folder": "clips of a folder"}  # of which the name says nothing
@@ -151,10 +161,10 @@ def _identifier(name: str) -> str:
 
 
 def _license(name: str) -> dict[str, str]:
-    """The front matter's license, in lower case; 'other' if it is no identifier."""
+    """The front matter's license: a hub's identifier, or 'other' and its name."""
     if not name:
         return {"license": "unknown"}
-    if re.fullmatch(r"[a-z0-9.+-]+", name.lower()):
+    if name.lower() in _LICENSES:
         return {"license": name.lower()}
     return {"license": "other", "license_name": name}
 
@@ -186,14 +196,8 @@ def _own_clips(
 
 def _counts(score: history.Score) -> tuple[Any, Any]:
     """Numbers of real and of generated clips."""
-    of_real = score.metadata.get(f"num_{_real_side(score)}")
+    of_real = score.metadata.get(f"num_{history.real_side(score.metadata)}")
     return of_real, score.metadata.get("num_generated")
-
-
-def _real_side(score: history.Score) -> str:
-    """Which real clips a score has: an accuracy of real ones is of held-out ones."""
-    is_accuracy = score.metadata.get("metric") == protocols.ACCURACY
-    return "held-out" if is_accuracy and "held-out" in score.metadata else "real"
 
 
 def _summary(model: trained.TrainedModel, module: str, dataset: str) -> str:
@@ -282,7 +286,7 @@ def _scores(model_dir: str | None, step: int, weights: str) -> list[history.Scor
 
 
 def _size(score: history.Score) -> tuple[int, int]:
-    real, generated = _counts(score)
+    generated, real = (score.metadata.get(f"num_{n}") for n in ("generated", "real"))
     return generated or 0, real or 0
 
 
@@ -295,7 +299,7 @@ def _score_table(scores: Sequence[history.Score]) -> str:
     ]
     for score in scores:
         metadata = score.metadata
-        clips = metadata.get(_real_side(score), {})
+        clips = metadata.get(history.real_side(metadata), {})
         real, generated = map(str, _counts(score))
         if clips:
             of = f"{clips.get('name')} {clips.get('split', '')}".strip()

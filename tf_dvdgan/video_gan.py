@@ -275,7 +275,8 @@ class VideoGAN:
           UserError: an argument is invalid; the data, the config and the run do not
             match; or the run has diverged.
         """
-        self._check_start(model_dir, init_from)
+        chief = strategy is None or strategy_lib.is_chief(strategy)
+        self._check_start(model_dir, init_from, verbose=chief)
         _check_numbers(
             steps=steps, checkpoint_every=checkpoint_every, samples_every=samples_every
         )
@@ -473,10 +474,13 @@ class VideoGAN:
             raise errors.UserError("A SavedModel has no Keras models, only functions.")
         return model.gan
 
-    def _check_start(self, model_dir: str, init_from: str | None) -> None:
+    def _check_start(
+        self, model_dir: str, init_from: str | None, verbose: bool
+    ) -> None:
         """Checks that weights which this GAN has are not silently left behind."""
         if self.model_dir is None or init_from:
             return
+        files.register_filesystems(model_dir, writing=True)
         if run_directory.RunDirectory(self.model_dir).is_exported:
             raise errors.UserError(
                 f"{self.model_dir} is an exported run, which can only be sampled: it "
@@ -484,7 +488,7 @@ class VideoGAN:
                 "or train a new GAN of VideoGAN.from_preset."
             )
         is_other = files.absolute(model_dir) != files.absolute(self.model_dir)
-        if is_other and not run_directory.RunDirectory(model_dir).is_run:
+        if verbose and is_other and not run_directory.RunDirectory(model_dir).is_run:
             terminal.say(
                 f"{model_dir} starts from new weights, not from those of "
                 f"{self.model_dir}, which `init_from` would take"

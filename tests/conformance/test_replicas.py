@@ -169,7 +169,8 @@ def gradients(strategy, count):
         with tf.GradientTape() as tape:
             loss = losses.relativistic_hinge_discriminator_loss(
                 weights[0] * real, weights[1] * fake) / count
-        relative = losses.relative_to_the_other_side(real, fake)
+        relative = [*losses.relative_to_the_other_side(real, fake),
+                    *losses.relative_to_the_middle(real, fake)]
         shares = [tf.reduce_mean(tf.nn.sigmoid(s)) / count for s in relative]
         return *tape.gradient(loss, weights), *shares
     found = strategy.run(tf.function(step))

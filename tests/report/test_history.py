@@ -92,6 +92,10 @@ def test_scores_are_distinguished_by_protocol(tmp_path):
     assert len({s.protocol for s in scores[:3]}) == 1
     assert scores[3].protocol != scores[0].protocol
     assert scores[3].metadata["num_frames"] == 4
+    # With what an earlier version did not record.
+    held_out = {"held-out": {"split": "test"}, "num_held-out": 9}
+    add(3, {"fid_small": 3.0}, {**metadata, "truncation": 1.0, "step": 3, **held_out})
+    assert history.scores(str(tmp_path))[-1].protocol == scores[0].protocol
     # An earlier version's name.
     add(4, {"fid_small": 2.0, "fid_small/by_heart": 0.1}, {**metadata, "step": 4})
     assert history.scores(str(tmp_path))[-1].others == {"memorization": 0.1}

@@ -48,9 +48,12 @@ def test_held_out_scores_are_compared_with_those_of_training_and_generated_clips
 
 
 def test_nothing_changes_before_the_first_measurement_of_held_out_scores():
-    adaptation = Adaptation(measure="held_out", clips=100)
-    found = adaptation.adapted(tf.constant(0.5), tf.constant([1.0]), 8)
-    assert float(found) == 0.5
+    for target in (0.6, 0, 1):
+        adaptation = Adaptation(measure="held_out", clips=100, target=target)
+        found = adaptation.adapted(tf.constant(0.5), tf.constant([1.0]), 8)
+        assert float(found) == 0.5
+        adaptation.measured(*(tf.constant([x]) for x in (0.1, 0.05, 0.0)))
+        assert float(adaptation.overfitting) == pytest.approx(0.5)
 
 
 def test_the_measure_of_held_out_scores_is_between_minus_1_and_1():

@@ -1,6 +1,7 @@
 """Runs with the options for small data: resumed, exported, warmly started, alarmed."""
 
 import json
+import shutil
 import types
 
 import numpy as np
@@ -79,7 +80,10 @@ def test_a_run_with_all_of_it_resumes_to_the_bit(whole, demo_shards, tmp_path, c
     assert {"augmentation", "lecam"} <= state
     for key, value in expected.items():
         np.testing.assert_array_equal(found[key], value, err_msg=key)
-    assert expected["augmentation/adaptation/overfitting/.ATTRIBUTES/VARIABLE_VALUE"]
+    measured = expected[
+        "augmentation/adaptation/overfitting/.ATTRIBUTES/VARIABLE_VALUE"
+    ]
+    assert measured != np.float32(0.6)  # the target, before the first measurement
 
 
 def test_such_a_run_is_sampled_and_exported_as_any(whole, tmp_path):
@@ -172,13 +176,23 @@ def test_an_attempt_that_froze_nothing_does_not_bind_the_run(
         run(tmp_path, demo_shards, ALL[0], "NUM_STEPS = 3")
 
 
-def test_a_wider_pattern_freezes_no_less(monkeypatch):
-    monkeypatch.setattr(resuming.checkpoints, "with_state_in", lambda *_: set())
+def test_frozen_layers_do_not_keep_a_run_with_a_damaged_checkpoint(
+    whole, demo_shards, tmp_path, capsys
+):
+    run_dir = shutil.copytree(whole, tmp_path / "run")
+    run(run_dir, demo_shards, *ALL, "NUM_STEPS = 5")
+    (run_dir / "checkpoints" / "step-5.index").write_bytes(b"damaged")
+    run(run_dir, demo_shards, *ALL, "NUM_STEPS = 6")
+    assert "Resuming from step 4" in capsys.readouterr().out
+
+
+def test_a_wider_pattern_freezes_no_less():
     frozen = {"training": {"trainer": {"arguments": {"frozen": ["*/block_0/*"]}}}}
     last, first = (tf.Variable(0.0, name=f"d/block_{i}/kernel") for i in (1, 0))
-    resuming._check_frozen(frozen, [last], "CHECKPOINT")
+    resuming._check_frozen(frozen, [last], set())
+    resuming._check_frozen(frozen, [last, first], {"d/block_0/kernel"})
     with pytest.raises(errors.UserError, match="no state of 'd/block_0/kernel'"):
-        resuming._check_frozen(frozen, [last, first], "CHECKPOINT")
+        resuming._check_frozen(frozen, [last, first], set())
 
 
 MISTAKES = {

@@ -45,6 +45,11 @@ class ShardSource(clip_source.ClipSource):
         self.class_names = list(self._manifest.class_names)
 
     @property
+    def resolution(self) -> int:
+        """Height and width of the clips, which may be crops of the stored frames."""
+        return self._manifest.resolution
+
+    @property
     def class_counts(self) -> list[int]:
         """Number of clips of each class."""
         return self._manifest.class_counts(self.split)

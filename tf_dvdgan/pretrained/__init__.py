@@ -4,7 +4,8 @@
 
 Each folder is one that `export.export_run` wrote; its README.md is the model's card.
 docs/learned.md shows them all. The classifiers beside them are those of their scores.
-Wherever a run or a weights file is expected, a name stands for them.
+Sampling, scoring, exporting and reporting take a name where they expect a run or a
+weights file.
 """
 
 import os
@@ -15,6 +16,7 @@ from tf_dvdgan.data import files
 
 DEFAULT = "dvdgan_v2_shapes"  # what the explorer opens if nothing is named
 SUMS = "SHA256SUMS"  # of a folder: a line for each other file, hash and name
+_OF_MODELS = ("config.gin", "model.json", "saved_model.pb")  # in their folders
 _WEIGHTS = ".weights.h5"  # ends the names of classifiers' files
 
 _FOLDER = pathlib.Path(__file__).parent
@@ -58,7 +60,8 @@ def resolve(path: str) -> str:
 
     Args:
       path: any path; or the name of a generator, or of a classifier such as
-        "classifier_shapes16", if there is no such file or folder.
+        "classifier_shapes16". Of the same name, a file, a run or a SavedModel in the
+        current folder wins.
 
     Returns:
       The package's path for a name, else the path as it is.
@@ -66,7 +69,8 @@ def resolve(path: str) -> str:
     Raises:
       UserError: the files of the generator were changed.
     """
-    if os.path.basename(path) != path or os.path.exists(path):
+    own = (path, *(os.path.join(path, name) for name in _OF_MODELS))
+    if os.path.basename(path) != path or any(map(os.path.isfile, own)):
         return path
     weights = _FOLDER / f"{path}{_WEIGHTS}"
     if weights.exists():

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tf_dvdgan import errors, run_directory, terminal
+from tf_dvdgan import errors, pretrained, run_directory, terminal
 from tf_dvdgan.data import filesystem
 from tf_dvdgan.evaluation.runs import feature_metric
 from tf_dvdgan.report import films, layout, nearest, run_data
@@ -183,7 +183,8 @@ def _metric(run: run_data.Run, weights: Sequence[str]) -> feature_metric.Feature
     """Uses the given weights, or else those of the run's config that still exist."""
     if weights:
         return nearest.metric_of(weights)
-    existing = [path for path in run.plan.weights if filesystem.exists(path)]
+    paths = map(pretrained.resolve, run.plan.weights)
+    existing = [path for path in paths if filesystem.exists(path)]
     try:
         return nearest.metric_of(existing)
     except errors.UserError:  # only weights of other networks

@@ -5,7 +5,8 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from tensorboard.backend.event_processing import event_file_loader
@@ -14,7 +15,7 @@ from tensorboard.util import tensor_util
 
 from tf_dvdgan import run_directory
 from tf_dvdgan.data import files
-from tf_dvdgan.evaluation.runs import receipts
+from tf_dvdgan.evaluation.runs import protocols, receipts
 from tf_dvdgan.report import charts
 
 Panels = dict[str, dict[str, charts.Curve]]  # by chart title, then by line name
@@ -62,12 +63,32 @@ class Score:
 
     @property
     def protocol(self) -> tuple[str, str]:
-        """Name and settings; scores with equal protocols are comparable."""
-        return self.name, json.dumps(self.metadata, sort_keys=True)
+        """Name and settings; scores with equal protocols are comparable.
+
+        Earlier versions did not record the held-out clips, which follow from the real
+        ones.
+        """
+        others = ("held-out", "num_held-out")
+        settings = {k: v for k, v in self.metadata.items() if k not in others}
+        return self.name, json.dumps(settings, sort_keys=True)
 
     def __str__(self) -> str:
         text = f"{self.value:.4g}"
         return text + (f" ± {self.sd:.2g}" if self.sd is not None else "")
+
+
+def real_side(metadata: Mapping[str, Any]) -> str:
+    """Which real clips a score has: an accuracy of real clips is of held-out ones.
+
+    Args:
+      metadata: settings of the score.
+
+    Returns:
+      'real' or 'held-out', a key of `metadata`; "num_" before it is that of their
+      number.
+    """
+    is_accuracy = metadata.get("metric") == protocols.ACCURACY
+    return "held-out" if is_accuracy and "held-out" in metadata else "real"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -143,9 +143,10 @@ def _protocol(metadata: dict) -> str:
     Args:
       metadata: settings of the score; earlier versions wrote fewer.
     """
-    real = metadata.get("real") or {}
+    side = history.real_side(metadata)
+    real = metadata.get(side) or {}
     frames, stride = metadata.get("num_frames"), metadata.get("stride")
-    num_real = metadata.get("num_real") or real.get("num_clips") or "all"
+    num_real = metadata.get(f"num_{side}") or real.get("num_clips") or "all"
     split = (real or metadata).get("split")
     parts = [
         " by ".join(filter(None, [_metric(metadata), _network(metadata)])),

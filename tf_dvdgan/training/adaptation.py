@@ -76,7 +76,7 @@ class Adaptation(tf.Module):
         self._maximum = maximum
         self.overfitting = tf.Variable(
             # No change of the probability before the first measurement.
-            target if measure == "held_out" else 0.0,
+            float(target) if measure == "held_out" else 0.0,
             trainable=False,
             name="overfitting",
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,

@@ -80,6 +80,11 @@ class CheckpointManager:
         """Path of the newest checkpoint; None if there is none."""
         return checkpoints.newest_in(self._directory)
 
+    @property
+    def paths(self) -> list[str]:
+        """Paths of all checkpoints, the oldest first."""
+        return checkpoints.all_in(self._directory)
+
     def save(self, step: int, wait: bool = False) -> None:
         """Writes a checkpoint, unless that of the step exists; all workers call this.
 

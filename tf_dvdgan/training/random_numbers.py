@@ -86,10 +86,10 @@ class RandomNumbers:
         return self._normal(shape, _FAKE_NOISE if fake else _REAL_NOISE)
 
     def directions(self, shape: Sequence[int], discriminator: int) -> tf.Tensor:
-        """Draws directions of finite differences.
+        """Draws directions of finite differences, or signs.
 
         Args:
-          shape: shape of a video.
+          shape: shape of each sample's numbers, such as that of a video.
           discriminator: number of the discriminator.
 
         Returns:

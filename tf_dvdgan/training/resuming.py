@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf_dvdgan import errors, run_directory, terminal
 from tf_dvdgan.training import checkpoint_manager, checkpoints
+from tf_dvdgan.training import trainer as trainer_lib
 
 _MAX_CHANGES = 10  # that are printed
 
@@ -19,7 +20,7 @@ def restore(
     class_names: Sequence[str],
     before: Mapping[str, Any],
     model: Mapping[str, Any],
-    trained: Sequence[tf.Variable],
+    trainer: trainer_lib.Trainer,
     allow_config_mismatch: bool,
 ) -> bool:
     """Restores the newest checkpoint of a run.
@@ -30,7 +31,7 @@ def restore(
       class_names: class names of the data.
       before: the run's `model.json`; empty if it has none.
       model: result of `resolved.resolve` now.
-      trained: variables of the discriminators that are not frozen now.
+      trainer: the trainer, with its variables.
       allow_config_mismatch: whether the run may resume with other settings or classes.
 
     Returns:
@@ -41,12 +42,27 @@ def restore(
     """
     if not allow_config_mismatch:
         _check_functions(before, model)
-    if saved.newest:
-        _check_frozen(before, trained, saved.newest)
+    with_state = _with_state(saved)
+    if with_state is not None and trainer.discriminator_optimizer.get_slot_names():
+        _check_frozen(before, trainer.discriminator_variables, with_state)
     resumed = saved.restore(allow_config_mismatch)
     if resumed and not allow_config_mismatch:
         _check_classes(directory, class_names)
     return resumed
+
+
+def _with_state(saved: checkpoint_manager.CheckpointManager) -> set[str] | None:
+    """The variables that the discriminators' optimizer has state of in a run.
+
+    Returns:
+      Their names in the newest readable checkpoint; None if there is none.
+    """
+    for path in reversed(saved.paths):
+        try:
+            return checkpoints.with_state_in(path, "discriminator_optimizer")
+        except checkpoints.UnreadableError:  # restored is the one before it
+            continue
+    return None
 
 
 def _check_functions(before: Mapping[str, Any], model: Mapping[str, Any]) -> None:
@@ -73,7 +89,7 @@ def _arguments(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_frozen(
-    before: Mapping[str, Any], trained: Sequence[tf.Variable], checkpoint: str
+    before: Mapping[str, Any], trained: Sequence[tf.Variable], with_state: set[str]
 ) -> None:
     """Refuses to resume with fewer frozen layers.
 
@@ -82,9 +98,6 @@ def _check_frozen(
     patterns = _arguments(before).get("frozen", [])
     if isinstance(patterns, dict):
         patterns = patterns["tuple"]
-    if not patterns:
-        return
-    with_state = checkpoints.with_state_in(checkpoint, "discriminator_optimizer")
     names = [variable.name.removesuffix(":0") for variable in trained]
     names = [name for name in names if name not in with_state]
     for pattern in patterns:

@@ -158,7 +158,7 @@ def prepare(
         data.class_names,
         before,
         model,
-        trainer.discriminator_variables,
+        trainer,
         allow_config_mismatch,
     )
     if resumed and trainer.augmentation:

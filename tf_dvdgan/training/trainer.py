@@ -46,7 +46,8 @@ class Trainer:
       frozen: patterns of discriminator variables that keep their values, such as
         "*/block_0/*", where "*" matches any text (FreezeD: Mo et al., 2020). The
         vectors u of their spectral norms are still updated. A run may freeze more when
-        it resumes, but not less: the optimizer has no state of frozen ones.
+        it resumes; what it has never trained stays frozen, because the optimizer
+        has no state of it.
       accumulate_steps: number of passes that each update's batch is split into, to save
         memory; their gradients are summed. Statistics over a batch, those of batch norm
         and of relativistic losses, become those of a pass.

@@ -149,7 +149,7 @@ class Updates:
                     score=functools.partial(
                         _score_again, discriminator, real_labels, uniform_noise
                     ),
-                    normal=functools.partial(random.directions, real.shape[1:], i),
+                    normal=functools.partial(random.directions, discriminator=i),
                     step=tf.convert_to_tensor(self._step),
                 )
                 for term, term_values in zip(

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors, run_directory, terminal
+from tf_dvdgan import errors, pretrained, run_directory, terminal
 from tf_dvdgan.data import files
 from tf_dvdgan.layers import spectral_norm
 from tf_dvdgan.models import resolved, variables, video_gan
@@ -96,6 +96,7 @@ def initialize(
 
 def _build(model_dir: str) -> tuple[video_gan.Networks, list[str]]:
     """Builds the networks of another run; returns them and its class names."""
+    model_dir = pretrained.resolve(model_dir)
     files.register_filesystems(model_dir)
     directory = run_directory.RunDirectory(model_dir)
     if directory.is_exported:

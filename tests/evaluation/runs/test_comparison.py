@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tf_dvdgan as dvd
 from tf_dvdgan import config, demo_videos, errors
 from tf_dvdgan.data import clips, manifest, windows
 from tf_dvdgan.evaluation.features import sources
@@ -84,6 +85,14 @@ def test_shards_of_another_resolution_than_the_model_are_noticed(
     found = comparability.warnings_of_model(selection, 100, 0)
     said = f"is 16 pixels, the model's videos have {pixels}"
     assert [said in text for text in found] == [True] * warns
+
+
+def test_crops_of_larger_stored_frames_are_not_noticed(demo_videos, tmp_path):
+    dvd.prepare(demo_videos, str(tmp_path), resolution=16, resize=[24], num_shards=1)
+    source = clips.open_clips(str(tmp_path))
+    assert {clip.height for clip in source.clip_info} == {24}
+    selection = sources.ClipSelection(source, windows.Window(4, 16))
+    assert comparability.warnings_of_model(selection, 100, 0) == []
 
 
 def test_larger_videos_than_the_model_s_are_not_noticed(tmp_path):

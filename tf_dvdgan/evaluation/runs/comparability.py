@@ -111,10 +111,13 @@ def _other_resolution(real: sources.ClipSelection) -> Iterator[str]:
 
     Larger videos may be: preparation makes shards of the model's resolution of them.
     """
-    size = real.window.resolution
-    sides = {min(clip.height, clip.width) for clip in real.source.clip_info}
-    is_as_trained = isinstance(real.source, shard_source.ShardSource)
-    if size and sides and (min(sides) < size or (is_as_trained and sides != {size})):
+    size, source = real.window.resolution, real.source
+    sides = {min(clip.height, clip.width) for clip in source.clip_info}
+    is_other = bool(size and sides) and min(sides) < (size or 0)
+    if isinstance(source, shard_source.ShardSource):
+        sides = {source.resolution}
+        is_other = size is not None and sides != {size}
+    if is_other:
         yield (
             f"The smaller side of real frames is {_listed(sides)} pixels, the model's "
             f"videos have {size}: the score measures the resizing, too."

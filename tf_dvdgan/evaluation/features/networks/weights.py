@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import array_files, errors
+from tf_dvdgan import array_files, errors, pretrained
 from tf_dvdgan.data import files
 from tf_dvdgan.evaluation.features import networks
 from tf_dvdgan.evaluation.features.networks import weight_formats
@@ -122,7 +122,8 @@ def load(path: str) -> tuple[tf.keras.Model, WeightsMetadata]:
     """Loads a network with its weights.
 
     Args:
-      path: local or remote file that `save` wrote.
+      path: local or remote file that `save` wrote, or the name of a classifier that
+        comes with the package.
 
     Returns:
       The network and the file's metadata.
@@ -130,6 +131,7 @@ def load(path: str) -> tuple[tf.keras.Model, WeightsMetadata]:
     Raises:
       UserError: the file does not exist, is not a weights file, or is damaged.
     """
+    path = pretrained.resolve(path)
     files.register_filesystems(path)
     with files.local_copy(path) as file, tempfile.TemporaryDirectory() as folder:
         if not os.path.isfile(file):
@@ -158,6 +160,7 @@ def read_metadata(path: str) -> WeightsMetadata:
     Raises:
       UserError: the file does not exist, or is not a weights file.
     """
+    path = pretrained.resolve(path)
     files.register_filesystems(path)
     with files.local_copy(path) as file:
         if not os.path.isfile(file):
