@@ -112,12 +112,14 @@ def _other_resolution(real: sources.ClipSelection) -> Iterator[str]:
     Larger videos may be: preparation makes shards of the model's resolution of them.
     """
     size, source = real.window.resolution, real.source
-    sides = {min(clip.height, clip.width) for clip in source.clip_info}
-    is_other = bool(size and sides) and min(sides) < (size or 0)
+    if size is None:
+        return
     if isinstance(source, shard_source.ShardSource):
-        sides = {source.resolution}
-        is_other = size is not None and sides != {size}
-    if is_other:
+        sides, fits = {source.resolution}, source.resolution == size
+    else:
+        sides = {min(clip.height, clip.width) for clip in source.clip_info}
+        fits = min(sides, default=size) >= size
+    if not fits:
         yield (
             f"The smaller side of real frames is {_listed(sides)} pixels, the model's "
             f"videos have {size}: the score measures the resizing, too."
