@@ -255,7 +255,8 @@ def test_a_relativistic_discriminator_is_measured_relative_to_the_middle(
 
         def score(discriminator, videos, labels, uniform_noise, constant=constant):
             scores = constant + videos[:, 0, 0, 0, 0]
-            return tuple(tf.split(scores, 2))
+            real, fake = tf.split(scores, 2)
+            return real + 4.0 * tf.range(4.0), fake
 
         monkeypatch.setattr(updates, "_score_real_and_fake", score)
         t = make(
@@ -268,6 +269,7 @@ def test_a_relativistic_discriminator_is_measured_relative_to_the_middle(
         found.append((scores, tf.concat([loss, rest], 0)))
         videos, _ = t.updates._real_and_fake(next(batches()), random)
         real, fake = np.split(videos[:, 0, 0, 0, 0], 2)
+        real = real + 4.0 * np.arange(4)  # most are above the fake ones' mean
         middle = (real.mean() + fake.mean()) / 2
         correct = np.concatenate([real > middle, fake < middle])
         expected = [correct.mean()] * 2 + [np.sign(real - middle).mean()] * 2
