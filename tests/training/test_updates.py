@@ -251,12 +251,14 @@ def test_a_relativistic_discriminator_is_measured_relative_to_the_middle(
     A score counts as that of a real video above the middle of both sides' means.
     """
     found = []
+    # Most real scores lie between the fake ones' mean and the middle.
+    offsets = [2.0, 3.0, 4.0, 40.0]
     for constant in (0.0, 7.0):
 
         def score(discriminator, videos, labels, uniform_noise, constant=constant):
             scores = constant + videos[:, 0, 0, 0, 0]
             real, fake = tf.split(scores, 2)
-            return real + 4.0 * tf.range(4.0), fake
+            return real + tf.constant(offsets), fake
 
         monkeypatch.setattr(updates, "_score_real_and_fake", score)
         t = make(
@@ -269,7 +271,7 @@ def test_a_relativistic_discriminator_is_measured_relative_to_the_middle(
         found.append((scores, tf.concat([loss, rest], 0)))
         videos, _ = t.updates._real_and_fake(next(batches()), random)
         real, fake = np.split(videos[:, 0, 0, 0, 0], 2)
-        real = real + 4.0 * np.arange(4)  # most are above the fake ones' mean
+        real = real + offsets
         middle = (real.mean() + fake.mean()) / 2
         correct = np.concatenate([real > middle, fake < middle])
         expected = [correct.mean()] * 2 + [np.sign(real - middle).mean()] * 2
