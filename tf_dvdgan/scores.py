@@ -111,7 +111,7 @@ def print_scores(
         if model_dir:
             raise errors.UserError("Set either `model_dir` or `pretrained`.")
         model_dir = pretrained_lib.path_of(pretrained)
-    if model_dir:
+    elif model_dir:
         model_dir = pretrained_lib.resolve(model_dir)
     if (generated is None) == (model_dir is None):
         raise errors.UserError("Set either `generated` or `model_dir`.")

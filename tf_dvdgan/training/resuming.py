@@ -42,9 +42,10 @@ def restore(
     """
     if not allow_config_mismatch:
         _check_functions(before, model)
-    with_state = _with_state(saved)
-    if with_state is not None and trainer.discriminator_optimizer.get_slot_names():
-        _check_frozen(before, trainer.discriminator_variables, with_state)
+    if _frozen(before) and trainer.discriminator_optimizer.get_slot_names():
+        with_state = _with_state(saved)
+        if with_state is not None:
+            _check_frozen(before, trainer.discriminator_variables, with_state)
     resumed = saved.restore(allow_config_mismatch)
     if resumed and not allow_config_mismatch:
         _check_classes(directory, class_names)
@@ -88,6 +89,12 @@ def _arguments(model: Mapping[str, Any]) -> dict[str, Any]:
     return {n: v for part in parts if part for n, v in part["arguments"].items()}
 
 
+def _frozen(model: Mapping[str, Any]) -> Sequence[str]:
+    """The patterns of the variables that a run does not train."""
+    patterns = _arguments(model).get("frozen", [])
+    return patterns["tuple"] if isinstance(patterns, dict) else patterns
+
+
 def _check_frozen(
     before: Mapping[str, Any], trained: Sequence[tf.Variable], with_state: set[str]
 ) -> None:
@@ -95,9 +102,7 @@ def _check_frozen(
 
     An attempt with more that ended before it saved a checkpoint froze nothing.
     """
-    patterns = _arguments(before).get("frozen", [])
-    if isinstance(patterns, dict):
-        patterns = patterns["tuple"]
+    patterns = _frozen(before)
     names = [variable.name.removesuffix(":0") for variable in trained]
     names = [name for name in names if name not in with_state]
     for pattern in patterns:
