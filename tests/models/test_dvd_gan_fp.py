@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan.models import dvd_gan, dvd_gan_fp
+from tf_dvdgan import config
+from tf_dvdgan.models import dvd_gan, dvd_gan_fp, video_gan
 
 
 def make(skip_connections, frames=2, **kwargs):
@@ -44,6 +45,25 @@ def test_what_follows_depends_on_each_given_frame_and_on_z(skip_connections):
         other = tf.concat([other, given()[:, frame + 1 :]], axis=1)
         assert np.abs(generator(z, labels, other)[:, 2:] - video[:, 2:]).max() > 1e-5
     assert np.abs(generator(-z, labels, given())[:, 2:] - video[:, 2:]).max() > 1e-4
+
+
+def test_the_encoder_is_as_wide_as_the_spatial_discriminator():
+    """In v1 only the generator narrows (paper 002, appendix A.4)."""
+    with config.isolated():
+        parameters = ["CH = 4", "G_CH = 2", "RESOLUTION = 32"]
+        config.load(["models/dvdgan_fp_v1.gin"], parameters)
+        gan = video_gan.from_config(["video"])
+    gan.build()
+    spatial = gan.discriminators[0]
+    found, expected = (
+        [
+            weight.shape[-1]
+            for weight in network.trainable_weights
+            if "block_" in weight.name and "kernel" in weight.name
+        ]
+        for network in (gan.generator.encoder, spatial)
+    )
+    assert found == expected
 
 
 def test_given_frames_reach_the_recurrence_of_every_size():

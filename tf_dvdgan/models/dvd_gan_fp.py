@@ -50,7 +50,8 @@ class Generator(tf.keras.Model):
       latent_size: size of z.
       num_conditioning_frames: C, the number of conditioning frames.
       ch: width multiplier.
-      encoder_channel_multipliers: widths of the frame encoder in multiples of `ch`;
+      encoder_ch: that of the frame encoder, the spatial discriminator's; None for `ch`.
+      encoder_channel_multipliers: widths of the frame encoder in multiples of it;
         None for the spatial discriminator's.
       skip_connections: whether to condition as in v1; otherwise as in v2.
       generator: creates the generator that is conditioned.
@@ -65,6 +66,7 @@ class Generator(tf.keras.Model):
         latent_size: int = 120,
         num_conditioning_frames: int = 5,
         ch: int = 128,
+        encoder_ch: int | None = None,
         encoder_channel_multipliers: Sequence[int] | None = None,
         skip_connections: bool = False,
         generator: Callable[..., dvd_gan.Generator] = dvd_gan.Generator,
@@ -91,7 +93,7 @@ class Generator(tf.keras.Model):
             name="conditioned",
         )
         self.encoder = FrameEncoder(
-            resolution, ch, encoder_channel_multipliers, name="encoder"
+            resolution, encoder_ch or ch, encoder_channel_multipliers, name="encoder"
         )
         widths = self.generator.widths[:-1]  # of each stage's input and recurrence
         self.to_state = [

@@ -38,7 +38,14 @@ Where the paper is silent:
 - Different from the authors' code: the class embedding of G is not spectrally
   normalized; cBN's linear maps have no bias, the video discriminator's convolutions
   have one; the sequence generator has one norm per time step, not one for all; frames
-  are sampled without replacement.
+  are sampled without replacement; generated videos have the labels of the real batch,
+  as in equations 2 and 3, where the code draws classes uniformly.
+
+The last convolutions of the video discriminator see so few frames that padding meets
+some taps of their kernels always (of 16 frames, conv_3 sees 2; of 8, conv_2 sees 2 and
+conv_3 one). Spectral norm counts these taps, as in the authors' code, and batch norm
+follows, so training lets them grow: in a run of `learn/mvt_gan.gin` the norm of the
+whole kernel of conv_2 was 33 times, of conv_3 8 times that of the taps that see frames.
 
 Trainable parameters in millions, a = 96, 101 classes (generator, image discriminator,
 video discriminator): 128 pixels 90.82, 86.64, 24.87; 96 pixels 88.22, 86.64, 24.87.

@@ -20,7 +20,7 @@ Vondrick, Pirsiavash and Torralba, 2016 (paper 004): 32 frames of 64x64, no clas
 Where the paper is silent, from the authors' code: kernels N(0, 0.01), scales
 N(1, 0.02), biases and offsets 0; batch norm and ReLU between the generator's layers;
 batch norm (epsilon 1e-3, from the second layer on) and leaky ReLU 0.2 in the
-discriminator and in the encoder of the first frame; Adam at 2e-4 with beta_1 0.5;
+discriminator and in the encoder of the first frame; Adam at 2e-4, 0.5, epsilon 1e-8;
 batches of 64; non-saturating cross-entropy.
 
 Ours: the losses use the difference of the two logits, which is the same function; batch
