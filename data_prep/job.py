@@ -6,10 +6,14 @@
 import collections
 import contextlib
 import dataclasses
+import math
+import os
 import threading
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.options import pipeline_options
 
 from tf_dvdgan import errors, terminal
@@ -27,14 +31,17 @@ _RANGES: dict[str, tuple[float, float | None]] = {
     "test_share": (0, 0.9),
     "split_list": (1, 3),
     "num_shards": (1, None),
+    "seed": (-(2**63), 2**63 - 1),
     "max_bad_fraction": (0, 1),
     "decode_seconds": (0.1, None),
 }
+_FRACTIONAL = ("fps", "test_share", "max_bad_fraction", "decode_seconds")
+_OPTIONAL = ("segment_frames", "fps", "test_share", "split_list")  # may be None
 
 
 def prepare(
-    input_dir: str,
-    output_dir: str,
+    input_dir: str | os.PathLike,
+    output_dir: str | os.PathLike,
     *,
     dataset: str = "folder",
     resolution: int = 64,
@@ -49,7 +56,7 @@ def prepare(
     drop_duplicates: bool = False,
     test_share: float | None = None,
     split_list: int | None = None,
-    lists: str | None = None,
+    lists: str | os.PathLike | None = None,
     num_shards: int = 16,
     seed: int = 0,
     max_bad_fraction: float = 0.05,
@@ -97,21 +104,25 @@ def prepare(
       The manifest, and the rejected files with the reasons.
 
     Raises:
-      UserError: the input has no clips, the arguments contradict each other, too many
-        files are rejected, or the output cannot be written.
+      UserError: the input has no clips, an argument is invalid, the arguments
+        contradict each other, too many files are rejected, or the output cannot be
+        written.
     """
+    input_dir, output_dir = files.as_text(input_dir), files.as_text(output_dir)
+    lists = None if lists is None else files.as_text(lists)
     _check_names(dataset, encoding)
-    _check_ranges(
-        resolution=resolution,
-        jpeg_quality=jpeg_quality,
-        segment_frames=segment_frames,
-        fps=fps,
-        test_share=test_share,
-        split_list=split_list,
-        num_shards=num_shards,
-        max_bad_fraction=max_bad_fraction,
-        decode_seconds=decode_seconds,
-    )
+    resolution = _number("resolution", resolution)
+    jpeg_quality = _number("jpeg_quality", jpeg_quality)
+    segment_frames = _number("segment_frames", segment_frames)
+    fps = _number("fps", fps)
+    test_share = _number("test_share", test_share)
+    split_list = _number("split_list", split_list)
+    num_shards = _number("num_shards", num_shards)
+    seed = _number("seed", seed)
+    max_bad_fraction = _number("max_bad_fraction", max_bad_fraction)
+    decode_seconds = _number("decode_seconds", decode_seconds)
+    resize = _size(resize)
+    beam_flags = _flags(beam_flags)
     _check_combination(dataset, lists, split_list, resize, resolution)
     _check_folders(dataset, input_dir, output_dir)
     options = sources.Options(split_list or 1, lists, test_share or 0.0, follow_links)
@@ -122,7 +133,7 @@ def prepare(
         jpeg_quality=jpeg_quality,
         segment_frames=segment_frames or 0,
         stabilize=stabilize,
-        resize=None if resize is None else list(resize),
+        resize=resize,
         fps=fps,
         split_scenes=split_scenes,
     )
@@ -162,13 +173,51 @@ def _check_names(dataset: str, encoding: str | None) -> None:
         raise errors.UserError(f"`encoding` must be 'jpeg' or 'png', not {encoding!r}.")
 
 
-def _check_ranges(**numbers: float | None) -> None:
-    for name, number in numbers.items():
-        low, high = _RANGES[name]
-        if number is None or low <= number <= (number if high is None else high):
-            continue
+def _number(name: str, number: Any) -> Any:
+    """Checks a number by the tables above; returns it as one of Python's."""
+    if number is None and name in _OPTIONAL:
+        return None
+    if isinstance(number, np.generic):  # which JSON does not have
+        number = number.item()
+    may_be_float = name in _FRACTIONAL
+    is_float = isinstance(number, float) and math.isfinite(number)
+    if not _is_whole(number) and not (may_be_float and is_float):
+        kind = "number" if may_be_float else "whole number"
+        raise errors.UserError(f"`{name}` must be a {kind}, not {number!r}.")
+    low, high = _RANGES[name]
+    if not low <= number <= (number if high is None else high):
         limits = f"at least {low}" if high is None else f"from {low} to {high}"
         raise errors.UserError(f"`{name}` must be {limits}, not {number}.")
+    return number
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
+
+
+def _size(resize: Any) -> list[int] | None:
+    """Checks `resize`; returns it with Python's integers."""
+    if resize is None:
+        return None
+    sides = resize.tolist() if isinstance(resize, np.ndarray) else resize
+    sides = list(sides) if isinstance(sides, Sequence) else [None]
+    if len(sides) > 2 or not all(_is_whole(side) and side > 0 for side in sides):
+        raise errors.UserError(
+            "`resize` must be [smaller side], [height, width] or [], in whole pixels, "
+            f"not {resize!r}."
+        )
+    return [int(side) for side in sides]
+
+
+def _flags(beam_flags: Any) -> list[str]:
+    """Checks that Beam's flags are a sequence of texts."""
+    is_one = isinstance(beam_flags, str) or not isinstance(beam_flags, Sequence)
+    if is_one or not all(isinstance(flag, str) for flag in beam_flags):
+        raise errors.UserError(
+            "`beam_flags` must be a list of flags, such as "
+            f"['--runner=DataflowRunner'], not {beam_flags!r}."
+        )
+    return list(beam_flags)
 
 
 def _check_combination(

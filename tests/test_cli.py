@@ -140,6 +140,26 @@ def test_a_wrong_flag_exits_with_code_2():
     assert run("return", "--number=inf").returncode == 0
 
 
+@pytest.mark.parametrize("name", ["output", "model_dir"])
+def test_an_empty_place_is_not_the_working_directory(name):
+    """An unset variable of a shell leaves --output=$FOLDER so."""
+    define = f"flags.DEFINE_string({name!r}, None, '')\ncli.run(main)"
+    script = SCRIPT.format(ending="return").replace("cli.run(main)", define)
+    command = [sys.executable, "-c", script, f"--{name}="]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.startswith(f"error: --{name} is empty; it must name a folder")
+
+
+def test_arguments_are_named_as_flags(monkeypatch):
+    values = flags.FlagValues()
+    for name in ("output", "input", "step"):
+        flags.DEFINE_string(name, None, "", values)
+    monkeypatch.setattr(cli.flags, "FLAGS", values)
+    text = "Set `directory`, `input_dir=a`, `step=3` or `other`."
+    assert cli.with_flags(text) == "Set --output, --input=a, --step=3 or `other`."
+
+
 def test_a_path_of_an_unknown_file_system_is_reported():
     result = run("return", "--path=s4://bucket/x")
     assert result.returncode == 1

@@ -107,6 +107,12 @@ def test_an_exported_run_is_not_written_to_and_not_trained(of_package, demo_shar
         page.write("tiny")
 
 
+def test_the_command_names_its_flag_for_the_folder(exported):
+    done = run_module("tools.export", f"--model_dir={exported / 'tiny'}")
+    assert done.returncode == 1
+    assert done.stderr == "error: Set --output, the folder to write to.\n"
+
+
 def test_metrics_of_older_runs_are_exported_by_their_present_names(exported):
     text = (exported / "tiny" / run_directory.SCORES_FILE).read_text()
     assert '"fid_small/memorization": 0.1' in text and "by_heart" not in text

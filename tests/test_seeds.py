@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan import seeds
+from tf_dvdgan import errors, seeds
 
 
 def numbers() -> list[float]:
@@ -43,6 +43,13 @@ def test_nothing_is_left_behind(own):
     found = numbers()
     assert found[:2] == expected[:2]
     assert (found[2] == expected[2]) == (own is not None)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, None])
+def test_a_seed_out_of_range_is_refused(seed):
+    with pytest.raises(errors.UserError, match=r"`seed` must .* from 0 to 42949672"):
+        with seeds.seeded(seed):
+            pass
 
 
 def test_also_after_an_error():

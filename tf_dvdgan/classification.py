@@ -98,10 +98,11 @@ def classify(
       seed: seed of the choice of clips and of random weights.
 
     Raises:
-      UserError: a share is invalid, the model has no discriminator, or it is not
-        VGAN's.
+      UserError: a share or the seed is invalid, the model has no discriminator, or it
+        is not VGAN's.
     """
     files.register_filesystems(model_dir, writing=True)
+    seeds.check(seed)
     parts = [_share(text) for text in shares]
     model = trained.load(model_dir, step, with_discriminators=True)
     if not model.gan.discriminators:

@@ -29,6 +29,9 @@ flags.disclaim_key_flags()  # --help lists flags defined here as the command's o
 # There, commands lie inside the package, see setup.py.
 _INSTALLED = (pathlib.Path(__file__).parent / "tools").is_dir()
 _if_interrupted = ""  # set by `run`
+_PLACES = ("model_dir", "output")  # empty ones would be the working directory
+# Flags whose arguments have other names, also without their "_dir".
+_FLAG_OF = {"directory": "output"}
 
 
 def run(
@@ -125,6 +128,7 @@ class _Main:
         try:
             _expand_home()
             _check_numbers()
+            _check_places()
             for name, value in flags.FLAGS.flag_values_dict().items():
                 files.register_filesystems(
                     *_remote_paths(value), by_tensorflow=name not in self._any_store
@@ -158,7 +162,8 @@ def with_flags(message: str) -> str:
 
     def replace(found: re.Match) -> str:
         name, value = found[1], (found[2] or "").removesuffix("=True")
-        known = [n for n in (name, name.removesuffix("_dir")) if n in flags.FLAGS]
+        names = (name, name.removesuffix("_dir"), _FLAG_OF.get(name, name))
+        known = [n for n in names if n in flags.FLAGS]
         return f"--{known[0]}{value}" if known else found[0]
 
     return re.sub(r"`(\w+)(=[^`]*)?`", replace, message)
@@ -200,15 +205,11 @@ def _resource_error(error: Exception) -> str:
 
 def _expand_home() -> None:
     """Expands "~" at the start of flags' values, which shells leave after "="."""
-
-    def expand(text: str) -> str:
-        return os.path.expanduser(text) if re.match(r"~[^/~ ]*(/|$)", text) else text
-
     for name, value in flags.FLAGS.flag_values_dict().items():
         if isinstance(value, str):
-            flags.FLAGS[name].value = expand(value)
+            flags.FLAGS[name].value = files.as_text(value)
         elif isinstance(value, list) and all(isinstance(v, str) for v in value):
-            flags.FLAGS[name].value = [expand(v) for v in value]
+            flags.FLAGS[name].value = [files.as_text(v) for v in value]
 
 
 def _check_numbers() -> None:
@@ -216,6 +217,13 @@ def _check_numbers() -> None:
     for name, value in flags.FLAGS.flag_values_dict().items():
         if isinstance(value, float) and math.isnan(value):
             exit_with_flag_error(f"--{name} must be a number, not {value}")
+
+
+def _check_places() -> None:
+    """Checks that flags of places are not empty, as unset shell variables are."""
+    for name in _PLACES:
+        if name in flags.FLAGS and flags.FLAGS[name].value == "":
+            exit_with_flag_error(f"--{name} is empty; it must name a folder or a file")
 
 
 def _remote_paths(value: object) -> list[str]:

@@ -168,10 +168,10 @@ def write_dataset(
       kind: 'shapes', 'digits' or 'objects'.
       num_videos: number of videos, distributed evenly over the classes.
       size: height and width in pixels, both even and at least 16.
-      seed: seed of everything random.
+      seed: seed of everything random, at least 0.
 
     Raises:
-      UserError: there is no such kind or size, or the folder cannot be written.
+      UserError: there is no such kind, size or seed, or the folder cannot be written.
     """
     if kind not in KINDS:
         raise errors.InvalidValueError(
@@ -180,6 +180,10 @@ def write_dataset(
     if min(size) < 16 or any(side % 2 for side in size):
         raise errors.InvalidValueError(
             f"size must be an even height and width of at least 16. Received: {size}"
+        )
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise errors.UserError(
+            f"`seed` must be a whole number of at least 0, not {seed!r}."
         )
     files.check_writable(output, as_folder=True)
     names = class_names(kind)

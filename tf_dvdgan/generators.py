@@ -82,32 +82,40 @@ class Generator(abc.ABC):
                 "no latents to sample; python -m tools.sample can sample its run."
             )
 
-    def label_of(self, name: str) -> int:
-        """Returns the number of a class, given its name or its number as text.
+    def label_of(self, name: str | int) -> int:
+        """Returns the number of a class, given its name or its number, also as text.
 
         Raises:
           UserError: the class does not exist.
         """
         names = self.class_names
-        if name in names:
-            return names.index(name)
-        if name.isdigit() and int(name) < len(names):
-            return int(name)
+        is_number = isinstance(name, int | np.integer) and not isinstance(name, bool)
+        if not is_number and not isinstance(name, str):
+            raise errors.UserError(
+                f"A class must be given as its name or its number, not {name!r}."
+            )
+        text = str(name)
+        if not is_number and text in names:
+            return names.index(text)
+        if text.isdecimal() and int(text) < len(names):
+            return int(text)
         raise errors.UserError(
-            f"The model has no class {name!r}; it has {len(names)}: "
+            f"The model has no class {text!r}; it has {len(names)}: "
             f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}."
-            + errors.did_you_mean(name, names)
+            + errors.did_you_mean(text, names)
         )
 
     def labels_of(
-        self, count: int, class_name: str | Sequence[str] | None = None
+        self,
+        count: int,
+        class_name: str | Sequence[str | int] | np.ndarray | None = None,
     ) -> list[int]:
         """Returns the classes of samples, as numbers.
 
         Args:
           count: number of samples.
-          class_name: class of all samples, or one class per sample; None for all
-            classes in turn.
+          class_name: class of all samples, or one class per sample, by name or number;
+            None for all classes in turn.
 
         Returns:
           The number of each sample's class.
@@ -117,7 +125,9 @@ class Generator(abc.ABC):
         """
         if class_name is None:
             return [i % len(self.class_names) for i in range(count)]
-        if isinstance(class_name, str):
+        if isinstance(class_name, np.ndarray):
+            class_name = class_name.tolist()
+        if isinstance(class_name, str | int | np.integer):
             return [self.label_of(class_name)] * count
         if len(class_name) != count:
             raise errors.UserError(

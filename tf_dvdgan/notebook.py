@@ -2,12 +2,18 @@
 
 import base64
 import dataclasses
+import math
+import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tf_dvdgan import errors, visualize
 from tf_dvdgan.data import files, video_io
+
+_LOWEST_FPS = 0.01  # GIF's times have 16 bits, in hundredths of a second
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,43 +76,86 @@ class Shown:
             f'height="{height}" alt="Generated videos">'
         )
 
-    def save(self, path: str) -> None:
-        """Writes the grid as a GIF."""
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the grid as a GIF.
+
+        Args:
+          path: local or remote path.
+
+        Raises:
+          UserError: it cannot be written.
+        """
+        path = files.as_text(path)
+        files.check_writable(path)
         files.atomic_write(path, self.gif)
 
 
 def show(
-    videos: np.ndarray,
-    names: Sequence[str] = (),
+    videos: npt.ArrayLike,
+    names: Sequence[str] | np.ndarray = (),
     columns: int | None = None,
     fps: float = 8.0,
 ) -> Shown:
     """Arranges videos in an animated grid; a notebook displays it.
 
     Args:
-      videos: `[count, time, height, width, 3]` uint8, or a single video.
+      videos: `[count, time, height, width, 3]` uint8, or a single video: an array, a
+        tensor, or a list of videos of one shape.
       names: caption of each video; empty for none.
       columns: number of columns; by default the grid is about square.
-      fps: frames per second.
+      fps: frames per second, at least 0.01.
 
     Returns:
       The grid; its `save` writes a GIF.
 
     Raises:
-      UserError: the videos have another shape, or there are not as many names.
+      UserError: the videos have another shape, there are not as many names, or a number
+        is out of range.
     """
-    if videos.dtype != np.uint8 or videos.ndim not in (4, 5) or not videos.size:
+    array = _batch(videos)
+    captions = _captions(names, len(array))
+    if columns is None:
+        columns = max(1, round(len(array) ** 0.5))
+    if not isinstance(columns, int | np.integer) or columns < 1:
         raise errors.UserError(
-            "`videos` must be uint8 [count, time, height, width, 3], not "
-            f"{videos.dtype} {list(videos.shape)}."
+            f"`columns` must be a whole number of at least 1, not {columns!r}."
         )
-    videos = videos[np.newaxis] if videos.ndim == 4 else videos
-    if names and len(names) != len(videos):
+    is_number = isinstance(fps, int | float | np.integer | np.floating)
+    if not is_number or not _LOWEST_FPS <= fps < math.inf:
         raise errors.UserError(
-            f"There are {len(names)} names for {len(videos)} videos."
+            f"`fps` must be a number of at least {_LOWEST_FPS}, not {fps!r}."
         )
-    cells = visualize.add_captions(videos, names) if names else videos
-    columns = columns or max(1, round(len(videos) ** 0.5))
+    cells = visualize.add_captions(array, captions) if captions else array
     frames = visualize.grid(cells, columns)
     _, height, width, _ = frames.shape
     return Shown(video_io.encode_gif(frames, fps), (width, height))
+
+
+def _batch(videos: Any) -> np.ndarray:
+    """Checks the videos of `show`; returns them as `[count, ..., 3]`."""
+    try:
+        array = np.asarray(videos)
+    except (TypeError, ValueError):  # such as videos of several shapes
+        raise errors.UserError(
+            "`videos` must be uint8 [count, time, height, width, 3], all of one shape."
+        ) from None
+    is_video = array.ndim in (4, 5) and array.shape[-1] == 3 and array.size
+    if array.dtype != np.uint8 or not is_video:
+        raise errors.UserError(
+            "`videos` must be uint8 [count, time, height, width, 3], not "
+            f"{array.dtype} {list(array.shape)}."
+        )
+    return array[np.newaxis] if array.ndim == 4 else array
+
+
+def _captions(names: Any, count: int) -> list[str]:
+    """Checks the names of `show`; returns them as a list, empty for none."""
+    if isinstance(names, np.ndarray):
+        names = names.tolist()
+    names = [] if names is None else names
+    is_one = isinstance(names, str) or not isinstance(names, Sequence)
+    if is_one or not all(isinstance(name, str) for name in names):
+        raise errors.UserError(f"`names` must be a list of names, not {names!r}.")
+    if names and len(names) != count:
+        raise errors.UserError(f"There are {len(names)} names for {count} videos.")
+    return list(names)

@@ -10,7 +10,25 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import context
 
+from tf_dvdgan import errors
+
+_LARGEST = 2**32 - 1  # NumPy's
 _lock = threading.RLock()
+
+
+def check(seed: int) -> None:
+    """Checks that NumPy and scikit-learn take a seed.
+
+    Args:
+      seed: from 0 to 2^32 - 1.
+
+    Raises:
+      UserError: it is not.
+    """
+    if not isinstance(seed, int | np.integer) or not 0 <= seed <= _LARGEST:
+        raise errors.UserError(
+            f"`seed` must be a whole number from 0 to {_LARGEST}, not {seed!r}."
+        )
 
 
 @contextlib.contextmanager
@@ -23,7 +41,11 @@ def seeded(seed: int) -> Iterator[None]:
 
     Args:
       seed: from 0 to 2^32 - 1.
+
+    Raises:
+      UserError: the seed is not.
     """
+    check(seed)
     set_all = tf.keras.utils.set_random_seed
     keras_seeds = sys.modules[set_all.__module__].backend._SEED_GENERATOR  # type: ignore[attr-defined]
     with _lock:

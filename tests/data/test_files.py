@@ -1,6 +1,7 @@
 """Where files may lie. What needs a server is in tests/test_object_stores.py."""
 
 import os
+import pathlib
 import socket
 import subprocess
 import sys
@@ -88,6 +89,27 @@ def test_local_paths_need_nothing(tmp_path):
         assert path == str(tmp_path / "file")
     assert files.absolute("x") == os.path.join(os.getcwd(), "x")
     assert files.absolute("gs://b/x") == "gs://b/x"
+
+
+def test_a_path_is_text_or_an_object(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    for path in ("~/a", pathlib.Path("~/a"), "/home/me/a"):
+        assert files.as_text(path) == "/home/me/a"
+    assert files.as_text("gs://b/~") == "gs://b/~"
+    assert files.as_text(pathlib.Path("a/s3:/odd")) == "a/s3:/odd"
+    for path in (None, 3, b"/a", ["/a"]):
+        with pytest.raises(errors.UserError, match="must be text or a"):
+            files.as_text(path)
+    with pytest.raises(errors.UserError, match="pass them as text"):
+        files.as_text(pathlib.Path("gs://bucket/a"))
+
+
+def test_an_empty_path_is_not_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for as_folder in (False, True):
+        with pytest.raises(errors.UserError, match="path to write to is empty"):
+            files.check_writable("", as_folder)
+    assert not os.listdir()
 
 
 HOLD = """

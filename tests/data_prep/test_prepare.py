@@ -96,6 +96,7 @@ def test_the_command_writes_good_clips_and_lists_bad_ones(demo_videos, tmp_path)
     ("flags", "code", "message"),
     [
         (["--input=/nowhere", "--output=x"], 1, "--input=/nowhere is not a folder"),
+        (["--input=.", "--output="], 2, "--output is empty"),
         (["--inptu=a", "--output=b"], 2, "inptu"),
         (["--input=a", "--output=b", "--resoltion=3"], 2, "Did you mean 'resolution'"),
         (["--input=.", "--output=/b", "--resize=3x4"], 1, "--resize=96,136; not '3x4'"),
@@ -328,17 +329,21 @@ def without_flags(files: dict[str, bytes]) -> dict[str, object]:
     return files | {"manifest.json": manifest}
 
 
-def test_python_prepares_as_the_command_does(demo_videos, tmp_path):
-    command, function = str(tmp_path / "command"), str(tmp_path / "function")
+def test_python_prepares_as_the_command_does(demo_videos, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    command = str(tmp_path / "command")
     flags = ["--dataset=ucf101", f"--input={demo_videos}", f"--output={command}"]
-    result = run(*flags, "--resolution=16", "--num_shards=3", *IN_PROCESS)
+    flags += ["--resolution=16", "--resize=16", "--num_shards=3"]
+    result = run(*flags, *IN_PROCESS)
     assert result.returncode == 0, result.stderr
     outcome = dvd.prepare(
-        demo_videos,
-        function,
+        pathlib.Path(demo_videos),
+        pathlib.Path("~/function"),
         dataset="ucf101",
-        resolution=16,
-        num_shards=3,
+        resolution=np.int64(16),
+        resize=np.array([16]),
+        num_shards=np.int32(3),
+        max_bad_fraction=np.float32(0),
         beam_flags=IN_PROCESS,
     )
     assert contents(tmp_path / "function") == contents(tmp_path / "command")
@@ -352,6 +357,28 @@ def test_python_prepares_as_the_command_does(demo_videos, tmp_path):
         ({"encoding": "gif"}, "encoding` must be 'jpeg' or 'png', not 'gif'"),
         ({"test_share": 1.5}, "test_share` must be from 0 to 0.9, not 1.5"),
         ({"segment_frames": 1}, "segment_frames` must be at least 2, not 1"),
+        ({"segment_frames": 16.0}, "segment_frames` must be a whole .*, not 16.0"),
+        ({"resolution": 16.5}, "resolution` must be a whole number, not 16.5"),
+        ({"resolution": "16"}, "resolution` must be a whole number, not '16'"),
+        ({"resolution": None}, "resolution` must be a whole number, not None"),
+        ({"resolution": True}, "resolution` must be a whole number, not True"),
+        ({"num_shards": 2.5}, "num_shards` must be a whole number, not 2.5"),
+        ({"seed": None}, "seed` must be a whole number, not None"),
+        ({"seed": 10**70}, "seed` must be from -"),
+        ({"fps": "25"}, "fps` must be a number, not '25'"),
+        ({"fps": float("nan")}, "fps` must be a number, not nan"),
+        ({"decode_seconds": None}, "decode_seconds` must be a number, not None"),
+        ({"decode_seconds": float("inf")}, "decode_seconds` must be a number, not inf"),
+        ({"resize": 64}, r"resize` must be \[smaller side\], .*, not 64"),
+        ({"resize": "64"}, "resize` must be .*, not '64'"),
+        ({"resize": [96.5]}, r"resize` must be .*, not \[96.5\]"),
+        ({"resize": np.array(64)}, "resize` must be .*, not array"),
+        ({"resize": [64, 64, 3]}, "resize` must be "),
+        ({"resize": [-64], "resolution": 4}, "resize` must be "),
+        ({"beam_flags": "--runner=A"}, "beam_flags` must be a list .*, not '--runner"),
+        ({"beam_flags": [1]}, "beam_flags` must be a list of flags"),
+        ({"beam_flags": None}, "beam_flags` must be a list of flags"),
+        ({"lists": 3}, "A path must be text"),
     ],
 )
 def test_mistakes_in_python_are_reported(demo_videos, tmp_path, arguments, message):

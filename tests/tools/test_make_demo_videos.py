@@ -80,6 +80,13 @@ def test_objects_fall_stay_within_the_walls_and_collide(seed):
     assert [one.layer for one in objects] == sorted(one.layer for one in objects)
 
 
+@pytest.mark.parametrize("seed", [-1, 1.5])
+def test_a_seed_that_numpy_does_not_take_is_refused(seed, tmp_path):
+    with pytest.raises(errors.UserError, match=f"`seed` must be .*, not {seed}"):
+        demo.write_dataset(str(tmp_path / "a"), "shapes", 1, (16, 16), seed)
+    assert not os.listdir(tmp_path)
+
+
 def test_a_missing_engine_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "pymunk", None)
     with pytest.raises(errors.UserError, match="need pymunk: pip install"):

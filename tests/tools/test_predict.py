@@ -169,6 +169,11 @@ def test_logistic_regression_leaves_the_discriminator_as_it_is():
         classification.logistic_regression(discriminator, one)
 
 
+def test_a_seed_that_numpy_does_not_take_is_refused_before_the_run_is_read():
+    with pytest.raises(errors.UserError, match=r"`seed` must be .*, not -1"):
+        classification.classify("/nowhere", "/nowhere", seed=-1)
+
+
 def test_clips_are_read_once_each(demo_shards):
     clips = classification.LabeledClips.read(demo_shards, windows.Window(4, 16))
     assert len(clips.train[0]) == 108 and len(clips.test[0]) == 36

@@ -81,6 +81,35 @@ def register_filesystems(
             _check_bucket(path)
 
 
+def as_text(path: str | os.PathLike) -> str:
+    """Returns a path as text, with `~` expanded.
+
+    Args:
+      path: local or remote path as text, or a local one such as a `pathlib.Path`.
+
+    Returns:
+      The path; a remote one is as it was.
+
+    Raises:
+      UserError: it is not a path, or a remote one as a `pathlib.Path`.
+    """
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
+        raise errors.UserError(f"A path must be text or a pathlib.Path, not {path!r}.")
+    if text is not path and re.match(r"[A-Za-z][\w+.-]+:/", text):
+        raise errors.UserError(
+            f"{text!r} has only one slash, as pathlib.Path writes remote paths: pass "
+            "them as text."
+        )
+    return os.path.expanduser(text)
+
+
+def as_texts(paths: str | os.PathLike | Sequence[str | os.PathLike]) -> list[str]:
+    """Returns one path or several as a list of texts, see `as_text`."""
+    several = [paths] if isinstance(paths, str | os.PathLike) else paths
+    return [as_text(path) for path in several]
+
+
 def is_remote(path: str) -> bool:
     """Whether a path is on a remote file system."""
     return bool(filesystem.scheme_of(path))
@@ -176,9 +205,11 @@ def check_writable(
       by_tensorflow: see `register_filesystems`.
 
     Raises:
-      UserError: the path cannot be written, is a folder although a file is expected,
-        or a file although a folder is expected.
+      UserError: the path is empty, cannot be written, is a folder although a file is
+        expected, or a file although a folder is expected.
     """
+    if not path:  # else it would be the working directory
+        raise errors.UserError("The path to write to is empty.")
     register_filesystems(path, writing=True, by_tensorflow=by_tensorflow)
     if filesystem.exists(path) and is_folder(path) != as_folder:
         other = "not a folder" if as_folder else "a folder"
@@ -256,6 +287,12 @@ def atomic_path(path: str) -> Iterator[str]:
         raise
 
 
+def make_folder_of(path: str) -> None:
+    """Creates the folders above a file; object stores have none."""
+    if not is_object_store(path):
+        filesystem.makedirs(os.path.dirname(path) or ".")
+
+
 def atomic_write(path: str, data: str | bytes) -> None:
     """Writes a file atomically and creates the folders above it.
 
@@ -263,8 +300,7 @@ def atomic_write(path: str, data: str | bytes) -> None:
       path: local or remote path.
       data: contents of the file.
     """
-    if not is_object_store(path):
-        filesystem.makedirs(os.path.dirname(path) or ".")
+    make_folder_of(path)
     with atomic_path(path) as unfinished:
         mode = "wb" if isinstance(data, bytes) else "w"
         with filesystem.GFile(unfinished, mode) as file:

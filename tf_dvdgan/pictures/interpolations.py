@@ -26,7 +26,8 @@ class Interpolation:
       seed: seed of the latents.
 
     Raises:
-      UserError: `resample` replaces an interpolation of classes.
+      UserError: `resample` replaces an interpolation of classes, or the seed is
+        invalid.
     """
 
     between: str = "latents"
@@ -40,6 +41,7 @@ class Interpolation:
     def __post_init__(self) -> None:
         if self.resample and self.between != "latents":
             raise errors.UserError("Set either `between` or `resample`, not both.")
+        latents.check_seed(self.seed)
 
 
 def write_interpolation(

@@ -5,9 +5,27 @@ import string
 import numpy as np
 import tensorflow as tf
 
+from tf_dvdgan import errors, seeds
 from tf_dvdgan.models import video_gan
 
 _LABELS = -1  # separates the seeds of labels from those of latents
+
+
+def check_seed(seed: int | tf.Tensor) -> None:
+    """Checks that latents and labels can be drawn from a seed.
+
+    Args:
+      seed: from -2^63 to 2^63 - 1; a tensor is not checked.
+
+    Raises:
+      UserError: it is another number, or none.
+    """
+    if tf.is_tensor(seed):
+        return
+    if not isinstance(seed, int | np.integer) or not -(2**63) <= seed < 2**63:
+        raise errors.UserError(
+            f"`seed` must be a whole number from -2^63 to 2^63 - 1, not {seed!r}."
+        )
 
 
 def draw(
@@ -21,12 +39,16 @@ def draw(
     Args:
       latent: distribution of z.
       count: number of latents.
-      seed: any integer.
+      seed: an integer of 64 bits.
       truncation: factor of z; below 1 samples are closer to the mean and less diverse.
 
     Returns:
       `[count, latent.size]` float32.
+
+    Raises:
+      UserError: there is no such seed.
     """
+    check_seed(seed)
     seed = tf.cast(seed, tf.int64)
     rows = tf.map_fn(
         lambda i: latent.sample(1, tf.stack([seed, i]))[0],
@@ -43,12 +65,16 @@ def draw_labels(
 
     Args:
       count: number of labels.
-      seed: any integer.
+      seed: an integer of 64 bits.
       num_classes: labels are from 0 to `num_classes` - 1.
 
     Returns:
       `[count]` int32.
+
+    Raises:
+      UserError: there is no such seed.
     """
+    check_seed(seed)
     seed = tf.random.experimental.stateless_fold_in(
         tf.stack([tf.cast(seed, tf.int64), _LABELS]), tf.constant(0, tf.int64)
     )
@@ -130,11 +156,15 @@ def fit_mixture(codes: np.ndarray, num_components: int = 256, seed: int = 0):
       codes: `[count, size]`.
       num_components: number of components; reduced to half the number of codes if it is
         larger.
-      seed: seed of the initialization.
+      seed: seed of the initialization, from 0 to 2^32 - 1.
 
     Returns:
       scikit-learn's `GaussianMixture`; its `sample` method generates codes to decode.
+
+    Raises:
+      UserError: there is no such seed.
     """
+    seeds.check(seed)
     from sklearn import mixture
 
     components = min(num_components, max(len(codes) // 2, 1))
