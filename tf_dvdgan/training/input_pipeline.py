@@ -48,7 +48,8 @@ def find_data_error(
     """Finds out whether a step failed because the data cannot be read.
 
     Most errors of a step do not say whether data or networks failed: then the clips
-    of the steps that were to come are read again.
+    of the steps that were to come are read again. Not those of a user's dataset, where
+    this may take as long as the run: TensorFlow names the operation that read it.
 
     Args:
       error: error of a call to the device.
@@ -59,13 +60,16 @@ def find_data_error(
     Returns:
       The error of the data; None if they can be read.
     """
-    if not isinstance(data, training_data.Shards):
+    if not isinstance(data, training_data.Shards | training_data.Clips):
         return None
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return None
     is_lost = isinstance(error, strategy_lib.LOST_WORKER_ERRORS)
     if is_lost and strategy_lib.spans_workers(trainer.strategy):
         return None
+    if isinstance(data, training_data.Clips):
+        was_read = "IteratorGetNext" in str(error)
+        return training_data.unusable(error) if was_read else None
     # Without other workers, it is a remote store that is lost.
     if is_lost or isinstance(error, tf.errors.DataLossError):
         return readers.damaged(data.data_dir, error)

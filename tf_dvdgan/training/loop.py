@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import math
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors
@@ -140,9 +142,15 @@ class TrainingLoop:
 
         Raises:
           UserError: the data cannot be read, or the run has diverged.
+          Exception: an action failed. As for data, what is done is saved first.
         """
+        return self._train(stopping.StopRequest(on_second_signal))
+
+    @contextlib.contextmanager
+    def _reporting_data_errors(self) -> Iterator[None]:
+        """Saves what is done and raises `UserError` if the data cannot be read."""
         try:
-            return self._train(stopping.StopRequest(on_second_signal))
+            yield
         except tf.errors.OpError as error:
             of_data = input_pipeline.find_data_error(
                 error, self._trainer, self._data, self._num_steps
@@ -157,13 +165,24 @@ class TrainingLoop:
             raise errors.UserError(message) from error
 
     def _save_what_is_done(self) -> bool:
-        """Saves the steps before data could not be read; workers would not agree."""
+        """Saves the steps before an error, which a failure of saving does not hide.
+
+        Returns:
+          Whether they are saved; not of several workers, which would not agree, and not
+          if weights are not finite.
+        """
         if strategy_lib.spans_workers(self._trainer.strategy):
             return False
-        with contextlib.suppress(checkpoint_manager.SaveError):
+        trainer = self._trainer
+        weights = [*trainer.generator_variables, *trainer.discriminator_variables]
+        if not all(np.isfinite(weight.numpy()).all() for weight in weights):
+            return False
+        try:
             self._save_at_end(self._step)
-            return True
-        return False
+        except Exception as error:
+            print(f"What is done is lost: {errors.reason_of(error)}", flush=True)
+            return False
+        return True
 
     def _train(self, request: stopping.StopRequest) -> signal.Signals | None:
         step, num_steps = self._step, self._schedule.num_steps
@@ -177,7 +196,8 @@ class TrainingLoop:
                 )
                 if stopped_by:
                     break
-                metrics = self._run_steps(batches)
+                with self._reporting_data_errors():
+                    metrics = self._run_steps(batches)
                 step += self._num_steps
                 seconds = metrics.get("speed/seconds_per_step")
                 try:
@@ -193,7 +213,8 @@ class TrainingLoop:
 
     def _batches(self, step: int) -> Iterator[trainer_lib.Batch]:
         first = step * self._trainer.num_d_steps
-        return iter(input_pipeline.distribute(self._trainer, self._data, first))
+        with self._reporting_data_errors():
+            return iter(input_pipeline.distribute(self._trainer, self._data, first))
 
     def _plan(self, step: int, seconds_per_step: float | None) -> int:
         """Chooses the number of steps of the next call to the device."""
@@ -217,11 +238,23 @@ class TrainingLoop:
         return metrics
 
     def _act(self, state: State) -> None:
-        """Calls the actions that are due."""
+        """Calls the actions that are due; if one fails, saves what is done."""
         at_end = state.step == self._schedule.num_steps
         for action in self._actions:
             if at_end or not action.every or state.step % action.every == 0:
-                action.function(state)
+                try:
+                    action.function(state)
+                except Exception as error:
+                    if not _is_end_of_diverged(action, error, state):
+                        self._save_before_error(state.step)
+                    raise
+
+    def _save_before_error(self, step: int) -> None:
+        if self._save_what_is_done():
+            print(
+                f"Step {step} is saved; the same command resumes from there.",
+                flush=True,
+            )
 
     def _save_at_end(self, step: int) -> None:
         """Saves and waits; an earlier checkpoint may have failed.
@@ -254,3 +287,15 @@ class TrainingLoop:
         else:
             print(f"Trained {step} steps; newest checkpoint: {self._saved.newest}")
         sys.stdout.flush()
+
+
+def _is_end_of_diverged(action: Action, error: Exception, state: State) -> bool:
+    """Whether an action failed because a run has diverged, or after it has.
+
+    An action of the package raises `UserError` if an alarm ends the run, or if a
+    checkpoint cannot be written.
+    """
+    is_own = getattr(action.function, "__module__", "").startswith(f"{__package__}.")
+    is_end = isinstance(error, errors.UserError) and is_own
+    is_finite = all(map(math.isfinite, state.metrics.values()))
+    return isinstance(error, alarms_lib.DivergedError) or is_end or not is_finite
