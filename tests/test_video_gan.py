@@ -407,6 +407,67 @@ def test_a_second_ctrl_c_interrupts_but_does_not_end_the_process(tmp_path):
     assert history is not None
 
 
+@pytest.mark.parametrize(
+    ("number", "raised", "code"),
+    [(signal.SIGINT, KeyboardInterrupt, None), (signal.SIGTERM, SystemExit, 143)],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_a_program_does_not_go_on_after_a_training_that_was_stopped(
+    number, raised, code, tmp_path
+):
+    """It would export a model of few steps as if it were complete."""
+    actions = [dvd.Action("stop", 1, lambda state: signal.raise_signal(number))]
+    gan, data = quick(), dataset(shape=(2, 8, 8, 3))
+    with pytest.raises(raised) as error:
+        gan.fit(data, steps=1000, model_dir=str(tmp_path), actions=actions)
+    assert getattr(error.value, "code", None) == code
+    step = checkpoints.steps(str(tmp_path))[-1]
+    assert 0 < step < 1000
+    gan.fit(data, steps=step + 1, model_dir=str(tmp_path))
+    assert checkpoints.steps(str(tmp_path))[-1] == step + 1
+
+
+def test_paths_may_be_objects_and_stay_where_they_were(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    gan, data = quick(), dataset(shape=(2, 8, 8, 3))
+    gan.fit(data, 1, pathlib.Path("run"))
+    os.mkdir("elsewhere")
+    monkeypatch.chdir("elsewhere")
+    videos = gan.sample(2)
+    gan.fit(data, 2, gan.model_dir)
+    assert os.listdir() == []
+    exported = pathlib.Path("exported")
+    gan.save(exported, as_run=True)
+    opened = dvd.load(exported)
+    monkeypatch.chdir(tmp_path)
+    assert opened.sample(2).shape == videos.shape == (2, 2, 8, 8, 3)
+    again = dvd.load(pathlib.Path("run"))
+    np.testing.assert_array_equal(again.sample(2), gan.sample(2))
+
+
+def test_a_strategy_in_whose_scope_a_gan_is_trained_is_used(tmp_path):
+    with tf.distribute.OneDeviceStrategy("CPU:0").scope():
+        quick().fit(dataset(shape=(2, 8, 8, 3)), 1, str(tmp_path))
+    assert checkpoints.steps(str(tmp_path))[-1] == 1
+
+
+def test_weights_that_are_missing_leave_no_run(demo_shards, tmp_path):
+    run = tmp_path / "run"
+    gan = quick(resolution=16, num_frames=4)
+    for weights_file, message in (
+        ("nope.h5", "no weights file"),
+        ((), "needs weights"),
+    ):
+        with pytest.raises(dvd.UserError, match=message):
+            gan.fit(*(demo_shards, 1, run), protocols="fid_small", weights=weights_file)
+        assert not run.exists()
+
+
+def test_a_run_is_not_scored_by_its_sample_sheets(fitted, demo_shards):
+    with pytest.raises(dvd.UserError, match="is a run, and its sample sheets are no"):
+        dvd.score(demo_shards, fitted.model_dir, "fid_pixels", num_frames=4)
+
+
 def test_configs_and_precisions_live_side_by_side(fitted, tmp_path):
     folder = str(tmp_path / "other")
     data = dataset(shape=(4, 8, 8, 3))
@@ -649,6 +710,31 @@ def test_a_grid_plays_in_a_notebook(tmp_path):
         ),
         (lambda: new().fit(dataset(), 1, "/tmp/x"), "has no class names"),
         (lambda: quick().fit(dataset(), 0, "/tmp/x"), "`steps` must be a whole number"),
+        (lambda: quick().fit(dataset(), None, "/tmp/x"), "`steps` must be a whole"),
+        (
+            lambda: quick().fit(dataset(), 1, "/tmp/x", actions=[print]),
+            "`actions` must be a list of Action",
+        ),
+        (lambda: quick().sample(None), "`count` must be a whole number of at least 1"),
+        (lambda: quick().save("/tmp/x", [float("nan"), 1]), "from 0 to 1, not nan"),
+        (lambda: quick().save("/tmp/x", 0.5), "needs at least two numbers"),
+        (
+            lambda: quick().compile(generator_loss="hinge"),
+            "`generator_loss` must be a function, not 'hinge'",
+        ),
+        (lambda: new(class_names=range(2)), "must be a list of texts, each once"),
+        (lambda: new(class_names=["a", "a"]), "must be a list of texts, each once"),
+        (lambda: dvd.load(3), "A path must be text"),
+        (lambda: dvd.score("s", quick(), "fid_pixels", truncation=2), "from 0 to 1"),
+        (lambda: dvd.score("s", quick(), ["fid_pixels"]), "is named by a text"),
+        (
+            lambda: dvd.score("s", quick(), "fid_pixels", num_generated=0),
+            "`num_generated` must be a whole number of at least 1, not 0",
+        ),
+        (
+            lambda: dvd.score("s", np.zeros(3), "fid_pixels"),
+            "must be a VideoGAN or a folder of videos, not ndarray",
+        ),
         (lambda: quick().fit([1], 1, "/tmp/x"), "a tf.data.Dataset of .*, not list"),
         (lambda: quick().compile(batch_size="8"), "`batch_size` must be .*, not '8'"),
         (lambda: quick().compile(num_d_steps=0), "`num_d_steps` must be .* least 1"),
@@ -700,7 +786,7 @@ def test_a_grid_plays_in_a_notebook(tmp_path):
         ),
         (lambda: new(class_names=NAMES).fit(dataset(0), 1, "/tmp/x"), "is empty"),
     ],
-    ids=range(34),
+    ids=range(47),
 )
 def test_a_mistake_is_reported(call, message):
     with pytest.raises(dvd.UserError, match=message) as error:

@@ -129,6 +129,8 @@ def prepared(
             files.check_writable(model_dir, as_folder=True, by_tensorflow=True)
             plan = gin.get_configurable("evaluation.Plan")()
             evaluator.check_plan(plan)  # another process may evaluate
+            if evaluate_on is not None:
+                evaluator.check_weights(plan)
             devices = strategy()
             until_the_end.enter_context(train_lib.locked(model_dir, devices))
             evaluation = None

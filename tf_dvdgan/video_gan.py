@@ -79,7 +79,7 @@ class VideoGAN:
 
     Attributes:
       class_names: as given, or those of the data after `fit`.
-      model_dir: as given, or the directory of the last `fit`.
+      model_dir: absolute path as given, or of the directory of the last `fit`.
     """
 
     def __init__(
@@ -89,8 +89,8 @@ class VideoGAN:
         model_dir: str | None = None,
         generator: generators.Generator | None = None,
     ):
-        self.class_names = None if class_names is None else list(class_names)
-        self.model_dir = model_dir
+        self.class_names = None if class_names is None else _names(class_names)
+        self.model_dir = None if model_dir is None else files.absolute(model_dir)
         self._text = text
         self._parameters: list[str] = []
         self._objects: dict[str, Any] = {}  # values that Gin's syntax cannot express
@@ -219,6 +219,11 @@ class VideoGAN:
             "video_gan.build.discriminator_loss": discriminator_loss,
         }
         given = {name: value for name, value in objects.items() if value is not None}
+        for name, value in given.items():
+            if not callable(value):
+                raise errors.UserError(
+                    f"`{name.rpartition('.')[2]}` must be a function, not {value!r}."
+                )
         parts = {name: resolved.selector_of(value) for name, value in given.items()}
         # A run stores the names of those that have one.
         named = [f"{name} = @{part}" for name, part in parts.items() if part]
@@ -231,24 +236,26 @@ class VideoGAN:
 
     def fit(
         self,
-        data: str | tf.data.Dataset,
+        data: str | os.PathLike | tf.data.Dataset,
         steps: int,
-        model_dir: str,
+        model_dir: str | os.PathLike,
         *,
         actions: Sequence[Action] = (),
         protocols: Sequence[str] = (),
-        weights: str | Sequence[str] = (),
+        weights: str | os.PathLike | Sequence[str | os.PathLike] = (),
         strategy: tf.distribute.Strategy | None = None,
         checkpoint_every: int | None = None,
         samples_every: int | None = None,
-        init_from: str | None = None,
+        init_from: str | os.PathLike | None = None,
         init_step: int | str | None = None,
     ) -> notebook.History:
         """Trains up to a step, from the newest checkpoint in `model_dir` if it has one.
 
         Writes checkpoints, sample sheets and TensorBoard summaries and raises alarms
         like the command `python -m tf_dvdgan.run`; each can resume a run of the other.
-        Ctrl-C finishes the current call to the device, saves a checkpoint and stops.
+        Ctrl-C and SIGTERM finish the current call to the device, save a checkpoint and
+        raise `KeyboardInterrupt` and `SystemExit`, so that a program does not go on as
+        if training were complete; another call resumes.
 
         Args:
           data: folder of prepared shards; or a dataset of `(video, label)` or of
@@ -261,7 +268,8 @@ class VideoGAN:
             `load(model_dir, step="best")` opens the checkpoint that is best by the
             first one. They require prepared shards.
           weights: weights file of the protocols' network, or several files.
-          strategy: where to train; all devices of this machine by default.
+          strategy: where to train; by default the active one, else all devices of this
+            machine.
           checkpoint_every: steps between checkpoints; the preset's by default.
           samples_every: steps between sample sheets; the preset's by default.
           init_from: directory of another run, whose weights a new run starts from. It
@@ -274,11 +282,22 @@ class VideoGAN:
         Raises:
           UserError: an argument is invalid; the data, the config and the run do not
             match; or the run has diverged.
+          KeyboardInterrupt: Ctrl-C stopped training.
+          SystemExit: SIGTERM stopped training.
         """
+        model_dir = files.as_text(model_dir)
+        data = files.as_text(data) if isinstance(data, os.PathLike) else data
+        init_from = None if init_from is None else files.as_text(init_from)
+        _check_actions(actions)
+        protocols = [protocols] if isinstance(protocols, str) else list(protocols)
+        if strategy is None and tf.distribute.has_strategy():
+            strategy = tf.distribute.get_strategy()
         chief = strategy is None or strategy_lib.is_chief(strategy)
         self._check_start(model_dir, init_from, verbose=chief)
         _check_numbers(
-            steps=steps, checkpoint_every=checkpoint_every, samples_every=samples_every
+            given={"steps": steps},
+            checkpoint_every=checkpoint_every,
+            samples_every=samples_every,
         )
         schedule = {
             "training.Schedule.num_steps": steps,
@@ -292,11 +311,10 @@ class VideoGAN:
                 "protocols."
             )
         if protocols:
-            paths = [weights] if isinstance(weights, str) else list(weights)
             parameters += [
-                f"evaluation.Plan.protocols = {list(protocols)!r}",
+                f"evaluation.Plan.protocols = {protocols!r}",
                 f"evaluation.Plan.best = {protocols[0]!r}",
-                f"evaluation.Plan.weights = {paths!r}",
+                f"evaluation.Plan.weights = {files.as_texts(weights)!r}",
             ]
         source = functools.cache(lambda: self._source(data))
         with launch.prepared(
@@ -310,10 +328,14 @@ class VideoGAN:
             init_from=init_from,
             init_step=init_step,
         ) as training_loop:
-            self.class_names, self.model_dir = source().class_names, model_dir
+            self.class_names = source().class_names
+            self.model_dir = files.absolute(model_dir)
             self._generator = None  # has the weights from before training
+            stopped_by = None
             if training_loop:
-                training_loop.run(stopping.interrupt)
+                stopped_by = training_loop.run(stopping.interrupt)
+        if stopped_by is not None:
+            stopping.end_by(stopped_by)
         return notebook.history_of(model_dir)
 
     def sample(
@@ -343,15 +365,14 @@ class VideoGAN:
             `frames` has another shape, or a SavedModel of a prediction model is sampled
             without `frames`.
         """
-        _check_numbers(count=count, seed=seed)
+        _check_numbers(given={"count": count, "seed": seed})
         generator = self.generator
         if not isinstance(class_name, str | Sequence | np.ndarray | None):
             raise errors.UserError(
                 f"`class_name` must be a name or a list of names, not {class_name!r}."
             )
         labels = generator.labels_of(count, class_name)
-        if not 0 <= truncation <= 1:
-            raise errors.UserError(f"truncation must be from 0 to 1, not {truncation}.")
+        _check_truncation(truncation)
         if frames is not None:
             frames = np.asarray(frames)
             given, side = generator.num_conditioning_frames, generator.resolution
@@ -389,7 +410,7 @@ class VideoGAN:
 
     def save(
         self,
-        directory: str | None = None,
+        directory: str | os.PathLike | None = None,
         truncations: Sequence[float] = export.TRUNCATIONS,
         *,
         as_run: bool = False,
@@ -416,8 +437,14 @@ class VideoGAN:
           The folder.
 
         Raises:
-          UserError: this GAN is a SavedModel, or the directory contains other files.
+          UserError: this GAN is a SavedModel, a truncation is not from 0 to 1, or the
+            directory contains other files.
         """
+        directory = None if directory is None else files.as_text(directory)
+        if isinstance(truncations, int | float | str):
+            truncations = [truncations]  # type: ignore[list-item]  # refused below
+        for truncation in truncations:
+            _check_truncation(truncation)
         truncations = sorted(set(truncations))
         if not as_run and len(truncations) < 2:
             raise errors.UserError(
@@ -551,7 +578,9 @@ class VideoGAN:
             yield
 
 
-def load(path: str, step: int | str | None = None, trust: bool = False) -> VideoGAN:
+def load(
+    path: str | os.PathLike, step: int | str | None = None, trust: bool = False
+) -> VideoGAN:
     """Opens a run's directory, a SavedModel, or a generator of the package.
 
     Args:
@@ -569,6 +598,7 @@ def load(path: str, step: int | str | None = None, trust: bool = False) -> Video
       UserError: the path is neither, the checkpoint does not exist, or a SavedModel has
         other operations.
     """
+    path = files.as_text(path)
     files.register_filesystems(path)
     path = pretrained.resolve(path)
     if not filesystem.exists(path) and (
@@ -583,18 +613,48 @@ def load(path: str, step: int | str | None = None, trust: bool = False) -> Video
     return VideoGAN(None, class_names, path, generator)
 
 
-def _check_numbers(**numbers: float | None) -> None:
-    """Checks arguments by `_LEAST`; None stands for a default."""
-    for name, number in numbers.items():
+def _check_numbers(
+    given: Mapping[str, Any] | None = None, **numbers: float | None
+) -> None:
+    """Checks arguments by `_LEAST`; None stands for a default, except in `given`."""
+    for name, number in {**(given or {}), **numbers}.items():
         whole, least = _LEAST[name]
         kinds = (int, np.integer) if whole else (int, float, np.number)
         possible = isinstance(number, kinds) and least <= number < math.inf
-        if number is None or possible:
+        if possible or (number is None and name in numbers):
             continue
         kind = "a whole number" if whole else "a number"
         raise errors.UserError(
             f"`{name}` must be {kind} of at least {least}, not {number!r}."
         )
+
+
+def _check_truncation(truncation: float) -> None:
+    is_number = isinstance(truncation, int | float | np.number)
+    if not is_number or not 0 <= truncation <= 1:
+        raise errors.UserError(
+            f"A truncation must be a number from 0 to 1, not {truncation!r}."
+        )
+
+
+def _check_actions(actions: Sequence[Action]) -> None:
+    if isinstance(actions, Action) or not all(isinstance(a, Action) for a in actions):
+        raise errors.UserError(
+            "`actions` must be a list of Action(name, every, function)."
+        )
+
+
+def _names(class_names: Sequence[str]) -> list[str]:
+    """Checks class names, which label the data in their order."""
+    are_texts = not isinstance(class_names, str) and all(
+        isinstance(name, str) for name in class_names
+    )
+    if not are_texts or len(set(class_names)) < len(class_names):
+        raise errors.UserError(
+            "`class_names` must be a list of texts, each once: the name of each label. "
+            f"Received: {class_names!r}"
+        )
+    return list(class_names)
 
 
 def _bindings(values: Mapping[str, Any]) -> list[str]:

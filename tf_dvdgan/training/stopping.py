@@ -76,6 +76,21 @@ def exit_at_once(number: int) -> NoReturn:
     os._exit(128 + number)
 
 
+def end_by(received: signal.Signals) -> NoReturn:
+    """Ends a program's training after a signal, when the run is saved.
+
+    Args:
+      received: the signal that stopped the run.
+
+    Raises:
+      KeyboardInterrupt: it is SIGINT.
+      SystemExit: it is SIGTERM.
+    """
+    if received == signal.SIGINT:
+        raise KeyboardInterrupt("Training is stopped and saved; another call resumes.")
+    raise SystemExit(128 + received)
+
+
 def interrupt(number: int) -> None:
     """Raises `KeyboardInterrupt` at a second Ctrl-C, for notebooks and programs."""
     if number != signal.SIGINT:

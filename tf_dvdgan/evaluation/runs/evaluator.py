@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_dvdgan import errors, run_directory, terminal
+from tf_dvdgan import errors, pretrained, run_directory, terminal
 from tf_dvdgan.data import readers, transforms, windows
 from tf_dvdgan.evaluation.features import extraction, sources
-from tf_dvdgan.evaluation.runs import comparison, receipts
+from tf_dvdgan.evaluation.features.networks import weights as weights_lib
+from tf_dvdgan.evaluation.runs import comparison, feature_metric, receipts
 from tf_dvdgan.evaluation.runs import protocols as protocols_lib
 from tf_dvdgan.evaluation.runs import scorer as scorer_lib
 from tf_dvdgan.models import video_gan
@@ -40,6 +41,20 @@ def check_plan(plan: evaluation_plan.EvaluationPlan) -> None:
             f"evaluation.Plan.best is {plan.best!r}, but evaluation.Plan.protocols "
             f"has only {', '.join(plan.protocols)}."
         )
+
+
+def check_weights(plan: evaluation_plan.EvaluationPlan) -> None:
+    """Checks that a plan's weights files are there, before a run is created.
+
+    Raises:
+      UserError: one is not, or a protocol needs one and there is none.
+    """
+    paths = [pretrained.resolve(path) for path in plan.weights]
+    for path in paths:
+        weights_lib.read_metadata(path)
+    for protocol in map(protocols_lib.get, plan.protocols):
+        if protocol.needs_weights and not paths:
+            feature_metric.file_for(protocol, paths, protocol.num_classes)
 
 
 class Evaluator:
