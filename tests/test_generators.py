@@ -240,10 +240,32 @@ def test_the_command_shows_what_each_subspace_means(model, saved, tmp_path):
 def test_the_digest_is_the_one_that_stands_beside_scores():
     gan = make_model(*MODELS["vgan"]).gan
     before = sampler.hashes_of_model(gan)
-    assert before.keys() == {"model"}
+    assert before.keys() == {"model", "model's state"}
     first = gan.generator.trainable_variables[0]
     first.assign_add(tf.ones_like(first))
-    assert before["model"] != sampler.hashes_of_model(gan)["model"]
+    after = sampler.hashes_of_model(gan)
+    assert before["model"] != after["model"]
+    assert before["model's state"] == after["model's state"]
+
+
+def test_a_digest_is_of_all_that_samples_depend_on():
+    """The vectors u are not trained, and scale the kernels."""
+    gan = make_model(*MODELS["dvd_gan"]).gan
+    before, cached = sampler.hashes_of_model(gan), sampler.fingerprint_of_weights(gan)
+    with sampler.Sampler(gan).standing():  # they are computed again for each use
+        assert sampler.hashes_of_model(gan) == before
+        assert sampler.fingerprint_of_weights(gan) == cached
+    gan.precision = "bfloat16"
+    rounded = sampler.hashes_of_model(gan)
+    assert sampler.fingerprint_of_weights(gan) != cached
+    gan.precision = "float32"
+    u = next(v for v in gan.generator.non_trainable_variables if "/u:" in v.name)
+    u.assign(-u)
+    turned = sampler.hashes_of_model(gan)
+    assert sampler.fingerprint_of_weights(gan) != cached
+    for after in (rounded, turned):
+        assert after["model"] == before["model"]
+        assert after["model's state"] != before["model's state"]
 
 
 @pytest.mark.parametrize(
@@ -360,6 +382,23 @@ def test_the_name_of_a_generator_holds_no_control_characters():
 class Described(generators.Generator):
     def videos(self, z, labels, truncation=1.0, frames=None, batch_size=1):
         raise NotImplementedError
+
+
+def test_a_class_is_named_or_numbered():
+    description = generators.describe(make_model(*MODELS["vgan"]))
+    generator = Described(description | {"class_names": ["Run", "Jump", "1", "²"]})
+    assert generator.labels_of(3, ["Jump", 0, np.int64(3)]) == [1, 0, 3]
+    assert generator.labels_of(2, np.array([1, 3])) == [1, 3]
+    assert generator.labels_of(2, np.array(["Jump", "²"])) == [1, 3]
+    assert generator.labels_of(2, 1) == [1, 1]
+    assert generator.labels_of(2, "1") == [2, 2]  # a name before a number
+    assert generator.labels_of(2, "0") == [0, 0]
+    for name in (4, -1, np.int64(4), "4", "³"):
+        with pytest.raises(errors.UserError, match="has no class"):
+            generator.label_of(name)
+    for name in (None, 1.0, True, b"Run", ["Run"]):
+        with pytest.raises(errors.UserError, match="as its name or its number"):
+            generator.label_of(name)
 
 
 def test_interpolation_is_linear_between_both_ends():

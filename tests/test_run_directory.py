@@ -3,6 +3,8 @@
 import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -60,6 +62,23 @@ def test_rows_are_added_completely_and_in_order(directory):
     assert directory.read_scores() == [{"step": 1}, {"step": 2}]
     assert directory.read_classification() == [{"share": "1/8"}]
     assert sorted(os.listdir(directory.path)) == ["classify.jsonl", "scores.jsonl"]
+
+
+_ADD_ROWS = """
+import sys
+from tf_dvdgan import run_directory
+for number in range(100):
+    run_directory.add_row(sys.argv[1], {"step": number, "by": sys.argv[2]})
+"""
+
+
+def test_processes_that_add_rows_lose_none(directory):
+    command = [sys.executable, "-c", _ADD_ROWS, directory.scores_file]
+    processes = [subprocess.Popen([*command, name]) for name in "ab"]
+    assert [process.wait() for process in processes] == [0, 0]
+    rows = run_directory.read_rows(directory.scores_file)
+    for name in "ab":
+        assert [row["step"] for row in rows if row["by"] == name] == [*range(100)]
 
 
 def test_the_newest_sheet_of_its_kind_until_a_step(directory, tmp_path):

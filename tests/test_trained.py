@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dvdgan import config, generators, run_directory, trained, video_gan
+from tf_dvdgan import config, errors, generators, run_directory, trained, video_gan
 from tf_dvdgan.sampling import latents
 
 pytestmark = pytest.mark.usefixtures("quick_graphs")
@@ -106,6 +106,19 @@ def test_the_model_is_the_one_that_was_written_whatever_the_config_says(run):
     gan, window = trained.build(run.path)
     assert window.resolution == gan.generator.resolution == 16
     assert trained.load(run.path).step > 0  # else its checkpoint would not fit
+
+
+def test_weights_that_are_not_finite_are_refused(run, tmp_path):
+    copy = str(tmp_path / "copy")
+    video_gan.load(run.path).save(copy, as_run=True)
+    path = os.path.join(copy, "generator.npz")
+    with np.load(path) as file:
+        values = dict(file)
+    name = next(n for n in values if n.endswith("kernel"))
+    values[name].flat[0] = np.nan
+    np.savez(path, **values)
+    with pytest.raises(errors.UserError, match=f"are not finite: .*{name[-9:]}"):
+        trained.load(copy)
 
 
 def test_a_run_writes_the_version_and_the_format_of_its_model(run):

@@ -376,17 +376,20 @@ class RunDirectory:
 def add_row(path: str, *rows: Mapping) -> None:
     """Adds a row to a JSON Lines file, or several, completely or not at all.
 
-    What the file has stays as it is, damaged lines too.
+    What the file has stays as it is, damaged lines too. Processes on one machine take
+    turns.
 
     Args:
       path: path of the file, which is created if it does not exist.
       *rows: the rows, of JSON types.
     """
-    text = _text(path)
-    if text and not text.endswith("\n"):
-        text += "\n"
-    text += "".join(json.dumps(row) + "\n" for row in rows)
-    files.atomic_write(path, text)
+    files.make_folder_of(path)
+    with locks.one_at_a_time(path):
+        text = _text(path)
+        if text and not text.endswith("\n"):
+            text += "\n"
+        text += "".join(json.dumps(row) + "\n" for row in rows)
+        files.atomic_write(path, text)
 
 
 def check_rows(path: str) -> None:

@@ -1,6 +1,7 @@
 """The Python interface to scores; `python -m tools.score` is the command."""
 
 import functools
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
@@ -19,10 +20,10 @@ from tf_dvdgan.training import strategy as strategy_lib
 
 
 def score(
-    real: str,
-    generated: video_gan.VideoGAN | str,
+    real: str | os.PathLike,
+    generated: video_gan.VideoGAN | str | os.PathLike,
     protocol: str,
-    weights: str | Sequence[str] = (),
+    weights: str | os.PathLike | Sequence[str | os.PathLike] = (),
     *,
     truncation: float = 1.0,
     num_generated: int | None = None,
@@ -55,9 +56,21 @@ def score(
     Raises:
       UserError: the clips, the weights or the model do not fit the protocol.
     """
+    real = files.as_text(real)
+    is_model = isinstance(generated, video_gan.VideoGAN)
     changes = arguments.Changes(num_generated, num_real, num_repeats)
-    scored = generated if isinstance(generated, str) else _model(generated)
-    paths = _listed(weights)
+    arguments.check_all([protocol], is_model, [truncation], changes, options)
+    scored: str | scorer_lib.Model
+    if isinstance(generated, video_gan.VideoGAN):
+        scored = _model(generated)
+    elif isinstance(generated, str | os.PathLike):
+        scored = files.as_text(generated)
+    else:
+        raise errors.UserError(
+            "`generated` must be a VideoGAN or a folder of videos, not "
+            f"{type(generated).__name__}."
+        )
+    paths = files.as_texts(weights)
     scorer = scorer_lib.Scorer(real, scored, paths, changes=changes, **options)
     return scorer(protocol, truncation)
 
@@ -106,7 +119,7 @@ def print_scores(
       UserError: arguments exclude one another, a file cannot be written, or the clips,
         the weights or the model do not fit a protocol.
     """
-    names = _listed(protocol)
+    names = [protocol] if isinstance(protocol, str) else list(protocol)
     if pretrained:
         if model_dir:
             raise errors.UserError("Set either `model_dir` or `pretrained`.")
@@ -140,13 +153,9 @@ def print_scores(
     else:
         assert generated is not None
         scored = generated
-    paths = _listed(weights)
+    paths = files.as_texts(weights)
     scorer = scorer_lib.Scorer(real, scored, paths, changes=changes, **options)
     printing.print_scores(scorer, names, truncations, output, receipt)
-
-
-def _listed(texts: str | Sequence[str]) -> list[str]:
-    return [texts] if isinstance(texts, str) else list(texts)
 
 
 def _model(gan: video_gan.VideoGAN) -> scorer_lib.Model:
@@ -286,7 +295,7 @@ def explain(
     names = [] if protocol is None else [protocol]
     records = []
     for path in (first, second):
-        found = receipts.read(path, names)
+        found = receipts.read(path, names, every=True)
         if len(found) > 1:
             of = ", ".join(dict.fromkeys(r["protocol"]["name"] for r in found))
             raise errors.UserError(
@@ -296,7 +305,10 @@ def explain(
         records += found
     for name, place in (places or {}).items():
         of = {"real": "real clips", "held_out": "held-out clips"}.get(name, name)
-        if records[0]["hashes"].get(of) != records[1]["hashes"].get(of):
+        splits = {receipts.split_of(record) for record in records}
+        has_both = name == "real" and len(splits) == 2  # checked when it is read
+        of_both = [record["hashes"].get(of) for record in records]
+        if of_both[0] != of_both[1] and not has_both:
             raise errors.UserError(
                 f"The scores have different {of}: `{name}` cannot stand for both."
             )

@@ -45,7 +45,8 @@ def load(
       The model.
 
     Raises:
-      UserError: it is not a run's directory, or has no such checkpoint.
+      UserError: it is not a run's directory, it has no such checkpoint, or the
+        generator's weights are not finite.
     """
     gan, window = build(model_dir)
     directory = run_directory.RunDirectory(model_dir)
@@ -57,6 +58,11 @@ def load(
         _assign(gan.generator, values, model_dir)
     else:
         found = _restore(gan, model_dir, step, with_discriminators)
+    if name := variables.not_finite(gan.generator):
+        raise errors.UserError(
+            f"The weights in {model_dir!r}, step {found}, are not finite: {name}. "
+            "Training diverged, or the file is damaged: name an earlier step."
+        )
     gan.frame_bank = directory.read_frame_bank()
     class_names = directory.class_names if gan.class_conditional else ["video"]
     return TrainedModel(gan, class_names, found, window)

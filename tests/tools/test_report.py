@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from conftest import run_module
 
+import tf_dvdgan as dvd
 from tf_dvdgan import errors, run_directory, trained, visualize
 from tf_dvdgan.data import readers, windows
 from tf_dvdgan.models import video_gan
@@ -211,6 +212,16 @@ def test_missing_data_come_with_a_command(bare_page):
     commands = " ".join(text for _, text in parsed.all("code"))
     for module in ("tf_dvdgan.run", "tools.score", "tools.benchmark"):
         assert f"python -m {module}" in commands
+
+
+def test_an_exported_generator_has_its_samples_on_the_page(run_dir, tmp_path):
+    """It has no checkpoints."""
+    exported = str(tmp_path / "exported")
+    dvd.load(run_dir).save(exported, as_run=True)
+    parsed = Page(page.of_run(exported))
+    assert parsed.all("video")
+    facts = " ".join(text for _, text in parsed.all("table"))
+    assert "This page shows" in facts and "Trained for" not in facts
 
 
 def test_names_from_data_are_escaped(other_page):

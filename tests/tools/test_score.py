@@ -117,6 +117,7 @@ def test_each_mistake_is_reported(flags, message, tmp_path):
         ({"model_dir": "c", "truncations": [0.5, 1.1]}, "not '0.5,1.1'"),
         ({"model_dir": "c", "num_frames": 4}, "`num_frames` is for the score of a f"),
         ({"model_dir": "c", "lpips": ["a", "b"]}, "`lpips` is for `protocol=pred"),
+        ({"model_dir": "c", "num_real": 0}, "`num_real` must be a whole number of at"),
         ({"model_dir": "c", "output": "/proc/no/s.jsonl"}, "cannot be written"),
         ({"model_dir": "c", "receipt": "/proc/no/r.json"}, "cannot be written"),
     ],
@@ -125,6 +126,15 @@ def test_python_gets_the_same_checks_before_the_model_is_loaded(arguments, messa
     with pytest.raises(errors.UserError) as raised:
         scores.print_scores("shards", "fid_pixels", **arguments)  # no run at "c"
     assert message in str(raised.value)
+
+
+def test_a_count_that_no_protocol_uses_is_refused():
+    """The record would say that so many were scored."""
+    arguments = {"model_dir": "c", "num_generated": 4}
+    with pytest.raises(errors.UserError, match="does not apply to prediction: omit"):
+        scores.print_scores("shards", "prediction", **arguments)
+    with pytest.raises(errors.UserError, match="not a run's directory"):  # one does
+        scores.print_scores("shards", ["prediction", "fid_small"], **arguments)
 
 
 def test_weights_that_are_not_there_are_asked_for(demo_shards, generated):

@@ -1,8 +1,9 @@
 """The interface of sources of clips for evaluation, whatever their format.
 
 Every source yields each clip once, in a fixed arbitrary order: the middle window in
-time and the center crop in space. Both sides of a comparison are therefore cut in the
-same way. `evaluation.runs.comparability` warns about other differences.
+time and, if the window has a resolution, the center crop in space. Both sides of a
+comparison are then cut in the same way. `evaluation.runs.comparability` warns about
+other differences.
 """
 
 import abc

@@ -50,6 +50,27 @@ def locked(path: str, user: str) -> Iterator[None]:
                 os.rmdir(created)
 
 
+@contextlib.contextmanager
+def one_at_a_time(path: str) -> Iterator[None]:
+    """Waits until no other process changes a file of the same local folder this way.
+
+    Remote file systems, and some network drives, have no locks: nothing is held.
+
+    Args:
+      path: path of the file, whose folder must exist.
+
+    Yields:
+      Nothing.
+    """
+    with contextlib.ExitStack() as stack:
+        if not files.is_remote(path):
+            folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+            stack.callback(os.close, folder)
+            with contextlib.suppress(OSError):
+                fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+
+
 def _missing_folders(folder: str) -> list[str]:
     """A folder and those above it that do not exist, the innermost first."""
     missing = []

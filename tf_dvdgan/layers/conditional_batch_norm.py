@@ -18,6 +18,7 @@ from tf_dvdgan.layers import normalization
 from tf_dvdgan.layers.normalization import Statistics
 
 AllStatistics = Sequence[Statistics]  # one per layer, in the order of `layers_of`
+ACCUMULATORS = ("mean_sum", "variance_sum", "standing_count")
 
 _mode = threading.local()  # a strategy runs each replica's Python in its own thread
 

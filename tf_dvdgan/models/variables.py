@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from tf_dvdgan.layers import conditional_batch_norm
+
 
 def by_path(network: tf.keras.Model) -> dict[str, tf.Variable]:
     """Variables of a built network by their path in it, such as "conv1/kernel"."""
@@ -13,6 +15,29 @@ def by_path(network: tf.keras.Model) -> dict[str, tf.Variable]:
         path = f"/{name}".partition(f"/{network.name}/")[2]
         variables[path or name] = variable
     return variables
+
+
+def state_of(network: tf.keras.Model) -> list[tf.Variable]:
+    """Variables that a call uses besides the weights: vectors u of spectral norms.
+
+    Args:
+      network: a built network.
+
+    Returns:
+      Its variables that are not trained, without the sums of standing statistics.
+    """
+    sums = conditional_batch_norm.ACCUMULATORS
+    others = network.non_trainable_variables
+    return [v for v in others if v.name.split("/")[-1].removesuffix(":0") not in sums]
+
+
+def not_finite(network: tf.keras.Model) -> str | None:
+    """Returns the path of a variable that is not finite; None if all are."""
+    for path, variable in by_path(network).items():
+        is_float = variable.dtype.is_floating
+        if is_float and not tf.reduce_all(tf.math.is_finite(variable)):
+            return path
+    return None
 
 
 def as_exported(values: np.ndarray) -> np.ndarray:

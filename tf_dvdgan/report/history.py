@@ -166,7 +166,7 @@ def panels(
             title = f"Scores of the {_words(sided[1])}"
             found[title][_words(sided[2])] = curve
         elif tag in evaluated:
-            absolute = rest in ("", "real", "real_from_real")
+            absolute = rest in ("", "real", "real_from_real", "as_many_as_real")
             title = f"{prefix}{BY_STEP}" if absolute else f"{prefix}: other metrics"
             found[title][_words(rest or "generated")] = curve
         else:

@@ -75,7 +75,7 @@ def _compared(
 def _metadata(run: run_data.Run) -> dict[str, str]:
     metadata = {
         "Data set": run.dataset or "unnamed",
-        "Trained for": f"{run.trained_steps:,} steps",
+        "Trained for": f"{run.trained_steps:,} steps" if run.train else "",
         "Throughput": _throughput(run),
         "Processor": run.environment.get("processor", ""),
         "oneDNN": run.environment.get("oneDNN", ""),

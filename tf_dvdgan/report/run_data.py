@@ -67,7 +67,8 @@ class Run:
         self.dataset = directory.dataset
         self.generator: generators.RunGenerator | None = None
         self.step: int | None = None
-        if step is not None or checkpoints.steps(model_dir):
+        is_there = directory.is_exported or checkpoints.steps(model_dir)
+        if step is not None or is_there:
             model = trained.load(model_dir, step)
             self.generator = generators.RunGenerator(model)
             self.step = model.step

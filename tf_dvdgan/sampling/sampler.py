@@ -245,9 +245,14 @@ def fingerprint(arrays: Sequence[np.ndarray]) -> str:
     return found.hexdigest()
 
 
-def fingerprint_of_weights(network: tf.keras.Model) -> str:
-    """Computes a SHA-256 of a network's trainable weights, the same on any device."""
-    return fingerprint([variable.numpy() for variable in network.trainable_variables])
+def fingerprint_of_weights(networks: video_gan.Networks) -> dict[str, str]:
+    """Computes SHA-256 of a generator's weights and state, the same on any device."""
+    generator = networks.generator
+    return {
+        "weights": fingerprint([v.numpy() for v in generator.trainable_variables]),
+        "state": fingerprint([v.numpy() for v in variables.state_of(generator)]),
+        "precision": networks.precision,
+    }
 
 
 def hashes_of_model(networks: video_gan.Networks) -> dict[str, str]:
@@ -258,11 +263,22 @@ def hashes_of_model(networks: video_gan.Networks) -> dict[str, str]:
 
     Returns:
       "model", of the trainable weights, with kernels rounded to float16, as an exported
-      run has them; and "frame bank", if the model has one: of the frames that its
-      standing statistics are computed with.
+      run has them; "model's state", of the precision and `variables.state_of`, rounded
+      alike; and "frame bank", if the model has one: of the frames that its standing
+      statistics are computed with.
     """
-    weights = [variable.numpy() for variable in networks.generator.trainable_variables]
-    found = {"model": fingerprint([variables.as_exported(v) for v in weights])}
+    weights, state = (
+        [variables.as_exported(variable.numpy()) for variable in of]
+        for of in (
+            networks.generator.trainable_variables,
+            variables.state_of(networks.generator),
+        )
+    )
+    precision = np.frombuffer(networks.precision.encode(), np.uint8)
+    found = {
+        "model": fingerprint(weights),
+        "model's state": fingerprint([precision, *state]),
+    }
     if networks.frame_bank is not None:
         found["frame bank"] = fingerprint([networks.frame_bank])
     return found

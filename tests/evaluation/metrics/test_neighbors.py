@@ -101,6 +101,14 @@ def test_memorization_detects_replay_but_the_frechet_distance_does_not():
     assert of_replayed < 1.5 * frechet.distance(real, moments(honest))
 
 
+def test_replay_is_found_where_held_out_clips_are_in_the_training_set():
+    """Then the threshold is 0, and nothing is nearer."""
+    training, honest = points(0, 100), points(2, 50)
+    held_out = np.concatenate([points(1, 90), training[:10]])
+    assert neighbors.memorization(training[:50], training, held_out).rate == 1.0
+    assert neighbors.memorization(honest, training, held_out).rate == 0.0
+
+
 def test_a_bank_that_is_too_small_is_rejected():
     with pytest.raises(ValueError, match=r"k=5 vectors\. Received: 3"):
         neighbors.nearest(points(0, 9), points(1, 3), 5)

@@ -264,6 +264,20 @@ def test_each_metric_chooses_its_best_sample_without_conditioning_frames():
     assert found["lpips"]["best"] < found["lpips"]["mean"]
 
 
+def test_a_clip_that_stands_still_leaves_the_mean_finite():
+    """Its last frame repeated is the future; the error is that of rounding."""
+    scores = prediction.PredictionScores(1)
+    moving = video(0, 3, 16, 16, 3)
+    still = np.repeat(moving[:1], 3, axis=0)
+    for real in (moving, still):
+        scores.add(real, real[np.newaxis])
+    found = scores.result()["psnr"]
+    highest = 10 * np.log10(255**2 / (1 / 12))
+    assert found["best"] == pytest.approx(highest)
+    copies = np.mean([plain_psnr(moving[i], moving[0]) for i in (1, 2)])
+    assert found["copy"] == pytest.approx((copies + highest) / 2, rel=1e-6)
+
+
 def test_lpips_is_skipped_without_its_network():
     real = video(0, 3, 16, 16, 3)
     scores = prediction.PredictionScores(2)

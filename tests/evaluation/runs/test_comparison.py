@@ -87,6 +87,28 @@ def test_shards_of_another_resolution_than_the_model_are_noticed(
     assert [said in text for text in found] == [True] * warns
 
 
+def test_frames_of_another_shape_are_noticed_unless_squares_are_cut(
+    demo_shards, tmp_path
+):
+    np.save(tmp_path / "a.npy", np.zeros([4, 8, 24, 16, 3], np.uint8))
+    for resolution, warns in ((None, True), (16, False)):
+        window = windows.Window(4, resolution)
+        real, generated = (
+            sources.ClipSelection(clips.open_clips(path), window)
+            for path in (demo_shards, str(tmp_path / "a.npy"))
+        )
+        found = comparability.warnings(real, generated, 0)
+        said = "frames are 16x16 pixels, the generated ones 16x24"
+        assert any(said in text for text in found) == warns
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_held_out_clips_are_for_training_clips_only(split, demo_shards):
+    """Else 'memorization' would be of the clips that it is measured with."""
+    _, held_out = comparison.real_clips(split, demo_shards, held_out=demo_shards)
+    assert (held_out is None) == (split == "test")
+
+
 def test_crops_of_larger_stored_frames_are_not_noticed(demo_videos, tmp_path):
     dvd.prepare(demo_videos, str(tmp_path), resolution=16, resize=[24], num_shards=1)
     source = clips.open_clips(str(tmp_path))

@@ -195,6 +195,38 @@ def test_a_place_cannot_stand_for_different_clips(tmp_path):
         scores.explain(*paths, places={"real": "c"})
 
 
+def test_one_place_stands_for_two_splits_of_it(demo_shards, generated, tmp_path):
+    """As for scores of an exported run, which have no paths."""
+    paths, values = [], []
+    for split in ("train", "test"):
+        path, value = scored(
+            *(demo_shards, generated, tmp_path, f"{split}.jsonl"), split=split
+        )
+        (row,) = receipts.read(path)
+        row["inputs"]["real"] = None
+        receipts.write(path, [row])
+        paths.append(path)
+        values.append(value)
+    places = {"real": demo_shards}
+    found = scores.explain(*paths, places=places, num_resamples=0)
+    assert "split" in [contribution.names for contribution in found], found
+    change = sum(contribution.change for contribution in found)
+    assert change == pytest.approx(values[1] - values[0])
+
+
+def test_of_two_scores_by_one_protocol_none_is_taken_without_a_word(
+    demo_shards, generated, tmp_path
+):
+    path, _ = scored(demo_shards, generated, tmp_path)
+    (row,) = receipts.read(path)
+    other = json.loads(json.dumps(row))
+    other["inputs"]["generated"] = "elsewhere"
+    both = str(tmp_path / "both.jsonl")
+    receipts.write(both, [row, other])
+    with pytest.raises(errors.UserError, match=r"both\.jsonl has 2 scores"):
+        scores.explain(path, both)
+
+
 def test_remote_shards_are_not_read_for_a_record(demo_shards, monkeypatch):
     source = clips.open_clips(demo_shards)
     local = source.content_hash

@@ -222,6 +222,23 @@ def test_replay_is_flagged_as_memorized_and_not_by_the_frechet_distance(seen):
         assert others["precision"] > 0.8 and others["recall"] > 0.8
 
 
+@pytest.mark.parametrize("count", [200, 400])
+def test_the_distance_of_real_clips_has_as_many_clips_as_a_generated_one(seen, count):
+    training, held_out, made = points(0, 600), points(1, 300), points(2, count)
+    others = score_of(
+        metric_of(protocols.FRECHET),
+        seen(features=training),
+        [seen(features=made)],
+        seen(features=held_out),
+    ).others
+    fewer = min(count, 300)
+    expected = {"real_from_real": plain_distance(training, held_out[:fewer])}
+    if count > 300:
+        expected["as_many_as_real"] = plain_distance(training, made[:300])
+    found = {name: others[name] for name in others if name.endswith("_real")}
+    assert found == pytest.approx(expected, rel=1e-8)
+
+
 def test_too_few_clips_have_no_neighbors(seen):
     found = score_of(
         metric_of(protocols.FRECHET),

@@ -251,7 +251,7 @@ class ModelSource(Source):
         generator, frames = self._networks.generator, self._frames
         bank = self._networks.frame_bank  # for the standing statistics
         return {
-            "weights": sampler_lib.fingerprint_of_weights(generator),
+            **sampler_lib.fingerprint_of_weights(self._networks),
             "frame_bank": None if bank is None else sampler_lib.fingerprint([bank]),
             "standing_batches": self._sampler.num_batches,
             "size": [self._num_frames, generator.resolution],

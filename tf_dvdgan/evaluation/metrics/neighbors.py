@@ -175,7 +175,8 @@ def memorization(
       training: features of the training clips, `[num_training, size]`.
       held_out: features of real clips outside the training set, `[num_held_out, size]`.
       quantile: a generated video counts as memorized below this quantile of the
-        held-out clips' distances.
+        held-out clips' distances; if that is 0, because so many of them are in the
+        training set, at 0.
 
     Returns:
       The memorized fraction, and each generated video's nearest training clip.
@@ -183,5 +184,6 @@ def memorization(
     indices, distances = (x[:, 0] for x in nearest(generated, training))
     held_out_distances = nearest(held_out, training)[1][:, 0]
     threshold = np.quantile(held_out_distances, quantile)
-    rate = float((distances < threshold).mean())
+    memorized = distances < threshold if threshold else distances == 0
+    rate = float(memorized.mean())
     return Memorization(rate, quantile, indices, distances)

@@ -14,6 +14,10 @@ _BATCH_SIZE = 256
 # Wang, Bovik, Sheikh and Simoncelli, 2004, section III.C.
 _SSIM_WINDOW, _SSIM_SIGMA, _SSIM_K1, _SSIM_K2 = 11, 1.5, 0.01, 0.03
 
+# Of frames that differ by no more than rounding to 8 bits: those that are equal would
+# have an infinite one, and so would the mean over clips. 58.9 dB.
+_HIGHEST_PSNR = 10.0 * np.log10(12.0 * 255.0**2)
+
 # Metric names, and whether a lower value is better.
 LOWER_IS_BETTER = {"psnr": False, "ssim": False, "lpips": True}
 
@@ -34,6 +38,10 @@ def psnr(real: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     errors = np.square(_to_unit(real, np.float64) - _to_unit(predicted, np.float64))
     with np.errstate(divide="ignore"):
         return -10.0 * np.log10(errors.mean(axis=(-3, -2, -1)))
+
+
+def _finite_psnr(real: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    return np.minimum(psnr(real, predicted), _HIGHEST_PSNR)
 
 
 def ssim(real: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -137,7 +145,8 @@ class PredictionScores:
 
     The best sample of a clip is chosen for each metric separately: the one with the
     best mean over the predicted frames. Its per-frame curve counts as a whole. The
-    baseline repeats the last given frame.
+    baseline repeats the last given frame. The PSNR of a frame counts up to 58.9 dB, the
+    error of rounding to 8 bits.
 
     Args:
       conditioning_frames: number of leading frames that the model was given; they are
@@ -147,7 +156,7 @@ class PredictionScores:
 
     def __init__(self, conditioning_frames: int, lpips_network: Callable | None = None):
         self._conditioning_frames = conditioning_frames
-        self._metrics: dict[str, Callable] = {"psnr": psnr, "ssim": ssim}
+        self._metrics: dict[str, Callable] = {"psnr": _finite_psnr, "ssim": ssim}
         if lpips_network is not None:
             self._metrics["lpips"] = lambda *pair: lpips(lpips_network, *pair)
         self._best: dict[str, list[np.ndarray]] = {name: [] for name in self._metrics}

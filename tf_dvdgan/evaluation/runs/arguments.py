@@ -30,13 +30,22 @@ class Changes:
     num_repeats: int | None = None
 
     def of(self, name: str) -> protocols.Protocol:
-        """Returns the protocol with a name, with the changes.
+        """Returns the protocol with a name, with the changes that apply to it.
 
         Raises:
           UserError: there is no such protocol.
         """
-        changed = {n: v for n, v in vars(self).items() if v is not None}
-        return dataclasses.replace(protocols.get(name), **changed)
+        protocol = protocols.get(name)
+        unused = protocol.unused_counts
+        changed: dict[str, Any] = {
+            name: value for name, value in self.given.items() if name not in unused
+        }
+        return dataclasses.replace(protocol, **changed)
+
+    @property
+    def given(self) -> dict[str, int]:
+        """The changes by name."""
+        return {n: v for n, v in vars(self).items() if v is not None}
 
 
 class Computation(TypedDict, total=False):
@@ -114,7 +123,8 @@ def check_all(
       options: as in `Scorer`.
 
     Raises:
-      UserError: there is no such protocol, or an argument does not apply.
+      UserError: there is no such protocol, a number is out of range, or an argument
+        does not apply.
     """
     check(
         is_model,
@@ -124,12 +134,27 @@ def check_all(
         stride=options.get("stride"),
         resolution=options.get("resolution"),
     )
+    counts = {**changes.given, "num_resamples": options.get("num_resamples", 0)}
+    for argument, count in counts.items():
+        least = 0 if argument == "num_resamples" else 1
+        if not isinstance(count, int) or count < least:
+            raise errors.UserError(
+                f"`{argument}` must be a whole number of at least {least}, "
+                f"not {count!r}."
+            )
     if not truncations or not all(0 <= t <= 1 for t in truncations):
         listed = ",".join(f"{t:g}" for t in truncations)
         raise errors.UserError(
             f"`truncations` must be numbers from 0 to 1, not {listed!r}."
         )
+    if not all(isinstance(name, str) for name in names):
+        raise errors.UserError(f"A protocol is named by a text; received: {names!r}.")
     selected = [changes.of(name) for name in names]
+    for argument in changes.given:
+        if selected and all(argument in p.unused_counts for p in selected):
+            raise errors.UserError(
+                f"`{argument}` does not apply to {', '.join(names)}: omit it."
+            )
     for protocol in selected:
         for truncation in truncations:
             check_protocol(protocol, is_model, truncation)

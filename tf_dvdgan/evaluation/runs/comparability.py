@@ -36,7 +36,8 @@ def warnings(
     for side, selection in (("real", real), ("generated", generated)):
         found += _few(side, selection.num_clips, feature_size)
         found += warnings_of(side, selection)
-    return [*found, *_differences(real.source, generated.source)]
+    found += _differences(real.source, generated.source)
+    return [*found, *_other_sizes(real, generated)]
 
 
 def warnings_of_model(
@@ -147,16 +148,37 @@ def _differences(real: clips.ClipSource, generated: clips.ClipSource) -> Iterato
             f"generated ones {_shown(generated.rates)}; frames are chosen by number, "
             "so the speed of motion differs."
         )
-    sides = [
-        {min(clip.height, clip.width) for clip in side.clip_info}
-        for side in (real, generated)
-    ]
-    if sides[0] != sides[1]:
+
+
+def _other_sizes(
+    real: sources.ClipSelection, generated: sources.ClipSelection
+) -> Iterator[str]:
+    """Warns if frames of one side are larger, or of another shape."""
+    sizes = [_sizes(side.source) for side in (real, generated)]
+    smaller = [{min(size) for size in of_side} for of_side in sizes]
+    if smaller[0] != smaller[1]:
         yield (
-            f"The smaller side of real frames is {_listed(sides[0])} pixels, of "
-            f"generated ones {_listed(sides[1])}: resizing makes one of them blurrier "
-            "than the other."
+            f"The smaller side of real frames is {_listed(smaller[0])} pixels, of "
+            f"generated ones {_listed(smaller[1])}: resizing makes one of them "
+            "blurrier than the other."
         )
+    elif sizes[0] != sizes[1] and real.window.resolution is None:
+        shown = (
+            ", ".join(f"{width}x{height}" for height, width in sorted(of_side))
+            for of_side in sizes
+        )
+        yield (
+            f"The real frames are {next(shown)} pixels, the generated ones "
+            f"{next(shown)}, and the network sees them whole, stretched to its shape: "
+            "set `resolution` to cut squares of both."
+        )
+
+
+def _sizes(source: clips.ClipSource) -> set[tuple[int, int]]:
+    """Height and width of the frames; of shards, of the crops that are read."""
+    if isinstance(source, shard_source.ShardSource):
+        return {(source.resolution, source.resolution)}
+    return {(clip.height, clip.width) for clip in source.clip_info}
 
 
 def _shown(rates: collections.Counter[float]) -> str:

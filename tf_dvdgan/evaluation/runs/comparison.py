@@ -80,7 +80,8 @@ def real_clips(
       protocol_split: split of the protocol.
       place: folder of videos, or of prepared shards.
       split: split of shards, instead of the protocol's.
-      held_out: separate folder of held-out clips.
+      held_out: separate folder of held-out clips; not used if the real clips are held
+        out themselves.
       held_out_split: held-out split of shards; by default 'test', or 'validation'.
       classes: the only classes of shards to use; empty for all.
 
@@ -94,15 +95,16 @@ def real_clips(
     def held_out_split_of(path: str) -> str | None:
         return held_out_split or manifest_lib.load(path).held_out_split
 
-    held_out_clips = None
+    held_out_clips, is_held_out = None, False
     if clips.is_prepared(place):
         other = held_out_split_of(place)
         if split is None:
             split = "train" if protocol_split == "train" else other or "train"
         if split == "train" and other:
             held_out_clips = clips.open_clips(place, other, classes)
+        is_held_out = split == other
     real = clips.open_clips(place, split, classes)
-    if held_out:
+    if held_out and not is_held_out:
         other = None
         if clips.is_prepared(held_out):
             other = held_out_split_of(held_out)

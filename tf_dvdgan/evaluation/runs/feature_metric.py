@@ -59,7 +59,7 @@ class FeatureMetric:
         needed = protocol.num_classes or (None if num_classes == 1 else num_classes)
         self._weights: dict[str, Any]
         with self.strategy.scope():
-            if protocol.network == "pixels":
+            if protocol.network == protocols.PIXELS:
                 network, self._weights = pixels.Pixels(), {}
             else:
                 network, self._weights = _find(protocol, weights, needed)

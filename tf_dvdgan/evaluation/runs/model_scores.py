@@ -247,10 +247,9 @@ class ModelScores:
                 "both splits, or `held_out` to a folder."
             )
         window = self._window(protocol)
-        sides = s3.Splits(
-            self._select(protocol, real, window),
-            self._select(protocol, held_out, window),
-        )
+        train = self._select(protocol, real, window)
+        test = self._select(protocol, held_out, window)
+        sides = s3.Splits(train, test)
         generated = _samples(self._sampler, sides, protocol.seed, window.num_frames)
         scorer = s3.S3Scorer(
             protocol.network,
@@ -270,7 +269,12 @@ class ModelScores:
         if scorer.initial_metadata:
             metadata["weights"] = dataclasses.asdict(scorer.initial_metadata)
         score = scoring.Score(found.value, others=others)
-        return comparison.Result(score, metadata, [], self._hashes(real, held_out))
+        warnings = [
+            *comparability.warnings_of("real", train),
+            *comparability.warnings_of("held-out", test),
+        ]
+        hashes = self._hashes(real, held_out)
+        return comparison.Result(score, metadata, warnings, hashes)
 
     def prediction(
         self,
@@ -328,7 +332,8 @@ class ModelScores:
         metadata["num_generated"] = selection.num_clips * count
         others = _named_by_frame(found, given)
         score = scoring.Score(others["psnr_best"], others=others)
-        return comparison.Result(score, metadata, [], self._hashes(real))
+        warnings = list(comparability.warnings_of("real", selection))
+        return comparison.Result(score, metadata, warnings, self._hashes(real))
 
     @property
     def _given_frames(self) -> int:

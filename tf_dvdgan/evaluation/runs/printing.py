@@ -35,6 +35,7 @@ def print_scores(
     Raises:
       UserError: the clips, the weights or the model do not fit a protocol.
     """
+    names = list(dict.fromkeys(names))
     chief = strategy_lib.is_chief(scorer.strategy)
     curves: dict[str, list[float]] = {name: [] for name in names}
     best: dict[str, tuple[float, scoring.Score]] = {}

@@ -9,6 +9,7 @@ import dataclasses
 
 from tf_dvdgan import errors
 
+PIXELS = "pixels"  # a network without weights
 FRECHET, INCEPTION, ACCURACY, S3, S3_SCRATCH, PREDICTION = (
     "frechet_distance",
     "inception_score",
@@ -76,6 +77,20 @@ class Protocol:
     def needs_model(self) -> bool:
         """Whether it scores only trained models, not folders or a run in training."""
         return self.is_s3 or self.metric == PREDICTION
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether its network needs a weights file."""
+        return self.network not in ("", PIXELS)
+
+    @property
+    def unused_counts(self) -> frozenset[str]:
+        """Names of the numbers that do not apply: those that a command may change."""
+        if self.is_s3:  # as many as there are real clips
+            return frozenset(("num_real", "num_generated", "num_repeats"))
+        if self.metric == PREDICTION:  # `samples_per_clip` of each
+            return frozenset(("num_generated", "num_repeats"))
+        return frozenset()
 
     @property
     def lower_is_better(self) -> bool:
@@ -228,7 +243,7 @@ PROTOCOLS = {
         Protocol(
             "fid_pixels",
             FRECHET,
-            "pixels",
+            PIXELS,
             "unit_range",
             "nothing published: runs on the same data",
             split="test",

@@ -55,7 +55,7 @@ _FACTORS = {
 _CONTENTS = {
     "weights": ("weights", "mean"),
     "real clips": ("real clips",),
-    "generated clips": ("generated clips", "model", "frame bank"),
+    "generated clips": ("generated clips", "model", "model's state", "frame bank"),
 }
 # Arguments of `Scorer` in a record's "inputs", and what else these have.
 OF_SCORER = (
@@ -197,6 +197,11 @@ def _is_repeatable(row: Mapping) -> bool:
         )
     except (KeyError, TypeError, AttributeError):
         return False
+
+
+def split_of(record: Mapping) -> str | None:
+    """Returns the split of a record's real clips; None for a folder without splits."""
+    return record["protocol"].get("real", {}).get("split")
 
 
 def of_training(row: Mapping) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_dvdgan import pretrained
+from tf_dvdgan import errors, pretrained, run_directory
 from tf_dvdgan.data import clips as clips_lib
 from tf_dvdgan.data import files, windows
 from tf_dvdgan.evaluation.features import sources
@@ -132,6 +132,11 @@ class Scorer:
             classes = generated.window.classes
             self._set_model(generated, show_progress)
         else:
+            if run_directory.RunDirectory(generated).is_run:
+                raise errors.UserError(
+                    f"{generated} is a run, and its sample sheets are no clips: set "
+                    "`model_dir`, or in Python load it."
+                )
             self._inputs |= _absolute(generated=generated)
             self._generated = clips_lib.open_clips(generated)
         # By split: opening shards for another protocol would hash them again.

@@ -129,7 +129,10 @@ def _frechet(protocol: protocols.Protocol, sides: Sides, num_resamples: int) -> 
     others = _of_samples(real, first, sides.held_out, output)
     others |= _by_frame(protocol, real, first)
     if sides.held_out is not None:
-        others["real_from_real"] = distance(_moments(protocol, sides.held_out))
+        count = min(_moments(protocol, side).count for side in (first, sides.held_out))
+        others["real_from_real"] = distance(_of_first(count, sides.held_out, output))
+        if count < _moments(protocol, first).count:
+            others["as_many_as_real"] = distance(_of_first(count, first, output))
     if sides.copies is not None:
         others["copy"] = distance(_moments(protocol, sides.copies))
         by_frame = _by_frame(protocol, real, sides.copies)
@@ -146,6 +149,18 @@ def _moments(
             f"{protocol.name} compares sets of clips: each side needs at least two "
             "clips."
         )
+    return moments
+
+
+def _of_first(
+    count: int, features: extraction.Features, output: str
+) -> frechet.Moments:
+    """The moments of the first clips: a distance depends on the number of clips."""
+    if count == features.moments(output).count:
+        return features.moments(output)
+    vectors = features.get(output, at_most=None)
+    moments = frechet.Moments(vectors.shape[1])
+    moments.add(vectors[:count])
     return moments
 
 
