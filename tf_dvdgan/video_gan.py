@@ -259,8 +259,8 @@ class VideoGAN:
 
         Args:
           data: folder of prepared shards; or a dataset of `(video, label)` or of
-            batches of them, with videos `[time, height, width, 3]` uint8 or float32 in
-            [-1, 1]. A dataset is repeated and not shuffled.
+            batches of them, with videos `[time, height, width, 3]` uint8 or floats in
+            [-1, 1], and integer labels. A dataset is repeated and not shuffled.
           steps: last step of the run, counted from its start.
           model_dir: directory of the run; created if it does not exist.
           actions: functions that are called every n steps.
@@ -608,7 +608,7 @@ def load(
     if filesystem.exists(os.path.join(path, "saved_model.pb")):
         generator = generators.open_generator(None, step, path, trust)
         return VideoGAN("", generator.class_names, None, generator)
-    generator = generators.open_generator(path, step)
+    generator = generators.open_generator(files.absolute(path), step)
     class_names = run_directory.RunDirectory(path).class_names
     return VideoGAN(None, class_names, path, generator)
 

@@ -167,6 +167,10 @@ class TrainingLoop:
     def _save_what_is_done(self) -> bool:
         """Saves the steps before an error, which a failure of saving does not hide.
 
+        If data could not be read, TensorFlow may have run parts of the step that needed
+        them, such as the first of two discriminator updates: then what resumes is not
+        equal to the bit to a run without the error.
+
         Returns:
           Whether they are saved; not of several workers, which would not agree, and not
           if weights are not finite.
