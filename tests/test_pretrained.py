@@ -229,6 +229,7 @@ def test_no_path_of_a_config_is_exported():
     assert found.partition("b.frozen")[2] == config.partition("b.frozen")[2]
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_copy_has_the_same_card_and_scores_that_can_be_verified(
     tiny_run, demo_shards, tmp_path, capsys
 ):

@@ -463,6 +463,34 @@ def test_weights_that_are_missing_leave_no_run(demo_shards, tmp_path):
         assert not run.exists()
 
 
+def test_numbers_of_numpy_generators_of_actions_and_paths_are_taken(
+    fitted, demo_shards, tmp_path
+):
+    called = []
+    actions = (dvd.Action(str(i), 1, called.append) for i in range(2))
+    quick().fit(dataset(shape=(2, 8, 8, 3)), 1, tmp_path / "run", actions=actions)
+    assert len(called) == 2
+    np.testing.assert_array_equal(
+        fitted.sample(1, class_name=np.int64(2)),
+        fitted.sample(1, class_name=fitted.class_names[2]),
+    )
+    result = dvd.score(
+        pathlib.Path(demo_shards),
+        fitted,
+        "fid_pixels",
+        num_generated=np.int64(8),
+        held_out=pathlib.Path(demo_shards),
+        num_resamples=0,
+        cache_dir=str(tmp_path),
+    )
+    assert json.dumps(result.metadata["num_generated"]) == "8"
+
+
+def test_a_remote_folder_is_refused_before_it_is_read():
+    with pytest.raises(dvd.UserError, match="password before"):
+        dvd.score("/tmp", "s3://user:secret@bucket/x", "fid_pixels", num_frames=4)
+
+
 def test_a_run_is_not_scored_by_its_sample_sheets(fitted, demo_shards):
     with pytest.raises(dvd.UserError, match="is a run, and its sample sheets are no"):
         dvd.score(demo_shards, fitted.model_dir, "fid_pixels", num_frames=4)
@@ -745,7 +773,7 @@ def test_a_grid_plays_in_a_notebook(tmp_path):
         (lambda: quick(seed=-1), "`seed` must be a whole number of at least 0"),
         (lambda: quick(precision="float16"), "`precision` must be one of"),
         (lambda: quick().sample(0), "`count` must be a whole number of at least 1"),
-        (lambda: quick().sample(class_name=0), "`class_name` must be a name or"),
+        (lambda: quick().sample(class_name=0.5), "`class_name` must be a name or"),
         (lambda: dvd.show(np.zeros([2, 1, 4, 4, 3], np.uint8), ["a"]), "1 names for 2"),
         (lambda: dvd.show(np.zeros([2, 1, 4, 4, 3])), "must be uint8"),
         (

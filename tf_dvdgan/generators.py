@@ -108,7 +108,7 @@ class Generator(abc.ABC):
     def labels_of(
         self,
         count: int,
-        class_name: str | Sequence[str | int] | np.ndarray | None = None,
+        class_name: str | int | Sequence[str | int] | np.ndarray | None = None,
     ) -> list[int]:
         """Returns the classes of samples, as numbers.
 

@@ -57,6 +57,12 @@ def score(
       UserError: the clips, the weights or the model do not fit the protocol.
     """
     real = files.as_text(real)
+    if (mean := options.get("mean")) is not None:
+        options["mean"] = files.as_text(mean)
+    if (held_out := options.get("held_out")) is not None:
+        options["held_out"] = files.as_text(held_out)
+    if (lpips := options.get("lpips")) is not None:
+        options["lpips"] = files.as_texts(lpips)
     is_model = isinstance(generated, video_gan.VideoGAN)
     changes = arguments.Changes(num_generated, num_real, num_repeats)
     arguments.check_all([protocol], is_model, [truncation], changes, options)

@@ -13,6 +13,10 @@ from tf_dvdgan.models import resolved, variables, video_gan
 from tf_dvdgan.training import checkpoints
 
 
+class NotFiniteError(errors.UserError):
+    """A generator's weights are not finite."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
     """A trained model, for sampling, export and evaluation.
@@ -45,8 +49,8 @@ def load(
       The model.
 
     Raises:
-      UserError: it is not a run's directory, it has no such checkpoint, or the
-        generator's weights are not finite.
+      UserError: it is not a run's directory, it has no such checkpoint, or
+        (`NotFiniteError`) the generator's weights are not finite.
     """
     gan, window = build(model_dir)
     directory = run_directory.RunDirectory(model_dir)
@@ -59,7 +63,7 @@ def load(
     else:
         found = _restore(gan, model_dir, step, with_discriminators)
     if name := variables.not_finite(gan.generator):
-        raise errors.UserError(
+        raise NotFiniteError(
             f"The weights in {model_dir!r}, step {found}, are not finite: {name}. "
             "Training diverged, or the file is damaged: name an earlier step."
         )

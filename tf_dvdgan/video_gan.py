@@ -17,7 +17,7 @@ import contextlib
 import functools
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gin
@@ -286,9 +286,9 @@ class VideoGAN:
           SystemExit: SIGTERM stopped training.
         """
         model_dir = files.as_text(model_dir)
-        data = files.as_text(data) if isinstance(data, os.PathLike) else data
+        data = files.as_text(data) if isinstance(data, str | os.PathLike) else data
         init_from = None if init_from is None else files.as_text(init_from)
-        _check_actions(actions)
+        actions = _actions(actions)
         protocols = [protocols] if isinstance(protocols, str) else list(protocols)
         if strategy is None and tf.distribute.has_strategy():
             strategy = tf.distribute.get_strategy()
@@ -341,7 +341,7 @@ class VideoGAN:
     def sample(
         self,
         count: int = 1,
-        class_name: str | Sequence[str] | None = None,
+        class_name: str | int | Sequence[str | int] | None = None,
         truncation: float = 1.0,
         seed: int = 0,
         frames: np.ndarray | None = None,
@@ -350,8 +350,8 @@ class VideoGAN:
 
         Args:
           count: number of videos.
-          class_name: class of all videos, or one class per video; by default the
-            videos cycle through the classes.
+          class_name: class of all videos, or one class per video, by name or number;
+            by default the videos cycle through the classes.
           truncation: factor of the latents, from 0 to 1.
           seed: seed of the latents; the same seed yields the same videos.
           frames: for a prediction model, `[n, conditioning_frames, height, width, 3]`
@@ -367,9 +367,11 @@ class VideoGAN:
         """
         _check_numbers(given={"count": count, "seed": seed})
         generator = self.generator
-        if not isinstance(class_name, str | Sequence | np.ndarray | None):
+        kinds = str | int | np.integer | Sequence | np.ndarray | None
+        if not isinstance(class_name, kinds):
             raise errors.UserError(
-                f"`class_name` must be a name or a list of names, not {class_name!r}."
+                "`class_name` must be a name or a number, or a list of them, not "
+                f"{class_name!r}."
             )
         labels = generator.labels_of(count, class_name)
         _check_truncation(truncation)
@@ -637,11 +639,14 @@ def _check_truncation(truncation: float) -> None:
         )
 
 
-def _check_actions(actions: Sequence[Action]) -> None:
-    if isinstance(actions, Action) or not all(isinstance(a, Action) for a in actions):
+def _actions(given: Iterable[Action]) -> list[Action]:
+    """Checks actions; returns them as a list."""
+    found = list(given) if isinstance(given, Iterable) else [given]
+    if not isinstance(given, Iterable) or not all(isinstance(a, Action) for a in found):
         raise errors.UserError(
             "`actions` must be a list of Action(name, every, function)."
         )
+    return found
 
 
 def _names(class_names: Sequence[str]) -> list[str]:

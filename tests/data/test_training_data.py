@@ -104,12 +104,23 @@ def test_values_that_are_not_finite_are_refused(value):
         check(clips(of))
 
 
-@pytest.mark.parametrize("ends", [(0, 255), (-127.5, 127.5), (-1, 1.5), (-2, 1)])
+@pytest.mark.parametrize("ends", [(0, 255), (-127.5, 127.5), (-1, 1.8), (-2, 1)])
 def test_floats_of_another_range_are_refused_with_the_range(ends):
     message = rf"from {ends[0]:g} to {ends[1]:g}, but floats must be in \[-1, 1\]"
     with pytest.raises(errors.UserError, match=message):
         check(clips(floats(40, *ends)))
-    check(clips(floats(40, -1.005, 1.005)))  # of a resized video: it is rounded
+
+
+def test_what_resizing_overshoots_is_clipped():
+    sharp = np.where(np.arange(12) // 3 % 2, 1.0, -1.0).astype(np.float32)
+    sharp = np.broadcast_to(sharp[:, None, None], [12, 12, 12, 3])
+    resized = tf.image.resize(sharp, [4, 4], "lanczos3", antialias=False)
+    resized = tf.image.resize(resized, [4, 4]).numpy()
+    resized[0, 0, 0] = -1.3
+    of = np.stack([resized, resized], axis=1)
+    data = clips(of)
+    check(data)
+    assert read(data, 1)[0]["video"].min() == 0
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_an_error_of_a_dataset_that_does_not_return_is_reported(tmp_path):
 @pytest.mark.parametrize(
     "raised",
     [
-        ValueError("of one's own"),
+        pytest.param(ValueError("of one's own"), marks=pytest.mark.slow),
         dvd.UserError("of one's own"),
         tf.errors.InvalidArgumentError(None, None, "of one's own: IteratorGetNext"),
     ],
@@ -211,7 +211,12 @@ def test_an_interrupt_in_an_action_ends_at_once(tmp_path):
 
 @pytest.mark.parametrize(
     "part",
-    [(sample_sheets.SampleSheets, "write"), (tensorboard.TensorBoard, "write_metrics")],
+    [
+        (sample_sheets.SampleSheets, "write"),
+        pytest.param(
+            (tensorboard.TensorBoard, "write_metrics"), marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_an_error_of_sheets_and_curves_costs_no_steps(part, tmp_path, monkeypatch):
     whole = getattr(*part)

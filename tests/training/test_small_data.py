@@ -158,6 +158,7 @@ def test_layers_that_were_never_trained_stay_frozen(whole, demo_shards):
         run(whole, demo_shards, *parameters, "NUM_STEPS = 5")
 
 
+@pytest.mark.slow
 def test_an_attempt_that_froze_nothing_does_not_bind_the_run(
     demo_shards, tmp_path, monkeypatch
 ):
@@ -285,6 +286,7 @@ def test_a_pinned_discriminator_raises_the_augmentation(
     assert "augmentation.Augmentation.probability is now 0.5 (was 0.25)" in said
 
 
+@pytest.mark.slow
 def test_a_run_with_alarms_resumes_to_the_bit(demo_shards, tmp_path, monkeypatch):
     """It is stopped between two checks, after an alarm of the samples."""
     parameters = (

@@ -21,7 +21,7 @@ from tf_dvdgan.data import readers, transforms, windows
 _CHECKED_ROWS = 256  # of a dataset, before training
 _CHECK_SECONDS = 3.0  # after which no more of them are read
 _COMPARED_ROWS = 8  # of two readings
-_TOLERANCE = 1 / 127.5  # beyond [-1, 1], as resizing may give: one level of uint8
+_TOLERANCE = 0.75  # beyond [-1, 1]: resizing overshoots at edges, and is clipped
 
 
 class TrainingData(Protocol):

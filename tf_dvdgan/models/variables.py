@@ -33,8 +33,9 @@ def state_of(network: tf.keras.Model) -> list[tf.Variable]:
 
 def not_finite(network: tf.keras.Model) -> str | None:
     """Returns the path of a variable that is not finite; None if all are."""
+    used = {id(v) for v in (*network.trainable_variables, *state_of(network))}
     for path, variable in by_path(network).items():
-        is_float = variable.dtype.is_floating
+        is_float = variable.dtype.is_floating and id(variable) in used
         if is_float and not tf.reduce_all(tf.math.is_finite(variable)):
             return path
     return None

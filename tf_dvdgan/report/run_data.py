@@ -69,9 +69,13 @@ class Run:
         self.step: int | None = None
         is_there = directory.is_exported or checkpoints.steps(model_dir)
         if step is not None or is_there:
-            model = trained.load(model_dir, step)
-            self.generator = generators.RunGenerator(model)
-            self.step = model.step
+            try:
+                model = trained.load(model_dir, step)
+            except trained.NotFiniteError as error:  # its curves say why
+                terminal.say(str(error))
+            else:
+                self.generator = generators.RunGenerator(model)
+                self.step = model.step
         events = history.read_events(model_dir, "train")
         self.train = events.curves
         self.environment = environment.parse(events.texts.get("environment", ""))

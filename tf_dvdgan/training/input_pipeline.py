@@ -1,5 +1,7 @@
 """Batches of training data on a trainer's devices, and errors of reading them."""
 
+import re
+
 import tensorflow as tf
 
 from tf_dvdgan import errors
@@ -68,7 +70,8 @@ def find_data_error(
     if is_lost and strategy_lib.spans_workers(trainer.strategy):
         return None
     if isinstance(data, training_data.Clips):
-        was_read = "IteratorGetNext" in str(error)
+        # Not "IteratorGetNext/_5", which only transfers what was read.
+        was_read = re.search(r"IteratorGetNext\w*(\]\]|\}\})", str(error))
         return training_data.unusable(error) if was_read else None
     # Without other workers, it is a remote store that is lost.
     if is_lost or isinstance(error, tf.errors.DataLossError):

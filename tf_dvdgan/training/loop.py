@@ -255,10 +255,10 @@ class TrainingLoop:
 
     def _save_before_error(self, step: int) -> None:
         if self._save_what_is_done():
-            print(
-                f"Step {step} is saved; the same command resumes from there.",
-                flush=True,
-            )
+            then = "the same command resumes from there"
+            if step == self._schedule.num_steps:
+                then = "the last; what failed is not called again"
+            print(f"Step {step} is saved; {then}.", flush=True)
 
     def _save_at_end(self, step: int) -> None:
         """Saves and waits; an earlier checkpoint may have failed.

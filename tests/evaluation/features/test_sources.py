@@ -202,7 +202,7 @@ class Continuing:
     """A generator conditioned on two frames: it repeats the second."""
 
     num_conditioning_frames, num_classes, num_frames, resolution = 2, 0, 4, 8
-    submodules, trainable_variables = (), ()
+    submodules, trainable_variables, non_trainable_variables = (), (), ()
 
     def __call__(self, z, labels, frames, training):
         return tf.concat([frames, frames[:, 1:], frames[:, 1:]], axis=1)

@@ -107,6 +107,8 @@ def test_held_out_clips_are_for_training_clips_only(split, demo_shards):
     """Else 'memorization' would be of the clips that it is measured with."""
     _, held_out = comparison.real_clips(split, demo_shards, held_out=demo_shards)
     assert (held_out is None) == (split == "test")
+    with pytest.raises(errors.UserError):  # a mistake is noticed nevertheless
+        comparison.real_clips(split, demo_shards, held_out="/nowhere")
 
 
 def test_crops_of_larger_stored_frames_are_not_noticed(demo_videos, tmp_path):

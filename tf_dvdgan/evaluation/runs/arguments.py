@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
+import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors
@@ -45,7 +46,11 @@ class Changes:
     @property
     def given(self) -> dict[str, int]:
         """The changes by name."""
-        return {n: v for n, v in vars(self).items() if v is not None}
+        given = {n: v for n, v in vars(self).items() if v is not None}
+        # NumPy's are Python's for JSON.
+        return {
+            n: v.item() if isinstance(v, np.generic) else v for n, v in given.items()
+        }
 
 
 class Computation(TypedDict, total=False):
@@ -137,7 +142,8 @@ def check_all(
     counts = {**changes.given, "num_resamples": options.get("num_resamples", 0)}
     for argument, count in counts.items():
         least = 0 if argument == "num_resamples" else 1
-        if not isinstance(count, int) or count < least:
+        is_whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
+        if not is_whole or count < least:
             raise errors.UserError(
                 f"`{argument}` must be a whole number of at least {least}, "
                 f"not {count!r}."

@@ -102,9 +102,9 @@ def real_clips(
             split = "train" if protocol_split == "train" else other or "train"
         if split == "train" and other:
             held_out_clips = clips.open_clips(place, other, classes)
-        is_held_out = split == other
+        is_held_out = split == other and protocol_split != "train"
     real = clips.open_clips(place, split, classes)
-    if held_out and not is_held_out:
+    if held_out:
         other = None
         if clips.is_prepared(held_out):
             other = held_out_split_of(held_out)
@@ -113,7 +113,7 @@ def real_clips(
                     f"{held_out} has no held-out split; name one with `held_out_split`."
                 )
         held_out_clips = clips.open_clips(held_out, other, classes)
-    return real, held_out_clips
+    return real, None if is_held_out else held_out_clips
 
 
 def compare_folders(

@@ -132,6 +132,7 @@ class Scorer:
             classes = generated.window.classes
             self._set_model(generated, show_progress)
         else:
+            files.register_filesystems(generated)
             if run_directory.RunDirectory(generated).is_run:
                 raise errors.UserError(
                     f"{generated} is a run, and its sample sheets are no clips: set "

@@ -114,7 +114,8 @@ def _frechet(protocol: protocols.Protocol, sides: Sides, num_resamples: int) -> 
     output, real, first = protocol.output, sides.real, sides.generated[0]
     assert real is not None  # only an Inception Score compares with none
     distance = frechet.distance_from(_moments(protocol, real))
-    values = [distance(_moments(protocol, features)) for features in sides.generated]
+    made = [_moments(protocol, features) for features in sides.generated]
+    values = [distance(moments) for moments in made]
     error = None
     if num_resamples:
         vectors = first.get(output, at_most=None)
@@ -129,10 +130,13 @@ def _frechet(protocol: protocols.Protocol, sides: Sides, num_resamples: int) -> 
     others = _of_samples(real, first, sides.held_out, output)
     others |= _by_frame(protocol, real, first)
     if sides.held_out is not None:
-        count = min(_moments(protocol, side).count for side in (first, sides.held_out))
-        others["real_from_real"] = distance(_of_first(count, sides.held_out, output))
-        if count < _moments(protocol, first).count:
-            others["as_many_as_real"] = distance(_of_first(count, first, output))
+        held_out = _moments(protocol, sides.held_out)
+        if made[0].count < held_out.count:  # distances depend on the number of clips
+            held_out = _of_first(made[0].count, sides.held_out, output)
+        elif held_out.count < made[0].count:
+            fewer = _of_first(held_out.count, first, output)
+            others["as_many_as_real"] = distance(fewer)
+        others["real_from_real"] = distance(held_out)
     if sides.copies is not None:
         others["copy"] = distance(_moments(protocol, sides.copies))
         by_frame = _by_frame(protocol, real, sides.copies)
@@ -155,12 +159,10 @@ def _moments(
 def _of_first(
     count: int, features: extraction.Features, output: str
 ) -> frechet.Moments:
-    """The moments of the first clips: a distance depends on the number of clips."""
-    if count == features.moments(output).count:
-        return features.moments(output)
-    vectors = features.get(output, at_most=None)
+    """The moments of the first clips."""
+    vectors = features.get(output, at_most=count)
     moments = frechet.Moments(vectors.shape[1])
-    moments.add(vectors[:count])
+    moments.add(vectors)
     return moments
 
 
