@@ -641,8 +641,8 @@ def _check_truncation(truncation: float) -> None:
 
 def _actions(given: Iterable[Action]) -> list[Action]:
     """Checks actions; returns them as a list."""
-    found = list(given) if isinstance(given, Iterable) else [given]
-    if not isinstance(given, Iterable) or not all(isinstance(a, Action) for a in found):
+    found = list(given) if isinstance(given, Iterable) else [None]
+    if not all(isinstance(action, Action) for action in found):
         raise errors.UserError(
             "`actions` must be a list of Action(name, every, function)."
         )

@@ -31,12 +31,18 @@ def state_of(network: tf.keras.Model) -> list[tf.Variable]:
     return [v for v in others if v.name.split("/")[-1].removesuffix(":0") not in sums]
 
 
+def is_finite(variable: tf.Variable) -> bool:
+    """Whether all values of a variable are finite."""
+    if not variable.dtype.is_floating:
+        return True
+    return bool(tf.reduce_all(tf.math.is_finite(variable)))
+
+
 def not_finite(network: tf.keras.Model) -> str | None:
     """Returns the path of a variable that is not finite; None if all are."""
     used = {id(v) for v in (*network.trainable_variables, *state_of(network))}
     for path, variable in by_path(network).items():
-        is_float = variable.dtype.is_floating and id(variable) in used
-        if is_float and not tf.reduce_all(tf.math.is_finite(variable)):
+        if id(variable) in used and not is_finite(variable):
             return path
     return None
 

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-import numpy as np
 import tensorflow as tf
 
 from tf_dvdgan import errors
 from tf_dvdgan.data import training_data
+from tf_dvdgan.models import variables
 from tf_dvdgan.training import alarms as alarms_lib
 from tf_dvdgan.training import (
     checkpoint_manager,
@@ -179,7 +179,7 @@ class TrainingLoop:
             return False
         trainer = self._trainer
         weights = [*trainer.generator_variables, *trainer.discriminator_variables]
-        if not all(np.isfinite(weight.numpy()).all() for weight in weights):
+        if not all(map(variables.is_finite, weights)):
             return False
         try:
             self._save_at_end(self._step)

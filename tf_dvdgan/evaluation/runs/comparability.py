@@ -115,12 +115,10 @@ def _other_resolution(real: sources.ClipSelection) -> Iterator[str]:
     size, source = real.window.resolution, real.source
     if size is None:
         return
-    if isinstance(source, shard_source.ShardSource):
-        sides, fits = {source.resolution}, source.resolution == size
-    else:
-        sides = {min(clip.height, clip.width) for clip in source.clip_info}
-        fits = min(sides, default=size) >= size
-    if not fits:
+    sides = {min(frame) for frame in _sizes(source)}
+    smallest = min(sides, default=size)
+    is_of_shards = isinstance(source, shard_source.ShardSource)
+    if smallest < size or (is_of_shards and smallest > size):
         yield (
             f"The smaller side of real frames is {_listed(sides)} pixels, the model's "
             f"videos have {size}: the score measures the resizing, too."

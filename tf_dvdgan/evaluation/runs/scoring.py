@@ -121,9 +121,7 @@ def _frechet(protocol: protocols.Protocol, sides: Sides, num_resamples: int) -> 
         vectors = first.get(output, at_most=None)
 
         def of_resample(numbers: np.ndarray) -> float:
-            moments = frechet.Moments(vectors.shape[1])
-            moments.add(vectors[numbers])
-            return distance(moments)
+            return distance(_moments_of(vectors[numbers]))
 
         count, seed = len(vectors), protocol.seed
         error = _error(of_resample, count, seed, num_resamples, len(values))
@@ -132,10 +130,10 @@ def _frechet(protocol: protocols.Protocol, sides: Sides, num_resamples: int) -> 
     if sides.held_out is not None:
         held_out = _moments(protocol, sides.held_out)
         if made[0].count < held_out.count:  # distances depend on the number of clips
-            held_out = _of_first(made[0].count, sides.held_out, output)
+            held_out = _moments_of(sides.held_out.get(output, made[0].count))
         elif held_out.count < made[0].count:
-            fewer = _of_first(held_out.count, first, output)
-            others["as_many_as_real"] = distance(fewer)
+            fewer = first.get(output, held_out.count)
+            others["as_many_as_real"] = distance(_moments_of(fewer))
         others["real_from_real"] = distance(held_out)
     if sides.copies is not None:
         others["copy"] = distance(_moments(protocol, sides.copies))
@@ -156,11 +154,7 @@ def _moments(
     return moments
 
 
-def _of_first(
-    count: int, features: extraction.Features, output: str
-) -> frechet.Moments:
-    """The moments of the first clips."""
-    vectors = features.get(output, at_most=count)
+def _moments_of(vectors: np.ndarray) -> frechet.Moments:
     moments = frechet.Moments(vectors.shape[1])
     moments.add(vectors)
     return moments
